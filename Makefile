@@ -1,0 +1,49 @@
+# Every target makes the virtual environment .venv by itself when it is missing or older than the lock.
+# Needed: python3 (3.11 to 3.14) with venv, and make.
+
+PYTHON ?= python3
+VENV := .venv
+BIN := $(VENV)/bin
+STAMP := $(VENV)/.installed
+RUN := $(BIN)/sequin-pipeline
+
+.PHONY: sync test ui db bench check lock
+
+sync: $(STAMP)
+	$(RUN) sync
+
+test: $(STAMP)
+	$(BIN)/python -m pytest $(PYTEST)
+
+ui: $(STAMP)
+	$(RUN) ui
+
+db: $(STAMP)
+	$(RUN) db start
+
+bench: $(STAMP)
+	$(BIN)/python -m bench
+
+check: $(STAMP)
+	$(BIN)/ruff check .
+	$(BIN)/ruff format --check .
+	$(BIN)/mypy
+	$(BIN)/dg check toml
+	$(BIN)/dg check yaml
+	$(BIN)/dg check defs
+
+lock: $(STAMP)
+	UV=$$(command -v uv || echo $(BIN)/uv); $$UV pip compile --quiet --universal --generate-hashes \
+	  --no-emit-index-url --no-header --python-version 3.11 --extra embedded --group dev pyproject.toml -o requirements.lock
+
+# uv where it is present, else bootstrapped into the environment it fills.
+$(STAMP): requirements.lock pyproject.toml
+	@$(PYTHON) -c 'import sys; sys.exit(not (3, 11) <= sys.version_info[:2] <= (3, 14))' || \
+	  { echo "make: $(PYTHON) is $$($(PYTHON) -V 2>&1); Python 3.11 to 3.14 is needed: make PYTHON=python3.12" >&2; exit 1; }
+	@test -x $(BIN)/python || $(PYTHON) -m venv $(VENV) || \
+	  { rm -rf $(VENV); echo "make: '$(PYTHON) -m venv' does not work here; on Debian and Ubuntu: apt-get install python3-venv" >&2; exit 1; }
+	@command -v uv >/dev/null || test -x $(BIN)/uv || $(BIN)/python -m pip install --quiet --disable-pip-version-check uv
+	UV=$$(command -v uv || echo $(BIN)/uv); export VIRTUAL_ENV=$(CURDIR)/$(VENV); \
+	  $$UV pip install --quiet --compile-bytecode --require-hashes -r requirements.lock && \
+	  $$UV pip install --quiet --no-deps --no-build-isolation -e .
+	@touch $@

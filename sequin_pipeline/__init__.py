@@ -1,0 +1,1 @@
+"""Record pages of an API, merged into Postgres tables by Dagster."""

@@ -1,0 +1,215 @@
+"""What is synced: collections, their columns and tables, as validated values.
+
+Everything else (frames, casts, DDL, staging, checks, docs) derives from these. Reading YAML is component.py's business; a value that
+exists here has been checked. Knows neither Dagster nor Postgres nor the environment.
+"""
+
+import hashlib
+import re
+from collections.abc import Iterable, Mapping
+from dataclasses import dataclass, field
+from datetime import datetime
+from typing import Literal, get_args
+
+from sequin_pipeline.errors import CatalogError
+
+ColumnType = Literal[
+    "text", "boolean", "integer", "bigint", "numeric", "double precision", "date", "timestamptz", "uuid", "text[]", "jsonb"
+]
+TimeFormat = Literal["iso", "epoch_seconds", "epoch_milliseconds"]
+OnDelete = Literal["mark", "remove"]
+WindowWidth = Literal["hour", "day", "week", "month"]
+
+COLUMN_TYPES: tuple[str, ...] = get_args(ColumnType)
+
+MAX_IDENTIFIER_BYTES = 63
+"""NAMEDATALEN - 1: Postgres cuts a longer name in silence (Postgres documentation, 4.1.1)."""
+
+
+@dataclass(frozen=True)
+class Path:
+    """Where a value stands in a record: RFC 9535 with a leading `$.` implied, names and indexes only.
+
+    `root` is `data` for the provider's object and `record` for the envelope around it.
+    """
+
+    root: Literal["data", "record"]
+    steps: tuple[str | int, ...]
+
+    def __str__(self) -> str:
+        text = "record" if self.root == "record" else "$"
+        for step in self.steps:
+            if isinstance(step, int):
+                text += f"[{step}]"
+            elif _NAME.fullmatch(step):
+                text += f".{step}"
+            else:
+                escaped = step.replace("\\", "\\\\").replace("'", "\\'")
+                text += f"['{escaped}']"
+        return text
+
+
+_NAME = re.compile(r"[^\W\d][\w-]*")
+_STEP = re.compile(r"""\.?(?P<name>[^\W\d][\w-]*)|\[(?P<index>0|[1-9]\d{0,8})\]|\['(?P<quoted>(?:[^'\\]|\\['\\])*)'\]""")
+
+
+def parse_path(text: str) -> Path:
+    """`items.data[0].price.id`, `['a.b'].c`, `record.sync.metadata`, `$.record.x` (then `record` is a key of `data`)."""
+    is_explicit = text.startswith("$")
+    rest = text[1:] if is_explicit else text
+    steps: list[str | int] = []
+    position = 0
+    while position < len(rest):
+        step = _STEP.match(rest, position)
+        leads_with_dot = rest[position] == "."
+        is_name = step is not None and step["name"] is not None
+        if step is None or (is_name and leads_with_dot != bool(steps or is_explicit)):
+            raise CatalogError(
+                f"path {text!r} is not understood at character {position + 1 + is_explicit}: write names and indexes only, "
+                "as in items.data[0].price.id or ['key with.dots'].id"
+            )
+        if is_name:
+            steps.append(step["name"])
+        elif step["index"] is not None:
+            steps.append(int(step["index"]))
+        else:
+            steps.append(re.sub(r"\\(['\\])", r"\1", step["quoted"]))
+        position = step.end()
+    if not steps:
+        raise CatalogError(f"path {text!r} is empty: name a key of the provider's object, as in customer or items.data[0].id")
+    if not is_explicit and steps[0] == "record" and len(steps) > 1 and text.startswith("record"):
+        return Path("record", tuple(steps[1:]))
+    return Path("data", tuple(steps))
+
+
+@dataclass(frozen=True)
+class Column:
+    """One declared column: a value of the record, cast by the table in casts.py.
+
+    `is_required` is a rule for records that carry an object, never a NOT NULL constraint. `assume_utc` takes a time without zone
+    as UTC; `rounds` allows more than six digits of a second.
+    """
+
+    name: str
+    path: Path
+    type: ColumnType
+    time_format: TimeFormat = "iso"
+    is_required: bool = False
+    empty_as_null: bool = False
+    assume_utc: bool = False
+    rounds: bool = False
+    description: str = ""
+
+    @property
+    def fingerprint(self) -> str:
+        """Changes when an existing row's value may come out differently: then the column is filled again from `data`."""
+        parts = (str(self.path), self.type, self.time_format, self.empty_as_null, self.assume_utc, self.rounds)
+        return hashlib.blake2b(repr(parts).encode(), digest_size=16).hexdigest()
+
+
+@dataclass(frozen=True)
+class TableName:
+    """A table of the warehouse, each part at most 63 bytes."""
+
+    schema: str
+    name: str
+
+    def __str__(self) -> str:
+        return f"{self.schema}.{self.name}"
+
+
+@dataclass(frozen=True)
+class Windows:
+    """How a collection's stream is cut into time partitions; `start` is aware, UTC, and on a boundary of `every`."""
+
+    every: WindowWidth
+    start: datetime
+
+
+@dataclass(frozen=True)
+class Collection:
+    """A class of objects of one provider, and the table its records land in.
+
+    `reject_limit_records` and `reject_limit_share`: a run that rejects more than both fails after everything good was committed.
+    `origin` is `file:line` of its declaration.
+    """
+
+    provider: str
+    name: str
+    table: TableName
+    windows: Windows
+    columns: tuple[Column, ...] = ()
+    description: str = ""
+    on_delete: OnDelete = "mark"
+    owners: tuple[str, ...] = ()
+    tags: Mapping[str, str] = field(default_factory=dict)
+    reject_limit_records: int = 100
+    reject_limit_share: float = 0.01
+    origin: str | None = None
+
+    @property
+    def id(self) -> str:
+        """The API's own name, `provider:name`."""
+        return f"{self.provider}:{self.name}"
+
+    @property
+    def label(self) -> str:
+        """The name in commands, logs and the asset key, `provider/name`."""
+        return f"{self.provider}/{self.name}"
+
+
+def default_table(provider: str, name: str) -> TableName:
+    """`<provider>.<name>`: dots become `_`; what is longer than Postgres' 63 bytes is cut and told apart by a hash of the whole."""
+    return TableName(_identifier(provider), _identifier(name))
+
+
+def _identifier(text: str) -> str:
+    flat = text.replace(".", "_")
+    encoded = flat.encode()
+    if len(encoded) <= MAX_IDENTIFIER_BYTES:
+        return flat
+    mark = "_" + hashlib.blake2b(text.encode(), digest_size=4).hexdigest()
+    return encoded[: MAX_IDENTIFIER_BYTES - len(mark)].decode(errors="ignore") + mark
+
+
+RECORD_COLUMNS: Mapping[str, str] = {
+    "id": "the record's id in the stream, unique across syncs and providers",
+    "upstream_id": "id of the object at the provider, unique only within one sync and collection",
+    "internal_id": "the sync's external_id: the id of the tenant in your system",
+    "sync_id": "the sync that delivered the record: one connection to one account of the provider",
+    "updated_idx": "version of the record: greater is newer",
+    "deleted": "true once the object was deleted at the provider (a tombstone)",
+    "inserted_at": "when the row was created in this table; never changes",
+    "updated_at": "when the row last changed in this table; moves only when something changed",
+    "record_inserted_at": "when this version entered the stream",
+    "upstream_created_at": "when the object was created at the provider",
+    "upstream_updated_at": "when the object last changed at the provider",
+    "data": "the provider's object, whole",
+    "content_hash": "hash of everything written from the record: equal means unchanged",
+}
+"""The columns that every managed table has, with their comments; a declared column must not take one of these names."""
+
+RESERVED_SCHEMAS = ("information_schema", "pg_catalog", "pg_toast")
+
+
+def check_tables(collections: Iterable[Collection], ledger_schema: str) -> None:
+    """Two collections on one table would overwrite each other, and the ledger's schema is the pipeline's own.
+
+    Raises CatalogError with the origin of the later declaration.
+    """
+    seen: dict[TableName, Collection] = {}
+    for collection in collections:
+        table = collection.table
+        if table.schema == ledger_schema:
+            raise CatalogError(
+                f"collection {collection.label!r} would land in schema {table.schema!r}, which holds the ledger: "
+                "name another table with `table: {name: schema.table}`",
+                collection.origin,
+            )
+        first = seen.setdefault(table, collection)
+        if first is not collection:
+            raise CatalogError(
+                f"collections {first.label!r} ({first.origin or 'no file'}) and {collection.label!r} would both land in table "
+                f"{str(table)!r}: name another table for one of them with `table: {{name: schema.table}}`",
+                collection.origin,
+            )

@@ -1,0 +1,47 @@
+"""`sequin-pipeline …`: one module per command, imported only when the command is asked for.
+
+Errors of the pipeline end here as one message on stderr: status 2 for what the caller must mend, 1 for the rest. No traceback.
+"""
+
+import importlib
+import sys
+
+import click
+
+from sequin_pipeline.errors import ConfigurationError, PipelineError
+
+COMMANDS = {
+    "db": "sequin_pipeline.cli.db",
+    "sandbox": "sequin_pipeline.cli.sandbox",
+    "status": "sequin_pipeline.cli.status",
+    "sync": "sequin_pipeline.cli.sync",
+}
+
+
+class LazyGroup(click.Group):
+    """A group whose commands are the attribute `command` of their modules: `--help` of one does not import Dagster for another."""
+
+    def list_commands(self, ctx: click.Context) -> list[str]:
+        return sorted(COMMANDS)
+
+    def get_command(self, ctx: click.Context, cmd_name: str) -> click.Command | None:
+        if cmd_name not in COMMANDS:
+            return None
+        command = importlib.import_module(COMMANDS[cmd_name]).command
+        assert isinstance(command, click.Command)  # noqa: S101 - a wrong entry in COMMANDS is a bug, not an input
+        return command
+
+
+@click.group(cls=LazyGroup, context_settings={"help_option_names": ["-h", "--help"]})
+@click.version_option(package_name="sequin-pipeline")
+def group() -> None:
+    """Records of an API, merged into Postgres tables by Dagster."""
+
+
+def main() -> None:
+    """The console script."""
+    try:
+        group()
+    except PipelineError as error:
+        click.echo(f"sequin-pipeline: {error}", err=True)
+        sys.exit(2 if isinstance(error, ConfigurationError) else 1)
