@@ -1,7 +1,7 @@
 """What is synced: collections, their columns and tables, as validated values.
 
-Everything else (frames, casts, DDL, staging, checks, docs) derives from these. Reading YAML is component.py's business; a value that
-exists here has been checked. Knows neither Dagster nor Postgres nor the environment.
+Everything else (frames, casts, DDL, staging, checks, docs) derives from these. Reading YAML is the business of component.py; a value
+that exists here has been checked. Knows neither Dagster nor Postgres nor the environment.
 """
 
 import hashlib
@@ -159,7 +159,7 @@ class Collection:
 
 
 def default_table(provider: str, name: str) -> TableName:
-    """`<provider>.<name>`: dots become `_`; what is longer than Postgres' 63 bytes is cut and told apart by a hash of the whole."""
+    """`<provider>.<name>`: dots become `_`; longer than 63 bytes: cut, and told apart by a hash of the whole."""
     return TableName(_identifier(provider), _identifier(name))
 
 

@@ -19,7 +19,7 @@ COMMANDS = {
 
 
 class LazyGroup(click.Group):
-    """A group whose commands are the attribute `command` of their modules: `--help` of one does not import Dagster for another."""
+    """Each command is the attribute `command` of its module: `--help` of one does not import Dagster for another."""
 
     def list_commands(self, ctx: click.Context) -> list[str]:
         return sorted(COMMANDS)

@@ -66,7 +66,7 @@ class FieldDescription:
 
 @dataclass(frozen=True)
 class SourceIdentity:
-    """Whose positions these cursors are: `base_url` without credentials, query and trailing slash; `stream` empty for the only one."""
+    """Whose positions these cursors are: `base_url` without credentials, query and trailing slash."""
 
     kind: str
     base_url: str
