@@ -1,7 +1,7 @@
 """What is synced: collections, their columns and tables, as validated values.
 
-Everything else (frames, casts, DDL, staging, checks, docs) derives from these. Reading YAML is the business of component.py; a value
-that exists here has been checked. Knows neither Dagster nor Postgres nor the environment.
+Everything else (frames, casts, DDL, staging, checks, docs) derives from these. Reading YAML is the business of component.py; a
+value that exists here has been checked. Knows neither Dagster nor Postgres nor the environment.
 """
 
 import hashlib
