@@ -1,0 +1,186 @@
+"""What a run reads: pages fetched ahead and normalized while the last ones are being written.
+
+A `RecordStream` is what an asset hands to the IO manager. It is lazy: nothing is requested before its pages are pulled, and at most
+`PAGES_AHEAD` pages and as many frames wait in memory, whatever the length of the stream. Where reading starts is decided by who
+pulls (sync.py, which sees the ledger); where it ends is decided here.
+"""
+
+import queue
+import threading
+import time
+from collections.abc import Iterator
+from contextlib import closing
+from dataclasses import dataclass, field, replace
+from datetime import datetime
+from typing import TYPE_CHECKING, Generic, Literal, TypeVar
+
+import pandas as pd
+
+from sequin_pipeline.catalog import Collection
+from sequin_pipeline.normalize import NormalizedPage, Normalizer
+from sequin_pipeline.sources import Page, ReadRequest, Source, TimeWindow
+from sequin_pipeline.windows import SLACK
+
+if TYPE_CHECKING:
+    from sequin_pipeline.sync import SyncOutcome
+
+PAGES_AHEAD = 2
+"""Two pages hide 50 ms of latency a page entirely; more only costs memory."""
+
+Item = TypeVar("Item")
+
+
+@dataclass(frozen=True)
+class ReadPlan:
+    """What one run of one collection was asked for.
+
+    `live` resumes at the live cursor and never looks at times; `backfill` reads `window` again, beside whoever else is at work.
+    `partition_keys` are the windows that the run materializes, oldest first, and `window_starts` their lower bounds.
+    """
+
+    collection: Collection
+    mode: Literal["live", "backfill"]
+    window: TimeWindow | None
+    partition_keys: tuple[str, ...]
+    window_starts: tuple[datetime, ...]
+    sync_id: str | None = None
+    full_refresh: bool = False
+    adopt: bool = False
+
+    @property
+    def is_restricted(self) -> bool:
+        """A run that reads one sync only says nothing about the others: it moves no cursor and completes no window."""
+        return self.sync_id is not None
+
+
+@dataclass(frozen=True)
+class StreamedPage:
+    """A page, its frame without the rows outside the plan's window (`outside` of them), and what normalizing took."""
+
+    page: Page = field(repr=False)
+    normalized: NormalizedPage = field(repr=False)
+    inserted_at_max: datetime | None
+    outside: int
+    normalize_seconds: float
+
+
+class RecordStream:
+    """The records of one collection that a plan asks for; `outcome` is there once the IO manager has written them."""
+
+    def __init__(self, plan: ReadPlan, source: Source) -> None:
+        self.plan = plan
+        self.source = source
+        self.outcome: SyncOutcome | None = None
+
+    def pages(self, after: str | None) -> Iterator[StreamedPage]:
+        """Pages from cursor `after` to where the plan ends. Raises SourceError; closing the iterator stops its threads."""
+        request = ReadRequest(
+            collections=frozenset({self.plan.collection.id}),
+            after=after,
+            window=self.plan.window if self.plan.mode == "backfill" else None,
+            sync_ids=frozenset({self.plan.sync_id}) if self.plan.sync_id else None,
+        )
+        with (
+            closing(_Ahead(self.source.pages(request))) as fetched,
+            closing(_Ahead(self._normalized(fetched))) as normalized,
+        ):
+            yield from self._until_end(normalized)
+
+    def _normalized(self, pages: Iterator[Page]) -> Iterator[StreamedPage]:
+        normalize = Normalizer(self.plan.collection)
+        for page in pages:
+            started = time.perf_counter()
+            normalized = normalize(page.records)
+            inserted_at = normalized.frame["record_inserted_at"]
+            newest = inserted_at.max()
+            yield StreamedPage(
+                page=page,
+                normalized=normalized,
+                inserted_at_max=None if pd.isna(newest) else newest.to_pydatetime(),
+                outside=0,
+                normalize_seconds=time.perf_counter() - started,
+            )
+
+    def _until_end(self, pages: Iterator[StreamedPage]) -> Iterator[StreamedPage]:
+        if self.plan.mode == "backfill" and self.plan.window is not None and not self.plan.full_refresh:
+            yield from _within(pages, self.plan.window)
+            return
+        first_response_at: datetime | None = None
+        for streamed in pages:
+            first_response_at = first_response_at or streamed.page.received_at
+            yield streamed
+            if _all_after(streamed, first_response_at):
+                # Everything that stood in the stream when the run began has been read: what comes now is the next run's.
+                return
+
+
+def _within(pages: Iterator[StreamedPage], window: TimeWindow) -> Iterator[StreamedPage]:
+    for streamed in pages:
+        yield _restrict(streamed, window)
+        if _all_after(streamed, window.end + SLACK):
+            return
+
+
+def _all_after(streamed: StreamedPage, moment: datetime) -> bool:
+    inserted_at = streamed.normalized.frame["record_inserted_at"]
+    return len(inserted_at) > 0 and not inserted_at.hasnans and bool(inserted_at.min() > moment)
+
+
+def _restrict(streamed: StreamedPage, window: TimeWindow) -> StreamedPage:
+    frame = streamed.normalized.frame
+    inserted_at = frame["record_inserted_at"]
+    is_outside = inserted_at >= window.end
+    if window.start is not None:
+        is_outside |= inserted_at < window.start
+    # A record without the time of its version cannot be placed: it is written rather than passed over.
+    is_outside = is_outside.fillna(value=False).astype(bool)
+    outside = int(is_outside.sum())
+    if not outside:
+        return streamed
+    kept = frame[~is_outside].reset_index(drop=True)
+    return replace(streamed, normalized=replace(streamed.normalized, frame=kept), outside=outside)
+
+
+class _Ahead(Generic[Item]):
+    """Iterates over `items` in a thread of its own, at most PAGES_AHEAD in advance; an error surfaces where it is pulled."""
+
+    def __init__(self, items: Iterator[Item]) -> None:
+        self._items = items
+        self._queue: queue.Queue[tuple[Item | None, BaseException | None]] = queue.Queue(maxsize=PAGES_AHEAD)
+        self._closing = threading.Event()
+        self._thread: threading.Thread | None = None
+
+    def __iter__(self) -> Iterator[Item]:
+        return self
+
+    def __next__(self) -> Item:
+        if self._thread is None:
+            self._thread = threading.Thread(target=self._run, name="sequin-pages-ahead", daemon=True)
+            self._thread.start()
+        item, error = self._queue.get()
+        if item is not None:
+            return item
+        self._queue.put((None, error))  # the end is found again by whoever asks again
+        if error is not None:
+            raise error
+        raise StopIteration
+
+    def close(self) -> None:
+        """Stops after the item under way; waits for it, so that no request outlives the run."""
+        self._closing.set()
+        while self._thread is not None and self._thread.is_alive():
+            try:
+                self._queue.get_nowait()
+            except queue.Empty:
+                self._thread.join(timeout=0.05)
+
+    def _run(self) -> None:
+        error: BaseException | None = None
+        try:
+            for item in self._items:
+                self._queue.put((item, None))
+                if self._closing.is_set():
+                    return
+        except BaseException as raised:  # noqa: BLE001 - handed over as it is to the thread that pulls
+            error = raised
+        self._queue.put((None, error))
