@@ -1,7 +1,7 @@
 """What a run reads: pages fetched ahead and normalized while the last ones are being written.
 
-A `RecordStream` is what an asset hands to the IO manager. It is lazy: nothing is requested before its pages are pulled, and at most
-`PAGES_AHEAD` pages and as many frames wait in memory, whatever the length of the stream. Where reading starts is decided by who
+A `RecordStream` is what an asset hands to the IO manager. It is lazy: nothing is requested before its pages are pulled, and at
+most `PAGES_AHEAD` pages and as many frames wait in memory, whatever the length of the stream. Where reading starts is decided by who
 pulls (sync.py, which sees the ledger); where it ends is decided here.
 """
 

@@ -1,0 +1,167 @@
+"""From the frames of some pages to one batch: the newest row per key, in key order, and what became of the rest. Pure.
+
+The order matters twice. Among the rows of one key the greatest version wins, and of equal ones the last delivered. And staging is
+filled in key order, which is the order in which rows of the target are locked, so that racing writers cannot deadlock.
+"""
+
+from collections.abc import Sequence
+from dataclasses import dataclass, field
+from datetime import UTC, datetime
+
+import numpy as np
+import pandas as pd
+import pyarrow as pa
+import pyarrow.compute as pc
+
+from sequin_pipeline.normalize import NormalizedPage, Reject
+from sequin_pipeline.target import Target
+
+OBJECT_VERSION = "object_version"
+"""In batches that hold a bare tombstone: the version whose object the row carries; null when it carries none."""
+
+
+@dataclass(frozen=True)
+class Place:
+    """Where a row of a batch came from: the index of its page among the batch's, and its position in that page's array."""
+
+    page: int
+    position: int
+
+
+@dataclass(frozen=True)
+class Batch:
+    """Rows ready for staging: unique by key, sorted by key.
+
+    `rows` holds the target's columns, and `object_version` when `has_bare_tombstones`. `duplicates` counts, by index of the window,
+    the rows that were not the newest of their key; `windows` is the index of each row's window; `places` where each row came from.
+    """
+
+    rows: pa.Table = field(repr=False)
+    duplicates: "np.ndarray[tuple[int], np.dtype[np.int64]]"
+    windows: "np.ndarray[tuple[int], np.dtype[np.int64]]" = field(repr=False)
+    places: tuple["np.ndarray[tuple[int], np.dtype[np.int64]]", "np.ndarray[tuple[int], np.dtype[np.int64]]"] = field(repr=False)
+    has_bare_tombstones: bool = False
+
+    def place(self, row: int) -> Place:
+        """The origin of the row at index `row` of `rows`."""
+        return Place(int(self.places[0][row]), int(self.places[1][row]))
+
+
+def build_batch(
+    target: Target, pages: Sequence[NormalizedPage], *, window_starts: Sequence[datetime], without: frozenset[Place] = frozenset()
+) -> Batch:
+    """The batch of these pages, in the order of their arrival; rows at `without` are left out, as if never delivered.
+
+    `window_starts` are ascending; a row belongs to the last window that starts at or before its stream time, else to the first.
+    """
+    rows, page_of, position_of = _gather(target, pages, without)
+    windows = _windows(target, rows, window_starts)
+    order, is_newest = _order(target, rows)
+    newest = order[is_newest]
+    dropped = order[~is_newest]
+    window_count = max(1, len(window_starts))
+    duplicates = np.bincount(windows[dropped], minlength=window_count)
+    kept = rows.take(pa.array(newest))
+    has_bare_tombstones = False
+    if target.tombstone and target.data:
+        bare = _is_bare(target, rows)
+        has_bare_tombstones = bool(bare[newest].any())
+        if has_bare_tombstones:
+            kept = _with_carried_objects(target, rows, newest, bare)
+    return Batch(
+        rows=kept,
+        duplicates=duplicates,
+        windows=windows[newest],
+        places=(page_of[newest], position_of[newest]),
+        has_bare_tombstones=has_bare_tombstones,
+    )
+
+
+def _gather(
+    target: Target, pages: Sequence[NormalizedPage], without: frozenset[Place]
+) -> tuple[pa.Table, "np.ndarray[tuple[int], np.dtype[np.int64]]", "np.ndarray[tuple[int], np.dtype[np.int64]]"]:
+    tables = [pa.Table.from_pandas(page.frame, preserve_index=False) for page in pages]
+    page_of = np.repeat(np.arange(len(tables)), [len(table) for table in tables])
+    rows = pa.concat_tables(tables).combine_chunks()
+    position_of = rows.column("position").to_numpy().astype(np.int64)
+    rows = rows.select(list(target.column_names))
+    if without:
+        is_kept = np.array(
+            [Place(int(page), int(at)) not in without for page, at in zip(page_of, position_of, strict=True)], dtype=bool
+        )
+        rows, page_of, position_of = rows.filter(pa.array(is_kept)), page_of[is_kept], position_of[is_kept]
+    return rows, page_of, position_of
+
+
+def _windows(target: Target, rows: pa.Table, starts: Sequence[datetime]) -> "np.ndarray[tuple[int], np.dtype[np.int64]]":
+    if target.stream_time is None or len(starts) < 2:
+        return np.zeros(rows.num_rows, dtype=np.int64)
+    earliest = pa.scalar(datetime.min.replace(tzinfo=UTC), pa.timestamp("us", "UTC"))
+    times = rows.column(target.stream_time).fill_null(earliest).cast(pa.int64()).to_numpy()
+    bounds = pa.array(starts, pa.timestamp("us", "UTC")).cast(pa.int64()).to_numpy()
+    return np.clip(np.searchsorted(bounds, times, side="right") - 1, 0, None)
+
+
+def _order(
+    target: Target, rows: pa.Table
+) -> tuple["np.ndarray[tuple[int], np.dtype[np.int64]]", "np.ndarray[tuple[int], np.dtype[np.bool_]]"]:
+    """Row indexes by key, version, arrival; and for each whether it is the last of its key."""
+    sort_keys = [(name, "ascending") for name in (*target.key, *([target.version] if target.version else ()))]
+    order = pc.sort_indices(rows, sort_keys=sort_keys).to_numpy().astype(np.int64)
+    is_newest = np.ones(len(order), dtype=bool)
+    if len(order) > 1:
+        is_same = np.ones(len(order) - 1, dtype=bool)
+        for name in target.key:
+            keys = rows.column(name).combine_chunks().take(pa.array(order))
+            is_same &= pc.equal(keys[:-1], keys[1:]).to_numpy(zero_copy_only=False)
+        is_newest[:-1] = ~is_same
+    return order, is_newest
+
+
+def _is_bare(target: Target, rows: pa.Table) -> "np.ndarray[tuple[int], np.dtype[np.bool_]]":
+    assert target.tombstone is not None  # noqa: S101 - the caller asked
+    assert target.data is not None  # noqa: S101
+    bare = pc.and_(rows.column(target.tombstone), rows.column(target.data).is_null())
+    return bare.combine_chunks().to_numpy(zero_copy_only=False).astype(bool)
+
+
+def _with_carried_objects(
+    target: Target,
+    rows: pa.Table,
+    newest: "np.ndarray[tuple[int], np.dtype[np.int64]]",
+    bare: "np.ndarray[tuple[int], np.dtype[np.bool_]]",
+) -> pa.Table:
+    """Bare tombstones keep the object of the newest version delivered before them: where that stands in this very batch, its object
+    columns are carried over, with the version they came from, and the merge decides against the stored row's."""
+    assert target.version is not None  # noqa: S101 - tombstones come with versions
+    versions = rows.column(target.version).to_numpy()
+    keys = pd.Series(rows.column(target.key[0]).to_pandas(types_mapper=pd.ArrowDtype))
+    wanted = set(keys.iloc[newest[bare[newest]]])
+    carried: dict[str, int] = {}
+    highest: dict[str, int] = {}
+    for index in np.flatnonzero(keys.isin(wanted).to_numpy()):
+        key = keys.iloc[index]
+        version = int(versions[index])
+        if version < highest.get(key, version):
+            continue
+        highest[key] = version
+        if not bare[index]:
+            carried[key] = int(index)
+    object_rows = newest.copy()
+    object_versions: list[int | None] = [int(version) for version in versions[newest]]
+    for at in np.flatnonzero(bare[newest]):
+        origin = carried.get(keys.iloc[newest[at]])
+        object_versions[at] = None if origin is None else int(versions[origin])
+        object_rows[at] = newest[at] if origin is None else origin
+    object_names = {column.name for column in target.columns if column.is_object}
+    taken = {
+        name: rows.column(name).take(pa.array(object_rows if name in object_names else newest)) for name in target.column_names
+    }
+    return pa.table({**taken, OBJECT_VERSION: pa.array(object_versions, pa.int64())})
+
+
+def reject_of(page: NormalizedPage, place: Place, *, record_id: str, reason: str, reject_class: str, sqlstate: str) -> Reject:
+    """The reject of a row that Postgres refused, with the record's own bytes."""
+    return Reject(
+        record_id=record_id, raw=page.raw_record(place.position), reason=reason, reject_class=reject_class, sqlstate=sqlstate
+    )

@@ -1,0 +1,107 @@
+"""An Arrow table as the bytes of `COPY … (format binary)`, made column by column.
+
+The format is Postgres' own (documentation of COPY, "Binary Format"): a row is a 16-bit field count, then for each field a 32-bit
+length, -1 for null, and that many bytes; all big-endian. Row by row in Python this costs 20 µs a row, by column about one.
+"""
+
+from collections.abc import Sequence
+
+import numpy as np
+import pyarrow as pa
+import pyarrow.compute as pc
+
+HEADER = b"PGCOPY\n\xff\r\n\x00" + bytes(8)
+TRAILER = b"\xff\xff"
+
+_NULL = b"\xff\xff\xff\xff"
+_DAYS_TO_2000 = 10_957
+_MICROSECONDS_TO_2000 = 946_684_800_000_000
+
+
+def encode(table: pa.Table, staging_types: Sequence[str]) -> bytes:
+    """All of `table`, with its header and trailer. `staging_types` says for each column what Postgres will read: text, boolean,
+    integer, bigint, double precision, date, timestamptz or uuid (16 bytes)."""
+    pieces: list[pa.Array] = []
+    rows = table.num_rows
+    count = len(table.columns).to_bytes(2, "big")
+    pieces.append(_fixed(np.frombuffer(count * rows, dtype=np.uint8).reshape(rows, 2), None))
+    for column, staging_type in zip(table.columns, staging_types, strict=True):
+        values = column.combine_chunks() if isinstance(column, pa.ChunkedArray) else column
+        pieces.extend(_text(values) if staging_type == "text" else [_number(values, staging_type)])
+    joined = pc.binary_join_element_wise(*pieces, pa.scalar(b"", pa.binary()), null_handling="replace", null_replacement=b"")
+    return b"".join((HEADER, _payload(joined), TRAILER))
+
+
+def _text(values: pa.Array) -> list[pa.Array]:
+    if pa.types.is_list(values.type):
+        values = pa.array([None if item is None else array_literal(item) for item in values.to_pylist()], pa.string())
+    elif not pa.types.is_string(values.type):
+        values = values.cast(pa.string())
+    lengths = pc.binary_length(values)
+    if values.null_count:
+        lengths = lengths.fill_null(-1)
+    big_endian = lengths.to_numpy(zero_copy_only=False).astype(">i4")
+    return [_fixed(big_endian.view(np.uint8).reshape(len(values), 4), None), values.cast(pa.binary())]
+
+
+def _number(values: pa.Array, staging_type: str) -> pa.Array:
+    is_valid = None if values.null_count == 0 else values.is_valid().to_numpy(zero_copy_only=False)
+    match staging_type:
+        case "boolean":
+            raw = values.cast(pa.int8()).fill_null(0).to_numpy(zero_copy_only=False).astype(">i1")
+        case "integer":
+            raw = values.cast(pa.int32()).fill_null(0).to_numpy(zero_copy_only=False).astype(">i4")
+        case "bigint":
+            raw = values.cast(pa.int64()).fill_null(0).to_numpy(zero_copy_only=False).astype(">i8")
+        case "double precision":
+            raw = values.cast(pa.float64()).fill_null(0.0).to_numpy(zero_copy_only=False).astype(">f8")
+        case "date":
+            raw = (values.cast(pa.int32()).fill_null(0).to_numpy(zero_copy_only=False) - _DAYS_TO_2000).astype(">i4")
+        case "timestamptz":
+            microseconds = values.cast(pa.timestamp("us", "UTC")).cast(pa.int64())
+            raw = (microseconds.fill_null(0).to_numpy(zero_copy_only=False) - _MICROSECONDS_TO_2000).astype(">i8")
+        case "uuid":
+            raw = np.frombuffer(_payload(values.fill_null(bytes(16)).cast(pa.binary())), dtype=np.uint8)
+            return _fixed(_with_length(raw.reshape(len(values), 16)), is_valid)
+        case _:
+            raise AssertionError(f"no binary form is known for the staging type {staging_type!r}")
+    return _fixed(_with_length(raw.view(np.uint8).reshape(len(values), raw.itemsize)), is_valid)
+
+
+def _with_length(payload: "np.ndarray[tuple[int, int], np.dtype[np.uint8]]") -> "np.ndarray[tuple[int, int], np.dtype[np.uint8]]":
+    rows, width = payload.shape
+    framed = np.empty((rows, 4 + width), dtype=np.uint8)
+    framed[:, :4] = np.frombuffer(width.to_bytes(4, "big"), dtype=np.uint8)
+    framed[:, 4:] = payload
+    return framed
+
+
+def _fixed(
+    payload: "np.ndarray[tuple[int, int], np.dtype[np.uint8]]", is_valid: "np.ndarray[tuple[int], np.dtype[np.bool_]] | None"
+) -> pa.Array:
+    """A binary array of rows of one width; where `is_valid` is false, of the four bytes that stand for null."""
+    rows, width = payload.shape
+    if is_valid is None:
+        offsets = np.arange(rows + 1, dtype=np.int32) * width
+        return pa.Array.from_buffers(
+            pa.binary(), rows, [None, pa.py_buffer(offsets), pa.py_buffer(np.ascontiguousarray(payload))]
+        )
+    offsets = np.zeros(rows + 1, dtype=np.int32)
+    np.cumsum(np.where(is_valid, width, len(_NULL)), out=offsets[1:])
+    framed = payload.copy()
+    framed[~is_valid, : len(_NULL)] = np.frombuffer(_NULL, dtype=np.uint8)
+    is_kept = is_valid[:, None] | (np.arange(width) < len(_NULL))[None, :]
+    return pa.Array.from_buffers(pa.binary(), rows, [None, pa.py_buffer(offsets), pa.py_buffer(framed[is_kept])])
+
+
+def _payload(values: pa.Array) -> memoryview:
+    """The bytes of a binary array without nulls, end to end."""
+    offsets = np.frombuffer(values.buffers()[1], dtype=np.int32)
+    first, last = offsets[values.offset], offsets[values.offset + len(values)]
+    return memoryview(values.buffers()[2])[first:last] if last > first else memoryview(b"")
+
+
+def array_literal(items: Sequence[str | None]) -> str:
+    """A `text[]` literal (Postgres documentation, 8.15.2): every element quoted, so that none reads as NULL or as a brace."""
+    quoted = ("NULL" if item is None else '"' + item.replace("\\", "\\\\").replace('"', '\\"') + '"' for item in items)
+    return "{" + ",".join(quoted) + "}"

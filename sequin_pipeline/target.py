@@ -1,0 +1,171 @@
+"""What a table looks like to the merge: its columns, its key, its version.
+
+Derived from a collection or from a plain DataFrame; DDL, staging and merge statements are composed from this value alone.
+"""
+
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+
+import pandas as pd
+import pyarrow as pa
+
+from sequin_pipeline.casts import STORAGE
+from sequin_pipeline.catalog import RECORD_COLUMNS, Collection, OnDelete, TableName
+from sequin_pipeline.errors import TableRefused
+
+
+@dataclass(frozen=True)
+class TargetColumn:
+    """A column that the merge writes from the frame's column of the same name.
+
+    `staging` is the type it is copied as, `cast` the type a surviving value is cast to (None: none needed). `is_object`: its value
+    comes from the provider's object, so that a bare tombstone leaves it as it is.
+    """
+
+    name: str
+    type: str
+    staging: str
+    cast: str | None = None
+    is_object: bool = False
+    is_nullable: bool = True
+    description: str = ""
+
+
+@dataclass(frozen=True)
+class Target:
+    """A table and how rows find, outrank and equal each other in it.
+
+    `version` None: each delivery is newest. `content_hash` None: rows are compared column by column. `tombstone` and `data` name the
+    columns that make a bare tombstone (`deleted` and no object); None where rows are never deleted. `stream_time` is the column that
+    places a row in a window. `created_at` and `changed_at` are stamped here and never compared.
+    """
+
+    table: TableName
+    label: str
+    columns: tuple[TargetColumn, ...]
+    key: tuple[str, ...]
+    version: str | None = None
+    content_hash: str | None = None
+    tombstone: str | None = None
+    data: str | None = None
+    stream_time: str | None = None
+    created_at: str | None = None
+    changed_at: str | None = None
+    on_delete: OnDelete = "mark"
+    description: str = ""
+    column_names: tuple[str, ...] = field(init=False)
+
+    def __post_init__(self) -> None:
+        object.__setattr__(self, "column_names", tuple(column.name for column in self.columns))
+
+    @property
+    def compared(self) -> tuple[TargetColumn, ...]:
+        """The columns in which two rows of one version may differ."""
+        apart = {*self.key, self.version, self.content_hash}
+        return tuple(column for column in self.columns if column.name not in apart)
+
+
+def collection_target(collection: Collection) -> Target:
+    """The managed table of a collection: the record's own columns around the declared ones."""
+
+    def record(name: str, sql_type: str, *, is_nullable: bool = True) -> TargetColumn:
+        return TargetColumn(name, sql_type, sql_type, is_nullable=is_nullable, description=RECORD_COLUMNS[name])
+
+    declared = tuple(
+        TargetColumn(
+            column.name,
+            column.type,
+            STORAGE[column.type].staging,
+            STORAGE[column.type].cast,
+            is_object=column.path.root == "data",
+            description=column.description,
+        )
+        for column in collection.columns
+    )
+    return Target(
+        table=collection.table,
+        label=collection.label,
+        columns=(
+            record("id", "text", is_nullable=False),
+            record("upstream_id", "text"),
+            record("internal_id", "text"),
+            record("sync_id", "text"),
+            record("updated_idx", "bigint", is_nullable=False),
+            record("deleted", "boolean", is_nullable=False),
+            record("record_inserted_at", "timestamptz"),
+            record("upstream_created_at", "timestamptz"),
+            record("upstream_updated_at", "timestamptz"),
+            *declared,
+            TargetColumn("data", "jsonb", "text", "jsonb", is_object=True, description=RECORD_COLUMNS["data"]),
+            record("content_hash", "uuid"),
+        ),
+        key=("id",),
+        version="updated_idx",
+        content_hash="content_hash",
+        tombstone="deleted",
+        data="data",
+        stream_time="record_inserted_at",
+        created_at="inserted_at",
+        changed_at="updated_at",
+        on_delete=collection.on_delete,
+        description=collection.description,
+    )
+
+
+_ARROW_TYPES: Mapping[pa.DataType, tuple[str, str | None]] = {
+    pa.string(): ("text", None),
+    pa.large_string(): ("text", None),
+    pa.bool_(): ("boolean", None),
+    pa.int8(): ("integer", None),
+    pa.int16(): ("integer", None),
+    pa.int32(): ("integer", None),
+    pa.int64(): ("bigint", None),
+    pa.float32(): ("double precision", None),
+    pa.float64(): ("double precision", None),
+    pa.date32(): ("date", None),
+    pa.list_(pa.string()): ("text[]", "text[]"),
+}
+
+
+def frame_target(table: TableName, frame: pd.DataFrame, *, key: tuple[str, ...], version: str | None) -> Target:
+    """The table of a plain DataFrame: its columns, with the key as primary key, and nothing else.
+
+    Raises TableRefused for a dtype without a Postgres type, a key or version that is no column, or a version that is no integer.
+    """
+    label = str(table)
+    for name in (*key, *([version] if version else [])):
+        if name not in frame.columns:
+            raise TableRefused(
+                f"the frame for table {label!r} has no column {name!r}, which its metadata names as "
+                f"{'version' if name == version else 'key'}: its columns are {', '.join(map(repr, frame.columns))}"
+            )
+    columns = tuple(_frame_column(label, name, frame[name], is_key=name in key) for name in frame.columns)
+    if version and next(column for column in columns if column.name == version).type not in ("integer", "bigint"):
+        raise TableRefused(f"the version column {version!r} of table {label!r} is not an integer column: give it dtype int64")
+    return Target(table=table, label=label, columns=columns, key=key, version=version)
+
+
+def _frame_column(label: str, name: object, values: "pd.Series[object]", *, is_key: bool) -> TargetColumn:
+    if not isinstance(name, str) or not name:
+        raise TableRefused(f"the frame for table {label!r} has a column named {name!r}: name each column with a string")
+    try:
+        arrow = pa.Array.from_pandas(values).type
+    except (pa.ArrowInvalid, pa.ArrowTypeError) as error:
+        raise TableRefused(
+            f"column {name!r} of the frame for table {label!r} holds values of several types: give it one"
+        ) from error
+    if pa.types.is_timestamp(arrow):
+        if arrow.tz is None:
+            raise TableRefused(
+                f"column {name!r} of the frame for table {label!r} holds times without zone: say which with dt.tz_localize"
+            )
+        return TargetColumn(name, "timestamptz", "timestamptz", is_nullable=not is_key)
+    if pa.types.is_decimal(arrow):
+        return TargetColumn(name, "numeric", "text", "numeric", is_nullable=not is_key)
+    if arrow not in _ARROW_TYPES:
+        raise TableRefused(
+            f"column {name!r} of the frame for table {label!r} has the type {arrow}, which no column type of Postgres stands for here: "
+            "use strings, booleans, integers, floats, dates, times with zone, decimals or lists of strings"
+        )
+    sql_type, cast = _ARROW_TYPES[arrow]
+    return TargetColumn(name, sql_type, "text" if cast else sql_type, cast, is_nullable=not is_key)

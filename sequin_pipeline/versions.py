@@ -1,0 +1,77 @@
+"""What keeps a removed row from coming back: bucket locks around removals, and the sweep of rows that were only marked so far.
+
+The versions themselves stand in the ledger's table `versions` and are written by the merge statement.
+"""
+
+import hashlib
+import zlib
+
+import pyarrow as pa
+import pyarrow.compute as pc
+from psycopg import sql
+
+from sequin_pipeline.staging import Cursor
+from sequin_pipeline.target import Target
+
+BUCKETS = 16
+"""Few enough to lock one by one, enough for two writers not to wait for each other."""
+
+SWEEP_ROWS = 5_000
+
+
+def bucket_of(record_id: str) -> int:
+    """The bucket of an id, the same in every process: for advisory locks and for lanes."""
+    return zlib.crc32(record_id.encode()) % BUCKETS
+
+
+def lock_buckets(cursor: Cursor, target: Target, rows: pa.Table) -> None:
+    """Locks the buckets that the batch touches until the transaction ends: exclusive where it holds a tombstone, else shared.
+
+    Must be a statement of its own before the merge, whose snapshot then sees what the last holder committed. Ascending, so that no
+    two batches wait for each other. Without it, a late older version and a removal can pass each other unseen.
+    """
+    is_tombstone = pc.fill_null(rows.column(target.tombstone), fill_value=False).to_pylist()
+    exclusive: dict[int, bool] = {}
+    for record_id, removes in zip(rows.column(target.key[0]).to_pylist(), is_tombstone, strict=True):
+        bucket = bucket_of(record_id)
+        exclusive[bucket] = exclusive.get(bucket, False) or removes
+    _lock(cursor, target, dict(sorted(exclusive.items())))
+
+
+def _lock(cursor: Cursor, target: Target, buckets: dict[int, bool]) -> None:
+    cursor.execute(
+        "select case when is_exclusive then pg_advisory_xact_lock(%(space)s, bucket)"
+        " else pg_advisory_xact_lock_shared(%(space)s, bucket) end"
+        " from unnest(%(buckets)s::int[], %(exclusive)s::boolean[]) as wanted (bucket, is_exclusive)",
+        {"space": _space(target), "buckets": list(buckets), "exclusive": list(buckets.values())},
+    )
+
+
+def _space(target: Target) -> int:
+    """The first half of the advisory locks' key: a table of this pipeline."""
+    digest = hashlib.blake2b(f"sequin_pipeline {target.table}".encode(), digest_size=4).digest()
+    return int.from_bytes(digest, "big", signed=True)
+
+
+def sweep_marked(cursor: Cursor, target: Target, *, versions: sql.Identifier) -> int:
+    """Removes up to SWEEP_ROWS rows that were marked as deleted before `on_delete` became `remove`; returns how many.
+
+    Runs in the caller's transaction; to be called until it returns 0. Leans on nothing: it scans the table once a call.
+    """
+    _lock(cursor, target, dict.fromkeys(range(BUCKETS), True))
+    cursor.execute(
+        sql.SQL(
+            "with gone as (delete from {table} t where t.ctid = any(array(select m.ctid from {table} m where m.{d} limit %(limit)s))"
+            " returning t.{key} as id, t.{v} as updated_idx)"
+            " insert into {versions} as k (table_name, id, updated_idx) select %(table)s, id, updated_idx from gone"
+            " on conflict (table_name, id) do update set updated_idx = greatest(k.updated_idx, excluded.updated_idx)"
+        ).format(
+            table=sql.Identifier(target.table.schema, target.table.name),
+            versions=versions,
+            key=sql.Identifier(target.key[0]),
+            v=sql.Identifier(target.version or ""),
+            d=sql.Identifier(target.tombstone or ""),
+        ),
+        {"limit": SWEEP_ROWS, "table": str(target.table)},
+    )
+    return cursor.rowcount

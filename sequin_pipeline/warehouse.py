@@ -1,0 +1,146 @@
+"""Connections to the warehouse, and what its errors mean.
+
+Which SQLSTATE may pass by itself is data here, and nowhere else. No session locks, no prepared statements, no session settings: a
+transaction pooler may stand in front of Postgres.
+"""
+
+import logging
+import random
+import time
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass, field
+from typing import TypeVar
+
+import psycopg
+from psycopg import conninfo, pq
+
+from sequin_pipeline.errors import ConfigurationError, PipelineError, TableRefused, WarehouseError, WarehouseUnavailable
+
+logger = logging.getLogger("sequin_pipeline.warehouse")
+
+Result = TypeVar("Result")
+
+RETRYABLE_SQLSTATES = frozenset(
+    {
+        "40001",  # serialization_failure
+        "40P01",  # deadlock_detected
+        "53300",  # too_many_connections
+        "55P03",  # lock_not_available: lock_timeout
+        "57014",  # query_canceled: statement_timeout, or an operator
+        "57P01",  # admin_shutdown
+        "57P02",  # crash_shutdown
+        "57P03",  # cannot_connect_now: starting up, shutting down, in recovery
+        "25P03",  # idle_in_transaction_session_timeout
+        "08P01",  # protocol_violation: what pgbouncer says when its pool is exhausted
+    }
+)
+RETRYABLE_CLASSES = ("08",)  # connection exceptions
+RECORD_CLASSES = ("22", "23", "P0")
+"""Data exceptions, integrity violations, and what triggers raise: the fault of single rows."""
+
+ATTEMPTS = 6
+"""With the waits below about half a minute: longer than a failover's reconnect, shorter than a person's patience."""
+FIRST_WAIT_SECONDS = 0.2
+LONGEST_WAIT_SECONDS = 15.0
+
+Connection = psycopg.Connection[tuple[object, ...]]
+
+
+@dataclass(frozen=True)
+class Warehouse:
+    """Where the tables are. `url` is what libpq takes; it is never shown, its place is `name`."""
+
+    url: str = field(repr=False)
+
+    @property
+    def name(self) -> str:
+        """`user@host:port/database`, for messages and metadata: no password, no options."""
+        parts = conninfo.conninfo_to_dict(self.url)
+        host = parts.get("host") or "local socket"
+        return f"{parts.get('user') or ''}@{host}:{parts.get('port') or 5432}/{parts.get('dbname') or ''}"
+
+    @contextmanager
+    def connect(self) -> Iterator[Connection]:
+        """A connection in autocommit; transactions are opened by `conn.transaction()`. Raises WarehouseError."""
+        try:
+            connection = psycopg.connect(
+                self.url, autocommit=True, prepare_threshold=None, application_name="sequin_pipeline", connect_timeout=30
+            )
+        except psycopg.ProgrammingError as error:
+            raise ConfigurationError(
+                "WAREHOUSE_URL is not understood: expected a libpq URL as postgresql://user:password@host:5432/database"
+            ) from error
+        except psycopg.OperationalError as error:
+            raise explain(error, f"connecting to {self.name}") from error
+        with connection:
+            yield connection
+
+
+def is_retryable(error: psycopg.Error) -> bool:
+    """May the same transaction succeed later without anybody changing anything? A lost connection has no SQLSTATE."""
+    state = error.sqlstate
+    if state is None:
+        return isinstance(error, psycopg.OperationalError | psycopg.InterfaceError)
+    return state in RETRYABLE_SQLSTATES or state.startswith(RETRYABLE_CLASSES)
+
+
+def is_about_a_record(error: psycopg.Error) -> bool:
+    """Did Postgres refuse a value rather than the statement?"""
+    return error.sqlstate is not None and error.sqlstate.startswith(RECORD_CLASSES)
+
+
+def explain(error: psycopg.Error, doing: str) -> PipelineError:
+    """The error of ours that a psycopg error ends in; `doing` completes "while …"."""
+    state = f" (SQLSTATE {error.sqlstate})" if error.sqlstate else ""
+    said = (error.diag.message_primary or str(error).strip().split("\n")[0]).rstrip(".")
+    hint = f" Postgres' hint: {error.diag.message_hint}" if error.diag.message_hint else ""
+    if is_retryable(error):
+        return WarehouseUnavailable(f"while {doing}, Postgres said {said!r}{state}; it may pass: run again.{hint}")
+    match error.sqlstate:
+        case "42501":
+            return TableRefused(
+                f"while {doing}, Postgres said {said!r}{state}: grant the right that it names to this role.{hint}"
+            )
+        case "25006":
+            return WarehouseError(
+                f"while {doing}, Postgres said {said!r}{state}: point WAREHOUSE_URL at the primary server.{hint}"
+            )
+        case "53100":
+            return WarehouseError(
+                f"while {doing}, Postgres said {said!r}{state}: its disk is full; make room and run again.{hint}"
+            )
+        case "28000" | "28P01" | "3D000":
+            return ConfigurationError(f"while {doing}, Postgres said {said!r}{state}: mend WAREHOUSE_URL.{hint}")
+        case _:
+            return TableRefused(f"while {doing}, Postgres said {said!r}{state}.{hint}")
+
+
+def attempt(
+    work: Callable[[], Result],
+    doing: str,
+    *,
+    sleep: Callable[[float], None] = time.sleep,
+    jitter: Callable[[float, float], float] = random.uniform,
+) -> Result:
+    """Runs `work`, again after a wait when Postgres gave up for a reason that passes. `work` must bring its own transaction and
+    its own connection. Raises what `explain` makes of the last error."""
+    for failures in range(1, ATTEMPTS + 1):
+        try:
+            return work()
+        except psycopg.Error as error:
+            explained = explain(error, doing)
+            reason: Exception = error
+        except WarehouseUnavailable as error:
+            explained, reason = error, error
+        if not explained.is_retryable or failures == ATTEMPTS:
+            raise explained from reason
+        wait_seconds = jitter(0, min(LONGEST_WAIT_SECONDS, FIRST_WAIT_SECONDS * 4**failures))
+        logger.warning("attempt %d of %d failed, the next one in %.1f s: %s", failures, ATTEMPTS, wait_seconds, explained)
+        sleep(wait_seconds)
+    raise AssertionError("the last attempt returns or raises")
+
+
+def is_open(connection: Connection) -> bool:
+    """False once the server or the network has gone away."""
+    return not connection.closed and connection.pgconn.status == pq.ConnStatus.OK
