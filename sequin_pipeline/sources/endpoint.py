@@ -1,0 +1,77 @@
+"""Where a source answers and with which token: checked before anything is sent, safe to print.
+
+Every message that quotes foreign text gets it from `Endpoint.excerpt`, so that a token which a server echoes goes no further.
+"""
+
+import ipaddress
+from dataclasses import dataclass, field
+from urllib.parse import urlsplit
+
+import httpx2
+
+from sequin_pipeline.errors import ConfigurationError
+
+EXCERPT_CHARACTERS = 80
+
+
+@dataclass(frozen=True)
+class Endpoint:
+    """Where a source answers and what proves who we are; the variables are those that a message tells to mend."""
+
+    base_url: str
+    token: str | None = field(default=None, repr=False)
+    url_variable: str = "SEQUIN_API_URL"
+    token_variable: str = "SEQUIN_API_TOKEN"  # noqa: S105 - the name of a variable, not a token
+
+    def __post_init__(self) -> None:
+        object.__setattr__(self, "base_url", _normalized(self.base_url, self))
+        if self.token is not None and not (
+            self.token.isascii() and self.token.isprintable() and self.token.strip() == self.token
+        ):
+            raise ConfigurationError(
+                f"the token in {self.token_variable} cannot be sent in a header: "
+                "it must be printable ASCII without space around it; look for a line break at its end"
+            )
+
+    @property
+    def is_loopback(self) -> bool:
+        host = urlsplit(self.base_url).hostname or ""
+        try:
+            return ipaddress.ip_address(host).is_loopback
+        except ValueError:
+            return host == "localhost"
+
+    def excerpt(self, text: str) -> str:
+        """The beginning of foreign text, quoted, on one line and without the token, which a server may echo."""
+        if self.token:
+            text = text.replace(self.token, "***")
+        line = " ".join(text.split())
+        return repr(line[:EXCERPT_CHARACTERS] + ("…" if len(line) > EXCERPT_CHARACTERS else ""))
+
+
+def _normalized(url: str, endpoint: Endpoint) -> str:
+    """Scheme and host in lower case, no default port, no trailing slash: two spellings of one address are one source."""
+    try:
+        parts = urlsplit(url)
+        host, port = parts.hostname, parts.port
+        httpx2.URL(url)
+    except (ValueError, httpx2.InvalidURL):
+        host, port = None, None
+    if host is None or parts.scheme not in ("http", "https") or any(character.isspace() for character in url):
+        raise ConfigurationError(
+            f"{endpoint.url_variable} is not an address that can be asked: "
+            "write http:// or https://, a host, and a path if the API stands below one, as in https://api.sequin.io"
+        )
+    if parts.username is not None or parts.password is not None:
+        raise ConfigurationError(
+            f"{endpoint.url_variable} holds credentials for host {host!r}, which would end up in logs and ledgers: "
+            f"take them out of the address and set {endpoint.token_variable}"
+        )
+    if parts.query or parts.fragment:
+        raise ConfigurationError(
+            f"{endpoint.url_variable} for host {host!r} has a query or a fragment, which a base address cannot have: take it out"
+        )
+    name = f"[{host}]" if ":" in host else host
+    default_port = {"http": 80, "https": 443}[parts.scheme]
+    suffix = "" if port in (None, default_port) else f":{port}"
+    return f"{parts.scheme}://{name}{suffix}{parts.path.rstrip('/')}"
