@@ -1,0 +1,137 @@
+"""A collection as a Dagster asset: what the graph and the asset page say about it, and what its step does.
+
+The step decides what is to be read and hands a RecordStream to the IO manager; reading, merging and the materialization's metadata
+are not here.
+"""
+
+from collections.abc import Iterator, Mapping, Sequence
+
+import dagster as dg
+
+from sequin_pipeline.catalog import RECORD_COLUMNS, Collection
+from sequin_pipeline.checks import build_check_specs, check_results
+from sequin_pipeline.failures import failing
+from sequin_pipeline.partitions import build_partitions
+from sequin_pipeline.plan import CollectionConfig, read_plan
+from sequin_pipeline.resources import IO_MANAGER, SOURCE
+from sequin_pipeline.stream import RecordStream
+from sequin_pipeline.target import collection_target
+
+POOL = "records_api"
+"""All steps that read the API share it: its limit is in dagster.yaml, so that no number of runs asks for too much at once."""
+
+RETRY_POLICY = dg.RetryPolicy(max_retries=3, delay=30, backoff=dg.Backoff.EXPONENTIAL, jitter=dg.Jitter.PLUS_MINUS)
+"""On top of the retries of single requests and batches: for an outage of minutes. Errors that will not pass do not allow retries."""
+
+
+def asset_key(collection: Collection) -> dg.AssetKey:
+    """`provider/name`; dots stay."""
+    return dg.AssetKey([collection.provider, collection.name])
+
+
+def source_key(collection: Collection) -> dg.AssetKey:
+    """The API's side of the collection, where its lineage starts."""
+    return dg.AssetKey(["sequin", collection.provider, collection.name])
+
+
+def group_name(provider: str) -> str:
+    """Group, job and schedule are named for the provider; Dagster takes letters, digits and `_`."""
+    return provider.replace("-", "_")
+
+
+def build_source_spec(collection: Collection) -> dg.AssetSpec:
+    """The collection as it stands in the API: never materialized by us."""
+    return dg.AssetSpec(
+        source_key(collection),
+        description=f"Collection {collection.id!r} as the records API serves it.",
+        group_name=group_name(collection.provider),
+        kinds={"api", collection.provider.lower()},
+        metadata=_code_references(collection),
+    )
+
+
+def build_asset(collection: Collection) -> dg.AssetsDefinition:
+    """One step that reads the collection's stream and, on the rows it wrote, yields its checks."""
+    key = asset_key(collection)
+
+    @dg.asset(
+        key=key,
+        deps=[source_key(collection)],
+        group_name=group_name(collection.provider),
+        description=collection.description or f"Records of {collection.id!r}, newest version of each.",
+        owners=collection.owners,
+        tags=collection.tags,
+        kinds={"postgres", collection.provider.lower()},
+        metadata=_metadata(collection),
+        partitions_def=build_partitions(collection.windows),
+        backfill_policy=dg.BackfillPolicy.single_run(),
+        retry_policy=RETRY_POLICY,
+        pool=POOL,
+        io_manager_key=IO_MANAGER,
+        required_resource_keys={SOURCE},
+        check_specs=build_check_specs(key),
+        dagster_type=dg.PythonObjectDagsterType(RecordStream),
+    )
+    def records(
+        context: dg.AssetExecutionContext, config: CollectionConfig
+    ) -> Iterator[dg.Output[RecordStream] | dg.AssetCheckResult]:
+        with failing():
+            stream = RecordStream(read_plan(context, config, collection), getattr(context.resources, SOURCE).open())
+        yield dg.Output(stream)
+        if stream.outcome is not None:
+            yield from check_results(key, stream.outcome)
+
+    return records
+
+
+def _metadata(collection: Collection) -> Mapping[str, object]:
+    return {
+        "dagster/table_name": str(collection.table),
+        "dagster/column_schema": _column_schema(collection),
+        "dagster/column_lineage": _column_lineage(collection),
+        "sequin_pipeline/collection": collection.id,
+        "sequin_pipeline/on_delete": collection.on_delete,
+        **_code_references(collection),
+    }
+
+
+def _code_references(collection: Collection) -> Mapping[str, object]:
+    if collection.origin is None:
+        return {}
+    file_path, _, line = collection.origin.rpartition(":")
+    reference = dg.LocalFileCodeReference(file_path=file_path, line_number=int(line), label=collection.label)
+    return {"dagster/code_references": dg.CodeReferencesMetadataValue(code_references=[reference])}
+
+
+def _column_schema(collection: Collection) -> dg.TableSchema:
+    target = collection_target(collection)
+    required = {column.name for column in collection.columns if column.is_required}
+    columns = [
+        dg.TableColumn(
+            column.name,
+            type=column.type,
+            description=column.description or None,
+            constraints=dg.TableColumnConstraints(
+                nullable=column.is_nullable,
+                unique=(column.name,) == target.key,
+                other=["required where the record carries an object"] if column.name in required else [],
+            ),
+        )
+        for column in target.columns
+    ]
+    stamped = [
+        dg.TableColumn(
+            name, type="timestamptz", description=RECORD_COLUMNS[name], constraints=dg.TableColumnConstraints(nullable=False)
+        )
+        for name in (target.created_at, target.changed_at)
+        if name is not None
+    ]
+    return dg.TableSchema(columns=[*columns, *stamped])
+
+
+def _column_lineage(collection: Collection) -> dg.TableColumnLineage:
+    upstream = source_key(collection)
+    deps: dict[str, Sequence[dg.TableColumnDep]] = {
+        column.name: [dg.TableColumnDep(asset_key=upstream, column_name=str(column.path))] for column in collection.columns
+    }
+    return dg.TableColumnLineage(deps_by_column=deps)

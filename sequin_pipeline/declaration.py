@@ -1,0 +1,125 @@
+"""What may stand below `attributes` of a defs.yaml: the models behind the JSON schema that `dg check yaml` and editors use.
+
+They say what a schema can say: types, patterns, enums, unknown keys. The patterns are for the schema only; what breaks one at load
+time gets a sentence and a line from declared.py, which turns the models into collections.
+"""
+
+from typing import Annotated, Literal
+
+from pydantic import BaseModel, ConfigDict, Field
+
+from sequin_pipeline.catalog import ColumnType, OnDelete, TimeFormat, WindowWidth
+
+PROVIDER_PATTERN = r"^[A-Za-z0-9][A-Za-z0-9_-]{0,62}$"
+"""A Dagster kind and, with `-` as `_`, a group: 63 characters of this alphabet."""
+COLLECTION_PATTERN = r"^[A-Za-z0-9_][A-Za-z0-9_.-]{0,199}$"
+"""What can be part of an asset key, and of the step's name once `.` and `-` have become `_`."""
+COLUMN_PATTERN = r"^[A-Za-z_][A-Za-z0-9_]{0,62}$"
+TABLE_PATTERN = r"^[A-Za-z_][A-Za-z0-9_$]{0,62}\.[A-Za-z_][A-Za-z0-9_$]{0,62}$"
+OWNER_PATTERN = r"^(team:.+|[A-Za-z0-9._%+-]+@[A-Za-z0-9.-]+\.[A-Za-z]{2,7})$"
+"""Dagster's own rule for owners."""
+TAG_PATTERN = r"^([A-Za-z0-9_.-]{1,63}/)?[A-Za-z0-9_.-]{1,63}$"
+TAG_VALUE_PATTERN = r"^[A-Za-z0-9_.-]{0,63}$"
+START_PATTERN = r"^\d{4}-\d{2}-\d{2}([T ]\d{2}:\d{2}(:00)?(Z|\+00:00))?$"
+CRON_PATTERN = r"^(@(hourly|daily|weekly|monthly|yearly|annually|midnight)|\S+( +\S+){4})$"
+
+_NAME = r"[^\W\d][\w-]*"
+_BRACKET = r"\[(0|[1-9]\d{0,8})\]|\['([^'\\]|\\['\\])*'\]"
+PATH_PATTERN = rf"^({_NAME}|{_BRACKET}|\$(\.{_NAME}|{_BRACKET}))(\.{_NAME}|{_BRACKET})*$"
+
+Owner = Annotated[str, Field(json_schema_extra={"pattern": OWNER_PATTERN})]
+
+
+class _Strict(BaseModel):
+    """Nothing is coerced, so that loading refuses what the schema refuses; unknown keys are an error."""
+
+    model_config = ConfigDict(extra="forbid", strict=True, frozen=True)
+
+
+class ColumnModel(_Strict):
+    """A column of the table, taken from the record by `path` and cast to `type`."""
+
+    path: str = Field(
+        description="where the value stands in the provider's object; record.x is a field of the envelope around it",
+        examples=["customer", "items.data[0].price.id", "['key.with.dots']", "record.sync.metadata"],
+        json_schema_extra={"pattern": PATH_PATTERN},
+    )
+    type: ColumnType
+    format: TimeFormat | None = Field(default=None, description="how a timestamptz is written; iso unless said otherwise")
+    required: bool = Field(default=False, description="reject a record that carries an object without this value; never NOT NULL")
+    empty_as_null: bool = Field(default=False, description="take an empty string as null rather than reject the record")
+    assume_zone: Literal["UTC"] | None = Field(default=None, description="the zone of a timestamptz that names none")
+    round: bool = Field(default=False, description="accept a timestamptz with more than six digits of a second")
+    description: str = Field(default="", description="becomes the comment of the column")
+
+
+class TableModel(_Strict):
+    """The table that the records land in, where it is not `<provider>.<collection>`."""
+
+    name: str = Field(description="schema.table", json_schema_extra={"pattern": TABLE_PATTERN})
+    managed: bool = Field(default=True, description="the pipeline creates the table and adds columns to it")
+    columns: dict[str, str] = Field(
+        default_factory=dict, description="of a table that is not managed: which of its columns takes which of ours"
+    )
+
+
+class WindowsModel(_Strict):
+    """How the stream is cut into time partitions, in UTC; weeks start on Monday."""
+
+    every: WindowWidth = "month"
+    start: str = Field(
+        default="2024-01-01",
+        description="start of the first window, which also holds everything older",
+        json_schema_extra={"pattern": START_PATTERN},
+    )
+
+
+class RejectsModel(_Strict):
+    """A run that rejects more than both fails, after everything good has been committed."""
+
+    limit_records: int = Field(default=100, ge=0)
+    limit_share: float = Field(default=0.01, ge=0, le=1)
+
+
+class CollectionModel(_Strict):
+    """One class of objects of the provider. All keys are optional: `{}` gives the record's own columns and `data`."""
+
+    description: str = Field(default="", description="becomes the comment of the table")
+    columns: dict[str, ColumnModel] = Field(
+        default_factory=dict, json_schema_extra={"propertyNames": {"pattern": COLUMN_PATTERN}}
+    )
+    table: TableModel | None = None
+    on_delete: OnDelete = Field(default="mark", description="mark deleted records' rows, or remove them")
+    owners: list[Owner] = Field(default_factory=list, description="instead of the provider's: e-mail addresses or team:<name>")
+    tags: dict[str, str] = Field(
+        default_factory=dict,
+        description="beside the provider's",
+        json_schema_extra={"propertyNames": {"pattern": TAG_PATTERN}, "additionalProperties": {"pattern": TAG_VALUE_PATTERN}},
+    )
+    rejects: RejectsModel = RejectsModel()
+
+
+class ProviderModel(_Strict):
+    """What is synced from one provider. `provider` and `collections` are required."""
+
+    provider: str = Field(
+        description="as the API spells it", examples=["stripe"], json_schema_extra={"pattern": PROVIDER_PATTERN}
+    )
+    collections: dict[str, CollectionModel | None] = Field(
+        min_length=1,
+        description="by the API's names, without the provider",
+        examples=[{"subscription": {}}],
+        json_schema_extra={"propertyNames": {"pattern": COLLECTION_PATTERN}},
+    )
+    schedule: str | None = Field(
+        default=None,
+        description="cron (UTC) of the provider's live runs; the schedule starts stopped",
+        examples=["*/15 * * * *"],
+        json_schema_extra={"pattern": CRON_PATTERN},
+    )
+    windows: WindowsModel = WindowsModel()
+    owners: list[Owner] = Field(default_factory=list, description="e-mail addresses or team:<name>")
+    tags: dict[str, str] = Field(
+        default_factory=dict,
+        json_schema_extra={"propertyNames": {"pattern": TAG_PATTERN}, "additionalProperties": {"pattern": TAG_VALUE_PATTERN}},
+    )

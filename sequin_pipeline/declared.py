@@ -1,0 +1,233 @@
+"""From the models of a defs.yaml to collections of the catalog, or to a CatalogError with file and line of the node at fault.
+
+Knows neither Dagster nor the warehouse. What only shows among several files is checked by component.py and catalog.check_tables.
+"""
+
+import re
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass
+from datetime import UTC, datetime
+
+import yaml
+
+from sequin_pipeline.catalog import (
+    RECORD_COLUMNS,
+    RESERVED_SCHEMAS,
+    Collection,
+    Column,
+    TableName,
+    Windows,
+    default_table,
+    parse_path,
+)
+from sequin_pipeline.declaration import (
+    COLLECTION_PATTERN,
+    COLUMN_PATTERN,
+    OWNER_PATTERN,
+    PROVIDER_PATTERN,
+    START_PATTERN,
+    TABLE_PATTERN,
+    TAG_PATTERN,
+    TAG_VALUE_PATTERN,
+    CollectionModel,
+    ColumnModel,
+    ProviderModel,
+    TableModel,
+    WindowsModel,
+)
+from sequin_pipeline.errors import CatalogError
+from sequin_pipeline.windows import check_windows
+
+SYSTEM_COLUMNS = frozenset({"tableoid", "xmin", "cmin", "xmax", "cmax", "ctid"})
+"""Postgres refuses them as names of columns (Postgres documentation, 5.6)."""
+
+
+@dataclass(frozen=True)
+class Node:
+    """A place in the YAML: `origin_of` gives `file:line` of a path of keys, or of its nearest ancestor that the file has."""
+
+    origin_of: Callable[[tuple[str, ...]], str | None]
+    path: tuple[str, ...] = ()
+
+    def __truediv__(self, key: str) -> "Node":
+        return Node(self.origin_of, (*self.path, key))
+
+    @property
+    def origin(self) -> str | None:
+        """`file:line`, where the declaration came from a file."""
+        return self.origin_of(self.path)
+
+    def refused(self, message: str) -> CatalogError:
+        """The error to raise about this place."""
+        return CatalogError(message, self.origin)
+
+
+def collections_of(provider: ProviderModel, node: Node, *, now: datetime) -> tuple[Collection, ...]:
+    """The collections that a file declares, in its order. `now` bounds how many windows there may be."""
+    _check(
+        "provider",
+        provider.provider,
+        PROVIDER_PATTERN,
+        node=node / "provider",
+        rule="letters, digits, - and _, a letter or digit first, at most 63",
+    )
+    _check_labels(provider.owners, provider.tags, node)
+    windows = _windows(provider.windows, node / "windows", now=now)
+    return tuple(
+        _collection(provider, name, model or CollectionModel(), node=node / "collections" / name, windows=windows)
+        for name, model in provider.collections.items()
+    )
+
+
+def check_keys(text: str, filename: str) -> None:
+    """Raises CatalogError for a key that stands twice in one mapping: YAML's readers take the last one in silence."""
+    documents = yaml.compose_all(text, Loader=yaml.SafeLoader)
+    nodes: list[yaml.Node] = [document for document in documents if document is not None]
+    while nodes:
+        node = nodes.pop()
+        if isinstance(node, yaml.SequenceNode):
+            nodes.extend(node.value)
+        if not isinstance(node, yaml.MappingNode):
+            continue
+        seen: dict[str, int] = {}
+        for key, value in node.value:
+            line = key.start_mark.line + 1
+            first = seen.setdefault(str(key.value), line)
+            if first != line:
+                raise CatalogError(
+                    f"key {key.value!r} stands here for the second time, after line {first}: remove one of the two",
+                    f"{filename}:{line}",
+                )
+            nodes.append(value)
+
+
+def _collection(provider: ProviderModel, name: str, model: CollectionModel, *, node: Node, windows: Windows) -> Collection:
+    _check(
+        "collection",
+        name,
+        COLLECTION_PATTERN,
+        node=node,
+        rule="letters, digits, ., - and _, a letter, digit or _ first, at most 200",
+    )
+    _check_labels(model.owners, model.tags, node)
+    return Collection(
+        provider=provider.provider,
+        name=name,
+        table=_table(provider.provider, name, model.table, node=node),
+        windows=windows,
+        columns=tuple(
+            _column(column_name, column, node / "columns" / column_name, prefix=provider.provider)
+            for column_name, column in model.columns.items()
+        ),
+        description=model.description,
+        on_delete=model.on_delete,
+        owners=tuple(model.owners or provider.owners),
+        tags={**provider.tags, **model.tags},
+        reject_limit_records=model.rejects.limit_records,
+        reject_limit_share=model.rejects.limit_share,
+        origin=node.origin,
+    )
+
+
+def _column(name: str, model: ColumnModel, node: Node, *, prefix: str) -> Column:
+    _check("column", name, COLUMN_PATTERN, node=node, rule="letters, digits and _, a letter or _ first, at most 63")
+    if name in RECORD_COLUMNS:
+        suggestion = f"{prefix.replace('-', '_').lower()}_{name}"
+        raise node.refused(
+            f"column {name!r} would take the name of one that every table has ({RECORD_COLUMNS[name]}): "
+            f"choose another name, for example {suggestion!r}"
+        )
+    if name in SYSTEM_COLUMNS:
+        raise node.refused(f"column {name!r} has a name that Postgres keeps for itself: choose another one")
+    only_for_times = {"format": model.format, "assume_zone": model.assume_zone, "round": model.round or None}
+    for key, value in only_for_times.items():
+        if value is not None and model.type != "timestamptz":
+            raise (node / key).refused(f"column {name!r} of type {model.type} has {key!r}, which only a timestamptz can have")
+    try:
+        path = parse_path(model.path)
+    except CatalogError as error:
+        raise (node / "path").refused(f"column {name!r}: {error}") from error
+    return Column(
+        name=name,
+        path=path,
+        type=model.type,
+        time_format=model.format or "iso",
+        is_required=model.required,
+        empty_as_null=model.empty_as_null,
+        assume_utc=model.assume_zone == "UTC",
+        rounds=model.round,
+        description=model.description,
+    )
+
+
+def _table(provider: str, name: str, model: TableModel | None, *, node: Node) -> TableName:
+    if model is None:
+        table, place = default_table(provider, name), node
+        if table.schema == "public":
+            raise node.refused(
+                f"collection {name!r} of provider 'public' would land in schema 'public' without having been asked to: "
+                "name its table with `table: {name: schema.table}`"
+            )
+    else:
+        place = node / "table"
+        _check(
+            "table",
+            model.name,
+            TABLE_PATTERN,
+            node=place / "name",
+            rule="schema.table, each part letters, digits and _, at most 63",
+        )
+        if not model.managed:
+            raise (place / "managed").refused(
+                f"collection {name!r} asks for a table that somebody else manages, which this version cannot write: "
+                "leave `managed` out to have the pipeline create and extend the table"
+            )
+        if model.columns:
+            raise (place / "columns").refused(
+                f"collection {name!r} maps columns of a table that the pipeline manages, whose columns have fixed names: remove `columns`"
+            )
+        table = TableName(*model.name.split("."))
+    if table.schema.startswith("pg_") or table.schema in RESERVED_SCHEMAS:
+        raise place.refused(
+            f"collection {name!r} would land in schema {table.schema!r}, which Postgres keeps for itself: "
+            "name another table with `table: {name: schema.table}`"
+        )
+    return table
+
+
+def _windows(model: WindowsModel, node: Node, *, now: datetime) -> Windows:
+    _check(
+        "start",
+        model.start,
+        START_PATTERN,
+        node=node / "start",
+        rule="a day or a time in UTC, as in 2024-01-01 or 2024-01-01T06:00Z",
+    )
+    try:
+        windows = Windows(every=model.every, start=datetime.fromisoformat(model.start).replace(tzinfo=UTC))
+        check_windows(windows, now)
+    except ValueError as error:
+        raise (node / "start").refused(f"start {model.start!r} is not a time: {error}") from error
+    except CatalogError as error:
+        raise (node / "start").refused(str(error)) from error
+    return windows
+
+
+def _check_labels(owners: list[str], tags: Mapping[str, str], node: Node) -> None:
+    for owner in owners:
+        _check("owner", owner, OWNER_PATTERN, node=node / "owners", rule="an e-mail address, or team: and a name")
+    for key, value in tags.items():
+        place = node / "tags" / key
+        _check(
+            "tag",
+            key,
+            TAG_PATTERN,
+            node=place,
+            rule="letters, digits, ., - and _, at most 63, and at most one / with the same before it",
+        )
+        _check(f"tag {key!r} with value", value, TAG_VALUE_PATTERN, node=place, rule="letters, digits, ., - and _, at most 63")
+
+
+def _check(what: str, text: str, pattern: str, *, node: Node, rule: str) -> None:
+    if not re.fullmatch(pattern, text):
+        raise node.refused(f"{what} {text!r} cannot be used: expected {rule}")

@@ -1,0 +1,60 @@
+"""What a Dagster run asks of a collection, as the plan that the stream reads by.
+
+Options come as run config or as run tags, so that every launcher can pass them; the rule that tells live from backfill is
+windows.run_mode.
+"""
+
+import dagster as dg
+from pydantic import Field
+
+from sequin_pipeline.catalog import Collection
+from sequin_pipeline.errors import ConfigurationError
+from sequin_pipeline.stream import ReadPlan
+from sequin_pipeline.windows import KeyRange, asked_window, run_mode, start_of
+
+SYNC_ID_TAG = "sequin_pipeline/sync_id"
+FULL_REFRESH_TAG = "sequin_pipeline/full_refresh"
+ADOPT_TAG = "sequin_pipeline/adopt"
+
+
+class CollectionConfig(dg.Config):
+    """What a run may be told beyond its windows."""
+
+    sync_id: str | None = Field(default=None, description="read this sync only: a backfill that does not complete its windows")
+    full_refresh: bool = Field(default=False, description="read the stream from its earliest record")
+    adopt: bool = Field(default=False, description="take over a table that was filled from another URL or stream")
+
+
+def read_plan(context: dg.AssetExecutionContext, config: CollectionConfig, collection: Collection) -> ReadPlan:
+    """The plan of the run that `context` belongs to. Raises ConfigurationError for tags that say nothing we know."""
+    tags = context.run.tags
+    sync_id = config.sync_id or tags.get(SYNC_ID_TAG)
+    full_refresh = config.full_refresh or _claims(tags.get(FULL_REFRESH_TAG), FULL_REFRESH_TAG)
+    asked = KeyRange(context.partition_key_range.start, context.partition_key_range.end)
+    keys = tuple(context.partition_keys)
+    record = context.instance.get_run_record_by_id(context.run.run_id)
+    if record is None:
+        raise ConfigurationError(f"run {context.run.run_id} of {collection.label!r} is not in Dagster's run storage")
+    mode = run_mode(
+        collection.windows,
+        asked,
+        tags=tags,
+        created_at=record.create_timestamp,
+        is_restricted=sync_id is not None or full_refresh,
+    )
+    return ReadPlan(
+        collection=collection,
+        mode=mode,
+        window=asked_window(collection.windows, asked),
+        partition_keys=keys,
+        window_starts=tuple(start_of(collection.windows, key) for key in keys),
+        sync_id=sync_id,
+        full_refresh=full_refresh,
+        adopt=config.adopt or _claims(tags.get(ADOPT_TAG), ADOPT_TAG),
+    )
+
+
+def _claims(value: str | None, tag: str) -> bool:
+    if value not in (None, "true", "false"):
+        raise ConfigurationError(f"run tag {tag} is {value!r}: expected 'true' or 'false'")
+    return value == "true"

@@ -1,0 +1,52 @@
+"""What runs and ticks need from outside: the records API and the warehouse.
+
+The environment is read when a run or a tick needs it, never while definitions load; a variable that is missing fails the run, by
+its name.
+"""
+
+from collections.abc import Mapping
+from datetime import datetime
+
+import dagster as dg
+
+from sequin_pipeline.ledger import cursor_times
+from sequin_pipeline.ledger_schema import migrate
+from sequin_pipeline.sources import Source
+from sequin_pipeline.sources.sequin import SequinSource
+from sequin_pipeline.warehouse import Warehouse, attempt
+
+SOURCE = "source"
+WAREHOUSE = "warehouse"
+IO_MANAGER = "io_manager"
+
+
+class SequinSourceResource(dg.ConfigurableResource["SequinSourceResource"]):
+    """The page API at `base_url`, read with bearer `token`."""
+
+    base_url: str
+    token: str
+
+    def open(self) -> Source:
+        """A source with connections of its own. Raises ConfigurationError for an address or token that cannot be used."""
+        return SequinSource(self.base_url, self.token)
+
+
+class WarehouseResource(dg.ConfigurableResource["WarehouseResource"]):
+    """The Postgres database that holds the tables and the ledger; `url` is what libpq takes."""
+
+    url: str
+
+    def open(self) -> Warehouse:
+        """Where to connect; nothing is connected yet."""
+        return Warehouse(self.url)
+
+
+def live_cursor_times(warehouse: WarehouseResource) -> Mapping[str, datetime | None]:
+    """`inserted_at` where each collection's live cursor stands, by label; missing or None: not begun. Raises WarehouseError."""
+
+    def read() -> Mapping[str, datetime | None]:
+        with warehouse.open().connect() as connection:
+            migrate(connection)
+            return cursor_times(connection)
+
+    return attempt(read, "reading the live cursors")
