@@ -1,0 +1,92 @@
+"""Consumers: the stream as a work queue, at least once, with acknowledgements.
+
+A record that changes comes again as its new version; one whose newer version has come in is not delivered in its old one.
+"""
+
+import base64
+from collections.abc import Callable, Iterable
+from dataclasses import dataclass
+from itertools import takewhile
+
+from sequin_pipeline.sandbox.stream import START, Entry, Stream
+
+
+@dataclass(frozen=True)
+class Message:
+    """A delivery of a record: every delivery has an `ack_token` of its own."""
+
+    ack_token: str
+    entry: Entry
+
+
+@dataclass(frozen=True)
+class _Delivery:
+    entry: Entry
+    expires_at_seconds: float
+
+
+class Consumer:
+    """One reader's progress through the whole stream, from its start. `clock` gives monotonic seconds."""
+
+    def __init__(self, stream: Stream, *, ack_wait_seconds: float, max_ack_pending: int, clock: Callable[[], float]) -> None:
+        self._stream = stream
+        self._ack_wait_seconds = ack_wait_seconds
+        self._max_ack_pending = max_ack_pending
+        self._clock = clock
+        self._position = START
+        self._deliveries = 0
+        self._again: list[Entry] = []
+        self._unacknowledged: dict[str, _Delivery] = {}
+
+    @property
+    def num_pending(self) -> int:
+        """Records that wait for delivery, first or repeated."""
+        self._take_back_expired()
+        return len(self._again) + self._stream.count_after(self._position)
+
+    @property
+    def num_ack_pending(self) -> int:
+        self._take_back_expired()
+        return len(self._unacknowledged)
+
+    def next_messages(self, batch_size: int) -> list[Message]:
+        """Up to `batch_size` messages; fewer when that many more would be unacknowledged than the consumer allows."""
+        self._take_back_expired()
+        room = min(batch_size, self._max_ack_pending - len(self._unacknowledged))
+        repeated, self._again = self._again[:room], self._again[room:]
+        fresh = self._stream.after(self._position, room - len(repeated))
+        if fresh:
+            self._position = fresh[-1].position
+        return [self._deliver(entry) for entry in (*repeated, *fresh)]
+
+    def ack(self, tokens: Iterable[str]) -> None:
+        """A token that is not known, or no longer, is passed over."""
+        self._take_back_expired()
+        for token in tokens:
+            self._unacknowledged.pop(token, None)
+
+    def nack(self, tokens: Iterable[str]) -> None:
+        """The messages come again at once."""
+        self._take_back_expired()
+        refused = (self._unacknowledged.pop(token, None) for token in tokens)
+        self._again.extend(delivery.entry for delivery in refused if delivery is not None)
+
+    def seconds_to_redelivery(self) -> float | None:
+        """Until the oldest unacknowledged message comes again; None: nothing is unacknowledged."""
+        oldest = next(iter(self._unacknowledged.values()), None)
+        return max(0.0, oldest.expires_at_seconds - self._clock()) if oldest else None
+
+    def _deliver(self, entry: Entry) -> Message:
+        self._deliveries += 1
+        token = base64.urlsafe_b64encode(f"{self._deliveries}:{entry.position}".encode()).decode()
+        self._unacknowledged[token] = _Delivery(entry, self._clock() + self._ack_wait_seconds)
+        return Message(token, entry)
+
+    def _take_back_expired(self) -> None:
+        """Deliveries stand in the order in which they expire, since all wait equally long."""
+        now = self._clock()
+        expired = list(takewhile(lambda item: item[1].expires_at_seconds <= now, self._unacknowledged.items()))
+        for token, delivery in expired:
+            del self._unacknowledged[token]
+            self._again.append(delivery.entry)
+        self._again = [entry for entry in self._again if self._stream.holds(entry)]

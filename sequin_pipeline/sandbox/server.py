@@ -1,0 +1,71 @@
+"""Running a sandbox: on loopback only, in this process or in a thread of it."""
+
+import socket
+import threading
+from collections.abc import Iterator
+from contextlib import contextmanager
+
+import uvicorn
+
+from sequin_pipeline.errors import ConfigurationError
+from sequin_pipeline.sandbox.app import Sandbox
+from sequin_pipeline.sandbox.damage import OpenProtocol
+from sequin_pipeline.sandbox.feeds import Feed
+from sequin_pipeline.sandbox.settings import Settings
+
+LOOPBACK = "127.0.0.1"
+"""The only address that a sandbox listens on: its controls know no password."""
+
+_SHUTDOWN_SECONDS = 1
+
+
+def listening_socket(port: int = 0) -> socket.socket:
+    """A socket that takes connections at once, also before anybody serves them; 0: any free port.
+
+    Raises ConfigurationError when the port is taken.
+    """
+    listener = socket.socket()
+    try:
+        listener.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
+        listener.bind((LOOPBACK, port))
+        listener.listen()
+    except (OSError, OverflowError) as error:
+        listener.close()
+        raise ConfigurationError(
+            f"the sandbox cannot listen on port {port} of {LOOPBACK}: {error}. Choose another --port."
+        ) from error
+    return listener
+
+
+def url_of(listener: socket.socket) -> str:
+    return f"http://{LOOPBACK}:{listener.getsockname()[1]}"
+
+
+def server_of(feed: Feed, settings: Settings) -> uvicorn.Server:
+    """`run(sockets=[…])` serves until SIGINT or SIGTERM, or until `should_exit` is set."""
+    config = uvicorn.Config(
+        Sandbox(feed, settings).application(),
+        http=OpenProtocol,
+        loop="asyncio",
+        ws="none",
+        lifespan="off",
+        log_config=None,
+        access_log=False,
+        server_header=False,
+        timeout_graceful_shutdown=_SHUTDOWN_SECONDS,
+    )
+    return uvicorn.Server(config)
+
+
+@contextmanager
+def running_sandbox(feed: Feed, settings: Settings | None = None, *, port: int = 0) -> Iterator[str]:
+    """Serves the feed in a thread for as long as the context lasts; gives the URL."""
+    with listening_socket(port) as listener:
+        server = server_of(feed, settings or Settings())
+        thread = threading.Thread(target=server.run, kwargs={"sockets": [listener]}, name="sandbox")
+        thread.start()
+        try:
+            yield url_of(listener)
+        finally:
+            server.should_exit = True
+            thread.join()

@@ -1,0 +1,35 @@
+"""How a sandbox answers, chosen once at its start; where the API's contract leaves a form open, a test chooses one here."""
+
+from dataclasses import dataclass, field
+from typing import Literal, get_args
+
+End = Literal["empty-null", "empty-absent", "empty-same", "records-null", "records-absent"]
+"""What the end of the stream looks like: an empty page, or the last records, with the cursor null, absent, or the one sent."""
+
+RecordForm = Literal["current", "old"]
+NextForm = Literal["object", "array"]
+
+ENDS: tuple[End, ...] = get_args(End)
+RECORD_FORMS: tuple[RecordForm, ...] = get_args(RecordForm)
+NEXT_FORMS: tuple[NextForm, ...] = get_args(NextForm)
+
+DEFAULT_LIMIT = 100
+MAX_LIMIT = 1000
+"""Records a page; the contract leaves both open and gives the sandbox these."""
+
+
+@dataclass(frozen=True)
+class Settings:
+    """`token` None: every request is let in. `faults` are texts that faults.py understands. `home` is told by the health
+    endpoint, so that a launcher knows its own."""
+
+    token: str | None = field(default=None, repr=False)
+    limit_cap: int = MAX_LIMIT
+    delay_ms: int = 0
+    end: End = "empty-null"
+    form: RecordForm = "current"
+    next_form: NextForm = "object"
+    ack_wait_ms: int = 30_000
+    max_ack_pending: int = 1000
+    faults: tuple[str, ...] = ()
+    home: str | None = None
