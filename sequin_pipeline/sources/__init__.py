@@ -46,8 +46,9 @@ class Page:
     """One answer of a source.
 
     `records` is the JSON text of an array of records in the envelope of the records API, not looked into: it may hold several
-    collections, bad records, or none. `cursor` is the position after it (None: the source gave none; the last good cursor stays).
-    `received_at` is the source's own clock when it answered, where it says so (HTTP `Date`), else ours.
+    collections, bad records, or none. Its brackets and strings balance, but a single record may be no valid JSON (NaN, half of a
+    surrogate pair, nesting deeper than a decoder goes). `cursor` is the position after it (None: the source gave none; the last
+    good cursor stays). `received_at` is the source's own clock when it answered, where it says so (HTTP `Date`), else ours.
     """
 
     records: bytes = field(repr=False)

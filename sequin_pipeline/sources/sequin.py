@@ -105,6 +105,8 @@ class SequinSource:
 
         Raises CursorRefused, SourceRefused, SourceUnavailable, SourceFault.
         """
+        if not request.collections or (request.sync_ids is not None and not request.sync_ids):
+            return
         after, empty_pages = request.after, 0
         seen = _SeenCursors(after)
         with HttpClient(self._endpoint, self._options) as http:

@@ -1,0 +1,43 @@
+"""A source whose time stands still: waits are remembered instead of waited, and the draw of the jitter is always 1."""
+
+from dataclasses import dataclass, field, replace
+from datetime import UTC, datetime
+from typing import Any
+
+from sequin_pipeline.sources import Page, ReadRequest
+from sequin_pipeline.sources.http import HttpOptions
+from sequin_pipeline.sources.sequin import SequinSource
+
+TOKEN = "secret-token-7Q"
+NOW = datetime(2025, 3, 1, 12, 0, 0, tzinfo=UTC)
+
+
+@dataclass
+class StandingTime:
+    """A clock that moves only when somebody sleeps."""
+
+    seconds: float = 1000.0
+    waits: list[float] = field(default_factory=list)
+
+    def clock(self) -> float:
+        return self.seconds
+
+    def sleep(self, seconds: float) -> None:
+        self.waits.append(seconds)
+        self.seconds += seconds
+
+    def options(self, **overrides: Any) -> HttpOptions:
+        return replace(HttpOptions(sleep=self.sleep, clock=self.clock, now=lambda: NOW, random=lambda: 1.0), **overrides)
+
+
+def request(**overrides: Any) -> ReadRequest:
+    return replace(ReadRequest(frozenset({"stripe:price"})), **overrides)
+
+
+def source(url: str, *, token: str | None = TOKEN, time: StandingTime | None = None, **options: Any) -> SequinSource:
+    return SequinSource(url, token, options=(time or StandingTime()).options(**options))
+
+
+def read(url: str, asked: ReadRequest | None = None, *, time: StandingTime | None = None, **options: Any) -> list[Page]:
+    """Every page of one read."""
+    return list(source(url, time=time, **options).pages(asked or request()))
