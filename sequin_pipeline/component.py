@@ -55,7 +55,7 @@ class CollectionSync(dg.Component, dg.Resolvable):
     def load(cls, attributes: BaseModel | None, context: dg.ComponentLoadContext) -> "CollectionSync":
         """As Dagster's own, but for a file without attributes, which would otherwise be asked for arguments of Python."""
         if attributes is None:
-            raise CatalogError("`attributes` are missing: name at least `provider` and `collections`", str(context.path))
+            raise CatalogError("`attributes` are missing: name at least `provider` and `collections`", f"{context.path / 'defs.yaml'}:1")
         component: CollectionSync = super().load(attributes, context)
         return component
 
@@ -109,11 +109,15 @@ def checked_collections(components: Iterable[CollectionSync], *, ledger_schema: 
     steps: dict[str, Collection] = {}
     for component in components:
         first = groups.setdefault(group_name(component.provider), component)
+        if first is not component and first.provider == component.provider:
+            raise CatalogError(
+                f"provider {component.provider!r} has been declared in {first.origin or 'no file'} already: keep one declaration",
+                component.origin,
+            )
         if first is not component:
             raise CatalogError(
-                f"provider {component.provider!r} shares the group {group_name(component.provider)!r} with provider "
-                f"{first.provider!r} ({first.origin or 'no file'}): declare a provider in one file only, and none that differs from "
-                "another only in `-` and `_`",
+                f"providers {first.provider!r} ({first.origin or 'no file'}) and {component.provider!r} would share the group "
+                f"{group_name(component.provider)!r}: Dagster cannot tell groups apart that differ only in `-` and `_`",
                 component.origin,
             )
         for collection in component.collections:

@@ -81,7 +81,7 @@ def collections_of(provider: ProviderModel, node: Node, *, now: datetime) -> tup
 
 def check_keys(text: str, filename: str) -> None:
     """Raises CatalogError for a key that stands twice in one mapping: YAML's readers take the last one in silence."""
-    documents = yaml.compose_all(text, Loader=yaml.SafeLoader)
+    documents = yaml.compose_all(text, Loader=getattr(yaml, "CSafeLoader", yaml.SafeLoader))
     nodes: list[yaml.Node] = [document for document in documents if document is not None]
     while nodes:
         node = nodes.pop()

@@ -1,0 +1,73 @@
+"""Where the YAML files stand: defs/ of the package, or the folder that SEQUIN_COLLECTIONS names; and the catalog that they declare.
+
+Dagster's own loading reads them, so that a file means the same in the UI, to `dg` and to our commands.
+"""
+
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+from types import ModuleType
+
+import dagster as dg
+import yaml
+from pydantic import ValidationError
+
+from sequin_pipeline.catalog import Collection
+from sequin_pipeline.component import CollectionSync, checked_collections
+from sequin_pipeline.errors import CatalogError, ConfigurationError
+from sequin_pipeline.ledger_schema import DEFAULT_SCHEMA
+
+FOLDER_VARIABLE = "SEQUIN_COLLECTIONS"
+
+
+def load_collections(environment: Mapping[str, str]) -> dict[str, Collection]:
+    """The catalog by label, in the order of the files, without building definitions.
+
+    Raises CatalogError with file and line, where definitions would show it inside Dagster's tree of files.
+    """
+    tree = component_tree(environment)
+    try:
+        return check_files(tree)
+    except Exception as error:
+        # Dagster's tree wraps whatever a file raises in an exception that is not public.
+        raise _at_fault(error) from error
+
+
+def check_files(tree: dg.ComponentTree) -> dict[str, Collection]:
+    """The catalog of the files in `tree`, once they have been checked against each other. Raises what a file raises, wrapped."""
+    return checked_collections(tree.get_all_components(CollectionSync), ledger_schema=DEFAULT_SCHEMA)
+
+
+def component_tree(environment: Mapping[str, str]) -> dg.ComponentTree:
+    """The tree of files; none has been read yet. Raises ConfigurationError when the folder that is named holds none."""
+    named = environment.get(FOLDER_VARIABLE)
+    if not named:
+        return dg.ComponentTree.for_project(Path(__file__).parent)
+    folder = Path(named).expanduser().resolve()
+    if not any(folder.glob("*/defs.yaml")):
+        raise ConfigurationError(
+            f"{FOLDER_VARIABLE} names {str(folder)!r}, where no <provider>/defs.yaml stands: name the folder above the providers' "
+            "folders, or unset the variable to use the definitions of the package"
+        )
+    module = ModuleType("sequin_collections")
+    module.__path__ = [str(folder)]
+    module.__file__ = None
+    return dg.ComponentTree.from_module(module, project_root=folder)
+
+
+def _at_fault(error: Exception) -> Exception:
+    cause: BaseException | None = error
+    while cause is not None:
+        if isinstance(cause, CatalogError):
+            return cause
+        if isinstance(cause, ValidationError):
+            return CatalogError("; ".join(_sentence(detail["loc"], detail["msg"]) for detail in cause.errors()))
+        if isinstance(cause, yaml.YAMLError | dg.DagsterError):
+            return CatalogError(f"the definitions cannot be read: {cause}")
+        cause = cause.__cause__
+    return error
+
+
+def _sentence(location: Sequence[object], message: str) -> str:
+    # Dagster has put the place into the location: "attributes.provider at file:line".
+    node, _, origin = ".".join(map(str, location)).partition(" at ")
+    return f"{origin}: {node}: {message}" if origin else f"{node}: {message}"
