@@ -8,7 +8,7 @@ pulls (sync.py, which sees the ledger); where it ends is decided here.
 import queue
 import threading
 import time
-from collections.abc import Iterator
+from collections.abc import Callable, Generator, Iterator
 from contextlib import closing
 from dataclasses import dataclass, field, replace
 from datetime import datetime
@@ -26,6 +26,9 @@ if TYPE_CHECKING:
 
 PAGES_AHEAD = 2
 """Two pages hide 50 ms of latency a page entirely; more only costs memory."""
+
+WAITING_SECONDS = 0.5
+"""Between two signs that a run is still waiting for a page."""
 
 Item = TypeVar("Item")
 
@@ -71,9 +74,13 @@ class RecordStream:
         self.plan = plan
         self.source = source
         self.outcome: SyncOutcome | None = None
+        self.reached_end = False
 
-    def pages(self, after: str | None) -> Iterator[StreamedPage]:
-        """Pages from cursor `after` to where the plan ends. Raises SourceError; closing the iterator stops its threads."""
+    def pages(self, after: str | None, *, while_waiting: Callable[[], None]) -> Generator[StreamedPage, None, None]:
+        """Pages from cursor `after` to where the plan ends; `reached_end` tells whether that is the end of the stream.
+
+        `while_waiting` is called about once a second while no page is there. Raises SourceError; closing stops the threads.
+        """
         request = ReadRequest(
             collections=frozenset({self.plan.collection.id}),
             after=after,
@@ -81,10 +88,11 @@ class RecordStream:
             sync_ids=frozenset({self.plan.sync_id}) if self.plan.sync_id else None,
         )
         with (
-            closing(_Ahead(self.source.pages(request))) as fetched,
-            closing(_Ahead(self._normalized(fetched))) as normalized,
+            closing(_Ahead(self.source.pages(request), while_waiting=lambda: None)) as fetched,
+            closing(_Ahead(self._normalized(fetched), while_waiting=while_waiting)) as normalized,
         ):
             yield from self._until_end(normalized)
+            self.reached_end = normalized.has_ended
 
     def _normalized(self, pages: Iterator[Page]) -> Iterator[StreamedPage]:
         normalize = Normalizer(self.plan.collection)
@@ -144,11 +152,13 @@ def _restrict(streamed: StreamedPage, window: TimeWindow) -> StreamedPage:
 class _Ahead(Generic[Item]):
     """Iterates over `items` in a thread of its own, at most PAGES_AHEAD in advance; an error surfaces where it is pulled."""
 
-    def __init__(self, items: Iterator[Item]) -> None:
+    def __init__(self, items: Iterator[Item], *, while_waiting: Callable[[], None]) -> None:
         self._items = items
+        self._while_waiting = while_waiting
         self._queue: queue.Queue[tuple[Item | None, BaseException | None]] = queue.Queue(maxsize=PAGES_AHEAD)
         self._closing = threading.Event()
         self._thread: threading.Thread | None = None
+        self.has_ended = False
 
     def __iter__(self) -> Iterator[Item]:
         return self
@@ -157,13 +167,21 @@ class _Ahead(Generic[Item]):
         if self._thread is None:
             self._thread = threading.Thread(target=self._run, name="sequin-pages-ahead", daemon=True)
             self._thread.start()
-        item, error = self._queue.get()
+        item, error = self._next()
         if item is not None:
             return item
         self._queue.put((None, error))  # the end is found again by whoever asks again
         if error is not None:
             raise error
+        self.has_ended = True
         raise StopIteration
+
+    def _next(self) -> tuple[Item | None, BaseException | None]:
+        while True:
+            try:
+                return self._queue.get(timeout=WAITING_SECONDS)
+            except queue.Empty:
+                self._while_waiting()
 
     def close(self) -> None:
         """Stops after the item under way; waits for it, so that no request outlives the run."""

@@ -8,7 +8,7 @@ import logging
 import random
 import time
 from collections.abc import Callable, Iterator
-from contextlib import contextmanager
+from contextlib import closing, contextmanager
 from dataclasses import dataclass, field
 from typing import TypeVar
 
@@ -73,7 +73,9 @@ class Warehouse:
             ) from error
         except psycopg.OperationalError as error:
             raise explain(error, f"connecting to {self.name}") from error
-        with connection:
+        # A role or a database may default to another level, under which the merge would look at snapshots too old.
+        connection.isolation_level = psycopg.IsolationLevel.READ_COMMITTED
+        with closing(connection):
             yield connection
 
 

@@ -1,0 +1,109 @@
+"""Drift: fields of the provider's objects that appear, vanish or change their type, seen on a sample of each run's records.
+
+What earlier samples held stands in the ledger's table `fields`, one row a field. Only the top level of `data` is looked at.
+"""
+
+from collections import Counter
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+
+import msgspec
+from psycopg import sql
+from psycopg.types.json import Jsonb
+
+from sequin_pipeline.ledger import Ledger
+from sequin_pipeline.normalize import NormalizedPage
+from sequin_pipeline.warehouse import Connection
+
+SAMPLE_RECORDS = 200
+ENOUGH_RECORDS = 2_000
+"""After that many the counts say what is usual: samples without news are not written down any more."""
+
+_JSON_TYPES: Mapping[type, str] = {str: "string", int: "number", float: "number", bool: "boolean", dict: "object", list: "array"}
+
+
+@dataclass(frozen=True)
+class Drift:
+    """`gone` are fields that every record sampled before had and none of this run's; `changed` says from which types to which."""
+
+    new: tuple[str, ...] = ()
+    gone: tuple[str, ...] = ()
+    changed: Mapping[str, str] = field(default_factory=dict)
+
+
+class Sample:
+    """The fields of at most SAMPLE_RECORDS objects of one run."""
+
+    def __init__(self) -> None:
+        self.records = 0
+        self._present: Counter[str] = Counter()
+        self._types: dict[str, set[str]] = {}
+
+    def add(self, page: NormalizedPage) -> None:
+        """Looks into objects of the page until the sample is full."""
+        wanted = SAMPLE_RECORDS - self.records
+        if wanted <= 0:
+            return
+        for text in page.frame["data"].dropna().head(wanted):
+            for name, value in msgspec.json.decode(text).items():
+                self._present[name] += 1
+                types = self._types.setdefault(name, set())
+                if value is not None:
+                    types.add(_JSON_TYPES[type(value)])
+            self.records += 1
+
+    def compare(self, connection: Connection, ledger: Ledger) -> Drift:
+        """What differs from earlier samples, which this one joins. The first sample of a table is no drift."""
+        if not self.records:
+            return Drift()
+        rows = connection.execute(
+            sql.SQL("select field, present, sampled, types from {} where table_name = %s").format(ledger.table("fields")),
+            (ledger.table_name,),
+        ).fetchall()
+        known = {str(name): (int(str(present)), int(str(sampled)), _as_set(types)) for name, present, sampled, types in rows}
+        drift = self._drift(known) if known else Drift()
+        is_news = not known or drift != Drift()
+        if is_news or max(sampled for _, sampled, _ in known.values()) < ENOUGH_RECORDS:
+            self._remember(connection, ledger, known)
+        return drift
+
+    def _drift(self, known: Mapping[str, tuple[int, int, set[str]]]) -> Drift:
+        was_always_there = {name for name, (present, sampled, _) in known.items() if present == sampled}
+        changed = {}
+        for name, types in self._types.items():
+            before = known[name][2] if name in known else set()
+            if before and types - before:
+                changed[name] = f"{' or '.join(sorted(before))}, now also {' or '.join(sorted(types - before))}"
+        return Drift(
+            new=tuple(sorted(self._types.keys() - known.keys())),
+            gone=tuple(sorted(was_always_there - self._types.keys())),
+            changed=changed,
+        )
+
+    def _remember(self, connection: Connection, ledger: Ledger, known: Mapping[str, tuple[int, int, set[str]]]) -> None:
+        sampled_before = max((sampled for _, sampled, _ in known.values()), default=0)
+        with connection.cursor() as cursor:
+            cursor.executemany(
+                sql.SQL(
+                    "insert into {} as f (table_name, field, present, sampled, types) values (%s, %s, %s, %s, %s)"
+                    " on conflict (table_name, field) do update set present = f.present + %s, sampled = excluded.sampled,"
+                    " types = excluded.types, last_seen_at = case when %s > 0 then now() else f.last_seen_at end"
+                ).format(ledger.table("fields")),
+                [
+                    (
+                        ledger.table_name,
+                        name,
+                        self._present[name],
+                        sampled_before + self.records,
+                        Jsonb(sorted(self._types.get(name, set()) | (known[name][2] if name in known else set()))),
+                        self._present[name],
+                        self._present[name],
+                    )
+                    for name in sorted(self._types.keys() | known.keys())
+                ],
+            )
+
+
+def _as_set(value: object) -> set[str]:
+    assert isinstance(value, list)  # noqa: S101 - a jsonb array by this module's own writing
+    return {str(item) for item in value}

@@ -1,0 +1,350 @@
+"""The ledger: what committed merges left behind, in a schema of its own beside the tables.
+
+Cursors, positions, merges, rejects, fingerprints, runs. Every write belongs to the transaction of the caller, so that rows and ledger
+commit together. Rejects have their own module; the tables' definition is in ledger_schema.py.
+"""
+
+from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import dataclass
+from datetime import datetime, timedelta
+from uuid import UUID
+
+from psycopg import sql
+from psycopg.types.json import Jsonb
+
+from sequin_pipeline.ledger_schema import DEFAULT_SCHEMA
+from sequin_pipeline.sources import SourceIdentity
+from sequin_pipeline.warehouse import Connection
+
+POSITION_SPACING = timedelta(minutes=1)
+"""Of the stream's time: a year of them is half a million rows at most, and a backfill reads a minute too much at most."""
+
+HEARTBEAT_SECONDS = 10.0
+"""A run is taken for dead after sixty of them."""
+
+
+@dataclass(frozen=True)
+class Counts:
+    """The fate of every fetched record: `fetched` is the sum of the seven others, which a CHECK in `merges` proves.
+
+    `created` and `removed` are rows that the table gained and lost, `rewritten` those that changed at a version already stored.
+    """
+
+    fetched: int = 0
+    inserted: int = 0
+    updated: int = 0
+    deleted: int = 0
+    unchanged: int = 0
+    stale: int = 0
+    duplicate: int = 0
+    rejected: int = 0
+    created: int = 0
+    removed: int = 0
+    rewritten: int = 0
+
+    def __add__(self, other: "Counts") -> "Counts":
+        return Counts(*(mine + theirs for mine, theirs in zip(self.values(), other.values(), strict=True)))
+
+    def values(self) -> tuple[int, ...]:
+        """In the order of the fields."""
+        return tuple(getattr(self, name) for name in COUNT_NAMES)
+
+
+COUNT_NAMES: tuple[str, ...] = tuple(Counts.__dataclass_fields__)
+
+
+@dataclass(frozen=True)
+class TableRecord:
+    """What the ledger knows of a table: whose records land there, and how many rows it has."""
+
+    label: str
+    source: SourceIdentity
+    on_delete: str
+    row_count: int
+
+
+@dataclass(frozen=True)
+class LiveCursor:
+    """One lane's place in the stream; `epoch` and `seq` are what a compare-and-set expects to find. `stream_time` is the greatest
+    `inserted_at` up to there."""
+
+    lane: int
+    lanes: int
+    epoch: int
+    seq: int
+    cursor: str | None
+    stream_time: datetime | None
+    run_id: str
+
+
+@dataclass(frozen=True)
+class MergeRecord:
+    """One committed batch: `counts` by key of the window ('' where there are none)."""
+
+    batch_id: UUID
+    run_id: str
+    mode: str
+    cursor_before: str | None
+    cursor_after: str | None
+    counts: Mapping[str, Counts]
+    bytes: int
+    wal_bytes: int
+    seconds: Mapping[str, float]
+    lane: int = 0
+
+
+@dataclass(frozen=True)
+class Ledger:
+    """The ledger of one table; `table_name` is `schema.table`. Methods run on the connection given, in whatever transaction is open."""
+
+    table_name: str
+    label: str
+    schema: str = DEFAULT_SCHEMA
+
+    def table(self, name: str) -> sql.Identifier:
+        """A table of the ledger, for statements composed elsewhere."""
+        return sql.Identifier(self.schema, name)
+
+    # Where the rows come from
+
+    def find_table(self, connection: Connection) -> TableRecord | None:
+        """None for a table that the ledger does not know."""
+        row = connection.execute(
+            self._sql("select label, source_kind, base_url, stream, on_delete, row_count from {tables} where table_name = %s"),
+            (self.table_name,),
+        ).fetchone()
+        if row is None:
+            return None
+        label, kind, base_url, stream, on_delete, row_count = row
+        return TableRecord(str(label), SourceIdentity(str(kind), str(base_url), str(stream)), str(on_delete), int(str(row_count)))
+
+    def register_table(self, connection: Connection, source: SourceIdentity, *, on_delete: str, row_count: int) -> None:
+        """Names the table as filled from `source`, from the beginning: cursors and positions of another source mean nothing."""
+        connection.execute(self._sql("delete from {tables} where table_name = %s"), (self.table_name,))
+        connection.execute(
+            self._sql(
+                "insert into {tables} (table_name, label, source_kind, base_url, stream, on_delete, row_count)"
+                " values (%s, %s, %s, %s, %s, %s, %s)"
+            ),
+            (self.table_name, self.label, source.kind, source.base_url, source.stream, on_delete, row_count),
+        )
+
+    def set_on_delete(self, connection: Connection, on_delete: str) -> None:
+        """What the declaration says now."""
+        connection.execute(
+            self._sql("update {tables} set on_delete = %s where table_name = %s and on_delete <> %s"),
+            (on_delete, self.table_name, on_delete),
+        )
+
+    def add_rows(self, connection: Connection, gained: int) -> None:
+        """Keeps the running total of rows; counting a large table would cost more than the sync."""
+        if gained:
+            connection.execute(
+                self._sql("update {tables} set row_count = row_count + %s where table_name = %s"), (gained, self.table_name)
+            )
+
+    # The live cursor
+
+    def live_cursors(self, connection: Connection) -> list[LiveCursor]:
+        """One row a lane, in order; empty before the first batch."""
+        rows = connection.execute(
+            self._sql(
+                "select lane, lanes, epoch, seq, cursor, stream_time, run_id from {cursors} where table_name = %s order by lane"
+            ),
+            (self.table_name,),
+        ).fetchall()
+        return [LiveCursor(*row) for row in rows]  # type: ignore[arg-type]  # the columns are of these types by their definition
+
+    def move_cursor(
+        self, connection: Connection, found: LiveCursor | None, *, cursor: str | None, stream_time: datetime | None, run_id: str
+    ) -> LiveCursor | None:
+        """Compare-and-set of lane 0: the new cursor, or None when another run has moved it since `found` was read.
+
+        A rival waits here for the row, before it has done any work.
+        """
+        if found is None:
+            row = connection.execute(
+                self._sql(
+                    "insert into {cursors} (table_name, lane, lanes, epoch, seq, cursor, stream_time, run_id)"
+                    " values (%s, 0, 1, 1, 1, %s, %s, %s) on conflict do nothing"
+                    " returning lane, lanes, epoch, seq, cursor, stream_time, run_id"
+                ),
+                (self.table_name, cursor, stream_time, run_id),
+            ).fetchone()
+        else:
+            row = connection.execute(
+                self._sql(
+                    "update {cursors} set seq = seq + 1, cursor = %s, stream_time = %s, run_id = %s, committed_at = now()"
+                    " where table_name = %s and lane = %s and epoch = %s and seq = %s"
+                    " returning lane, lanes, epoch, seq, cursor, stream_time, run_id"
+                ),
+                (cursor, stream_time, run_id, self.table_name, found.lane, found.epoch, found.seq),
+            ).fetchone()
+        return None if row is None else LiveCursor(*row)  # type: ignore[arg-type]  # as above
+
+    def forget_cursor(self, connection: Connection) -> None:
+        """A full refresh: the next live run starts at the earliest record, and a run under way is fenced."""
+        connection.execute(self._sql("delete from {cursors} where table_name = %s"), (self.table_name,))
+
+    # Positions
+
+    def position_before(self, connection: Connection, moment: datetime) -> tuple[datetime, str] | None:
+        """The newest recorded position before which no record entered the stream after `moment`."""
+        row = connection.execute(
+            self._sql(
+                "select stream_time, cursor from {positions} where table_name = %s and stream_time <= %s"
+                " order by stream_time desc limit 1"
+            ),
+            (self.table_name, moment),
+        ).fetchone()
+        return None if row is None else (row[0], str(row[1]))  # type: ignore[return-value]  # a timestamptz column
+
+    def record_positions(self, connection: Connection, positions: Iterable[tuple[datetime, str]]) -> None:
+        """Positions already thinned to POSITION_SPACING; one that is known is left as it is."""
+        with connection.cursor() as cursor:
+            cursor.executemany(
+                self._sql("insert into {positions} (table_name, stream_time, cursor) values (%s, %s, %s) on conflict do nothing"),
+                [(self.table_name, stream_time, at) for stream_time, at in positions],
+            )
+
+    # Merges and runs
+
+    def has_batch(self, connection: Connection, batch_id: UUID) -> bool:
+        """Was this batch committed by an attempt whose answer got lost?"""
+        row = connection.execute(self._sql("select from {merges} where batch_id = %s limit 1"), (batch_id,)).fetchone()
+        return row is not None
+
+    def batch_counts(self, connection: Connection, batch_id: UUID) -> dict[str, Counts]:
+        """By key of the window, as the attempt that committed wrote them."""
+        names = sql.SQL(", ").join(map(sql.Identifier, COUNT_NAMES))
+        rows = connection.execute(
+            sql.SQL("select window_key, {names} from {merges} where batch_id = %s").format(
+                names=names, merges=self.table("merges")
+            ),
+            (batch_id,),
+        ).fetchall()
+        return {str(key): Counts(*(int(str(value)) for value in values)) for key, *values in rows}
+
+    def record_merge(self, connection: Connection, merge: MergeRecord) -> None:
+        """One row a window; sizes and seconds stand with the first."""
+        names = sql.SQL(", ").join(map(sql.Identifier, COUNT_NAMES))
+        statement = sql.SQL(
+            "insert into {merges} (batch_id, lane, window_key, table_name, label, run_id, mode, cursor_before, cursor_after,"
+            " bytes, wal_bytes, seconds, {names}) values ({values})"
+        ).format(
+            merges=self.table("merges"), names=names, values=sql.SQL(", ").join([sql.Placeholder()] * (12 + len(COUNT_NAMES)))
+        )
+        with connection.cursor() as cursor:
+            for index, (window_key, counts) in enumerate(merge.counts.items()):
+                cost = (merge.bytes, merge.wal_bytes, Jsonb(dict(merge.seconds))) if index == 0 else (0, 0, Jsonb({}))
+                cursor.execute(
+                    statement,
+                    (
+                        merge.batch_id,
+                        merge.lane,
+                        window_key,
+                        self.table_name,
+                        self.label,
+                        merge.run_id,
+                        merge.mode,
+                        merge.cursor_before,
+                        merge.cursor_after,
+                        *cost,
+                        *counts.values(),
+                    ),
+                )
+
+    def show_life(self, connection: Connection, run_id: str, *, mode: str, pages: int, records: int, has_ended: bool) -> None:
+        """The run's heartbeat, and its last word."""
+        connection.execute(
+            self._sql(
+                "insert into {runs} as r (run_id, table_name, label, mode, pages, records, ended_at)"
+                " values (%(run)s, %(table)s, %(label)s, %(mode)s, %(pages)s, %(records)s, case when %(ended)s then now() end)"
+                " on conflict (run_id, table_name) do update set heartbeat_at = now(), pages = excluded.pages,"
+                " records = excluded.records, ended_at = excluded.ended_at"
+            ),
+            {
+                "run": run_id,
+                "table": self.table_name,
+                "label": self.label,
+                "mode": mode,
+                "pages": pages,
+                "records": records,
+                "ended": has_ended,
+            },
+        )
+
+    # Fingerprints
+
+    def fingerprints(self, connection: Connection) -> dict[str, str]:
+        """By column, the declaration that filled it, or fills it now."""
+        rows = connection.execute(
+            self._sql("select column_name, fingerprint from {columns} where table_name = %s"), (self.table_name,)
+        ).fetchall()
+        return {str(name): str(fingerprint) for name, fingerprint in rows}
+
+    def unfilled_columns(self, connection: Connection) -> dict[str, str | None]:
+        """Columns whose refill has not ended, and the key after which it goes on."""
+        rows = connection.execute(
+            self._sql("select column_name, refilled_after from {columns} where table_name = %s and refilled_at is null"),
+            (self.table_name,),
+        ).fetchall()
+        return {str(name): None if after is None else str(after) for name, after in rows}
+
+    def declare_column(self, connection: Connection, name: str, fingerprint: str, *, is_filled: bool) -> None:
+        """A new or changed declaration; unless the table is empty, its column waits to be filled."""
+        connection.execute(
+            self._sql(
+                "insert into {columns} as c (table_name, column_name, fingerprint, refilled_at)"
+                " values (%(table)s, %(name)s, %(fingerprint)s, case when %(filled)s then now() end)"
+                " on conflict (table_name, column_name) do update set fingerprint = excluded.fingerprint, refilled_after = null,"
+                " refilled_at = excluded.refilled_at where c.fingerprint <> excluded.fingerprint"
+            ),
+            {"table": self.table_name, "name": name, "fingerprint": fingerprint, "filled": is_filled},
+        )
+
+    def forget_columns(self, connection: Connection, names: Sequence[str]) -> None:
+        """Columns that are declared no longer: nobody fills them from here on."""
+        if names:
+            connection.execute(
+                self._sql("delete from {columns} where table_name = %s and column_name = any(%s)"), (self.table_name, list(names))
+            )
+
+    def refilled(self, connection: Connection, columns: Sequence[str], *, after: str | None) -> None:
+        """The refill of these columns has come to key `after`; None: to the end."""
+        connection.execute(
+            self._sql(
+                "update {columns} set refilled_after = %(after)s, refilled_at = case when %(after)s::text is null then now() end"
+                " where table_name = %(table)s and column_name = any(%(columns)s)"
+            ),
+            {"after": after, "table": self.table_name, "columns": list(columns)},
+        )
+
+    def _sql(self, statement: str) -> sql.Composed:
+        names = ("tables", "cursors", "positions", "merges", "rejects", "versions", "columns", "runs")
+        return sql.SQL(statement).format(**{name: self.table(name) for name in names})  # type: ignore[arg-type]  # our own literals
+
+
+def prune(connection: Connection, retention: timedelta, *, schema: str = DEFAULT_SCHEMA) -> int:
+    """Deletes merges, ended runs and resolved rejects older than `retention`; returns how many rows. Cursors, positions, versions
+    and open rejects stay for ever: they are what the promises stand on."""
+    deleted = 0
+    with connection.cursor() as cursor:
+        for statement in (
+            "delete from {schema}.merges where committed_at < now() - %s",
+            "delete from {schema}.runs where started_at < now() - %s and ended_at is not null",
+            "delete from {schema}.rejects where resolved_at < now() - %s",
+        ):
+            cursor.execute(sql.SQL(statement).format(schema=sql.Identifier(schema)), (retention,))
+            deleted += cursor.rowcount
+    return deleted
+
+
+def cursor_times(connection: Connection, *, schema: str = DEFAULT_SCHEMA) -> dict[str, datetime | None]:
+    """By label (`provider/name`): the stream time of the live cursor, of those that have one."""
+    rows = connection.execute(
+        sql.SQL(
+            "select t.label, min(c.stream_time) from {schema}.cursors c join {schema}.tables t using (table_name) group by 1"
+        ).format(schema=sql.Identifier(schema))
+    ).fetchall()
+    return {str(label): stream_time for label, stream_time in rows}  # type: ignore[misc]  # a timestamptz column

@@ -1,0 +1,125 @@
+"""Filling columns of rows that are there already, after their declaration was added or changed.
+
+`data` is read back through the same normalizing and written by the same merge, at the versions that are stored: a row that changes
+meanwhile wins. In batches by key, resumable. A value that does not fit stays null, with an open reject that names the row.
+"""
+
+import json
+import logging
+from collections.abc import Sequence
+from dataclasses import replace
+from datetime import datetime
+
+from psycopg import sql
+
+from sequin_pipeline.catalog import Collection
+from sequin_pipeline.ledger import Ledger
+from sequin_pipeline.normalize import NormalizedPage, Normalizer
+from sequin_pipeline.rejects import record_rejects
+from sequin_pipeline.tables import Preparation
+from sequin_pipeline.target import Target, collection_target
+from sequin_pipeline.warehouse import Connection, Warehouse
+from sequin_pipeline.writer import Delivery, TableWriter
+
+logger = logging.getLogger("sequin_pipeline.refill")
+
+REFILL_ROWS = 2_000
+"""A batch of about 5 MB."""
+
+
+def declare_columns(connection: Connection, ledger: Ledger, collection: Collection, preparation: Preparation) -> None:
+    """Tells the ledger what each column is filled by now. A column that is new, or declared in another way, waits for its refill;
+    one that is declared no longer is forgotten, so that it is filled again should it ever come back."""
+    known = ledger.fingerprints(connection)
+    declared = {column.name: column.fingerprint for column in collection.columns}
+    if known == declared:
+        return
+    record = preparation.record or ledger.find_table(connection)
+    is_empty = record is None or record.row_count == 0
+    with connection.transaction():
+        ledger.forget_columns(connection, sorted(known.keys() - declared.keys()))
+        for column in collection.columns:
+            if known.get(column.name) != column.fingerprint:
+                # What stood only in the envelope is not kept: such a column fills with the versions that come.
+                is_filled = is_empty or column.path.root == "record"
+                ledger.declare_column(connection, column.name, column.fingerprint, is_filled=is_filled)
+
+
+def refill(warehouse: Warehouse, ledger: Ledger, collection: Collection, *, run_id: str) -> int:
+    """Fills every column that waits for it; returns how many rows changed. One short read when none waits.
+
+    Raises WarehouseError; what was committed stays, and the next call goes on behind it.
+    """
+    lenient = replace(
+        collection,
+        columns=tuple(replace(column, is_required=False) for column in collection.columns if column.path.root == "data"),
+    )
+    target = collection_target(lenient)
+    normalize = Normalizer(lenient, nulls_unfit=True)
+    changed = 0
+    with TableWriter(warehouse, target, ledger, run_id=run_id, mode="refill") as writer:
+        unfilled = writer.attempt(ledger.unfilled_columns, f"reading the ledger of {collection.label!r}")
+        if not unfilled:
+            return 0
+        columns = sorted(unfilled)
+        # Columns that wait from different places begin again together: what is filled already comes out unchanged.
+        after = min(unfilled.values(), key=lambda key: key or "") if len(set(unfilled.values())) == 1 else None
+        logger.info("filling %s of %s from the objects that are stored", ", ".join(columns), target.table)
+        while True:
+            rows = writer.attempt(
+                lambda connection, key=after: _rows(connection, target, key), f"reading back {collection.label!r}"
+            )
+            if rows:
+                changed += _write(writer, normalize(_records(collection, rows)), run_id=run_id)
+                after = str(rows[-1][0])
+            reached = after if len(rows) == REFILL_ROWS else None
+            writer.attempt(
+                lambda connection, key=reached: ledger.refilled(connection, columns, after=key),
+                f"noting the refill of {collection.label!r}",
+            )
+            if reached is None:
+                return changed
+
+
+def _write(writer: TableWriter, page: NormalizedPage, *, run_id: str) -> int:
+    rejects = [replace(reject, reject_class="refill") for reject in page.rejects]
+    writer.attempt(
+        lambda connection: record_rejects(connection, writer.ledger, rejects, run_id=run_id), "keeping values that do not fit"
+    )
+    committed = writer.commit(Delivery(pages=(replace(page, rejects=()),)))
+    return sum(counts.rewritten for counts in committed.counts.values())
+
+
+def _rows(connection: Connection, target: Target, after: str | None) -> Sequence[tuple[object, ...]]:
+    """The next rows that carry an object, in the order of the key, on whose index this leans."""
+    return connection.execute(
+        sql.SQL(
+            "select id, upstream_id, internal_id, sync_id, updated_idx, deleted, record_inserted_at, upstream_created_at,"
+            " upstream_updated_at, data::text from {} where data is not null and (%(after)s::text is null or id > %(after)s)"
+            " order by id limit %(limit)s"
+        ).format(sql.Identifier(target.table.schema, target.table.name)),
+        {"after": after, "limit": REFILL_ROWS},
+    ).fetchall()
+
+
+def _records(collection: Collection, rows: Sequence[tuple[object, ...]]) -> bytes:
+    """The rows as the source would have sent them, as far as they are kept."""
+    records = []
+    for record_id, upstream_id, internal_id, sync_id, version, deleted, inserted_at, created_at, updated_at, data in rows:
+        envelope = {
+            "id": record_id,
+            "collection_id": collection.id,
+            "sync": {"id": sync_id, "external_id": internal_id},
+            "upstream_id": upstream_id,
+            "updated_idx": version,
+            "deleted": deleted,
+            "inserted_at": _time(inserted_at),
+            "upstream_created_at": _time(created_at),
+            "upstream_updated_at": _time(updated_at),
+        }
+        records.append(json.dumps(envelope, ensure_ascii=False)[:-1] + f', "data": {data}}}')
+    return ("[" + ",".join(records) + "]").encode()
+
+
+def _time(value: object) -> str | None:
+    return value.isoformat() if isinstance(value, datetime) else None

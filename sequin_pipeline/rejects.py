@@ -1,0 +1,145 @@
+"""Records that could not be stored, kept whole in the ledger until somebody settles them: one row per content.
+
+An open reject is resolved by a newer or equal version of the same record that was stored, by replay, or by an operator's word.
+"""
+
+from collections.abc import Iterable, Mapping
+from dataclasses import dataclass
+from typing import Annotated
+
+import msgspec
+import xxhash
+from psycopg import sql
+
+from sequin_pipeline.ledger import Ledger
+from sequin_pipeline.normalize import Reject
+from sequin_pipeline.target import Target
+from sequin_pipeline.warehouse import Connection
+
+EXAMPLES = 10
+"""How many open rejects a check or a table shows; `rejects list` shows them all."""
+
+
+@dataclass(frozen=True)
+class OpenRejects:
+    """How many records of a table wait, of which `missing_parents` for a row that a foreign key points to; a few with reasons."""
+
+    count: int
+    missing_parents: int
+    examples: tuple[tuple[str, str], ...]
+
+
+def record_rejects(connection: Connection, ledger: Ledger, rejects: Iterable[Reject], *, run_id: str) -> None:
+    """Keeps the records; one that is known is seen again, and opened again. In one statement, in order of content: two runs that
+    meet the same bad records cannot deadlock."""
+    by_content = {xxhash.xxh3_128_digest(reject.raw): reject for reject in rejects}
+    ordered = sorted(by_content.items())
+    if not ordered:
+        return
+    connection.execute(
+        sql.SQL(
+            "insert into {rejects} as r (table_name, label, content_hash, record_id, version, raw, reason, class, sqlstate, run_id)"
+            " select %(table)s, %(label)s, encode(content, 'hex')::uuid, record_id, version, raw, reason, class, sqlstate,"
+            " %(run)s"
+            " from unnest(%(contents)s::bytea[], %(ids)s::text[], %(versions)s::bigint[], %(raws)s::bytea[],"
+            " %(reasons)s::text[], %(classes)s::text[], %(sqlstates)s::text[])"
+            " as new (content, record_id, version, raw, reason, class, sqlstate)"
+            " on conflict (table_name, content_hash) do update set last_seen_at = now(), seen = r.seen + 1,"
+            " run_id = excluded.run_id, reason = excluded.reason, class = excluded.class, sqlstate = excluded.sqlstate,"
+            " resolved_at = null, resolution = null"
+        ).format(rejects=ledger.table("rejects")),
+        {
+            "table": ledger.table_name,
+            "label": ledger.label,
+            "run": run_id,
+            "contents": [content for content, _ in ordered],
+            "ids": [_storable(reject.record_id) for _, reject in ordered],
+            "versions": [_version(reject.raw) for _, reject in ordered],
+            "raws": [reject.raw for _, reject in ordered],
+            "reasons": [_storable(reject.reason) for _, reject in ordered],
+            "classes": [reject.reject_class for _, reject in ordered],
+            "sqlstates": [reject.sqlstate for _, reject in ordered],
+        },
+    )
+
+
+class _Versioned(msgspec.Struct):
+    updated_idx: Annotated[int, msgspec.Meta(ge=-(2**63), lt=2**63)] | None = None
+
+
+def _version(raw: bytes) -> int | None:
+    """The record's version where it has a sound one: a reject without can only be settled by hand."""
+    try:
+        return msgspec.json.decode(raw, type=_Versioned).updated_idx
+    except (msgspec.DecodeError, UnicodeDecodeError):
+        return None
+
+
+def _storable(text: str | None) -> str | None:
+    """What Postgres cannot hold of an id or a reason is shown escaped; the record itself is kept as bytes."""
+    if text is None:
+        return None
+    return text.replace("\x00", "\\u0000").encode("utf-8", "backslashreplace").decode()
+
+
+def resolve_outdated(connection: Connection, ledger: Ledger, target: Target) -> int:
+    """Settles open rejects of records of which the same or a newer version has been stored, or removed; returns how many.
+
+    A value that did not fit when its column was refilled waits for a newer version: its row has been there all along.
+    """
+    assert target.version is not None  # noqa: S101 - records have versions
+    return connection.execute(
+        sql.SQL(
+            "update {rejects} r set resolved_at = now(), resolution = 'a good version was stored'"
+            " where r.table_name = %(table)s and r.resolved_at is null and (exists (select from {target} t where t.{key} = r.record_id"
+            " and (t.{version} > r.version or (t.{version} = r.version and r.class <> 'refill')))"
+            " or exists (select from {versions} k where k.table_name = %(table)s and k.id = r.record_id and k.updated_idx >= r.version))"
+        ).format(
+            rejects=ledger.table("rejects"),
+            versions=ledger.table("versions"),
+            target=sql.Identifier(target.table.schema, target.table.name),
+            key=sql.Identifier(target.key[0]),
+            version=sql.Identifier(target.version),
+        ),
+        {"table": ledger.table_name},
+    ).rowcount
+
+
+def open_rejects(connection: Connection, ledger: Ledger) -> OpenRejects:
+    """What waits for this table."""
+    row = connection.execute(
+        sql.SQL(
+            "select count(*), count(*) filter (where class = 'parent') from {rejects} where table_name = %s and resolved_at is null"
+        ).format(rejects=ledger.table("rejects")),
+        (ledger.table_name,),
+    ).fetchone()
+    examples = connection.execute(
+        sql.SQL(
+            "select coalesce(record_id, 'without id'), reason from {rejects} where table_name = %s and resolved_at is null"
+            " order by last_seen_at desc, content_hash limit %s"
+        ).format(rejects=ledger.table("rejects")),
+        (ledger.table_name, EXAMPLES),
+    ).fetchall()
+    assert row is not None  # noqa: S101 - an aggregate has one row
+    return OpenRejects(int(str(row[0])), int(str(row[1])), tuple((str(record_id), str(reason)) for record_id, reason in examples))
+
+
+def has_open_rejects(connection: Connection, ledger: Ledger) -> bool:
+    """Cheap: leans on the partial index of open rejects."""
+    row = connection.execute(
+        sql.SQL("select exists (select from {rejects} where table_name = %s and resolved_at is null)").format(
+            rejects=ledger.table("rejects")
+        ),
+        (ledger.table_name,),
+    ).fetchone()
+    return row == (True,)
+
+
+def counts_by_table(connection: Connection, schema: str) -> Mapping[str, int]:
+    """Open rejects by `schema.table`, for an overview."""
+    rows = connection.execute(
+        sql.SQL("select table_name, count(*) from {} where resolved_at is null group by 1").format(
+            sql.Identifier(schema, "rejects")
+        )
+    ).fetchall()
+    return {str(name): int(str(count)) for name, count in rows}

@@ -1,0 +1,258 @@
+"""The managed table: created when missing, added to when the declaration grows, refused when it cannot hold what is declared.
+
+Nothing is ever dropped or retyped here, nothing cascades. A table that the ledger does not know is somebody else's until told
+otherwise.
+"""
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+
+from psycopg import sql
+
+from sequin_pipeline.catalog import RECORD_COLUMNS
+from sequin_pipeline.errors import LedgerRefused, TableRefused
+from sequin_pipeline.ledger import Ledger, TableRecord
+from sequin_pipeline.ledger_schema import lock_ddl
+from sequin_pipeline.sources import SourceIdentity
+from sequin_pipeline.target import Target
+from sequin_pipeline.warehouse import Connection
+
+FRAME_SOURCE = SourceIdentity("frame", "")
+"""Of tables that are filled from plain DataFrames: whoever hands over the frame is the source."""
+
+
+@dataclass(frozen=True)
+class FoundTable:
+    """A table as the catalog of Postgres shows it: types by column, and whether the key can tell conflicting rows."""
+
+    types: Mapping[str, str]
+    comments: Mapping[str | None, str]
+    has_unique_key: bool
+    can_write: bool
+
+
+@dataclass(frozen=True)
+class Preparation:
+    """What preparing found: the ledger's record (None for a table just created or adopted) and columns that were added."""
+
+    record: TableRecord | None
+    added: tuple[str, ...] = ()
+
+
+def prepare_table(
+    connection: Connection,
+    target: Target,
+    ledger: Ledger,
+    *,
+    source: SourceIdentity,
+    adopt: bool = False,
+    full_refresh: bool = False,
+) -> Preparation:
+    """Makes the table ready for rows from `source`; a read of the catalogs when it is ready already.
+
+    `adopt` takes over a table that the ledger does not know, or knows from another source, and starts it from the beginning;
+    `full_refresh` may create anew one that has vanished. Raises TableRefused, LedgerRefused, psycopg.Error; then nothing has changed.
+    """
+    record = ledger.find_table(connection)
+    found = _find(connection, target)
+    _check_source(target, record, source, adopt=adopt)
+    if found is None and record is not None and not full_refresh and not adopt:
+        raise LedgerRefused(
+            f"table {str(target.table)!r} of {target.label!r} is gone, while the ledger says that it has {record.row_count} rows and that "
+            "the stream has been read up to its cursor: restore the table, or fill it again from the beginning with --full-refresh"
+        )
+    if found is None:
+        _create(connection, target, ledger, source)
+        return Preparation(None)
+    if record is None and source != FRAME_SOURCE and not adopt:
+        raise TableRefused(
+            f"table {str(target.table)!r} of {target.label!r} exists already, and this pipeline did not create it: name another table "
+            "in the YAML with `table: {name: schema.table}`, or let the pipeline take it over with --adopt"
+        )
+    _check_shape(connection, target, found)
+    missing = tuple(column.name for column in target.columns if column.name not in found.types)
+    stamps = tuple(name for name in (target.created_at, target.changed_at) if name and name not in found.types)
+    if record is None and source == FRAME_SOURCE and missing:
+        raise TableRefused(
+            f"table {str(target.table)!r} exists already, this pipeline did not create it, and it has no column {missing[0]!r}: "
+            "add the column, or leave it out of the frame"
+        )
+    is_new_owner = record is None or (record.source != source)
+    if missing or stamps or not _comments(target).items() <= found.comments.items():
+        _add(connection, target, (*missing, *stamps), found=found)
+    if is_new_owner:
+        _register(connection, target, ledger, source)
+        return Preparation(None, missing)
+    return Preparation(record, missing)
+
+
+def _check_source(target: Target, record: TableRecord | None, source: SourceIdentity, *, adopt: bool) -> None:
+    if record is not None and record.source != source and not adopt:
+        raise LedgerRefused(
+            f"table {str(target.table)!r} of {target.label!r} has been filled from {record.source}, and this run would read "
+            f"{source}, whose cursors and ids are others: point the run at the first one, name another table, or take the table over "
+            "with --adopt, which reads the new one from its beginning"
+        )
+
+
+def _find(connection: Connection, target: Target) -> FoundTable | None:
+    names = {"schema": target.table.schema, "table": target.table.name}
+    row = connection.execute(
+        "select c.oid, has_table_privilege(c.oid, 'INSERT, UPDATE') from pg_class c join pg_namespace n on n.oid = c.relnamespace"
+        " where n.nspname = %(schema)s and c.relname = %(table)s and c.relkind in ('r', 'p', 'v', 'm', 'f')",
+        names,
+    ).fetchone()
+    if row is None:
+        return None
+    oid, can_write = row
+    types = connection.execute(
+        "select attname, format_type(atttypid, atttypmod) from pg_attribute where attrelid = %s and attnum > 0 and not attisdropped",
+        (oid,),
+    ).fetchall()
+    comments = connection.execute(
+        "select a.attname, d.description from pg_description d left join pg_attribute a on a.attrelid = d.objoid"
+        " and a.attnum = d.objsubid and d.objsubid > 0 where d.objoid = %s and d.classoid = 'pg_class'::regclass",
+        (oid,),
+    ).fetchall()
+    unique = connection.execute(
+        "select exists (select from pg_index i where i.indrelid = %s and i.indisunique and i.indimmediate and i.indisvalid"
+        " and i.indpred is null and i.indexprs is null and i.indnkeyatts = %s and (select array_agg(a.attname::text order by a.attname)"
+        " from pg_attribute a where a.attrelid = i.indrelid and a.attnum = any(i.indkey[0:i.indnkeyatts - 1])) = %s)",
+        (oid, len(target.key), sorted(target.key)),
+    ).fetchone()
+    return FoundTable(
+        types={str(name): str(kind) for name, kind in types},
+        comments={None if name is None else str(name): str(text) for name, text in comments},
+        has_unique_key=unique == (True,),
+        can_write=bool(can_write),
+    )
+
+
+_SPELLED = {"timestamptz": "timestamp with time zone"}
+
+
+def _check_shape(connection: Connection, target: Target, found: FoundTable) -> None:
+    table = str(target.table)
+    for name in target.key:
+        if name not in found.types:
+            raise TableRefused(
+                f"table {table!r} of {target.label!r} has no column {name!r}, which is its key: this is not a table of records; "
+                "name another one in the YAML with `table: {name: schema.table}`"
+            )
+    for column in target.columns:
+        wanted, is_there = _SPELLED.get(column.type, column.type), found.types.get(column.name, "")
+        if is_there and is_there != wanted:
+            alter = sql.SQL("alter table {} alter column {} type {}").format(
+                sql.Identifier(target.table.schema, target.table.name), sql.Identifier(column.name), sql.SQL(column.type)
+            )
+            views = _dependent_views(connection, target)
+            hindrance = f"; drop and create again what depends on it: {', '.join(views)}" if views else ""
+            raise TableRefused(
+                f"column {column.name!r} of table {table!r} is of type {is_there!r}, and {target.label!r} declares {column.type!r}: "
+                f"declare the type that is there, or run `{alter.as_string(connection)}`{hindrance}"
+            )
+    if not found.has_unique_key:
+        key = ", ".join(target.key)
+        raise TableRefused(
+            f"table {table!r} of {target.label!r} has no primary key or unique constraint on ({key}), by which versions of a row "
+            f"replace each other: add one, as in `alter table {table} add primary key ({key})`"
+        )
+    if not found.can_write:
+        raise TableRefused(
+            f"this role may not insert into and update table {table!r} of {target.label!r}: "
+            f"grant it with `grant select, insert, update, delete on {table} to current_user_of_the_pipeline`"
+        )
+
+
+def _dependent_views(connection: Connection, target: Target) -> list[str]:
+    rows = connection.execute(
+        "select distinct v.oid::regclass::text from pg_depend d join pg_rewrite r on r.oid = d.objid join pg_class v on v.oid = r.ev_class"
+        " where d.classid = 'pg_rewrite'::regclass and d.refobjid = to_regclass(%s) and v.oid <> d.refobjid order by 1",
+        (sql.Identifier(target.table.schema, target.table.name).as_string(connection),),
+    ).fetchall()
+    return [str(row[0]) for row in rows]
+
+
+def _create(connection: Connection, target: Target, ledger: Ledger, source: SourceIdentity) -> None:
+    with connection.transaction(), connection.cursor() as cursor:
+        lock_ddl(cursor)
+        if _find(connection, target) is None:
+            # Asked first: `if not exists` wants the right to create schemas even where there is nothing to create.
+            cursor.execute("select from pg_namespace where nspname = %s", (target.table.schema,))
+            if cursor.fetchone() is None:
+                cursor.execute(sql.SQL("create schema {}").format(sql.Identifier(target.table.schema)))
+            cursor.execute(_create_statement(target, has_lz4=_has_lz4(connection)))
+            _comment(connection, target, {})
+        ledger.register_table(connection, source, on_delete=target.on_delete, row_count=0)
+
+
+def _create_statement(target: Target, *, has_lz4: bool) -> sql.Composed:
+    definitions = [
+        sql.SQL("{} {}{}{}").format(
+            sql.Identifier(column.name),
+            sql.SQL(column.type),
+            sql.SQL(" compression lz4" if has_lz4 and column.name == target.data else ""),
+            sql.SQL("" if column.is_nullable else " not null"),
+        )
+        for column in target.columns
+    ]
+    stamps = [
+        sql.SQL("{} timestamptz not null").format(sql.Identifier(name)) for name in (target.created_at, target.changed_at) if name
+    ]
+    key = sql.SQL("primary key ({})").format(sql.SQL(", ").join(map(sql.Identifier, target.key)))
+    return sql.SQL("create table {} ({})").format(
+        sql.Identifier(target.table.schema, target.table.name), sql.SQL(", ").join([*definitions, *stamps, key])
+    )
+
+
+def _has_lz4(connection: Connection) -> bool:
+    """The embedded server and those before 14 have none; pglz costs a third of the whole merge."""
+    row = connection.execute("select 'lz4' = any(enumvals) from pg_settings where name = 'default_toast_compression'").fetchone()
+    return row == (True,)
+
+
+def _add(connection: Connection, target: Target, names: tuple[str, ...], *, found: FoundTable) -> None:
+    types = {column.name: column.type for column in target.columns}
+    with connection.transaction(), connection.cursor() as cursor:
+        lock_ddl(cursor)
+        # An ALTER that waits makes every reader queue behind it: give up soon, the caller tries again.
+        cursor.execute("set local lock_timeout = '5s'")
+        for name in names:
+            stamp = sql.SQL("timestamptz not null default now()")
+            cursor.execute(
+                sql.SQL("alter table {} add column if not exists {} {}").format(
+                    sql.Identifier(target.table.schema, target.table.name),
+                    sql.Identifier(name),
+                    sql.SQL(types[name]) if name in types else stamp,
+                )
+            )
+        _comment(connection, target, found.comments)
+
+
+def _register(connection: Connection, target: Target, ledger: Ledger, source: SourceIdentity) -> None:
+    with connection.transaction():
+        row = connection.execute(
+            sql.SQL("select count(*) from {}").format(sql.Identifier(target.table.schema, target.table.name))
+        ).fetchone()
+        assert row is not None  # noqa: S101 - an aggregate has one row
+        ledger.register_table(connection, source, on_delete=target.on_delete, row_count=int(str(row[0])))
+
+
+def _comments(target: Target) -> dict[str | None, str]:
+    """What the pipeline says about the table (None) and its columns."""
+    comments: dict[str | None, str] = {column.name: column.description for column in target.columns if column.description}
+    comments |= {name: RECORD_COLUMNS[name] for name in (target.created_at, target.changed_at) if name in RECORD_COLUMNS}
+    return comments | ({None: target.description} if target.description else {})
+
+
+def _comment(connection: Connection, target: Target, existing: Mapping[str | None, str]) -> None:
+    table = sql.Identifier(target.table.schema, target.table.name)
+    for name, text in _comments(target).items():
+        if existing.get(name) == text:
+            continue
+        subject = (
+            sql.SQL("table {}").format(table)
+            if name is None
+            else sql.SQL("column {}").format(sql.Identifier(target.table.schema, target.table.name, name))
+        )
+        connection.execute(sql.SQL("comment on {} is {}").format(subject, sql.Literal(text)))

@@ -1,0 +1,312 @@
+"""Commits batches: each in one short transaction together with its ledger rows, retried, counted once, without its bad rows.
+
+Used by whoever has frames for a table: the sync of a collection, the refill of a column, a plain DataFrame.
+"""
+
+import logging
+import time
+from collections.abc import Callable, Sequence
+from contextlib import AbstractContextManager, ExitStack
+from dataclasses import dataclass, replace
+from datetime import datetime
+from types import TracebackType
+from typing import Self, TypeVar
+from uuid import UUID, uuid4
+
+import numpy as np
+import psycopg
+from psycopg import sql
+
+from sequin_pipeline import staging
+from sequin_pipeline.batch import Batch, Place, build_batch
+from sequin_pipeline.errors import RunFenced
+from sequin_pipeline.ledger import Counts, Ledger, LiveCursor, MergeRecord
+from sequin_pipeline.merge import MergeCounts, Merged, write
+from sequin_pipeline.normalize import NormalizedPage, Reject
+from sequin_pipeline.rejects import record_rejects
+from sequin_pipeline.target import Target
+from sequin_pipeline.warehouse import Connection, Warehouse, attempt, explain, is_about_a_record, is_open
+
+logger = logging.getLogger("sequin_pipeline.writer")
+
+Result = TypeVar("Result")
+
+
+@dataclass(frozen=True)
+class CursorMove:
+    """From where the live cursor was found to where the batch brings it."""
+
+    found: LiveCursor | None
+    cursor: str | None
+    stream_time: datetime | None
+
+
+@dataclass(frozen=True)
+class Delivery:
+    """What one batch brings: pages in the order of their arrival, and what is to be committed with them.
+
+    `move` is None for whoever does not own the live cursor; `positions` are already thinned.
+    """
+
+    pages: tuple[NormalizedPage, ...]
+    move: CursorMove | None = None
+    positions: tuple[tuple[datetime, str], ...] = ()
+
+
+@dataclass(frozen=True)
+class Committed:
+    """What the attempt that committed did: counts by key of the window, rejects taken out, and what it cost."""
+
+    counts: dict[str, Counts]
+    rejects: tuple[Reject, ...]
+    cursor: LiveCursor | None
+    copied_bytes: int
+    wal_bytes: int
+    seconds: dict[str, float]
+
+
+class RowsRefused(Exception):
+    """Postgres refused a value of some row of the batch: which one is to be found."""
+
+    def __init__(self, error: psycopg.Error) -> None:
+        super().__init__(str(error))
+        self.error = error
+
+
+class TableWriter:
+    """Writes batches into one table on one connection, which is opened anew when it is lost. A context manager.
+
+    `window_keys` and `window_starts` are the run's windows, oldest first; both empty where there are none.
+    """
+
+    def __init__(
+        self,
+        warehouse: Warehouse,
+        target: Target,
+        ledger: Ledger,
+        *,
+        run_id: str,
+        mode: str,
+        window_keys: Sequence[str] = (),
+        window_starts: Sequence[datetime] = (),
+    ) -> None:
+        self.target = target
+        self.ledger = ledger
+        self._warehouse = warehouse
+        self._run_id = run_id
+        self._mode = mode
+        self._window_keys = tuple(window_keys) or ("",)
+        self._window_starts = tuple(window_starts)
+        self._connection: Connection | None = None
+        self._stack = ExitStack()
+
+    def __enter__(self) -> Self:
+        return self
+
+    def __exit__(self, kind: type[BaseException] | None, error: BaseException | None, traceback: TracebackType | None) -> None:
+        self._stack.close()
+
+    def connection(self) -> Connection:
+        """The open connection; another one after the last was lost. Raises WarehouseError."""
+        if self._connection is None or not is_open(self._connection):
+            self._stack.close()
+            opened: AbstractContextManager[Connection] = self._warehouse.connect()
+            self._connection = self._stack.enter_context(opened)
+        return self._connection
+
+    def attempt(self, work: Callable[[Connection], Result], doing: str) -> Result:
+        """Runs `work` on the connection, again when Postgres gave up for a reason that passes."""
+        return attempt(lambda: work(self.connection()), doing)
+
+    def commit(self, delivery: Delivery) -> Committed:
+        """One batch. Raises RunFenced when another run has moved the cursor, WarehouseError else; then nothing was written."""
+        batch_id = uuid4()
+        refused: dict[Place, Reject] = {}
+        started = time.perf_counter()
+        while True:
+            batch = build_batch(self.target, delivery.pages, window_starts=self._window_starts, without=frozenset(refused))
+            encoded = staging.encode(self.target, batch)
+            encode_seconds = time.perf_counter() - started
+            rejects = (*(reject for page in delivery.pages for reject in page.rejects), *refused.values())
+            try:
+                committed = self._commit_once_for_all(batch_id, delivery, encoded, rejects)
+            except RowsRefused as error:
+                refused |= self._find_refused(batch, delivery.pages, error)
+                continue
+            return replace(committed, seconds={"encode": encode_seconds, **committed.seconds})
+
+    def _commit_once_for_all(
+        self, batch_id: UUID, delivery: Delivery, encoded: staging.EncodedBatch, rejects: tuple[Reject, ...]
+    ) -> Committed:
+        attempts = 0
+
+        def work(connection: Connection) -> Committed:
+            nonlocal attempts
+            attempts += 1
+            if attempts > 1 and self.ledger.has_batch(connection, batch_id):
+                # Committed by an attempt whose answer got lost on the way.
+                return self._recalled(connection, batch_id, rejects)
+            return self._transact(connection, batch_id, delivery, encoded, rejects)
+
+        return self.attempt(work, f"writing a batch of {self.target.label!r} to table {str(self.target.table)!r}")
+
+    def _recalled(self, connection: Connection, batch_id: UUID, rejects: tuple[Reject, ...]) -> Committed:
+        cursors = self.ledger.live_cursors(connection)
+        cursor = cursors[0] if cursors and cursors[0].run_id == self._run_id else None
+        return Committed(self.ledger.batch_counts(connection, batch_id), rejects, cursor, copied_bytes=0, wal_bytes=0, seconds={})
+
+    def _transact(
+        self,
+        connection: Connection,
+        batch_id: UUID,
+        delivery: Delivery,
+        encoded: staging.EncodedBatch,
+        rejects: tuple[Reject, ...],
+    ) -> Committed:
+        started = time.perf_counter()
+        with connection.transaction():
+            moved = self._fence(connection, delivery.move)
+            connection.execute("set local lock_timeout = '30s'")
+            wal_start = _wal_position(connection)
+            merged = self._merge(connection, encoded)
+            counts = self._count(encoded.batch, merged, rejected=len(rejects))
+            record_rejects(connection, self.ledger, rejects, run_id=self._run_id)
+            self.ledger.add_rows(connection, sum(window.created - window.removed for window in counts.values()))
+            self.ledger.record_positions(connection, delivery.positions)
+            wal_bytes = _wal_bytes_since(connection, wal_start)
+            self.ledger.record_merge(
+                connection,
+                MergeRecord(
+                    batch_id=batch_id,
+                    run_id=self._run_id,
+                    mode=self._mode,
+                    cursor_before=delivery.move.found.cursor if delivery.move and delivery.move.found else None,
+                    cursor_after=delivery.move.cursor if delivery.move else None,
+                    counts=counts,
+                    bytes=merged.copied_bytes,
+                    wal_bytes=wal_bytes,
+                    seconds=merged.seconds,
+                ),
+            )
+            before_commit = time.perf_counter()
+        commit_seconds = time.perf_counter() - before_commit
+        ledger_seconds = before_commit - started - sum(merged.seconds.values())
+        return Committed(
+            counts,
+            rejects,
+            moved,
+            copied_bytes=merged.copied_bytes,
+            wal_bytes=wal_bytes,
+            seconds={**merged.seconds, "ledger": ledger_seconds, "commit": commit_seconds},
+        )
+
+    def _fence(self, connection: Connection, move: CursorMove | None) -> LiveCursor | None:
+        """First of all: a rival waits here for the cursor's row, and then has done no work in vain."""
+        if move is None:
+            return None
+        moved = self.ledger.move_cursor(
+            connection, move.found, cursor=move.cursor, stream_time=move.stream_time, run_id=self._run_id
+        )
+        if moved is not None:
+            return moved
+        rivals = self.ledger.live_cursors(connection)
+        rival = f"run {rivals[0].run_id!r}" if rivals else "a full refresh"
+        raise RunFenced(
+            f"while writing a batch of {self.target.label!r}, the live cursor was not where this run left it: {rival} has moved it. "
+            "Nothing of the batch was written; the other run goes on from there, so wait for it and run again"
+        )
+
+    def _merge(self, connection: Connection, encoded: staging.EncodedBatch) -> Merged:
+        try:
+            merged = write(connection, encoded, window_starts=self._window_starts, versions=self.ledger.table("versions"))
+            connection.execute("set constraints all immediate")
+        except psycopg.Error as error:
+            if is_about_a_record(error):
+                raise RowsRefused(error) from error
+            raise
+        return merged
+
+    def _count(self, batch: Batch, merged: Merged, *, rejected: int) -> dict[str, Counts]:
+        """By key of the window. Rejects have no time that could be trusted: they stand with the batch's newest window."""
+        newest = int(batch.windows.max()) if len(batch.windows) else len(self._window_keys) - 1
+        indexes = sorted({*merged.counts, *np.flatnonzero(batch.duplicates).tolist(), newest})
+        counts = {}
+        for index in indexes:
+            tally = merged.counts.get(index, MergeCounts())
+            duplicate = int(batch.duplicates[index]) if index < len(batch.duplicates) else 0
+            rejected_here = rejected if index == newest else 0
+            counts[self._window_keys[index]] = Counts(
+                fetched=tally.staged + duplicate + rejected_here,
+                inserted=tally.inserted,
+                updated=tally.updated,
+                deleted=tally.deleted,
+                unchanged=tally.unchanged,
+                stale=tally.stale,
+                duplicate=duplicate,
+                rejected=rejected_here,
+                created=tally.created,
+                removed=tally.removed,
+                rewritten=tally.rewritten,
+            )
+        return counts
+
+    def _find_refused(self, batch: Batch, pages: Sequence[NormalizedPage], refusal: RowsRefused) -> dict[Place, Reject]:
+        """The rows that Postgres refuses, found by halving the real merge in savepoints; all of it is rolled back."""
+
+        def work(connection: Connection) -> dict[int, psycopg.Error]:
+            found: dict[int, psycopg.Error] = {}
+            with connection.transaction(force_rollback=True):
+                self._halve(connection, batch, range(batch.rows.num_rows), found)
+            return found
+
+        doing = f"looking for the records of {self.target.label!r} that table {str(self.target.table)!r} refuses"
+        found = self.attempt(work, doing)
+        if not found:
+            raise explain(refusal.error, f"writing a batch of {self.target.label!r}") from refusal
+        return {
+            (place := batch.place(row)): self._reject(
+                pages[place.page], place, str(batch.rows.column(self.target.key[0])[row]), error
+            )
+            for row, error in found.items()
+        }
+
+    def _halve(self, connection: Connection, batch: Batch, rows: range, found: dict[int, psycopg.Error]) -> None:
+        """Halves that pass stay merged for the time being, so that two rows which only together violate something are told apart."""
+        if not rows:
+            return
+        part = replace(batch, rows=batch.rows.slice(rows.start, len(rows)), windows=batch.windows[rows.start : rows.stop])
+        try:
+            with connection.transaction():
+                encoded = staging.encode(self.target, part)
+                self._merge(connection, encoded)
+                connection.execute(sql.SQL("truncate {}").format(encoded.staging.identifier))
+        except RowsRefused as refusal:
+            if len(rows) == 1:
+                found[rows.start] = refusal.error
+                return
+            middle = rows.start + len(rows) // 2
+            self._halve(connection, batch, range(rows.start, middle), found)
+            self._halve(connection, batch, range(middle, rows.stop), found)
+
+    def _reject(self, page: NormalizedPage, place: Place, record_id: str, error: psycopg.Error) -> Reject:
+        said = error.diag.message_primary or str(error)
+        detail = f" ({error.diag.message_detail})" if error.diag.message_detail else ""
+        return Reject(
+            record_id=record_id,
+            raw=page.raw_record(place.position),
+            reason=f"Postgres refused the row: {said}{detail}",
+            reject_class="parent" if error.sqlstate == "23503" else "postgres",
+            sqlstate=error.sqlstate,
+        )
+
+
+def _wal_position(connection: Connection) -> object:
+    row = connection.execute("select pg_current_wal_insert_lsn()").fetchone()
+    assert row is not None  # noqa: S101 - a function's value
+    return row[0]
+
+
+def _wal_bytes_since(connection: Connection, start: object) -> int:
+    row = connection.execute("select pg_wal_lsn_diff(pg_current_wal_insert_lsn(), %s::pg_lsn)::bigint", (start,)).fetchone()
+    assert row is not None  # noqa: S101 - a function's value
+    return int(str(row[0]))
