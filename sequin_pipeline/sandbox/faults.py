@@ -110,6 +110,10 @@ class FaultPlan:
     """Counts requests, so that the same requests meet the same faults."""
 
     def __init__(self, texts: Iterable[str] = ()) -> None:
+        self.replace(texts)
+
+    def replace(self, texts: Iterable[str]) -> None:
+        """Other faults, counted anew. Raises ConfigurationError, and keeps those that there were."""
         self._faults = tuple(parse_fault(text) for text in texts)
         self._counts: dict[str, int] = {}
 

@@ -2,11 +2,12 @@
 
 from collections.abc import Mapping
 from dataclasses import dataclass
-from typing import Literal, TypeVar
+from typing import Literal
 
 import msgspec
 
 from sequin_pipeline.sandbox.answers import ApiError, invalid
+from sequin_pipeline.sandbox.parameters import choice, whole_number
 from sequin_pipeline.sandbox.settings import DEFAULT_LIMIT, ENDS, RECORD_FORMS, End, RecordForm, Settings
 from sequin_pipeline.sandbox.stream import START, Entry, Selection, Stream, cursor_at, position_of
 from sequin_pipeline.sandbox.wire import older_form
@@ -14,8 +15,6 @@ from sequin_pipeline.sandbox.wire import older_form
 PageFault = Literal["duplicate-page", "cursor-loop", "cursor-back", "empty-page"]
 """Pages that break or strain the contract: the records before the cursor once more, under a new cursor that leads on; the page
 under the cursor that was sent; the page under a cursor given earlier; no records under a new cursor that leads on."""
-
-_Choice = TypeVar("_Choice", bound=str)
 
 
 @dataclass(frozen=True)
@@ -38,17 +37,15 @@ def page_request(query: Mapping[str, str], stream: Stream, settings: Settings) -
     collection_id = query.get("collection_id")
     if collection_id is not None and not all(collection_id.partition(":")):
         raise invalid("collection_id", "must look like provider:name")
-    limit_text = query.get("limit", str(DEFAULT_LIMIT))
-    if not (limit_text.isascii() and limit_text.isdigit() and 0 < len(limit_text.lstrip("0")) < 10):
-        raise invalid("limit", "must be a whole number of at least 1")
+    limit = whole_number(query, "limit", default=DEFAULT_LIMIT, lowest=1, highest=999_999_999)
     sent_cursor = query.get("after_cursor")
     return PageRequest(
         Selection(collection_id, query.get("sync_id"), query.get("provider")),
         sent_cursor,
         START if sent_cursor is None else _position(sent_cursor, stream),
-        min(int(limit_text), settings.limit_cap),
-        _choice(query, "end", choices=ENDS, default=settings.end),
-        _choice(query, "form", choices=RECORD_FORMS, default=settings.form),
+        min(limit, settings.limit_cap),
+        choice(query, "end", choices=ENDS, default=settings.end),
+        choice(query, "form", choices=RECORD_FORMS, default=settings.form),
     )
 
 
@@ -59,16 +56,6 @@ def _position(cursor: str, stream: Stream) -> int:
     if position > stream.head:
         raise ApiError(404, "after_cursor lies beyond the end of the stream")
     return position
-
-
-def _choice(query: Mapping[str, str], name: str, *, choices: tuple[_Choice, ...], default: _Choice) -> _Choice:
-    asked = query.get(name)
-    for choice in choices:
-        if asked == choice:
-            return choice
-    if asked is not None:
-        raise invalid(name, f"must be one of {', '.join(choices)}")
-    return default
 
 
 def page_body(request: PageRequest, stream: Stream) -> bytes:

@@ -8,7 +8,7 @@ from contextlib import contextmanager
 import uvicorn
 
 from sequin_pipeline.errors import ConfigurationError
-from sequin_pipeline.sandbox.app import Sandbox
+from sequin_pipeline.sandbox.app import build_app
 from sequin_pipeline.sandbox.damage import OpenProtocol
 from sequin_pipeline.sandbox.feeds import Feed
 from sequin_pipeline.sandbox.settings import Settings
@@ -45,7 +45,7 @@ def url_of(listener: socket.socket) -> str:
 def server_of(feed: Feed, settings: Settings) -> uvicorn.Server:
     """`run(sockets=[…])` serves until SIGINT or SIGTERM, or until `should_exit` is set."""
     config = uvicorn.Config(
-        Sandbox(feed, settings).application(),
+        build_app(feed, settings),
         http=OpenProtocol,
         loop="asyncio",
         ws="none",
