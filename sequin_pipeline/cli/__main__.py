@@ -1,0 +1,5 @@
+"""`python -m sequin_pipeline.cli`: the commands where the console script is not on the path."""
+
+from sequin_pipeline.cli import main
+
+main()

@@ -1,0 +1,102 @@
+"""`sequin-pipeline sandbox`: a server of the records API on this machine, for development and tests."""
+
+import os
+import socket
+from collections.abc import Iterator
+from contextlib import closing, contextmanager, suppress
+from datetime import UTC, datetime
+from pathlib import Path
+
+import click
+
+from sequin_pipeline.errors import ConfigurationError
+from sequin_pipeline.sandbox import launcher
+from sequin_pipeline.sandbox.feeds import Feed, GeneratedFeed, feed_of_file
+from sequin_pipeline.sandbox.journal import Journal
+from sequin_pipeline.sandbox.population import Population
+from sequin_pipeline.sandbox.server import listening_socket, server_of, url_of
+from sequin_pipeline.sandbox.settings import ENDS, MAX_LIMIT, NEXT_FORMS, RECORD_FORMS, End, NextForm, RecordForm, Settings
+
+
+@click.command()
+@click.option("--records", type=click.Path(path_type=Path), help="Serve this file of one JSON record a line, as it is.")
+@click.option("--no-compact", is_flag=True, help="Keep every version of a record where it came in.")
+@click.option("--port", type=click.IntRange(0, 65535), default=0, help="Port of 127.0.0.1; 0: any free one.")
+@click.option("--seed", type=int, default=1, show_default=True, help="Another seed, other objects.")
+@click.option("--rate", type=click.FloatRange(min=0), default=0.0, help="Changes a second while the sandbox runs.")
+@click.option("--state", type=click.Path(path_type=Path), help="Where the changes of --rate are remembered across restarts.")
+@click.option("--limit-cap", type=click.IntRange(1, MAX_LIMIT), default=MAX_LIMIT, show_default=True, help="Most records a page.")
+@click.option("--delay-ms", type=click.IntRange(min=0), default=0, help="Wait before each page.")
+@click.option("--token", help="Refuse requests without this bearer token.")
+@click.option("--fault", "faults", multiple=True, help="Let requests go wrong, such as 'status:503,at=2'; may be repeated.")
+@click.option("--end", type=click.Choice(ENDS), default="empty-null", show_default=True, help="What the end of the stream is.")
+@click.option("--form", type=click.Choice(RECORD_FORMS), default="current", show_default=True, help="The form of records.")
+@click.option("--next-form", type=click.Choice(NEXT_FORMS), default="object", show_default=True, help="The form of messages.")
+@click.option("--ack-wait-ms", type=click.IntRange(min=1), default=30_000, show_default=True, help="Until a message comes again.")
+@click.option("--max-ack-pending", type=click.IntRange(min=1), default=1000, show_default=True, help="Messages out at a time.")
+@click.option("--home", type=click.Path(path_type=Path), hidden=True, help="Where the launcher keeps its files.")
+@click.option("--listener", "listener_fd", type=int, hidden=True, help="Serve on this inherited socket and leave the terminal.")
+def command(
+    *,
+    records: Path | None,
+    no_compact: bool,
+    port: int,
+    seed: int,
+    rate: float,
+    state: Path | None,
+    limit_cap: int,
+    delay_ms: int,
+    token: str | None,
+    faults: tuple[str, ...],
+    end: End,
+    form: RecordForm,
+    next_form: NextForm,
+    ack_wait_ms: int,
+    max_ack_pending: int,
+    home: Path | None,
+    listener_fd: int | None,
+) -> None:
+    """Serve the records API on 127.0.0.1, with made-up objects or the records of a file.
+
+    Prints its address as one line, then serves until it is interrupted. Point the pipeline at it with SEQUIN_API_URL.
+    """
+    if records is not None and (rate or state):
+        raise ConfigurationError("--rate and --state belong to made-up objects: a sandbox that serves --records does not change")
+    settings = Settings(
+        token=token,
+        limit_cap=limit_cap,
+        delay_ms=delay_ms,
+        end=end,
+        form=form,
+        next_form=next_form,
+        ack_wait_ms=ack_wait_ms,
+        max_ack_pending=max_ack_pending,
+        faults=faults,
+        home=str(home) if home else None,
+    )
+    listener = listening_socket(port) if listener_fd is None else socket.socket(fileno=listener_fd)
+    if records is not None:
+        feed_opened = _recorded(records, is_compacted=not no_compact)
+    else:
+        state = state or (home or launcher.default_home(os.environ)) / f"seed-{seed}.json"
+        feed_opened = _generated(seed, rate, state=state, is_compacted=not no_compact)
+    with closing(listener), feed_opened as feed:
+        server = server_of(feed, settings)
+        if listener_fd is not None:
+            launcher.leave_parent()
+        else:
+            click.echo(f"sandbox: {url_of(listener)}")
+        with suppress(KeyboardInterrupt):
+            server.run(sockets=[listener])
+
+
+@contextmanager
+def _recorded(path: Path, *, is_compacted: bool) -> Iterator[Feed]:
+    yield feed_of_file(path, is_compacted=is_compacted)
+
+
+@contextmanager
+def _generated(seed: int, rate: float, *, state: Path, is_compacted: bool) -> Iterator[Feed]:
+    """A sandbox that stands still, and always did, leaves no state and shares the one of nobody."""
+    with closing(Journal(seed, state if rate or state.exists() else None)) as journal:
+        yield GeneratedFeed(Population(seed), journal, rate=rate, clock=lambda: datetime.now(UTC), is_compacted=is_compacted)
