@@ -23,6 +23,9 @@ POOL = "records_api"
 RETRY_POLICY = dg.RetryPolicy(max_retries=3, delay=30, backoff=dg.Backoff.EXPONENTIAL, jitter=dg.Jitter.PLUS_MINUS)
 """On top of the retries of single requests and batches: for an outage of minutes. Errors that will not pass do not allow retries."""
 
+RECORDS = dg.PythonObjectDagsterType(RecordStream)
+"""One value for all assets: Dagster wants the names of types unique in a job."""
+
 
 def asset_key(collection: Collection) -> dg.AssetKey:
     """`provider/name`; dots stay."""
@@ -70,7 +73,7 @@ def build_asset(collection: Collection) -> dg.AssetsDefinition:
         io_manager_key=IO_MANAGER,
         required_resource_keys={SOURCE},
         check_specs=build_check_specs(key),
-        dagster_type=dg.PythonObjectDagsterType(RecordStream),
+        dagster_type=RECORDS,
     )
     def records(
         context: dg.AssetExecutionContext, config: CollectionConfig

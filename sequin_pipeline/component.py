@@ -55,7 +55,9 @@ class CollectionSync(dg.Component, dg.Resolvable):
     def load(cls, attributes: BaseModel | None, context: dg.ComponentLoadContext) -> "CollectionSync":
         """As Dagster's own, but for a file without attributes, which would otherwise be asked for arguments of Python."""
         if attributes is None:
-            raise CatalogError("`attributes` are missing: name at least `provider` and `collections`", f"{context.path / 'defs.yaml'}:1")
+            raise CatalogError(
+                "`attributes` are missing: name at least `provider` and `collections`", f"{context.path / 'defs.yaml'}:1"
+            )
         component: CollectionSync = super().load(attributes, context)
         return component
 

@@ -28,7 +28,7 @@ def build_definitions(environment: Mapping[str, str]) -> dg.Definitions:
         tree.build_defs(),
         dg.Definitions(
             resources={
-                SOURCE: SequinSourceResource(base_url=dg.EnvVar("SEQUIN_API_URL"), token=dg.EnvVar("SEQUIN_API_TOKEN")),
+                SOURCE: SequinSourceResource(base_url=dg.EnvVar("SEQUIN_API_URL")),
                 WAREHOUSE: warehouse,
                 IO_MANAGER: PostgresMergeIOManager(warehouse=warehouse),
             },

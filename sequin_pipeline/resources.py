@@ -21,14 +21,14 @@ IO_MANAGER = "io_manager"
 
 
 class SequinSourceResource(dg.ConfigurableResource["SequinSourceResource"]):
-    """The page API at `base_url`, read with bearer `token`."""
+    """The page API at `base_url`, read with the bearer token of the environment, if there is one: the sandbox needs none."""
 
     base_url: str
-    token: str
+    token_variable: str = "SEQUIN_API_TOKEN"  # noqa: S105 - the name of a variable, not a token
 
     def open(self) -> Source:
         """A source with connections of its own. Raises ConfigurationError for an address or token that cannot be used."""
-        return SequinSource(self.base_url, self.token)
+        return SequinSource(self.base_url, dg.EnvVar(self.token_variable).get_value())
 
 
 class WarehouseResource(dg.ConfigurableResource["WarehouseResource"]):

@@ -61,7 +61,7 @@ def build_schedule(
         return [
             dg.RunRequest(
                 run_key=f"{now.isoformat()} {asked.first}...{asked.last}",
-                asset_selection=_with_followers(context, provider, members),
+                asset_selection=with_followers(context.repository_def, provider, members),
                 tags=live_tags(asked),
             )
             for asked, members in live_ranges(collections, times, now=now).items()
@@ -80,8 +80,8 @@ def check_cron(cron: str, origin: str | None) -> None:
         ) from error
 
 
-def _with_followers(context: dg.ScheduleEvaluationContext, provider: str, collections: Sequence[Collection]) -> list[dg.AssetKey]:
+def with_followers(repository: dg.RepositoryDefinition, provider: str, collections: Sequence[Collection]) -> list[dg.AssetKey]:
     """The collections' assets and those of the provider's group that are built on them."""
     synced = dg.AssetSelection.assets(*(asset_key(collection) for collection in collections))
     followers = synced.downstream() & dg.AssetSelection.groups(group_name(provider))
-    return sorted(followers.resolve(context.repository_def.asset_graph))
+    return sorted(followers.resolve(repository.asset_graph))

@@ -210,7 +210,9 @@ def test_refuses_with_a_sentence_and_the_line(tmp_path: Path, attributes: str, l
     assert str(refusal.value) == f"{file}:{line}: {sentence.replace('{file}', file)}"
 
 
-@pytest.mark.parametrize("text", ["type: sequin_pipeline.component.CollectionSync\n", HEAD], ids=["no attributes", "empty attributes"])
+@pytest.mark.parametrize(
+    "text", ["type: sequin_pipeline.component.CollectionSync\n", HEAD], ids=["no attributes", "empty attributes"]
+)
 def test_a_file_without_attributes_says_what_it_needs(tmp_path: Path, text: str) -> None:
     environment = write(tmp_path, stripe="")
     (tmp_path / "stripe" / "defs.yaml").write_text(text, encoding="utf-8")
@@ -218,7 +220,10 @@ def test_a_file_without_attributes_says_what_it_needs(tmp_path: Path, text: str)
     with pytest.raises(CatalogError) as refusal:
         load_collections(environment)
 
-    assert str(refusal.value) == f"{tmp_path}/stripe/defs.yaml:1: `attributes` are missing: name at least `provider` and `collections`"
+    assert (
+        str(refusal.value)
+        == f"{tmp_path}/stripe/defs.yaml:1: `attributes` are missing: name at least `provider` and `collections`"
+    )
 
 
 def test_text_that_is_no_yaml_is_refused_with_its_place(tmp_path: Path) -> None:
@@ -229,7 +234,9 @@ def test_text_that_is_no_yaml_is_refused_with_its_place(tmp_path: Path) -> None:
 
 
 def test_two_files_cannot_declare_one_provider(tmp_path: Path) -> None:
-    environment = write(tmp_path, one="  provider: stripe\n  collections: {a: }\n", two="  provider: stripe\n  collections: {b: }\n")
+    environment = write(
+        tmp_path, one="  provider: stripe\n  collections: {a: }\n", two="  provider: stripe\n  collections: {b: }\n"
+    )
 
     with pytest.raises(CatalogError) as refusal:
         load_collections(environment)
@@ -291,13 +298,17 @@ def test_a_folder_without_definitions_is_refused(tmp_path: Path) -> None:
             ["Additional properties are not allowed ('colections' was unexpected)"],
             id="unknown key",
         ),
-        pytest.param({"provider": "stripe", "windows": {"every": "year"}, "collections": {"a": None}}, ["is not one of"], id="width"),
+        pytest.param(
+            {"provider": "stripe", "windows": {"every": "year"}, "collections": {"a": None}}, ["is not one of"], id="width"
+        ),
         pytest.param(
             {"provider": "stripe", "windows": {"start": "January"}, "collections": {"a": None}}, ["does not match"], id="start"
         ),
         pytest.param({"provider": "stripe", "owners": ["bob"], "collections": {"a": None}}, ["does not match"], id="owner"),
         pytest.param({"provider": "stripe", "tags": {"a b": "c"}, "collections": {"a": None}}, ["does not match"], id="tag"),
-        pytest.param({"provider": "stripe", "tags": {"a": "b c"}, "collections": {"a": None}}, ["does not match"], id="tag value"),
+        pytest.param(
+            {"provider": "stripe", "tags": {"a": "b c"}, "collections": {"a": None}}, ["does not match"], id="tag value"
+        ),
     ],
 )
 def test_the_schema_refuses_what_a_schema_can(attributes: dict[str, object], messages: list[str]) -> None:
@@ -331,12 +342,13 @@ def test_the_schema_refuses_what_a_schema_can(attributes: dict[str, object], mes
         ("a.[0]", False),
     ],
 )
-def test_the_schema_and_the_catalog_take_the_same_paths(tmp_path: Path, path: str, is_accepted: bool) -> None:
+def test_the_schema_and_the_catalog_take_the_same_paths(tmp_path: Path, path: str, *, is_accepted: bool) -> None:
     columns = {"x": {"path": path, "type": "text"}}
     attributes = {"provider": "stripe", "collections": {"a": {"columns": columns}}}
     quoted = path.replace("'", "''")
     environment = write(
-        tmp_path, stripe=f"  provider: stripe\n  collections:\n    a:\n      columns:\n        x: {{path: '{quoted}', type: text}}\n"
+        tmp_path,
+        stripe=f"  provider: stripe\n  collections:\n    a:\n      columns:\n        x: {{path: '{quoted}', type: text}}\n",
     )
 
     schema_accepts = Draft202012Validator(ProviderModel.model_json_schema()).is_valid(attributes)
@@ -354,7 +366,9 @@ def test_the_component_shows_the_schema_of_its_attributes() -> None:
 
 
 def test_the_error_is_shown_by_a_code_location_that_loads(tmp_path: Path) -> None:
-    environment = write(tmp_path, stripe="  provider: stripe\n  collections:\n    a:\n      columns:\n        id: {path: x, type: text}\n")
+    environment = write(
+        tmp_path, stripe="  provider: stripe\n  collections:\n    a:\n      columns:\n        id: {path: x, type: text}\n"
+    )
 
     loaded = subprocess.run(
         [sys.executable, "-W", "ignore", "-c", "from sequin_pipeline.definitions import defs; defs()"],
