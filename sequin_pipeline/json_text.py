@@ -1,0 +1,129 @@
+"""JSON text taken apart without being parsed: elements, members, and what Postgres cannot hold.
+
+msgspec does it where it can. It refuses half a surrogate pair anywhere and nesting beyond the interpreter's stack, for the whole
+text: then a scan of quotes and brackets finds the parts, so that the fault stays with the one record that has it.
+"""
+
+import re
+from collections.abc import Iterator
+
+import msgspec
+import pyarrow as pa
+
+SPACE = b" \t\r\n"
+
+REFUSALS = (msgspec.DecodeError, UnicodeDecodeError, RecursionError)
+"""What msgspec raises for a text that it does not take, whatever the type asked for."""
+
+_MARKS = re.compile(rb'"[^"\\]*(?:\\.[^"\\]*)*"|[\[\]{},]', re.DOTALL)
+_MEMBER = re.compile(rb'[ \t\r\n]*("[^"\\]*(?:\\.[^"\\]*)*")[ \t\r\n]*:', re.DOTALL)
+_SUSPICIOUS = re.compile(rb"\\u(?:0000|[dD][89a-fA-F])")
+_ESCAPE = re.compile(
+    rb"\\(?:u[dD][89abAB][0-9a-fA-F]{2}\\u[dD][c-fC-F][0-9a-fA-F]{2}|(?P<unstorable>u0000|u[dD][89a-fA-F][0-9a-fA-F]{2})|.)",
+    re.DOTALL,
+)
+_raw_elements = msgspec.json.Decoder(list[msgspec.Raw])
+_raw_members = msgspec.json.Decoder(dict[str, msgspec.Raw])
+_anything = msgspec.json.Decoder(msgspec.Raw)
+
+
+def elements(array: bytes) -> list[bytes]:
+    """The texts of an array's elements, without the space around them. Raises ValueError where `array` is no array."""
+    try:
+        return [bytes(element) for element in _raw_elements.decode(array)]
+    except REFUSALS:
+        return list(_parts(array.strip(SPACE), b"[]"))
+
+
+def members(record: bytes) -> dict[str, bytes]:
+    """The texts of an object's values by key; of a key that comes twice the last one, as jsonb does.
+
+    Keys that no text can hold are left out. Raises ValueError where `record` is no object.
+    """
+    try:
+        return {key: bytes(value) for key, value in _raw_members.decode(record).items()}
+    except REFUSALS:
+        return dict(_scanned_members(record.strip(SPACE)))
+
+
+def _scanned_members(record: bytes) -> Iterator[tuple[str, bytes]]:
+    for part in _parts(record, b"{}"):
+        match = _MEMBER.match(part)
+        if match is None:
+            raise ValueError("an object's member has no key")
+        if find_unstorable(match[1]) is None:
+            yield msgspec.json.decode(match[1], type=str), part[match.end() :].strip(SPACE)
+
+
+def _parts(text: bytes, brackets: bytes) -> Iterator[bytes]:
+    """What stands between the commas of the outermost brackets, which must enclose the whole text."""
+    if len(text) < 2 or text[:1] + text[-1:] != brackets:
+        raise ValueError(f"it is not enclosed in {brackets.decode()}")
+    last = len(text) - 1
+    if not text[1:last].strip(SPACE):
+        return
+    depth, start = 0, 1
+    for match in _MARKS.finditer(text):
+        mark = match[0]
+        if mark in b"[{":
+            depth += 1
+        elif mark in b"]}":
+            depth -= 1
+        if depth == 0 and match.start() < last:
+            raise ValueError("the outermost bracket closes before the end")
+        if depth == 0 or (mark == b"," and depth == 1):
+            part = text[start : match.start()].strip(SPACE)
+            if not part:
+                raise ValueError("a comma has nothing beside it")
+            yield part
+            start = match.end()
+    if depth != 0:
+        raise ValueError("brackets do not match")
+
+
+def find_fault(text: bytes) -> str | None:
+    """Why `text` is not JSON, else None. Half a surrogate pair is no fault of grammar, and what is nested too deeply to be checked
+    is left to Postgres."""
+    if not is_utf8(text):
+        return "it is not UTF-8"
+    try:
+        _anything.decode(text if find_unstorable(text) is None else _ESCAPE.sub(_storable_escape, text))
+    except RecursionError:
+        return None
+    except msgspec.DecodeError as error:
+        return str(error)
+    return None
+
+
+def _storable_escape(escape: re.Match[bytes]) -> bytes:
+    return rb"\ufffd" if escape["unstorable"] else escape[0]
+
+
+def is_harmless(text: bytes) -> bool:
+    """Whether `text` is UTF-8 and has nothing in its strings that Postgres refuses."""
+    return is_utf8(text) and find_unstorable(text) is None
+
+
+def is_utf8(text: bytes) -> bool:
+    """Strict: no surrogates, no overlong forms."""
+    if text.isascii():
+        return True
+    offsets = pa.array([0, len(text)], pa.int64()).buffers()[1]
+    try:
+        pa.LargeStringArray.from_buffers(1, offsets, pa.py_buffer(text)).validate(full=True)
+    except pa.ArrowInvalid:
+        return False
+    return True
+
+
+def find_unstorable(text: bytes) -> str | None:
+    r"""The first escape in a JSON text that Postgres can hold neither in text nor in jsonb: `\u0000`, or half a surrogate pair.
+
+    Knows `\\u0000`, a backslash and five characters, from `\u0000`.
+    """
+    if b"\\u" not in text or _SUSPICIOUS.search(text) is None:
+        return None
+    for escape in _ESCAPE.finditer(text):
+        if escape["unstorable"]:
+            return escape[0].decode()
+    return None

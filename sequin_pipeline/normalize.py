@@ -1,0 +1,136 @@
+"""A page of records → a typed DataFrame and rejects; no Dagster, no input or output.
+
+The page is read as a whole first (page_reader.py), and what that hands back one by one (record_reader.py): so one bad record is one
+reject, and the others are in the frame.
+"""
+
+from collections.abc import Iterable, Sequence
+from dataclasses import dataclass, field
+from functools import cached_property
+
+import pandas as pd
+import pyarrow as pa
+
+from sequin_pipeline import json_text
+from sequin_pipeline.catalog import Collection
+from sequin_pipeline.column_casts import arrow_values
+from sequin_pipeline.content_hash import HASH_BYTES, content_hashes, declaration_fingerprint
+from sequin_pipeline.envelope import RecordRejected
+from sequin_pipeline.errors import SourceFault
+from sequin_pipeline.page_reader import PageReader, frame_schema
+from sequin_pipeline.record_reader import ExactRecord, RecordReader
+
+MAX_PAGE_BYTES = 256 * 2**20
+"""A frame's text columns end at 2 GiB each; pages of the records API are of some megabytes."""
+
+
+@dataclass(frozen=True)
+class Reject:
+    """A record that is not stored, or a value of it that is not, and why.
+
+    `raw` are the record's own bytes, exactly as received. `reject_class` is `envelope` (what the API promises of every record) or
+    `value` (what the provider put in); later stages have further ones. `sqlstate` is Postgres' own, where Postgres refused it.
+    """
+
+    record_id: str | None
+    raw: bytes = field(repr=False)
+    reason: str
+    reject_class: str
+    sqlstate: str | None = None
+
+
+@dataclass(frozen=True, eq=False)
+class NormalizedPage:
+    """What became of a page: each of its records is a row of `frame` or one of `rejects`.
+
+    After `Normalizer(nulls_unfit=True)` a record with values that do not fit is both.
+    """
+
+    records: bytes = field(repr=False)
+    frame: pd.DataFrame
+    rejects: tuple[Reject, ...]
+
+    @property
+    def fetched(self) -> int:
+        """How many records the page held; meaningless after `nulls_unfit`."""
+        return len(self.frame) + len(self.rejects)
+
+    def raw_record(self, position: int) -> bytes:
+        """The record's own bytes, by the frame's column `position`; the page is taken apart at the first call."""
+        return self._elements[position]
+
+    @cached_property
+    def _elements(self) -> Sequence[bytes]:
+        return json_text.elements(self.records)
+
+
+class Normalizer:
+    """Normalizes pages of one collection; built once for many pages.
+
+    `nulls_unfit` is for filling columns of rows that exist already: a declared value that does not fit is null in the frame, and
+    its record is returned as a reject of class `value` as well.
+    """
+
+    def __init__(self, collection: Collection, *, nulls_unfit: bool = False) -> None:
+        self._collection = collection
+        self._nulls_unfit = nulls_unfit
+        self._pages = PageReader(collection)
+        self._records = RecordReader(collection)
+        self._fingerprint = declaration_fingerprint(collection)
+        self._declared_types = {column.name: column.type for column in collection.columns}
+
+    def __call__(self, records: bytes) -> NormalizedPage:
+        """Raises SourceFault where `records` is not the JSON text of an array; never for what is in the array."""
+        if len(records) > MAX_PAGE_BYTES:
+            raise SourceFault(
+                f"a page of collection {self._collection.label!r} has {len(records)} bytes, and at most {MAX_PAGE_BYTES} were expected: "
+                "ask for fewer records a page"
+            )
+        try:
+            read = self._pages.read(records)
+            elements = json_text.elements(records) if read.doubtful else ()
+        except ValueError as error:
+            raise SourceFault(
+                f"a page of collection {self._collection.label!r} should be a JSON array of records, but {error}: "
+                "look at what the source answers"
+            ) from error
+        table, rejects = read.table, tuple[Reject, ...]()
+        if read.doubtful:
+            exact, rejects = self._read_exactly(elements, sorted(read.doubtful))
+            is_certain = [position not in read.doubtful for position in range(len(elements))]
+            table = pa.concat_tables([table.filter(pa.array(is_certain, pa.bool_())), exact]).sort_by("position").combine_chunks()
+        return NormalizedPage(records, self._frame(table), rejects)
+
+    def _read_exactly(self, elements: Sequence[bytes], positions: Iterable[int]) -> tuple[pa.Table, tuple[Reject, ...]]:
+        found: list[tuple[int, ExactRecord]] = []
+        rejects: list[Reject] = []
+        for position in positions:
+            raw = elements[position]
+            try:
+                record = self._records.read(raw)
+            except RecordRejected as rejected:
+                rejects.append(Reject(rejected.record_id, raw, rejected.reason, rejected.reject_class))
+                continue
+            if record.misfits:
+                rejects.append(Reject(str(record.values["id"]), raw, "; ".join(record.misfits), "value"))
+            if self._nulls_unfit or not record.misfits:
+                found.append((position, record))
+        return self._table(found), tuple(rejects)
+
+    def _table(self, found: Sequence[tuple[int, ExactRecord]]) -> pa.Table:
+        schema = frame_schema(self._collection)
+        arrays = []
+        for name, arrow_type in zip(schema.names, schema.types, strict=True):
+            if name == "position":
+                arrays.append(pa.array([position for position, _ in found], arrow_type))
+            elif name in self._declared_types:
+                arrays.append(arrow_values(self._declared_types[name], [record.values[name] for _, record in found]))
+            else:
+                values = pa.array([record.values[name] for _, record in found])
+                arrays.append(values.cast(arrow_type))
+        return pa.Table.from_arrays(arrays, schema=schema)
+
+    def _frame(self, table: pa.Table) -> pd.DataFrame:
+        written = [column.combine_chunks() for column in table.columns[:-1]]
+        hashes = content_hashes(written, self._fingerprint) if len(table) else pa.array([], pa.binary(HASH_BYTES))
+        return table.add_column(table.num_columns - 1, "content_hash", hashes).to_pandas(types_mapper=pd.ArrowDtype)

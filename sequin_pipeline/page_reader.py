@@ -1,0 +1,173 @@
+"""A whole page at once: the usual form of records and values, parsed by type and cast by column.
+
+What is unusual (the older form, a number where a string is usual, a fault) is handed back by position, for record_reader.py to
+decide. What is not handed back is what record_reader.py would have given.
+"""
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import Annotated, Any, Literal
+
+import msgspec
+import numpy as np
+import pyarrow as pa
+import pyarrow.compute as pc
+
+from sequin_pipeline import json_text
+from sequin_pipeline.casts import STORAGE
+from sequin_pipeline.catalog import Collection, Column, Path
+from sequin_pipeline.column_casts import cast_column, leaf_of, positions, raw_strings
+from sequin_pipeline.envelope import EMPTY_OBJECT, ENVELOPE_SCHEMA, MAX_UPDATED_IDX, MIN_UPDATED_IDX
+from sequin_pipeline.shapes import NULL_RAW, Columns, Leaf, Shape, is_readable, shapes_of
+
+_Text = Annotated[str, msgspec.Meta(min_length=1)]
+_Version = Annotated[int, msgspec.Meta(ge=MIN_UPDATED_IDX, le=MAX_UPDATED_IDX)]
+
+_ENVELOPE_LEAVES = {
+    "id": Leaf(("id",), _Text),
+    "upstream_id": Leaf(("upstream_id",), _Text),
+    "internal_id": Leaf(("sync", "external_id"), str | None),
+    "sync_id": Leaf(("sync", "id"), _Text),
+    "updated_idx": Leaf(("updated_idx",), _Version),
+    "deleted": Leaf(("deleted",), bool, default=False),
+    "record_inserted_at": Leaf(("inserted_at",), str | None),
+    "upstream_created_at": Leaf(("upstream_created_at",), str | None),
+    "upstream_updated_at": Leaf(("upstream_updated_at",), str | None),
+}
+_DATA = Leaf(("data",), msgspec.Raw, default=NULL_RAW)
+
+_TIMES = {
+    field.name: Column(field.name, Path("record", (field.name,)), "timestamptz")
+    for field in ENVELOPE_SCHEMA
+    if pa.types.is_timestamp(field.type)
+}
+
+_NEVER_NULL = ("id", "upstream_id", "sync_id", "updated_idx", "record_inserted_at")
+"""Null here: the older form, or a fault."""
+
+
+def frame_schema(collection: Collection) -> pa.Schema:
+    """The frame's columns but the content hash: the envelope's, the declared ones, `data`, and `position` in the page."""
+    declared = [pa.field(column.name, STORAGE[column.type].arrow) for column in collection.columns]
+    return pa.schema([*ENVELOPE_SCHEMA, *declared, pa.field("data", pa.string()), pa.field("position", pa.int32())])
+
+
+@dataclass(frozen=True)
+class ReadPage:
+    """`table` has a row for each element of the page; those at the `doubtful` positions mean nothing."""
+
+    table: pa.Table
+    doubtful: frozenset[int]
+
+
+class PageReader:
+    """Reads pages of one collection."""
+
+    def __init__(self, collection: Collection) -> None:
+        self._collection = collection
+        self._schema = frame_schema(collection)
+        self._is_readable = all(is_readable(column.path.steps) for column in collection.columns)
+        readable = [column for column in collection.columns if is_readable(column.path.steps)]
+        self._leaves = {column.name: leaf_of(column) for column in readable}
+        collection_id = Leaf(("collection_id",), Literal[collection.id])
+        record_leaves = [self._leaves[column.name] for column in readable if column.path.root == "record"]
+        data_leaves = [self._leaves[column.name] for column in readable if column.path.root == "data"]
+        envelope, *others = shapes_of([collection_id, *_ENVELOPE_LEAVES.values(), _DATA, *record_leaves])
+        page_type: Any = list[envelope.type]  # type: ignore[name-defined] # made at run time
+        self._page = msgspec.json.Decoder(page_type)
+        self._envelope = _Parser(envelope)
+        self._record_parsers = [_Parser(shape) for shape in others]
+        self._data_parsers = [_Parser(shape) for shape in shapes_of(data_leaves)]
+
+    def read(self, records: bytes) -> ReadPage:
+        """Raises ValueError where `records` is not the JSON text of an array."""
+        doubtful: set[int] = set()
+        found = self._envelope.shape.columns(self._rows(records, doubtful))
+        if self._record_parsers:
+            elements = json_text.elements(records)
+            for parser in self._record_parsers:
+                found |= parser.columns(elements, doubtful)
+        data = self._data(found, doubtful)
+        for parser in self._data_parsers:
+            found |= parser.columns(found[_DATA], doubtful)
+        arrays = {name: self._envelope_array(name, found[leaf], doubtful) for name, leaf in _ENVELOPE_LEAVES.items()}
+        for column in self._collection.columns:
+            arrays[column.name] = self._declared_array(column, found, data, doubtful)
+        arrays["data"] = data
+        arrays["position"] = pa.array(np.arange(len(data), dtype=np.int32))
+        if not self._is_readable:
+            doubtful.update(range(len(data)))
+        return ReadPage(pa.Table.from_arrays(list(arrays.values()), schema=self._schema), frozenset(doubtful))
+
+    def _rows(self, records: bytes, doubtful: set[int]) -> Sequence[msgspec.Struct | None]:
+        if json_text.is_harmless(records):
+            try:
+                rows: Sequence[msgspec.Struct] = self._page.decode(records)
+                return rows
+            except json_text.REFUSALS:
+                pass
+        elements = json_text.elements(records)
+        doubtful.update(position for position, element in enumerate(elements) if not json_text.is_harmless(element))
+        return self._envelope.rows(elements, doubtful)
+
+    def _data(self, found: Columns, doubtful: set[int]) -> pa.Array:
+        """The objects as they were received, null where a record carries none."""
+        texts, deleted = found[_DATA], found[_ENVELOPE_LEAVES["deleted"]]
+        array = raw_strings(texts)
+        doubtful.update(positions(pc.invert(pc.starts_with(array, "{"))))
+        bare = [position for position, is_deleted in enumerate(deleted) if is_deleted and EMPTY_OBJECT.fullmatch(texts[position])]
+        if not bare:
+            return array
+        is_bare = np.zeros(len(array), bool)
+        is_bare[bare] = True
+        return pc.if_else(pa.array(is_bare), None, array)
+
+    def _envelope_array(self, name: str, values: Sequence[Any], doubtful: set[int]) -> pa.Array:
+        if name in _TIMES:
+            cast = cast_column(_TIMES[name], values)
+            array = cast.array
+            doubtful.update(cast.doubtful)
+        else:
+            array = pa.array(values, ENVELOPE_SCHEMA.field(name).type)
+        if name in _NEVER_NULL and array.null_count:
+            doubtful.update(positions(pc.is_null(array)))
+        return array
+
+    def _declared_array(self, column: Column, found: Columns, data: pa.Array, doubtful: set[int]) -> pa.Array:
+        if column.name not in self._leaves:
+            return pa.nulls(len(data), STORAGE[column.type].arrow)
+        cast = cast_column(column, found[self._leaves[column.name]])
+        doubtful.update(cast.doubtful)
+        if column.is_required and cast.array.null_count:
+            doubtful.update(positions(pc.and_(pc.is_null(cast.array), pc.is_valid(data))))
+        return cast.array
+
+
+class _Parser:
+    """Parses texts, one at a time, into one shape."""
+
+    def __init__(self, shape: Shape) -> None:
+        self.shape = shape
+        self._decoder = msgspec.json.Decoder(shape.type | None)
+
+    def columns(self, texts: Sequence[bytes | msgspec.Raw], doubtful: set[int]) -> Columns:
+        return self.shape.columns(self.rows(texts, doubtful))
+
+    def rows(self, texts: Sequence[bytes | msgspec.Raw], doubtful: set[int]) -> Sequence[msgspec.Struct | None]:
+        """None in place of what is doubtful."""
+        decode = self._decoder.decode
+        if not doubtful:
+            try:
+                return list(map(decode, texts))
+            except json_text.REFUSALS:
+                pass
+        rows: list[msgspec.Struct | None] = []
+        for position, text in enumerate(texts):
+            row = None
+            if position not in doubtful:
+                try:
+                    row = decode(text)
+                except json_text.REFUSALS:
+                    doubtful.add(position)
+            rows.append(row)
+        return rows

@@ -1,0 +1,142 @@
+"""Paths → msgspec types: a text is parsed into exactly what is wanted of it, and everything else is skipped over.
+
+Values come out column by column. What the types do not take is refused by msgspec as a whole; which record it was, and what then
+happens to it, is the reader's business.
+"""
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import Any
+
+import msgspec
+
+NULL_RAW = msgspec.Raw(b"null")
+
+Steps = tuple[str | int, ...]
+
+
+@dataclass(frozen=True, eq=False)
+class Leaf:
+    """A wanted value. `type` is one that msgspec understands, or a union of them; `default` stands for a path that leads nowhere."""
+
+    steps: Steps
+    type: Any  # unions and Annotated types have no common type
+    default: object = None
+
+
+Columns = dict[Leaf, Sequence[Any]]
+"""The values of each leaf, one a text, of the leaf's type."""
+
+
+class Shape:
+    """The type for leaves of an object that can be had in one parse, and how their values are taken out of its instances."""
+
+    def __init__(self, leaves: Sequence[Leaf]) -> None:
+        root = _Branch()
+        for leaf in leaves:
+            root.add(leaf)
+        self._reader = _ObjectReader(root)
+        self.blank = self._reader.blank
+        self.type = type(self.blank)
+
+    def columns(self, rows: Sequence[msgspec.Struct | None]) -> Columns:
+        found: Columns = {}
+        self._reader.read(rows, found)
+        return found
+
+
+def is_readable(steps: Steps) -> bool:
+    """Whether msgspec can be told this path into an object: it takes no quote, backslash or control character in a key."""
+    keys = "".join(step for step in steps if isinstance(step, str))
+    return isinstance(steps[0], str) and not any(letter in '"\\' or letter < " " for letter in keys)
+
+
+def shapes_of(leaves: Sequence[Leaf]) -> tuple[Shape, ...]:
+    """As few shapes as the leaves allow: one, unless a value is wanted both whole and in part, in two types, or a list at two
+    indexes."""
+    groups: list[tuple[_Branch, list[Leaf]]] = []
+    for leaf in leaves:
+        group = next((group for group in groups if group[0].accepts(leaf.steps)), None)
+        if group is None:
+            group = (_Branch(), [])
+            groups.append(group)
+        group[0].add(leaf)
+        group[1].append(leaf)
+    return tuple(Shape(members) for _, members in groups)
+
+
+class _Branch:
+    """A step on the way to leaves: its children are keys, or one index."""
+
+    def __init__(self) -> None:
+        self.children: dict[str | int, _Branch | Leaf] = {}
+
+    @property
+    def index(self) -> int | None:
+        return next((step for step in self.children if isinstance(step, int)), None)
+
+    def accepts(self, steps: Steps) -> bool:
+        child = self.children.get(steps[0])
+        if child is None:
+            return not self.children or (self.index is None and isinstance(steps[0], str))
+        return isinstance(child, _Branch) and len(steps) > 1 and child.accepts(steps[1:])
+
+    def add(self, leaf: Leaf, depth: int = 0) -> None:
+        step = leaf.steps[depth]
+        if depth + 1 == len(leaf.steps):
+            self.children[step] = leaf
+            return
+        child = self.children.setdefault(step, _Branch())
+        assert isinstance(child, _Branch)  # noqa: S101 - whoever adds has asked `accepts`
+        child.add(leaf, depth + 1)
+
+
+class _LeafReader:
+    def __init__(self, leaf: Leaf) -> None:
+        self.type = leaf.type
+        self.default = leaf.default
+        self._leaf = leaf
+
+    def read(self, values: Sequence[Any], found: Columns) -> None:
+        found[self._leaf] = values
+
+
+class _ObjectReader:
+    default = None
+
+    def __init__(self, branch: _Branch) -> None:
+        self._children = [_reader(child) for child in branch.children.values()]
+        names = [f"field_{index}" for index in range(len(self._children))]
+        fields = [(name, child.type, child.default) for name, child in zip(names, self._children, strict=True)]
+        keys = {name: str(step) for name, step in zip(names, branch.children, strict=True)}
+        struct = msgspec.defstruct("Wanted", fields, rename=keys, gc=False)
+        self.type: Any = struct | None
+        self.blank = struct()
+
+    def read(self, values: Sequence[Any], found: Columns) -> None:
+        rows = [self.blank if value is None else value for value in values]
+        columns = zip(*map(msgspec.structs.astuple, rows), strict=True) if rows else [()] * len(self._children)
+        for child, column in zip(self._children, columns, strict=True):
+            child.read(column, found)
+
+
+class _ListReader:
+    default = None
+
+    def __init__(self, index: int, child: "_Branch | Leaf") -> None:
+        self._index = index
+        self._child = _reader(child)
+        items: Any = self._child.type
+        self.type: Any = list[items] | None
+
+    def read(self, values: Sequence[Any], found: Columns) -> None:
+        index, default = self._index, self._child.default
+        self._child.read([value[index] if value is not None and len(value) > index else default for value in values], found)
+
+
+def _reader(child: "_Branch | Leaf") -> "_LeafReader | _ObjectReader | _ListReader":
+    if isinstance(child, Leaf):
+        return _LeafReader(child)
+    if child.index is not None:
+        return _ListReader(child.index, child.children[child.index])
+    return _ObjectReader(child)
