@@ -58,11 +58,12 @@ def _address(dice: Dice) -> JsonObject:
 
 def make_account(dice: Dice, account: Account, life: Lifetime) -> JsonObject:
     billing = _address(dice)
+    has_parent = account.count("account") > 0 and dice.chance(0.15)
     return {
         **_system_fields(dice, "Account", "001", life=life),
         "Name": words.company(dice),
         "Type": dice.pick(("Customer - Direct", "Customer - Channel", "Prospect", None)),
-        "ParentId": None,
+        "ParentId": account.pick("account", dice)["Id"] if has_parent else None,
         "BillingStreet": billing["street"],
         "BillingCity": billing["city"],
         "BillingPostalCode": billing["postalCode"],
