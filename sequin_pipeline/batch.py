@@ -16,6 +16,9 @@ import pyarrow.compute as pc
 from sequin_pipeline.normalize import NormalizedPage, Reject
 from sequin_pipeline.target import Target
 
+Indexes = np.ndarray[tuple[int], np.dtype[np.int64]]
+Flags = np.ndarray[tuple[int], np.dtype[np.bool_]]
+
 OBJECT_VERSION = "object_version"
 """In batches that hold a bare tombstone: the version whose object the row carries; null when it carries none."""
 
@@ -37,9 +40,9 @@ class Batch:
     """
 
     rows: pa.Table = field(repr=False)
-    duplicates: "np.ndarray[tuple[int], np.dtype[np.int64]]"
-    windows: "np.ndarray[tuple[int], np.dtype[np.int64]]" = field(repr=False)
-    places: tuple["np.ndarray[tuple[int], np.dtype[np.int64]]", "np.ndarray[tuple[int], np.dtype[np.int64]]"] = field(repr=False)
+    duplicates: Indexes
+    windows: Indexes = field(repr=False)
+    places: tuple[Indexes, Indexes] = field(repr=False)
     has_bare_tombstones: bool = False
 
     def place(self, row: int) -> Place:
@@ -77,9 +80,7 @@ def build_batch(
     )
 
 
-def _gather(
-    target: Target, pages: Sequence[NormalizedPage], without: frozenset[Place]
-) -> tuple[pa.Table, "np.ndarray[tuple[int], np.dtype[np.int64]]", "np.ndarray[tuple[int], np.dtype[np.int64]]"]:
+def _gather(target: Target, pages: Sequence[NormalizedPage], without: frozenset[Place]) -> tuple[pa.Table, Indexes, Indexes]:
     tables = [pa.Table.from_pandas(page.frame, preserve_index=False) for page in pages]
     page_of = np.repeat(np.arange(len(tables)), [len(table) for table in tables])
     rows = pa.concat_tables(tables).combine_chunks()
@@ -93,18 +94,17 @@ def _gather(
     return rows, page_of, position_of
 
 
-def _windows(target: Target, rows: pa.Table, starts: Sequence[datetime]) -> "np.ndarray[tuple[int], np.dtype[np.int64]]":
+def _windows(target: Target, rows: pa.Table, starts: Sequence[datetime]) -> Indexes:
     if target.stream_time is None or len(starts) < 2:
         return np.zeros(rows.num_rows, dtype=np.int64)
     earliest = pa.scalar(datetime.min.replace(tzinfo=UTC), pa.timestamp("us", "UTC"))
     times = rows.column(target.stream_time).fill_null(earliest).cast(pa.int64()).to_numpy()
     bounds = pa.array(starts, pa.timestamp("us", "UTC")).cast(pa.int64()).to_numpy()
-    return np.clip(np.searchsorted(bounds, times, side="right") - 1, 0, None)
+    windows: Indexes = np.clip(np.searchsorted(bounds, times, side="right") - 1, 0, None)
+    return windows
 
 
-def _order(
-    target: Target, rows: pa.Table
-) -> tuple["np.ndarray[tuple[int], np.dtype[np.int64]]", "np.ndarray[tuple[int], np.dtype[np.bool_]]"]:
+def _order(target: Target, rows: pa.Table) -> tuple[Indexes, Flags]:
     """Row indexes by key, version, arrival; and for each whether it is the last of its key."""
     sort_keys = [(name, "ascending") for name in (*target.key, *([target.version] if target.version else ()))]
     order = pc.sort_indices(rows, sort_keys=sort_keys).to_numpy().astype(np.int64)
@@ -118,18 +118,19 @@ def _order(
     return order, is_newest
 
 
-def _is_bare(target: Target, rows: pa.Table) -> "np.ndarray[tuple[int], np.dtype[np.bool_]]":
+def _is_bare(target: Target, rows: pa.Table) -> Flags:
     assert target.tombstone is not None  # noqa: S101 - the caller asked
     assert target.data is not None  # noqa: S101
     bare = pc.and_(rows.column(target.tombstone), rows.column(target.data).is_null())
-    return bare.combine_chunks().to_numpy(zero_copy_only=False).astype(bool)
+    is_bare: Flags = bare.combine_chunks().to_numpy(zero_copy_only=False).astype(bool)
+    return is_bare
 
 
 def _with_carried_objects(
     target: Target,
     rows: pa.Table,
-    newest: "np.ndarray[tuple[int], np.dtype[np.int64]]",
-    bare: "np.ndarray[tuple[int], np.dtype[np.bool_]]",
+    newest: Indexes,
+    bare: Flags,
 ) -> pa.Table:
     """Bare tombstones keep the object of the newest version delivered before them: where that stands in this very batch, its object
     columns are carried over, with the version they came from, and the merge decides against the stored row's."""

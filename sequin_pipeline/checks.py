@@ -8,6 +8,7 @@ from typing import Protocol
 
 import dagster as dg
 
+from sequin_pipeline.drift import Drift
 from sequin_pipeline.ledger import Counts
 
 FATES = ("inserted", "updated", "deleted", "unchanged", "stale", "duplicate", "rejected")
@@ -38,11 +39,7 @@ class Findings(Protocol):
     @property
     def required_missing(self) -> Mapping[str, int]: ...
     @property
-    def drift_new(self) -> Sequence[str]: ...
-    @property
-    def drift_gone(self) -> Sequence[str]: ...
-    @property
-    def drift_changed(self) -> Mapping[str, str]: ...
+    def drift(self) -> Drift: ...
 
 
 def build_check_specs(key: dg.AssetKey) -> list[dg.AssetCheckSpec]:
@@ -102,9 +99,9 @@ def required_columns(key: dg.AssetKey, findings: Findings) -> dg.AssetCheckResul
 def drift(key: dg.AssetKey, findings: Findings) -> dg.AssetCheckResult:
     """A warning: fields that are not declared land in `data` in any case."""
     changes: Mapping[str, list[str] | dict[str, str]] = {
-        "new": list(findings.drift_new),
-        "gone": list(findings.drift_gone),
-        "changed": dict(findings.drift_changed),
+        "new": list(findings.drift.new),
+        "gone": list(findings.drift.gone),
+        "changed": dict(findings.drift.changed),
     }
     described = "; ".join(f"{what}: {', '.join(fields)}" for what, fields in changes.items() if fields)
     return dg.AssetCheckResult(

@@ -310,7 +310,7 @@ class Ledger:
                 self._sql("delete from {columns} where table_name = %s and column_name = any(%s)"), (self.table_name, list(names))
             )
 
-    def refilled(self, connection: Connection, columns: Sequence[str], *, after: str | None) -> None:
+    def refilled(self, connection: Connection, *, columns: Sequence[str], after: str | None) -> None:
         """The refill of these columns has come to key `after`; None: to the end."""
         connection.execute(
             self._sql(
@@ -322,7 +322,7 @@ class Ledger:
 
     def _sql(self, statement: str) -> sql.Composed:
         names = ("tables", "cursors", "positions", "merges", "rejects", "versions", "columns", "runs")
-        return sql.SQL(statement).format(**{name: self.table(name) for name in names})  # type: ignore[arg-type]  # our own literals
+        return sql.SQL(statement).format(**{name: self.table(name) for name in names})
 
 
 def prune(connection: Connection, retention: timedelta, *, schema: str = DEFAULT_SCHEMA) -> int:

@@ -30,6 +30,7 @@ class Reject:
 
     `raw` are the record's own bytes, exactly as received. `reject_class` is `envelope` (what the API promises of every record) or
     `value` (what the provider put in); later stages have further ones. `sqlstate` is Postgres' own, where Postgres refused it.
+    `missing` names required columns without a value.
     """
 
     record_id: str | None
@@ -37,6 +38,7 @@ class Reject:
     reason: str
     reject_class: str
     sqlstate: str | None = None
+    missing: tuple[str, ...] = ()
 
 
 @dataclass(frozen=True, eq=False)
@@ -112,7 +114,8 @@ class Normalizer:
                 rejects.append(Reject(rejected.record_id, raw, rejected.reason, rejected.reject_class))
                 continue
             if record.misfits:
-                rejects.append(Reject(str(record.values["id"]), raw, "; ".join(record.misfits), "value"))
+                reason = "; ".join(record.misfits)
+                rejects.append(Reject(str(record.values["id"]), raw, reason, "value", missing=record.missing))
             if self._nulls_unfit or not record.misfits:
                 found.append((position, record))
         return self._table(found), tuple(rejects)

@@ -16,10 +16,14 @@ from sequin_pipeline.shapes import Steps
 
 @dataclass(frozen=True)
 class ExactRecord:
-    """A record as the frame holds it, by column name, and why some of its declared values do not fit (they are None)."""
+    """A record as the frame holds it, by column name, and why some of its declared values do not fit (they are None).
+
+    `missing` names the required columns among those.
+    """
 
     values: Mapping[str, Value]
     misfits: tuple[str, ...] = ()
+    missing: tuple[str, ...] = ()
 
 
 class RecordReader:
@@ -54,7 +58,7 @@ class RecordReader:
         roots = {"record": record, "data": {} if data is None else json_text.members(data)}
         values: dict[str, Value] = {field.name: getattr(envelope, field.name) for field in fields(Envelope)}
         values["data"] = None if data is None else data.decode()
-        misfits = []
+        misfits, missing = [], []
         for column in self._collection.columns:
             found = _find(roots[column.path.root], column.path.steps)
             try:
@@ -62,13 +66,19 @@ class RecordReader:
             except Unfit as unfit:
                 values[column.name] = None
                 misfits.append(_misfit(column, found, unfit))
-        return ExactRecord(values, tuple(misfits))
+                if isinstance(unfit, Missing):
+                    missing.append(column.name)
+        return ExactRecord(values, tuple(misfits), tuple(missing))
+
+
+class Missing(Unfit):
+    """A required column without a value."""
 
 
 def _cast(column: Column, raw: bytes, *, carries_object: bool) -> Value:
     value = cast(column, raw)
     if value is None and column.is_required and carries_object:
-        raise Unfit("a value, since the column is required")
+        raise Missing("a value, since the column is required")
     return value
 
 

@@ -9,6 +9,7 @@ import logging
 from collections.abc import Sequence
 from dataclasses import replace
 from datetime import datetime
+from functools import partial
 
 from psycopg import sql
 
@@ -63,20 +64,17 @@ def refill(warehouse: Warehouse, ledger: Ledger, collection: Collection, *, run_
             return 0
         columns = sorted(unfilled)
         # Columns that wait from different places begin again together: what is filled already comes out unchanged.
-        after = min(unfilled.values(), key=lambda key: key or "") if len(set(unfilled.values())) == 1 else None
+        places = set(unfilled.values())
+        after = places.pop() if len(places) == 1 else None
         logger.info("filling %s of %s from the objects that are stored", ", ".join(columns), target.table)
         while True:
-            rows = writer.attempt(
-                lambda connection, key=after: _rows(connection, target, key), f"reading back {collection.label!r}"
-            )
+            rows = writer.attempt(partial(_rows, target=target, after=after), f"reading back {collection.label!r}")
             if rows:
                 changed += _write(writer, normalize(_records(collection, rows)), run_id=run_id)
                 after = str(rows[-1][0])
             reached = after if len(rows) == REFILL_ROWS else None
-            writer.attempt(
-                lambda connection, key=reached: ledger.refilled(connection, columns, after=key),
-                f"noting the refill of {collection.label!r}",
-            )
+            noted = partial(ledger.refilled, columns=columns, after=reached)
+            writer.attempt(noted, f"noting the refill of {collection.label!r}")
             if reached is None:
                 return changed
 
@@ -90,7 +88,7 @@ def _write(writer: TableWriter, page: NormalizedPage, *, run_id: str) -> int:
     return sum(counts.rewritten for counts in committed.counts.values())
 
 
-def _rows(connection: Connection, target: Target, after: str | None) -> Sequence[tuple[object, ...]]:
+def _rows(connection: Connection, *, target: Target, after: str | None) -> Sequence[tuple[object, ...]]:
     """The next rows that carry an object, in the order of the key, on whose index this leans."""
     return connection.execute(
         sql.SQL(

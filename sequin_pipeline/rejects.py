@@ -5,7 +5,6 @@ An open reject is resolved by a newer or equal version of the same record that w
 
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
-from typing import Annotated
 
 import msgspec
 import xxhash
@@ -64,15 +63,16 @@ def record_rejects(connection: Connection, ledger: Ledger, rejects: Iterable[Rej
 
 
 class _Versioned(msgspec.Struct):
-    updated_idx: Annotated[int, msgspec.Meta(ge=-(2**63), lt=2**63)] | None = None
+    updated_idx: int | None = None
 
 
 def _version(raw: bytes) -> int | None:
     """The record's version where it has a sound one: a reject without can only be settled by hand."""
     try:
-        return msgspec.json.decode(raw, type=_Versioned).updated_idx
+        version = msgspec.json.decode(raw, type=_Versioned).updated_idx
     except (msgspec.DecodeError, UnicodeDecodeError):
         return None
+    return version if version is not None and -(2**63) <= version < 2**63 else None
 
 
 def _storable(text: str | None) -> str | None:

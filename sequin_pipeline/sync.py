@@ -5,7 +5,7 @@ What is decided here: where reading starts, what makes a batch, what a run leave
 
 import logging
 import time
-from collections import Counter
+from collections import Counter, defaultdict
 from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass, field
 from datetime import UTC, datetime, timedelta
@@ -145,7 +145,7 @@ class _Run:
         self._stream_time: datetime | None = None
         self._last_position_at: datetime | None = None
         self._counts: dict[str, Counts] = {}
-        self._seconds: Counter[str] = Counter()
+        self._seconds: defaultdict[str, float] = defaultdict(float)
         self._sums: Counter[str] = Counter()
         self._required_missing: Counter[str] = Counter()
         self._rate_limit_seconds = 0.0
@@ -297,10 +297,11 @@ class _Run:
     def _add(self, committed: Committed) -> None:
         for key, counts in committed.counts.items():
             self._counts[key] = self._counts.get(key, Counts()) + counts
-        self._seconds.update(committed.seconds)
+        for stage, seconds in committed.seconds.items():
+            self._seconds[stage] += seconds
         self._sums["wal_bytes"] += committed.wal_bytes
         self._sums["missing_parents"] += sum(reject.reject_class == "parent" for reject in committed.rejects)
-        self._required_missing.update(reject.column for reject in committed.rejects if reject.is_required and reject.column)
+        self._required_missing.update(column for reject in committed.rejects for column in reject.missing)
 
     def _show_life_sometimes(self) -> None:
         self._tell()

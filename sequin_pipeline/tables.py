@@ -212,7 +212,7 @@ def _has_lz4(connection: Connection) -> bool:
 
 
 def _add(connection: Connection, target: Target, names: tuple[str, ...], *, found: FoundTable) -> None:
-    types = {column.name: column.type for column in target.columns}
+    types: dict[str, str] = {column.name: column.type for column in target.columns}
     with connection.transaction(), connection.cursor() as cursor:
         lock_ddl(cursor)
         # An ALTER that waits makes every reader queue behind it: give up soon, the caller tries again.
@@ -241,7 +241,8 @@ def _register(connection: Connection, target: Target, ledger: Ledger, source: So
 def _comments(target: Target) -> dict[str | None, str]:
     """What the pipeline says about the table (None) and its columns."""
     comments: dict[str | None, str] = {column.name: column.description for column in target.columns if column.description}
-    comments |= {name: RECORD_COLUMNS[name] for name in (target.created_at, target.changed_at) if name in RECORD_COLUMNS}
+    stamps = [name for name in (target.created_at, target.changed_at) if name]
+    comments |= {name: RECORD_COLUMNS[name] for name in stamps if name in RECORD_COLUMNS}
     return comments | ({None: target.description} if target.description else {})
 
 

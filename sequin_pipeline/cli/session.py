@@ -1,0 +1,81 @@
+"""What commands that run or read the pipeline share: databases and API brought up, the environment of Dagster's processes, the catalog."""
+
+import os
+from collections.abc import Iterable, Mapping
+from dataclasses import dataclass, field
+from pathlib import Path
+
+import click
+
+from sequin_pipeline import environment
+from sequin_pipeline.catalog import Collection
+from sequin_pipeline.catalog_files import load_collections
+from sequin_pipeline.dotenv import write_dotenv
+from sequin_pipeline.environment import Settings
+from sequin_pipeline.errors import ConfigurationError
+from sequin_pipeline.sandbox import launcher
+
+SANDBOX_TOKEN = "sandbox"  # noqa: S105 - the sandbox asks for none; runs must send something
+
+EVENT_BATCH_SIZE = "1000"
+"""A run over many windows writes a materialization for each: in batches it takes half the time."""
+
+
+@dataclass(frozen=True)
+class Session:
+    """A command's surroundings: everything that it names is up."""
+
+    settings: Settings
+    api_url: str = field(repr=False)
+    collections: Mapping[str, Collection]
+
+
+def open_session(*, wants_sandbox: bool = False) -> Session:
+    """Starts or adopts what is missing, says so loudly, and sets this process's environment as Dagster's code expects it.
+
+    Raises ConfigurationError or CatalogError before anything else has happened.
+    """
+    directory = Path.cwd()
+    project = environment.find_project(directory)
+    given = environment.merge_dotenv(os.environ, project)
+    collections = load_collections(given)
+    settings = environment.prepare(os.environ, directory, wants_sandbox=wants_sandbox)
+    variables = {"DAGSTER_EVENT_BATCH_SIZE": EVENT_BATCH_SIZE, **settings.variables()}
+    if settings.api_url is None:
+        variables |= {
+            environment.SEQUIN_API_URL: launcher.ensure_running(launcher.default_home(given)),
+            environment.SEQUIN_API_TOKEN: SANDBOX_TOKEN,
+        }
+        if project is not None:
+            ours = {name: variables[name] for name in (environment.SEQUIN_API_URL, environment.SEQUIN_API_TOKEN)}
+            write_dotenv(project / ".env", {**settings.defaults(), **ours})
+    elif environment.SEQUIN_API_TOKEN not in variables:
+        raise ConfigurationError(
+            f"{environment.SEQUIN_API_URL} is set, but {environment.SEQUIN_API_TOKEN} is not: set it to the token of the records API"
+        )
+    os.environ.update(variables)
+    return Session(settings, variables[environment.SEQUIN_API_URL], collections)
+
+
+def announce(session: Session) -> None:
+    """Where everything is, on stderr, so that stdout holds results only."""
+    for line in session.settings.describe():
+        click.echo(line, err=True)
+    click.echo(err=True)
+
+
+def select(session: Session, *, providers: Iterable[str], labels: Iterable[str]) -> tuple[Collection, ...]:
+    """The collections that a command was asked for; all where it names none. Raises ConfigurationError for names not declared."""
+    wanted_providers, wanted_labels = set(providers), set(labels)
+    known_providers = {collection.provider for collection in session.collections.values()}
+    for name in sorted(wanted_providers - known_providers):
+        raise ConfigurationError(f"no provider {name!r} is declared: there are {', '.join(sorted(known_providers)) or 'none'}")
+    for name in sorted(wanted_labels - session.collections.keys()):
+        raise ConfigurationError(f"no collection {name!r} is declared: there are {', '.join(session.collections) or 'none'}")
+    if not wanted_providers and not wanted_labels:
+        return tuple(session.collections.values())
+    return tuple(
+        collection
+        for label, collection in session.collections.items()
+        if label in wanted_labels or collection.provider in wanted_providers
+    )

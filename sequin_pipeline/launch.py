@@ -1,0 +1,88 @@
+"""Runs of a provider's job in this process, on the instance that the environment names: what `sync` and `backfill` stand on."""
+
+import os
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import dataclass
+from datetime import datetime
+
+import dagster as dg
+
+from sequin_pipeline.assets import asset_key
+from sequin_pipeline.catalog import Collection
+from sequin_pipeline.definitions import build_definitions
+from sequin_pipeline.plan import ADOPT_TAG, FULL_REFRESH_TAG, SYNC_ID_TAG
+from sequin_pipeline.schedules import RANGE_END_TAG, RANGE_START_TAG, job_name, with_followers
+from sequin_pipeline.windows import MODE_TAG, KeyRange, RunMode, live_range
+
+
+@dataclass(frozen=True)
+class Request:
+    """What runs are asked for beyond their windows."""
+
+    mode: RunMode
+    sync_id: str | None = None
+    full_refresh: bool = False
+    adopt: bool = False
+
+    def tags(self, asked: KeyRange) -> dict[str, str]:
+        """As every launcher says it."""
+        tags = {RANGE_START_TAG: asked.first, RANGE_END_TAG: asked.last, MODE_TAG: self.mode}
+        if self.sync_id is not None:
+            tags[SYNC_ID_TAG] = self.sync_id
+        if self.full_refresh:
+            tags[FULL_REFRESH_TAG] = "true"
+        if self.adopt:
+            tags[ADOPT_TAG] = "true"
+        return tags
+
+
+@dataclass(frozen=True)
+class FinishedRun:
+    """A run, its collections, and by label the message of each that failed."""
+
+    run_id: str
+    collections: tuple[Collection, ...]
+    failures: Mapping[str, str]
+
+
+def live_groups(
+    collections: Sequence[Collection], cursor_times: Mapping[str, datetime | None], request: Request, *, now: datetime
+) -> dict[tuple[str, KeyRange], tuple[Collection, ...]]:
+    """Collections by provider and range of windows: those of one key share a run. A restricted or full read asks for all windows."""
+    groups: dict[tuple[str, KeyRange], tuple[Collection, ...]] = {}
+    for collection in collections:
+        reads_all = request.full_refresh or request.sync_id is not None
+        cursor_at = None if reads_all else cursor_times.get(collection.label)
+        group = (collection.provider, live_range(collection.windows, cursor_at, now))
+        groups[group] = (*groups.get(group, ()), collection)
+    return groups
+
+
+def run_groups(groups: Mapping[tuple[str, KeyRange], tuple[Collection, ...]], request: Request) -> Iterator[FinishedRun]:
+    """One run after the other; a collection that fails stops neither the others of its run nor the runs after it."""
+    repository = build_definitions(os.environ).get_repository_def()
+    with dg.DagsterInstance.get() as instance:
+        for (provider, asked), members in groups.items():
+            selection = with_followers(repository, provider, members)
+            result = repository.get_job(job_name(provider)).execute_in_process(
+                instance=instance,
+                asset_selection=selection,
+                tags=request.tags(asked),
+                run_config={"loggers": {"console": {"config": {"log_level": "CRITICAL"}}}},
+                raise_on_error=False,
+            )
+            yield FinishedRun(result.run_id, members, _failures(result, members))
+
+
+def _failures(result: dg.ExecuteInProcessResult, members: Sequence[Collection]) -> dict[str, str]:
+    labels = {asset_key(collection).to_python_identifier(): collection.label for collection in members}
+    failures = {}
+    for event in result.filter_events(lambda event: event.is_step_failure):
+        data = event.step_failure_data
+        error = data.error
+        while error is not None and error.cause is not None:
+            error = error.cause
+        said = data.user_failure_data.description if data.user_failure_data else None
+        message = said or (error.message.strip() if error else "failed without a message")
+        failures[labels.get(event.step_key or "", event.step_key or "")] = message
+    return failures
