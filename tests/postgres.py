@@ -111,6 +111,13 @@ def server_version(bindir: Path) -> str:
     return version[0]
 
 
+def fast_folder() -> Path:
+    """Where clusters of tests are put: in memory, where flushing costs nothing, if there is enough of it."""
+    memory = Path("/dev/shm")
+    has_room = memory.is_dir() and os.access(memory, os.W_OK) and shutil.disk_usage(memory).free >= MIN_MEMORY_BYTES
+    return memory if has_room else Path(tempfile.gettempdir())
+
+
 def unprivileged_account() -> pwd.struct_passwd | None:
     """The account that Postgres runs as when this is root, for which it refuses to run; None for everybody else."""
     if os.geteuid() != 0:
@@ -144,9 +151,7 @@ def running_server() -> Iterator[PostgresServer]:
 @contextmanager
 def _scratch_folder() -> Iterator[Path]:
     """A private folder whose lock says that its session lives; folders of sessions that were killed are removed first."""
-    shm = Path("/dev/shm")
-    has_memory = shm.is_dir() and os.access(shm, os.W_OK) and shutil.disk_usage(shm).free >= MIN_MEMORY_BYTES
-    parent = shm if has_memory else Path(tempfile.gettempdir())
+    parent = fast_folder()
     for lock in parent.glob(f"{PREFIX}*.lock"):
         _sweep(lock)
     with tempfile.NamedTemporaryFile(prefix=PREFIX, suffix=".lock", dir=parent) as lock_file:
