@@ -1,6 +1,7 @@
 """Homes for embedded servers: short paths that the server's account can reach, nothing left running in them afterwards."""
 
 import shutil
+import subprocess
 import tempfile
 from collections.abc import Iterator
 from contextlib import contextmanager
@@ -35,6 +36,22 @@ def scratch() -> Iterator[Path]:
 def environ(scratch: Path) -> Environ:
     """An environment whose embedded server has never been started."""
     return environ_of(scratch / "home")
+
+
+@pytest.fixture(scope="session")
+def made_home() -> Iterator[Path]:
+    """The home of a server that was started and stopped, to be copied: making one takes longer than most tests."""
+    with _scratch() as scratch:
+        embedded.start(environ_of(scratch / "home"))
+        embedded.stop(environ_of(scratch / "home"))
+        yield scratch / "home"
+
+
+@pytest.fixture
+def made(environ: Environ, made_home: Path) -> Environ:
+    """An environment whose embedded server has been started before."""
+    subprocess.run(["cp", "-a", made_home, environ[HOME_VARIABLE]], check=True)
+    return environ
 
 
 def environ_of(home: Path) -> Environ:

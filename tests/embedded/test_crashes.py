@@ -18,36 +18,36 @@ from tests.embedded.conftest import Environ, postmaster_pid, rows
 KILL = 9
 
 
-def test_a_killed_server_comes_back_with_what_was_committed(environ: Environ) -> None:
-    server = embedded.start(environ)
+def test_a_killed_server_comes_back_with_what_was_committed(made: Environ) -> None:
+    server = embedded.start(made)
     with closing(psycopg.connect(server.url("warehouse"))) as connection:
         connection.execute("create table kept as select generate_series(1, 1000) as n")
         connection.commit()
         connection.execute("insert into kept select generate_series(1001, 2000)")
         os.kill(postmaster_pid(server), KILL)
 
-        server = embedded.start(environ)
+        server = embedded.start(made)
 
     assert server.was_running is False
     assert rows(server.url("warehouse"), "select count(*), max(n) from kept") == [(1000, 1000)]
 
 
 @pytest.fixture
-def stranger(environ: Environ) -> Iterator["subprocess.Popen[bytes]"]:
+def stranger(made: Environ) -> Iterator["subprocess.Popen[bytes]"]:
     """A process of the server's own account that has nothing to do with it."""
-    account = server_account(embedded.find_home(environ).data)
+    account = server_account(embedded.find_home(made).data)
     with subprocess.Popen(["cat"], stdin=subprocess.PIPE, **_identity(account.uid, account.gid)) as process:
         yield process
         process.kill()
 
 
 def test_a_reused_process_number_does_not_keep_the_server_from_starting(
-    environ: Environ, stranger: "subprocess.Popen[bytes]"
+    made: Environ, stranger: "subprocess.Popen[bytes]"
 ) -> None:
-    home = embedded.start(environ).home
-    _leave_locks(environ, pid=stranger.pid)
+    home = embedded.start(made).home
+    _leave_locks(made, pid=stranger.pid)
 
-    server = embedded.start(environ)
+    server = embedded.start(made)
 
     assert server.was_running is False
     assert postmaster_pid(server) != stranger.pid
@@ -55,35 +55,35 @@ def test_a_reused_process_number_does_not_keep_the_server_from_starting(
     assert home.socket_lock.read_text().splitlines()[0] == str(postmaster_pid(server))
 
 
-def test_stop_harms_no_stranger_whose_number_a_stale_file_names(environ: Environ, stranger: "subprocess.Popen[bytes]") -> None:
-    embedded.start(environ)
-    _leave_locks(environ, pid=stranger.pid)
+def test_stop_harms_no_stranger_whose_number_a_stale_file_names(made: Environ, stranger: "subprocess.Popen[bytes]") -> None:
+    embedded.start(made)
+    _leave_locks(made, pid=stranger.pid)
 
-    assert embedded.stop(environ) is False
+    assert embedded.stop(made) is False
 
     assert stranger.poll() is None
 
 
-def test_a_zombie_does_not_keep_the_server_from_starting(environ: Environ) -> None:
-    embedded.start(environ)
-    account = server_account(embedded.find_home(environ).data)
+def test_a_zombie_does_not_keep_the_server_from_starting(made: Environ) -> None:
+    embedded.start(made)
+    account = server_account(embedded.find_home(made).data)
     zombie = subprocess.Popen(["true"], **_identity(account.uid, account.gid))
     os.waitid(os.P_PID, zombie.pid, os.WEXITED | os.WNOWAIT)
-    _leave_locks(environ, pid=zombie.pid)
+    _leave_locks(made, pid=zombie.pid)
 
-    server = embedded.start(environ)
+    server = embedded.start(made)
 
     assert server.was_running is False
     zombie.wait()
 
 
-def test_locks_of_a_process_that_is_gone_are_no_obstacle(environ: Environ) -> None:
-    embedded.start(environ)
+def test_locks_of_a_process_that_is_gone_are_no_obstacle(made: Environ) -> None:
+    embedded.start(made)
     with subprocess.Popen(["true"]) as gone:
         gone.wait()
-    _leave_locks(environ, pid=gone.pid)
+    _leave_locks(made, pid=gone.pid)
 
-    assert embedded.start(environ).was_running is False
+    assert embedded.start(made).was_running is False
 
 
 def test_a_start_that_was_killed_halfway_leaves_nothing_that_counts(environ: Environ) -> None:
@@ -108,10 +108,10 @@ def test_a_start_that_was_killed_halfway_leaves_nothing_that_counts(environ: Env
     ],
 )
 def test_a_server_is_told_by_program_and_data_directory(arguments: list[str], *, expected: bool) -> None:
-    script = "import sys; sys.stdin.read()"
-    with subprocess.Popen(
-        [*arguments[:1], "-c", script, *arguments[1:]], executable=sys.executable, stdin=subprocess.PIPE
-    ) as found:
+    command = [arguments[0], "-c", "import sys; print(flush=True); sys.stdin.read()", *arguments[1:]]
+    with subprocess.Popen(command, executable=sys.executable, stdin=subprocess.PIPE, stdout=subprocess.PIPE) as found:
+        assert found.stdout is not None
+        found.stdout.readline()  # before its program runs, a process has no arguments to be told by
         answer = is_server(found.pid, Path("/srv/data"))
         found.kill()
 

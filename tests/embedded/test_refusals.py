@@ -22,15 +22,15 @@ NOBODY = 65534
 START = "import os; from sequin_pipeline import embedded; print(embedded.start(os.environ).version)"
 
 
-def test_data_of_another_major_version_is_left_alone(environ: Environ) -> None:
-    home = embedded.start(environ).home
-    embedded.stop(environ)
+def test_data_of_another_major_version_is_left_alone(made: Environ) -> None:
+    home = embedded.start(made).home
+    embedded.stop(made)
     (home.data / "PG_VERSION").write_text("12\n")
 
     with pytest.raises(ConfigurationError, match=r"was made by Postgres 12, but the programs in .*SEQUIN_PIPELINE_PG_BINDIR"):
-        embedded.start(environ)
+        embedded.start(made)
 
-    assert embedded.status(environ) is None
+    assert embedded.status(made) is None
     assert (home.data / "PG_VERSION").read_text() == "12\n"
 
 
@@ -85,8 +85,8 @@ def test_programs_that_do_not_run_are_refused(environ: Environ, bindir: str, sen
 
 
 @as_root
-def test_root_s_server_cannot_be_used_by_others(environ: Environ) -> None:
-    server = embedded.start(environ)
+def test_root_s_server_cannot_be_used_by_others(made: Environ) -> None:
+    server = embedded.start(made)
 
     said = _as(54321, lambda: psycopg.connect(server.url("warehouse")))
 

@@ -46,25 +46,25 @@ def test_six_commands_at_once_start_one_server(environ: Environ) -> None:
     assert said == ["False", "True", "True", "True", "True", "True"]
 
 
-def test_the_server_outlives_the_command_that_started_it(environ: Environ) -> None:
-    subprocess.run([sys.executable, "-c", START], env={**os.environ, **environ}, check=True, stdout=subprocess.DEVNULL)
+def test_the_server_outlives_the_command_that_started_it(made: Environ) -> None:
+    subprocess.run([sys.executable, "-c", START], env={**os.environ, **made}, check=True, stdout=subprocess.DEVNULL)
 
-    server = embedded.status(environ)
+    server = embedded.status(made)
 
     assert server is not None
     assert rows(server.url("warehouse"), "select 1") == [(1,)]
 
 
-def test_stop_ends_open_sessions_and_says_whether_there_was_a_server(environ: Environ) -> None:
-    server = embedded.start(environ)
+def test_stop_ends_open_sessions_and_says_whether_there_was_a_server(made: Environ) -> None:
+    server = embedded.start(made)
     with psycopg.connect(server.url("warehouse")) as session:
-        stopped = embedded.stop(environ)
+        stopped = embedded.stop(made)
 
         with pytest.raises(psycopg.OperationalError):
             session.execute("select 1")
     assert stopped is True
-    assert embedded.stop(environ) is False
-    assert embedded.status(environ) is None
+    assert embedded.stop(made) is False
+    assert embedded.status(made) is None
 
 
 def test_a_home_that_was_never_used_is_not_running_and_stays_unmade(environ: Environ, scratch: Path) -> None:
@@ -73,13 +73,13 @@ def test_a_home_that_was_never_used_is_not_running_and_stays_unmade(environ: Env
     assert list(scratch.iterdir()) == []
 
 
-def test_rows_survive_stop_and_start(environ: Environ) -> None:
-    server = embedded.start(environ)
+def test_rows_survive_stop_and_start(made: Environ) -> None:
+    server = embedded.start(made)
     with psycopg.connect(server.url("warehouse")) as connection:
         connection.execute("create table kept as select 7 as n")
-    embedded.stop(environ)
+    embedded.stop(made)
 
-    server = embedded.start(environ)
+    server = embedded.start(made)
 
     assert rows(server.url("warehouse"), "select n from kept") == [(7,)]
 
@@ -123,11 +123,11 @@ def test_what_a_user_may_lose_is_durable_and_times_are_utc(shared: EmbeddedServe
     assert rows(shared.url("warehouse"), settings) == [("TimeZone", "UTC"), ("fsync", "on"), ("synchronous_commit", "on")]
 
 
-def test_the_servers_environment_holds_nothing_of_ours(environ: Environ, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_the_servers_environment_holds_nothing_of_ours(made: Environ, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("SEQUIN_API_TOKEN", "hush")
     monkeypatch.setenv("PGOPTIONS", "-c timezone=Asia/Tokyo")
 
-    server = embedded.start(environ)
+    server = embedded.start(made)
 
     names = set(psutil.Process(postmaster_pid(server)).environ())
     assert names & {"SEQUIN_API_TOKEN", "PGOPTIONS"} == set()

@@ -1,0 +1,34 @@
+"""What people see of a URL never holds a password or a token."""
+
+import pytest
+
+from sequin_pipeline.postgres_url import mask_url
+
+
+@pytest.mark.parametrize(
+    ("url", "shown"),
+    [
+        pytest.param("postgresql://you:hush@db:5432/w", "postgresql://you:***@db:5432/w", id="password"),
+        pytest.param("postgresql+psycopg2://you:hush@db/w", "postgresql+psycopg2://you:***@db/w", id="with-driver"),
+        pytest.param("postgresql://you@db/w", "postgresql://you@db/w", id="no-password"),
+        pytest.param("postgresql://db/w", "postgresql://db/w", id="no-user"),
+        pytest.param(
+            "postgresql://postgres@/w?host=/a%20b&port=5432", "postgresql://postgres@/w?host=/a%20b&port=5432", id="socket"
+        ),
+        pytest.param("postgresql://you:hu@sh@db/w", "postgresql://you:***@db/w", id="at-sign-in-password"),
+        pytest.param("postgresql://you:hu/sh?#@db/w", "postgresql://you:***@db/w", id="slash-in-password"),
+        pytest.param("postgresql://you:hush\nhush@db/w", "postgresql://you:***@db/w", id="line-break-in-password"),
+        pytest.param(
+            "postgresql://db/w?password=hush&sslmode=require", "postgresql://db/w?password=***&sslmode=require", id="option"
+        ),
+        pytest.param("postgresql://db/w?sslpassword=hush", "postgresql://db/w?sslpassword=***", id="key-s-password"),
+        pytest.param("https://hush@api.example/v1", "https://***@api.example/v1", id="token-as-user"),
+        pytest.param("https://you:hush@api.example", "https://***@api.example", id="basic-auth"),
+        pytest.param("https://api.example?api_key=hush", "https://api.example?api_key=***", id="api-key"),
+        pytest.param("https://api.example/?access_token=hush#x", "https://api.example/?access_token=***", id="access-token"),
+        pytest.param("host=db password=hush", "***", id="no-url"),
+        pytest.param("", "***", id="empty"),
+    ],
+)
+def test_a_shown_url_keeps_what_helps_and_drops_what_is_secret(url: str, shown: str) -> None:
+    assert mask_url(url) == shown
