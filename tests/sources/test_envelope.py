@@ -61,6 +61,9 @@ def test_record_that_json_refuses_does_not_take_its_page_along(record: bytes) ->
             b'{"records": [NaN}]', "a body that is not JSON: JSON is malformed: invalid character (byte 13)", id="crossed"
         ),
         pytest.param(
+            b'{"records": [{NaN]}}', "a body that is not JSON: JSON is malformed: expected '\"' (byte 14)", id="crossed within"
+        ),
+        pytest.param(
             b'{"records": [NaN]} x', "a body that is not JSON: JSON is malformed: invalid character (byte 13)", id="tail"
         ),
         pytest.param(b"[]", "JSON that is no page: Expected `object`, got `array`", id="array"),
