@@ -1,8 +1,9 @@
 """A hash of everything that is written from a record: equal means unchanged, without asking for the columns.
 
-128 bits of XXH3 over an unambiguous framing: a fixed head (the declaration's fingerprint, then each fixed-size column as a validity
-and a value, then the length of each other column, -1 for null), followed by the bytes of those columns one after the other.
-Stable across machines and versions of the libraries: it is stored, and a different one means one comparison in Postgres per row.
+128 bits of XXH3 over an unambiguous framing: a head of 64-bit words, little-endian (the declaration's fingerprint; a validity and a
+value for each column of fixed size; the length of each other column, -1 for null), then the bytes of those columns one after the
+other. `data` stands in the head by its length and its own 128 bits, so that the largest column is read once and never copied.
+The hash is stored: another framing means one comparison in Postgres for every row that comes again.
 """
 
 from collections.abc import Sequence
@@ -18,8 +19,8 @@ from sequin_pipeline.catalog import Collection
 
 HASH_BYTES = 16
 _WORD = np.dtype("<i8")
-_PLAIN = {pa.float64(): pa.int64(), pa.date32(): pa.int32(), pa.timestamp("us", "UTC"): pa.int64()}
-"""Types whose bits are read as an integer."""
+_BITS = {pa.float64(): pa.int64(), pa.date32(): pa.int32(), pa.timestamp("us", "UTC"): pa.int64()}
+"""Types that are hashed as the integer with the same bits."""
 
 
 def declaration_fingerprint(collection: Collection) -> bytes:
@@ -28,38 +29,47 @@ def declaration_fingerprint(collection: Collection) -> bytes:
     return xxhash.xxh3_128_digest(msgspec.json.encode(columns))
 
 
-def content_hashes(arrays: Sequence[pa.Array], fingerprint: bytes) -> pa.Array:
-    """One hash a row over all of `arrays`, which are of one length, as fixed-size binary."""
-    rows = len(arrays[0])
-    flat = [_bytes(array) for array in arrays if not _is_fixed(array)]
-    words = [np.broadcast_to(word, rows) for word in np.frombuffer(fingerprint, _WORD)]
-    for array in arrays:
-        if _is_fixed(array):
-            words += [pc.is_valid(array).cast(pa.int64()).to_numpy(), _word(array)]
-    words += [pc.fill_null(pc.binary_length(array), -1).to_numpy() for array in flat]
-    heads = np.stack(words, axis=1).astype(_WORD)
-    return _digests(
-        pc.binary_join_element_wise(_rows_as_binary(heads), *flat, b"", null_handling="replace", null_replacement=b"")
-    )
+def content_hashes(columns: Sequence[pa.Array], data: pa.Array, fingerprint: bytes) -> pa.Array:
+    """One hash a row, as fixed-size binary, over `columns` and `data`, which are of one length and neither sliced nor empty."""
+    fixed = [column for column in columns if _is_fixed(column)]
+    flat = [_binary(column) for column in columns if not _is_fixed(column)]
+    words: list[np.ndarray | int] = [*np.frombuffer(fingerprint, _WORD)]
+    for column in fixed:
+        words += [_validity(column), _value(column)]
+    words += [_length(column) for column in flat]
+    words += [_length(data), *np.frombuffer(_digests(data), _WORD).reshape(-1, 2).T]
+    heads = np.empty((len(data), len(words)), _WORD)
+    for place, word in enumerate(words):
+        heads[:, place] = word
+    framed = pc.binary_join_element_wise(_rows_as_binary(heads), *flat, b"", null_handling="replace", null_replacement=b"")
+    return pa.Array.from_buffers(pa.binary(HASH_BYTES), len(data), [None, pa.py_buffer(_digests(framed))])
 
 
-def _is_fixed(array: pa.Array) -> bool:
-    is_fixed: bool = pa.types.is_primitive(array.type)
+def _is_fixed(column: pa.Array) -> bool:
+    is_fixed: bool = pa.types.is_primitive(column.type)
     return is_fixed
 
 
-def _bytes(array: pa.Array) -> pa.Array:
-    if not pa.types.is_list(array.type):
-        return array.cast(pa.binary())
-    return pa.array([None if items is None else msgspec.json.encode(items) for items in array.to_pylist()], pa.binary())
+def _binary(column: pa.Array) -> pa.Array:
+    if not pa.types.is_list(column.type):
+        return column.view(pa.binary())
+    return pa.array([None if items is None else msgspec.json.encode(items) for items in column.to_pylist()], pa.binary())
 
 
-def _word(array: pa.Array) -> np.ndarray:
-    """Each value as one 64-bit word, 0 for null."""
-    plain = array.view(_PLAIN.get(array.type, array.type))
-    filled = pc.fill_null(plain.cast(pa.int64()), 0)
-    words: np.ndarray = filled.to_numpy()
-    return words
+def _validity(column: pa.Array) -> np.ndarray | int:
+    return pc.is_valid(column).to_numpy(zero_copy_only=False) if column.null_count else 1
+
+
+def _value(column: pa.Array) -> np.ndarray:
+    """The bits of each value as an integer, 0 for null."""
+    integers = column.view(_BITS.get(column.type, column.type)).cast(pa.int64())
+    values: np.ndarray = (integers.fill_null(0) if column.null_count else integers).to_numpy()
+    return values
+
+
+def _length(column: pa.Array) -> np.ndarray:
+    lengths: np.ndarray = pc.binary_length(column).fill_null(-1).to_numpy()
+    return lengths
 
 
 def _rows_as_binary(heads: np.ndarray) -> pa.Array:
@@ -68,10 +78,10 @@ def _rows_as_binary(heads: np.ndarray) -> pa.Array:
     return pa.Array.from_buffers(pa.binary(), rows, [None, pa.py_buffer(offsets), pa.py_buffer(heads.tobytes())])
 
 
-def _digests(contents: pa.Array) -> pa.Array:
+def _digests(contents: pa.Array) -> bytes:
+    """The hashes of each element, one after the other; of null that of no bytes."""
     _, offset_buffer, content_buffer = contents.buffers()
     offsets = np.frombuffer(offset_buffer, np.int32)[: len(contents) + 1].tolist()
-    content = memoryview(content_buffer)
+    content = memoryview(content_buffer or b"")
     digest = xxhash.xxh3_128_digest
-    digests = b"".join([digest(content[start:end]) for start, end in pairwise(offsets)])
-    return pa.Array.from_buffers(pa.binary(HASH_BYTES), len(contents), [None, pa.py_buffer(digests)])
+    return b"".join([digest(content[start:end]) for start, end in pairwise(offsets)])

@@ -121,7 +121,8 @@ def find_unstorable(text: bytes) -> str | None:
 
     Knows `\\u0000`, a backslash and five characters, from `\u0000`.
     """
-    if b"\\u" not in text or _SUSPICIOUS.search(text) is None:
+    # The first look costs a tenth of a millisecond for 10 MB, and most pages have no escape at all.
+    if b"\\" not in text or _SUSPICIOUS.search(text) is None:
         return None
     for escape in _ESCAPE.finditer(text):
         if escape["unstorable"]:

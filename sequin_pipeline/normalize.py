@@ -134,6 +134,9 @@ class Normalizer:
         return pa.Table.from_arrays(arrays, schema=schema)
 
     def _frame(self, table: pa.Table) -> pd.DataFrame:
-        written = [column.combine_chunks() for column in table.columns[:-1]]
-        hashes = content_hashes(written, self._fingerprint) if len(table) else pa.array([], pa.binary(HASH_BYTES))
-        return table.add_column(table.num_columns - 1, "content_hash", hashes).to_pandas(types_mapper=pd.ArrowDtype)
+        columns = dict(zip(table.column_names, table.columns, strict=True))
+        position = columns.pop("position")
+        *written, data = [column.chunk(0) if column.num_chunks == 1 else column.combine_chunks() for column in columns.values()]
+        hashes = content_hashes(written, data, self._fingerprint) if len(table) else pa.array([], pa.binary(HASH_BYTES))
+        columns |= {"content_hash": pa.chunked_array([hashes]), "position": position}
+        return pd.DataFrame({name: pd.arrays.ArrowExtensionArray(column) for name, column in columns.items()}, copy=False)

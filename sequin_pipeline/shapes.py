@@ -6,6 +6,7 @@ happens to it, is the reader's business.
 
 from collections.abc import Sequence
 from dataclasses import dataclass
+from operator import itemgetter
 from typing import Any
 
 import msgspec
@@ -114,7 +115,10 @@ class _ObjectReader:
         self.blank = struct()
 
     def read(self, values: Sequence[Any], found: Columns) -> None:
-        rows = [self.blank if value is None else value for value in values]
+        rows: Sequence[Any] = [self.blank if value is None else value for value in values] if None in values else values
+        if len(self._children) == 1:
+            self._children[0].read([row.field_0 for row in rows], found)
+            return
         columns = zip(*map(msgspec.structs.astuple, rows), strict=True) if rows else [()] * len(self._children)
         for child, column in zip(self._children, columns, strict=True):
             child.read(column, found)
@@ -130,8 +134,14 @@ class _ListReader:
         self.type: Any = list[items] | None
 
     def read(self, values: Sequence[Any], found: Columns) -> None:
-        index, default = self._index, self._child.default
-        self._child.read([value[index] if value is not None and len(value) > index else default for value in values], found)
+        try:
+            items = list(map(itemgetter(self._index), values))
+        except (TypeError, IndexError):
+            items = [self._item(value) for value in values]
+        self._child.read(items, found)
+
+    def _item(self, value: Sequence[Any] | None) -> object:
+        return value[self._index] if value is not None and len(value) > self._index else self._child.default
 
 
 def _reader(child: "_Branch | Leaf") -> "_LeafReader | _ObjectReader | _ListReader":
