@@ -254,12 +254,15 @@ class Ledger:
                     ),
                 )
 
-    def show_life(self, connection: Connection, run_id: str, *, mode: str, pages: int, records: int, has_ended: bool) -> None:
-        """The run's heartbeat, and its last word."""
+    def show_life(
+        self, connection: Connection, run_id: str, *, mode: str, seconds: float, pages: int, records: int, has_ended: bool
+    ) -> None:
+        """The run's heartbeat, and its last word; it has been at work for `seconds`."""
         connection.execute(
             self._sql(
-                "insert into {runs} as r (run_id, table_name, label, mode, pages, records, ended_at)"
-                " values (%(run)s, %(table)s, %(label)s, %(mode)s, %(pages)s, %(records)s, case when %(ended)s then now() end)"
+                "insert into {runs} as r (run_id, table_name, label, mode, pages, records, started_at, ended_at)"
+                " values (%(run)s, %(table)s, %(label)s, %(mode)s, %(pages)s, %(records)s,"
+                " now() - make_interval(secs => %(seconds)s), case when %(ended)s then now() end)"
                 " on conflict (run_id, table_name) do update set heartbeat_at = now(), pages = excluded.pages,"
                 " records = excluded.records, ended_at = excluded.ended_at"
             ),
@@ -270,6 +273,7 @@ class Ledger:
                 "mode": mode,
                 "pages": pages,
                 "records": records,
+                "seconds": seconds,
                 "ended": has_ended,
             },
         )

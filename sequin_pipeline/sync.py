@@ -80,6 +80,7 @@ def run_sync(
     *,
     run_id: str,
     schema: str = DEFAULT_SCHEMA,
+    batch_records: int = BATCH_RECORDS,
     report: Callable[[Progress], None] = lambda progress: None,
 ) -> SyncOutcome:
     """Reads the stream to its end and writes it; `stream.outcome` is set to what is returned.
@@ -99,7 +100,7 @@ def run_sync(
         window_keys=plan.partition_keys,
         window_starts=plan.window_starts,
     ) as writer:
-        run = _Run(stream, writer, warehouse, run_id=run_id, report=report)
+        run = _Run(stream, writer, warehouse, run_id=run_id, batch_records=batch_records, report=report)
         run.prepare()
         run.read()
         stream.outcome = run.finish()
@@ -129,9 +130,11 @@ class _Run:
         warehouse: Warehouse,
         *,
         run_id: str,
+        batch_records: int,
         report: Callable[[Progress], None],
     ) -> None:
         self._stream = stream
+        self._batch_records = batch_records
         self._warehouse = warehouse
         self._plan = stream.plan
         self._writer = writer
@@ -228,7 +231,7 @@ class _Run:
             gathered.append(streamed)
             records += streamed.normalized.fetched
             size += len(streamed.page.records)
-            if records >= BATCH_RECORDS or size >= BATCH_BYTES:
+            if records >= self._batch_records or size >= BATCH_BYTES:
                 yield gathered
                 gathered, records, size = [], 0, 0
             waited_since = time.perf_counter()
@@ -315,6 +318,7 @@ class _Run:
             connection,
             self._run_id,
             mode=self._plan.mode,
+            seconds=time.perf_counter() - self._started,
             pages=self._sums["pages"],
             records=self._sums["records"],
             has_ended=has_ended,

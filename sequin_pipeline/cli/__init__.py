@@ -5,6 +5,7 @@ Errors of the pipeline end here as one message on stderr: status 2 for what the 
 
 import importlib
 import sys
+import warnings
 
 import click
 
@@ -40,6 +41,8 @@ def group() -> None:
 
 def main() -> None:
     """The console script."""
+    # Dagster marks as beta or preview what its own loading of YAML uses: nothing that a user of a command could act on.
+    warnings.filterwarnings("ignore", message=".*is currently in (beta|preview)")
     try:
         group()
     except PipelineError as error:

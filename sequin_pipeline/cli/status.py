@@ -1,0 +1,77 @@
+"""`sequin-pipeline status`: how every collection stands, and what the API offers that nobody has declared."""
+
+import os
+from datetime import UTC, datetime
+
+import click
+from rich.console import Console
+from rich.table import Table
+
+from sequin_pipeline import environment
+from sequin_pipeline.cli.session import Session, announce, open_session
+from sequin_pipeline.errors import SourceError
+from sequin_pipeline.ledger_schema import migrate
+from sequin_pipeline.overview import TableStatus, table_statuses
+from sequin_pipeline.sources.sequin import SequinSource
+from sequin_pipeline.warehouse import Warehouse, attempt
+
+
+@click.command()
+@click.option("--sandbox", is_flag=True, help="Look at the sandbox's records in the database that WAREHOUSE_URL names.")
+def command(*, sandbox: bool) -> None:
+    """Show rows, live cursor, lag, last merge and open rejects of every collection."""
+    session = open_session(wants_sandbox=sandbox)
+    announce(session)
+    warehouse = Warehouse(session.settings.warehouse_url)
+
+    def read() -> dict[str, TableStatus]:
+        with warehouse.connect() as connection:
+            migrate(connection)
+            return table_statuses(connection)
+
+    _print(session, attempt(read, "reading the ledger"))
+    offered = _offered(session)
+    undeclared = sorted(offered - {collection.id for collection in session.collections.values()})
+    if undeclared:
+        click.echo(f"\nThe API offers, and no defs.yaml declares: {', '.join(undeclared)}")
+
+
+def _print(session: Session, statuses: dict[str, TableStatus]) -> None:
+    table = Table(box=None, pad_edge=False, header_style="bold")
+    for heading in ("collection", "table", "rows", "live cursor", "lag at most", "last merge", "open rejects"):
+        table.add_column(heading, justify="right" if heading in ("rows", "lag at most", "open rejects") else "left", no_wrap=True)
+    now = datetime.now(UTC)
+    for label, collection in session.collections.items():
+        status = statuses.get(str(collection.table))
+        if status is None:
+            table.add_row(label, str(collection.table), "", "never synced")
+            continue
+        table.add_row(
+            label,
+            str(collection.table),
+            f"{status.rows:,}",
+            status.cursor or "none",
+            _age(status.stream_time, now),
+            "never" if status.last_merge_at is None else f"{status.last_merge_at.astimezone(UTC):%Y-%m-%d %H:%M:%SZ}",
+            f"{status.open_rejects:,}",
+        )
+    console = Console()
+    (console if console.is_terminal else Console(width=160)).print(table)
+
+
+def _age(moment: datetime | None, now: datetime) -> str:
+    """How old the last record read is: nothing newer has been read, and there may be nothing newer."""
+    if moment is None:
+        return ""
+    seconds = int((now - moment).total_seconds())
+    days, hours, minutes = seconds // 86_400, seconds % 86_400 // 3_600, seconds % 3_600 // 60
+    return f"{days}d {hours}h" if days else f"{hours}h {minutes}m" if hours else f"{minutes}m {seconds % 60}s"
+
+
+def _offered(session: Session) -> frozenset[str]:
+    source = SequinSource(session.api_url, os.environ[environment.SEQUIN_API_TOKEN])
+    try:
+        return source.collection_ids() or frozenset()
+    except SourceError as error:
+        click.echo(f"\nWhat the API offers could not be asked: {error}", err=True)
+        return frozenset()

@@ -1,0 +1,64 @@
+"""What the ledger says to somebody who looks: what a run did, and how every table stands."""
+
+from dataclasses import dataclass
+from datetime import datetime
+
+from psycopg import sql
+
+from sequin_pipeline.ledger import COUNT_NAMES, Counts
+from sequin_pipeline.ledger_schema import DEFAULT_SCHEMA
+from sequin_pipeline.warehouse import Connection
+
+
+@dataclass(frozen=True)
+class RunSummary:
+    """What a run did to one table; `rows` are those it has now, None when the run did not come that far."""
+
+    counts: Counts
+    rows: int | None
+    seconds: float
+
+
+@dataclass(frozen=True)
+class TableStatus:
+    """How a table stands: `stream_time` is the greatest `inserted_at` before the live cursor."""
+
+    label: str
+    rows: int
+    source: str
+    cursor: str | None
+    stream_time: datetime | None
+    last_merge_at: datetime | None
+    open_rejects: int
+
+
+def run_summaries(connection: Connection, run_id: str, *, schema: str = DEFAULT_SCHEMA) -> dict[str, RunSummary]:
+    """By label, for every table that the run reached the end of, or wrote to."""
+    sums = sql.SQL(", ").join(sql.SQL("coalesce(sum(m.{}), 0)::bigint").format(sql.Identifier(name)) for name in COUNT_NAMES)
+    rows = connection.execute(
+        sql.SQL(
+            "select t.label, t.row_count, coalesce(extract(epoch from max(r.ended_at) - min(r.started_at)), 0)::float8, {sums}"
+            " from {schema}.tables t left join {schema}.runs r on r.table_name = t.table_name and r.run_id = %(run)s"
+            " left join {schema}.merges m on m.table_name = t.table_name and m.run_id = %(run)s and m.mode <> 'refill'"
+            " where r.run_id is not null or m.run_id is not null group by t.label, t.row_count"
+        ).format(sums=sums, schema=sql.Identifier(schema)),
+        {"run": run_id},
+    ).fetchall()
+    return {
+        str(label): RunSummary(Counts(*(int(str(value)) for value in values)), int(str(row_count)), float(str(seconds)))
+        for label, row_count, seconds, *values in rows
+    }
+
+
+def table_statuses(connection: Connection, *, schema: str = DEFAULT_SCHEMA) -> dict[str, TableStatus]:
+    """By `schema.table`, every table that the ledger knows."""
+    rows = connection.execute(
+        sql.SQL(
+            "select t.table_name, t.label, t.row_count, concat_ws(' ', t.source_kind, t.base_url, nullif(t.stream, '')),"
+            " c.cursor, c.stream_time, (select max(m.committed_at) from {schema}.merges m where m.table_name = t.table_name),"
+            " (select count(*) from {schema}.rejects r where r.table_name = t.table_name and r.resolved_at is null)"
+            " from {schema}.tables t left join lateral (select cursor, stream_time from {schema}.cursors c"
+            " where c.table_name = t.table_name order by c.seq limit 1) c on true order by t.label"
+        ).format(schema=sql.Identifier(schema))
+    ).fetchall()
+    return {str(name): TableStatus(*values) for name, *values in rows}  # type: ignore[arg-type]  # by the ledger's definition
