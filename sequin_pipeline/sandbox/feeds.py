@@ -131,14 +131,15 @@ class GeneratedFeed:
     ) -> None:
         self._source = source
         self._journal = journal
-        self._rate = rate
         self._clock = clock
         self.stream = Stream(is_compacted=is_compacted)
+        now = ends_at = clock()
         for change in source.initial():
             self.stream.append(entry_of_change(change, self.stream.head + 1))
+            ends_at = change.changed_at
         for at in journal.changes_at():
             self._append_next(at)
-        journal.begin_run(clock(), rate)
+        journal.begin_run(now, rate, not_before=ends_at)
 
     def catch_up(self) -> None:
         due = self._journal.due_at(self._clock())
@@ -149,8 +150,7 @@ class GeneratedFeed:
                 self._append_next(at)
 
     def seconds_to_next_change(self) -> float | None:
-        next_at = self._journal.next_at()
-        return max(0.0, (next_at - self._clock()).total_seconds()) if next_at else None
+        return self._journal.seconds_to_next(self._clock())
 
     def syncs(self) -> tuple[SyncInfo, ...]:
         return self._source.syncs()

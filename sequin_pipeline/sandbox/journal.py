@@ -35,8 +35,15 @@ class Journal:
     def __init__(self, seed: int, path: Path | None = None) -> None:
         self._seed = seed
         self._path = path
+        self._runs: tuple[Run, ...] = ()
+        self._began_at: datetime | None = None
         self._lock = _lock(path) if path else None
-        self._runs = _read(path, seed) if path and path.exists() else ()
+        if path and path.exists():
+            try:
+                self._runs = _read(path, seed)
+            except ConfigurationError:
+                self.close()
+                raise
 
     def close(self) -> None:
         if self._lock:
@@ -46,21 +53,29 @@ class Journal:
         """The times of every change so far, in order."""
         return (run.change_at(number) for run in self._runs for number in range(1, run.changes + 1))
 
-    def begin_run(self, now: datetime, rate: float) -> None:
-        """A clock that was set back does not make changes go back: the run begins where the last one ended."""
+    def begin_run(self, now: datetime, rate: float, *, not_before: datetime) -> None:
+        """The stream's time does not go back: the run begins where the last one ended, and not before `not_before`, whatever the
+        clock says; from there on only what the clock has moved counts."""
         last = self._runs[-1] if self._runs else None
-        ended_at = last.change_at(last.changes) if last and last.changes else now
-        self._runs = (*(run for run in self._runs if run.changes), Run(max(now, ended_at), rate))
+        ended_at = last.change_at(last.changes) if last and last.changes else not_before
+        self._runs = (*(run for run in self._runs if run.changes), Run(max(now, ended_at, not_before), rate))
+        self._began_at = now
 
     def due_at(self, now: datetime) -> list[datetime]:
         """The times of the changes that should have happened by now and are not recorded."""
         run = self._runs[-1]
-        due = int((now - run.started_at).total_seconds() * run.rate)
+        due = int(self._seconds_run(now) * run.rate)
         return [run.change_at(number) for number in range(run.changes + 1, due + 1)]
 
-    def next_at(self) -> datetime | None:
+    def seconds_to_next(self, now: datetime) -> float | None:
+        """None: this run makes no changes."""
         run = self._runs[-1]
-        return run.change_at(run.changes + 1) if run.rate else None
+        return max(0.0, (run.changes + 1) / run.rate - self._seconds_run(now)) if run.rate else None
+
+    def _seconds_run(self, now: datetime) -> float:
+        if self._began_at is None:
+            raise ValueError("no run has begun: call begin_run first")
+        return (now - self._began_at).total_seconds()
 
     def record(self, count: int) -> None:
         """The next `count` changes of this run are happening."""
