@@ -19,9 +19,9 @@ def time_of(moment: datetime) -> str:
     return moment.strftime("%Y-%m-%dT%H:%M:%SZ")
 
 
-def next_id(account: Account, sequence: str, first: int) -> int:
+def next_id(dice: Dice, account: Account, sequence: str, *, first: int) -> int:
     """Counts up with gaps, as numbers that all of GitHub shares do."""
-    return first + account.next_serial(f"{sequence} id") * 104_729
+    return first + account.next_serial(f"{sequence} id") * 100_000 + dice.below(100_000)
 
 
 def reference_of(user: JsonObject) -> JsonObject:
@@ -48,7 +48,7 @@ def make_user(dice: Dice, account: Account, life: Lifetime) -> JsonObject:
     own = Dice("public user", serial) if serial <= PUBLIC_USERS else dice
     first, last = words.person(own)
     login = f"{own.token(5, 'abcdefghijklmnopqrstuvwxyz')}-{own.token(3, HEX)}"
-    user_id = own.between(10_000, 200_000_000) if serial <= PUBLIC_USERS else next_id(account, "user", 210_000_000)
+    user_id = own.between(10_000, 200_000_000) if serial <= PUBLIC_USERS else next_id(dice, account, "user", first=210_000_000)
     city, *_ = own.pick(words.PLACES)
     is_bot = own.chance(0.05)
     url = f"{API}/users/{login}"
@@ -92,7 +92,7 @@ def make_repository(dice: Dice, account: Account, life: Lifetime) -> JsonObject:
     owner_id = 90_000_000 + len(account.slug) * 7_919
     url = f"{API}/repos/{full_name}"
     return {
-        "id": next_id(account, "repository", 700_000_000),
+        "id": next_id(dice, account, "repository", first=700_000_000),
         "node_id": f"R_kgDO{dice.token(6)}",
         "name": name,
         "full_name": full_name,
@@ -139,10 +139,10 @@ def make_repository(dice: Dice, account: Account, life: Lifetime) -> JsonObject:
 
 def make_release(dice: Dice, account: Account, life: Lifetime) -> JsonObject:
     repository, author = account.pick("repository", dice), account.pick("user", dice)
-    release_id, is_draft = next_id(account, "release", 140_000_000), dice.chance(0.05)
+    release_id, is_draft = next_id(dice, account, "release", first=140_000_000), dice.chance(0.05)
     tag = f"v{dice.below(4)}.{dice.below(20)}.{account.next_serial('tag')}"
     asset = {
-        "id": next_id(account, "asset", 120_000_000),
+        "id": next_id(dice, account, "asset", first=120_000_000),
         "name": f"{repository['name']}-{tag}.tar.gz",
         "content_type": "application/gzip",
         "state": "uploaded",

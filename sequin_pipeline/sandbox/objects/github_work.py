@@ -82,7 +82,7 @@ def _ticket(dice: Dice, account: Account, life: Lifetime, *, endpoint: str, page
 def make_issue(dice: Dice, account: Account, life: Lifetime) -> JsonObject:
     ticket = _ticket(dice, account, life, endpoint="issues", page="issues")
     return {
-        "id": next_id(account, "issue", 2_150_000_000),
+        "id": next_id(dice, account, "issue", first=2_150_000_000),
         "node_id": f"I_kwDO{dice.token(12)}",
         **ticket,
         "state_reason": "completed" if ticket["state"] == "closed" else None,
@@ -95,7 +95,7 @@ def make_pull_request(dice: Dice, account: Account, life: Lifetime) -> JsonObjec
     is_merged = ticket["state"] == "closed" and dice.chance(0.8)
     branch = f"{dice.pick(('fix', 'feature', 'docs'))}/{dice.token(6, HEX)}"
     return {
-        "id": next_id(account, "pull request", 1_900_000_000),
+        "id": next_id(dice, account, "pull request", first=1_900_000_000),
         "node_id": f"PR_kwDO{dice.token(12)}",
         **ticket,
         "diff_url": f"{ticket['html_url']}.diff",
@@ -129,7 +129,7 @@ def make_comment(dice: Dice, account: Account, life: Lifetime) -> JsonObject:
         "author_association": dice.pick(ASSOCIATIONS),
         "body": words.text(dice, 3),
     }
-    comment_id = next_id(account, "comment", 2_400_000_000)
+    comment_id = next_id(dice, account, "comment", first=2_400_000_000)
     if dice.chance(0.6):
         issue = account.pick("issue", dice)
         url = f"{issue['repository_url']}/issues/comments/{comment_id}"
@@ -149,7 +149,7 @@ def make_comment(dice: Dice, account: Account, life: Lifetime) -> JsonObject:
         "url": url,
         "html_url": f"{pull_request['html_url']}#discussion_r{comment_id}",
         "pull_request_url": pull_request["url"],
-        "pull_request_review_id": next_id(account, "review", 2_300_000_000),
+        "pull_request_review_id": next_id(dice, account, "review", first=2_300_000_000),
         "id": comment_id,
         "node_id": f"PRRC_kwDO{dice.token(12)}",
         "diff_hunk": f"@@ -{line},3 +{line},4 @@\n     total = sum(rows)\n+    rows.clear()\n     return total",

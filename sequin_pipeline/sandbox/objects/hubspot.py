@@ -1,7 +1,7 @@
 """HubSpot's objects: everything of interest is in `properties`, where numbers, booleans and times are strings, and what was never
 filled in is null or an empty string.
 
-Ids count up within a portal, so that they repeat across syncs.
+Every portal counts its contacts from the same number, so that their ids repeat across syncs.
 """
 
 from collections.abc import Mapping
@@ -11,8 +11,8 @@ from sequin_pipeline.sandbox.dice import Dice
 from sequin_pipeline.sandbox.objects import JsonObject, Kind, Lifetime, Provider, words
 from sequin_pipeline.sandbox.objects.account import Account
 
-FIRST_IDS = {"company": 7_340_120_001, "contact": 51, "deal": 11_820_004_301}
-"""The first id of a kind, in every portal; contacts are the oldest of HubSpot's objects."""
+FIRST_CONTACT_ID = 51
+"""Contacts are the oldest of HubSpot's objects: every portal counts them from here. Ids of the others are drawn by all portals together."""
 OWNER_IDS = ("49120031", "49120077", "50233418")
 
 
@@ -37,10 +37,11 @@ def _cents(number: int) -> str:
     return f"{number // 100}.{number % 100:02}"
 
 
-def _object(
-    account: Account, life: Lifetime, *, kind: str, properties: Mapping[str, str | None], associations: JsonObject
-) -> JsonObject:
-    object_id = str(FIRST_IDS[kind] + account.next_serial(kind) - 1)
+def _shared_id(dice: Dice, account: Account, kind: str) -> str:
+    return str(7_340_000_000 + account.next_serial(kind) * 100_000 + dice.below(100_000))
+
+
+def _object(object_id: str, life: Lifetime, *, properties: Mapping[str, str | None], associations: JsonObject) -> JsonObject:
     return {
         "id": object_id,
         "properties": {"hs_object_id": object_id, **properties},
@@ -86,7 +87,7 @@ def make_company(dice: Dice, account: Account, life: Lifetime) -> JsonObject:
         "createdate": _time(life.created_at),
         "hs_lastmodifieddate": _time(life.updated_at),
     }
-    return _object(account, life, kind="company", properties=properties, associations={})
+    return _object(_shared_id(dice, account, "company"), life, properties=properties, associations={})
 
 
 def make_contact(dice: Dice, account: Account, life: Lifetime) -> JsonObject:
@@ -124,7 +125,8 @@ def make_contact(dice: Dice, account: Account, life: Lifetime) -> JsonObject:
         "lastmodifieddate": _time(life.updated_at),
     }
     associations = {"companies": _association("contact_to_company", company)}
-    return _object(account, life, kind="contact", properties=properties, associations=associations)
+    contact_id = str(FIRST_CONTACT_ID + account.next_serial("contact") - 1)
+    return _object(contact_id, life, properties=properties, associations=associations)
 
 
 def make_deal(dice: Dice, account: Account, life: Lifetime) -> JsonObject:
@@ -159,7 +161,7 @@ def make_deal(dice: Dice, account: Account, life: Lifetime) -> JsonObject:
         "companies": _association("deal_to_company", company),
         "contacts": _association("deal_to_contact", contact),
     }
-    return _object(account, life, kind="deal", properties=properties, associations=associations)
+    return _object(_shared_id(dice, account, "deal"), life, properties=properties, associations=associations)
 
 
 def _stage_properties(dice: Dice, amount: int) -> Mapping[str, str | None]:

@@ -203,9 +203,14 @@ def revise_invoice(dice: Dice, invoice: JsonObject, at: datetime) -> JsonObject:
 
 
 def revise_charge(dice: Dice, charge: JsonObject, at: datetime) -> JsonObject:
-    """A refund of part of what was captured, or of all of it."""
+    """Looked at by somebody, who gives back part of what was captured, or all of it."""
     refunded = dice.between(0, charge["amount_captured"])
-    return {**charge, "amount_refunded": refunded, "refunded": refunded == charge["amount_captured"] > 0}
+    return {
+        **charge,
+        "amount_refunded": refunded,
+        "metadata": {"reviewed_at": str(seconds(at)), "reviewed_by": dice.pick(words.FIRST_NAMES)},
+        "refunded": refunded == charge["amount_captured"] > 0,
+    }
 
 
 def bury_subscription(subscription: JsonObject, at: datetime) -> JsonObject:
