@@ -21,7 +21,7 @@ class CollectionConfig(dg.Config):
     """What a run may be told beyond its windows."""
 
     sync_id: str | None = Field(default=None, description="read this sync only: a backfill that does not complete its windows")
-    full_refresh: bool = Field(default=False, description="read the stream from its earliest record")
+    full_refresh: bool = Field(default=False, description="read the stream from its earliest record; a live run then goes on from there")
     adopt: bool = Field(default=False, description="take over a table that was filled from another URL or stream")
 
 
@@ -40,7 +40,7 @@ def read_plan(context: dg.AssetExecutionContext, config: CollectionConfig, colle
         asked,
         tags=tags,
         created_at=record.create_timestamp,
-        is_restricted=sync_id is not None or full_refresh,
+        is_restricted=sync_id is not None,
     )
     return ReadPlan(
         collection=collection,
