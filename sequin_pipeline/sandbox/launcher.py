@@ -1,6 +1,6 @@
 """A sandbox that outlives the command which needed it: started, found again and stopped through files in one folder.
 
-    sandbox.json    url and pid of the one that was started last
+    sandbox.json    url and pid of the one that was started last; stays, so that the next one gets the same url
     sandbox.lock    held while somebody looks, starts or stops
     sandbox.log     what it said
 
@@ -11,6 +11,7 @@ import fcntl
 import json
 import os
 import signal
+import socket
 import subprocess
 import sys
 import time
@@ -19,6 +20,7 @@ from contextlib import contextmanager, suppress
 from dataclasses import dataclass
 from importlib.metadata import version
 from pathlib import Path
+from urllib.parse import urlsplit
 
 import httpx2
 
@@ -75,7 +77,6 @@ def stop(home: Path) -> bool:
         answer = _ask(url, home) if url else None
         if url and answer:
             _terminate(url, home, answer.pid)
-        (home / "sandbox.json").unlink(missing_ok=True)
         return answer is not None
 
 
@@ -86,7 +87,7 @@ def leave_parent() -> None:
 
 
 def _start(home: Path) -> str:
-    with listening_socket() as listener, (home / "sandbox.log").open("wb") as log:
+    with _listener(home) as listener, (home / "sandbox.log").open("wb") as log:
         url = url_of(listener)
         arguments = ["sandbox", "--home", str(home), "--listener", str(listener.fileno())]
         try:
@@ -110,6 +111,15 @@ def _start(home: Path) -> str:
     record.write_text(json.dumps({"url": url, "pid": answer.pid}))
     record.replace(home / "sandbox.json")
     return url
+
+
+def _listener(home: Path) -> socket.socket:
+    """On the port of the sandbox before, where it is free: rows that have been synced belong to the URL that they came from."""
+    url = _recorded_url(home)
+    if url and (port := urlsplit(url).port):
+        with suppress(ConfigurationError):
+            return listening_socket(port)
+    return listening_socket()
 
 
 def _ask(url: str, home: Path) -> _Answer | None:

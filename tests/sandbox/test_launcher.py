@@ -116,7 +116,7 @@ def test_many_commands_at_once_start_one_sandbox(home: Path) -> None:
     assert len(urls) == 1
 
 
-def test_a_sandbox_that_died_is_replaced(home: Path) -> None:
+def test_a_sandbox_that_died_is_replaced_at_its_url(home: Path) -> None:
     with socket.create_server(("127.0.0.1", 0)) as closed:
         dead = f"http://127.0.0.1:{closed.getsockname()[1]}"
     home.mkdir()
@@ -124,8 +124,19 @@ def test_a_sandbox_that_died_is_replaced(home: Path) -> None:
 
     url = launcher.ensure_running(home)
 
-    assert url != dead
+    assert url == dead  # what was synced belongs to its URL
     assert httpx2.get(f"{url}/v1/records", trust_env=False).status_code == 200
+
+
+def test_a_sandbox_whose_port_was_taken_in_the_meantime_gets_another(home: Path) -> None:
+    home.mkdir()
+    with running_sandbox(RecordedFeed(), Settings(home="/home/of/a/stranger")) as stranger:
+        (home / "sandbox.json").write_text(json.dumps({"url": stranger, "pid": 1}))
+
+        url = launcher.ensure_running(home)
+
+    assert url != stranger
+    assert launcher.running_url(home) == url
 
 
 def test_a_stranger_on_the_recorded_address_is_neither_adopted_nor_stopped(home: Path) -> None:
