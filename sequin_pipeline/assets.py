@@ -53,7 +53,7 @@ def build_source_spec(collection: Collection) -> dg.AssetSpec:
     )
 
 
-def build_asset(collection: Collection) -> dg.AssetsDefinition:
+def build_asset(collection: Collection, *, retry_policy: dg.RetryPolicy = RETRY_POLICY) -> dg.AssetsDefinition:
     """One step that reads the collection's stream and, on the rows it wrote, yields its checks."""
     key = asset_key(collection)
 
@@ -68,7 +68,7 @@ def build_asset(collection: Collection) -> dg.AssetsDefinition:
         metadata=_metadata(collection),
         partitions_def=build_partitions(collection.windows),
         backfill_policy=dg.BackfillPolicy.single_run(),
-        retry_policy=RETRY_POLICY,
+        retry_policy=retry_policy,
         pool=POOL,
         io_manager_key=IO_MANAGER,
         required_resource_keys={SOURCE},

@@ -25,9 +25,8 @@ DESCRIPTIONS: Mapping[str, str] = {
 class Findings(Protocol):
     """What a run found out about its records.
 
-    `open_rejects` counts the collection's rejects over all runs, `reject_examples` are a
-    few record ids with their reasons. `required_missing` is by column, counting this run's records. The three of drift hold paths in
-    `data`, and `drift_changed` what their types were and are.
+    `open_rejects` counts the collection's rejects over all runs, `reject_examples` are a few record ids with their reasons.
+    `required_missing` counts this run's records by column.
     """
 
     @property

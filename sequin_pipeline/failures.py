@@ -1,4 +1,4 @@
-"""Where errors of the pipeline become Dagster failures: what may pass by itself is retried by the step's policy, the rest is not."""
+"""Where errors become Dagster failures: what may pass by itself is left to the step's retry policy, the rest ends the run."""
 
 from collections.abc import Iterator
 from contextlib import contextmanager
@@ -10,10 +10,19 @@ from sequin_pipeline.errors import PipelineError
 
 @contextmanager
 def failing() -> Iterator[None]:
-    """Turns a PipelineError that will not pass by itself into a failure without retries; lets a retryable one through."""
+    """Lets a retryable PipelineError through, and turns every other error into a failure without retries.
+
+    The boundary to Dagster: its policy retries whatever it is not told otherwise about, and a bug does not pass by waiting.
+    """
     try:
         yield
     except PipelineError as error:
         if error.is_retryable:
             raise
-        raise dg.Failure(description=str(error), metadata={"error": type(error).__name__}, allow_retries=False) from error
+        raise dg.Failure(str(error), metadata={"error": type(error).__name__}, allow_retries=False) from error
+    except Exception as error:
+        raise dg.Failure(
+            f"an error that the pipeline does not expect: {type(error).__name__}: {error}",
+            metadata={"error": type(error).__name__},
+            allow_retries=False,
+        ) from error

@@ -148,8 +148,7 @@ def live_ranges(
 def run_mode(windows: Windows, asked: KeyRange, *, tags: Mapping[str, str], created_at: datetime, is_restricted: bool) -> RunMode:
     """Live: tagged so, or asking for exactly the window that was present when the run was created, outside a backfill.
 
-    A restricted run (one sync) is a backfill whatever its tags say. Raises ConfigurationError for an unknown
-    value of the mode tag.
+    A restricted run (one sync) is a backfill whatever its tags say. Raises ConfigurationError for an unknown value of the mode tag.
     """
     tagged = tags.get(MODE_TAG)
     if tagged not in (None, "live", "backfill"):

@@ -1,0 +1,262 @@
+"""What the step of a collection's asset asks to be read, what it says about what was written, and how it fails."""
+
+from collections.abc import Iterator
+from dataclasses import dataclass, field
+from datetime import UTC, datetime
+
+import dagster as dg
+import pytest
+
+from sequin_pipeline.assets import build_asset
+from sequin_pipeline.catalog import Collection, TableName, Windows
+from sequin_pipeline.drift import Drift
+from sequin_pipeline.errors import ConfigurationError, SourceUnavailable
+from sequin_pipeline.ledger import Counts
+from sequin_pipeline.partitions import build_partitions
+from sequin_pipeline.plan import CollectionConfig
+from sequin_pipeline.sources import TimeWindow
+from sequin_pipeline.stream import ReadPlan, RecordStream
+
+COLLECTION = Collection("stripe", "plan", TableName("stripe", "plan"), Windows("month", datetime(2024, 1, 1, tzinfo=UTC)))
+KEY = dg.AssetKey(["stripe", "plan"])
+AT_ONCE = dg.RetryPolicy(max_retries=1, delay=0)
+WENT_WELL = Counts(fetched=7, inserted=1, updated=1, deleted=1, unchanged=1, stale=1, duplicate=1, rejected=1)
+NO_DRIFT = Drift()
+LIVE = {"sequin_pipeline/mode": "live"}
+
+
+@dataclass(frozen=True)
+class Found:
+    """Findings of a run that went well, but for what a test overrides."""
+
+    counts: Counts = WENT_WELL
+    open_rejects: int = 0
+    reject_examples: tuple[tuple[str, str], ...] = ()
+    required_missing: dict[str, int] = field(default_factory=dict)
+    drift: Drift = NO_DRIFT
+
+
+class Sink(dg.IOManager):
+    """Takes the stream and says that `found` was found."""
+
+    def __init__(self, found: Found) -> None:
+        self._found = found
+        self.plans: list[ReadPlan] = []
+
+    def handle_output(self, context: dg.OutputContext, obj: RecordStream) -> None:
+        self.plans.append(obj.plan)
+        obj.outcome = self._found  # type: ignore[assignment]  # only what the checks read
+
+    def load_input(self, context: dg.InputContext) -> object:
+        raise NotImplementedError
+
+
+class Opened:
+    """A source resource whose `open` gives a source that nobody reads, or fails."""
+
+    def __init__(self, error: Exception | None = None) -> None:
+        self._error = error
+
+    def open(self) -> object:
+        if self._error is not None:
+            raise self._error
+        return object()
+
+
+@pytest.fixture
+def instance() -> Iterator[dg.DagsterInstance]:
+    with dg.DagsterInstance.ephemeral() as instance:
+        yield instance
+
+
+def run(
+    instance: dg.DagsterInstance,
+    first: str,
+    last: str,
+    *,
+    tags: dict[str, str] | None = None,
+    config: CollectionConfig | None = None,
+    found: Found | None = None,
+    source: Opened | None = None,
+) -> tuple[dg.ExecuteInProcessResult, Sink]:
+    sink = Sink(found or Found())
+    result = dg.materialize(
+        [build_asset(COLLECTION, retry_policy=AT_ONCE)],
+        resources={"source": source or Opened(), "io_manager": sink},
+        tags={"dagster/asset_partition_range_start": first, "dagster/asset_partition_range_end": last, **(tags or {})},
+        run_config=dg.RunConfig({"stripe__plan": config}) if config else None,
+        instance=instance,
+        raise_on_error=False,
+    )
+    return result, sink
+
+
+def present_key() -> str:
+    return build_partitions(COLLECTION.windows).get_partition_keys()[-1]
+
+
+def retries(result: dg.ExecuteInProcessResult) -> int:
+    return len([event for event in result.all_events if event.is_step_up_for_retry])
+
+
+def failure_description(result: dg.ExecuteInProcessResult) -> str | None:
+    (failure,) = result.get_step_failure_events()
+    told = failure.step_failure_data.user_failure_data
+    return told.description if told else None
+
+
+def test_a_live_run_plans_its_windows(instance: dg.DagsterInstance) -> None:
+    result, sink = run(instance, "2024-01", "2024-03", tags=LIVE)
+
+    assert result.success
+    assert sink.plans == [
+        ReadPlan(
+            collection=COLLECTION,
+            mode="live",
+            window=TimeWindow(None, datetime(2024, 4, 1, tzinfo=UTC)),
+            partition_keys=("2024-01", "2024-02", "2024-03"),
+            window_starts=(
+                datetime(2024, 1, 1, tzinfo=UTC),
+                datetime(2024, 2, 1, tzinfo=UTC),
+                datetime(2024, 3, 1, tzinfo=UTC),
+            ),
+        )
+    ]
+
+
+def test_a_run_over_the_past_is_a_backfill_of_its_windows(instance: dg.DagsterInstance) -> None:
+    _, sink = run(instance, "2024-02", "2024-02")
+
+    assert sink.plans == [
+        ReadPlan(
+            collection=COLLECTION,
+            mode="backfill",
+            window=TimeWindow(datetime(2024, 2, 1, tzinfo=UTC), datetime(2024, 3, 1, tzinfo=UTC)),
+            partition_keys=("2024-02",),
+            window_starts=(datetime(2024, 2, 1, tzinfo=UTC),),
+        )
+    ]
+
+
+def test_a_run_over_the_present_window_is_live(instance: dg.DagsterInstance) -> None:
+    present = present_key()
+
+    _, sink = run(instance, present, present)
+
+    assert [plan.mode for plan in sink.plans] == ["live"]
+
+
+@pytest.mark.parametrize(
+    ("tags", "config"),
+    [
+        pytest.param(
+            {
+                "sequin_pipeline/sync_id": "sync-1",
+                "sequin_pipeline/full_refresh": "true",
+                "sequin_pipeline/adopt": "true",
+            },
+            None,
+            id="tags",
+        ),
+        pytest.param({}, CollectionConfig(sync_id="sync-1", full_refresh=True, adopt=True), id="config"),
+    ],
+)
+def test_options_come_as_tags_or_config_and_one_sync_is_a_backfill(
+    instance: dg.DagsterInstance, tags: dict[str, str], config: CollectionConfig | None
+) -> None:
+    _, sink = run(instance, "2024-02", "2024-02", tags={**LIVE, **tags}, config=config)
+
+    assert [(plan.mode, plan.sync_id, plan.full_refresh, plan.adopt) for plan in sink.plans] == [
+        ("backfill", "sync-1", True, True)
+    ]
+
+
+def test_a_tag_that_is_neither_true_nor_false_fails_the_run(instance: dg.DagsterInstance) -> None:
+    result, sink = run(instance, "2024-02", "2024-02", tags={"sequin_pipeline/full_refresh": "yes"})
+
+    assert failure_description(result) == "run tag sequin_pipeline/full_refresh is 'yes': expected 'true' or 'false'"
+    assert sink.plans == []
+
+
+@pytest.mark.parametrize(
+    ("error", "description"),
+    [
+        pytest.param(ConfigurationError("the address is wrong"), "the address is wrong", id="ours"),
+        pytest.param(KeyError("x"), "an error that the pipeline does not expect: KeyError: 'x'", id="a bug"),
+    ],
+)
+def test_an_error_that_will_not_pass_fails_without_retry(
+    instance: dg.DagsterInstance, error: Exception, description: str
+) -> None:
+    result, _ = run(instance, "2024-02", "2024-02", source=Opened(error))
+
+    assert not result.success
+    assert retries(result) == 0
+    assert failure_description(result) == description
+
+
+def test_an_error_that_may_pass_asks_for_a_retry(instance: dg.DagsterInstance) -> None:
+    result, _ = run(instance, "2024-02", "2024-02", source=Opened(SourceUnavailable("it is down")))
+
+    assert not result.success
+    assert retries(result) == 1
+
+
+def test_a_full_refresh_may_be_live(instance: dg.DagsterInstance) -> None:
+    _, sink = run(instance, "2024-01", "2024-03", tags={**LIVE, "sequin_pipeline/full_refresh": "true"})
+
+    assert [(plan.mode, plan.full_refresh) for plan in sink.plans] == [("live", True)]
+
+
+def test_the_step_yields_its_checks(instance: dg.DagsterInstance) -> None:
+    result, _ = run(instance, "2024-02", "2024-02")
+
+    assert {check.check_name: check.passed for check in result.get_asset_check_evaluations()} == {
+        "conservation": True,
+        "open_rejects": True,
+        "required_columns": True,
+        "drift": True,
+    }
+
+
+@pytest.mark.parametrize(
+    ("found", "failed", "severity", "description"),
+    [
+        pytest.param(
+            Found(counts=Counts(fetched=3, inserted=1, rejected=1)),
+            "conservation",
+            dg.AssetCheckSeverity.ERROR,
+            "3 fetched, 2 accounted for",
+            id="a record is lost",
+        ),
+        pytest.param(
+            Found(open_rejects=2, reject_examples=(("r1", "quantity: '1.5' is not integral"),)),
+            "open_rejects",
+            dg.AssetCheckSeverity.WARN,
+            "2 records wait; `sequin-pipeline rejects list stripe/plan` shows them",
+            id="rejects wait",
+        ),
+        pytest.param(
+            Found(required_missing={"status": 3, "plan_id": 0}),
+            "required_columns",
+            dg.AssetCheckSeverity.ERROR,
+            "records of this run without a required value: status in 3",
+            id="a required value is missing",
+        ),
+        pytest.param(
+            Found(drift=Drift(new=("$.trial",), changed={"$.amount": "string to number"})),
+            "drift",
+            dg.AssetCheckSeverity.WARN,
+            "new: $.trial; changed: $.amount",
+            id="fields differ",
+        ),
+    ],
+)
+def test_a_check_fails_alone_and_says_why(
+    instance: dg.DagsterInstance, found: Found, failed: str, severity: dg.AssetCheckSeverity, description: str
+) -> None:
+    result, _ = run(instance, "2024-02", "2024-02", found=found)
+
+    red = [check for check in result.get_asset_check_evaluations() if not check.passed]
+    assert [(check.check_name, check.severity, check.description) for check in red] == [(failed, severity, description)]
+    assert result.success
