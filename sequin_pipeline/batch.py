@@ -5,7 +5,7 @@ filled in key order, which is the order in which rows of the target are locked, 
 """
 
 from collections.abc import Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from datetime import UTC, datetime
 
 import numpy as np
@@ -13,7 +13,7 @@ import pandas as pd
 import pyarrow as pa
 import pyarrow.compute as pc
 
-from sequin_pipeline.normalize import NormalizedPage, Reject
+from sequin_pipeline.normalize import NormalizedPage
 from sequin_pipeline.target import Target
 
 Indexes = np.ndarray[tuple[int], np.dtype[np.int64]]
@@ -36,18 +36,37 @@ class Batch:
     """Rows ready for staging: unique by key, sorted by key.
 
     `rows` holds the target's columns, and `object_version` when `has_bare_tombstones`. `duplicates` counts, by index of the window,
-    the rows that were not the newest of their key; `windows` is the index of each row's window; `places` where each row came from.
+    the rows that were not the newest of their key; `windows` is the index of each row's window; `places` where each row came from,
+    `object_places` where its object did: elsewhere for a bare tombstone that carries one.
     """
 
     rows: pa.Table = field(repr=False)
     duplicates: Indexes
     windows: Indexes = field(repr=False)
     places: tuple[Indexes, Indexes] = field(repr=False)
+    object_places: tuple[Indexes, Indexes] = field(repr=False)
     has_bare_tombstones: bool = False
 
     def place(self, row: int) -> Place:
         """The origin of the row at index `row` of `rows`."""
         return Place(int(self.places[0][row]), int(self.places[1][row]))
+
+    def object_place(self, row: int) -> Place | None:
+        """The origin of the object that a bare tombstone carries; None for every other row."""
+        place = Place(int(self.object_places[0][row]), int(self.object_places[1][row]))
+        return None if place == self.place(row) else place
+
+    def part(self, rows: range) -> "Batch":
+        """Some of the rows, without the duplicates."""
+        taken = slice(rows.start, rows.stop)
+        return replace(
+            self,
+            rows=self.rows.slice(rows.start, len(rows)),
+            duplicates=np.zeros_like(self.duplicates),
+            windows=self.windows[taken],
+            places=(self.places[0][taken], self.places[1][taken]),
+            object_places=(self.object_places[0][taken], self.object_places[1][taken]),
+        )
 
 
 def build_batch(
@@ -64,18 +83,19 @@ def build_batch(
     dropped = order[~is_newest]
     window_count = max(1, len(window_starts))
     duplicates = np.bincount(windows[dropped], minlength=window_count)
-    kept = rows.take(pa.array(newest))
+    kept, object_rows = rows.take(pa.array(newest)), newest
     has_bare_tombstones = False
     if target.tombstone and target.data:
         bare = _is_bare(target, rows)
         has_bare_tombstones = bool(bare[newest].any())
         if has_bare_tombstones:
-            kept = _with_carried_objects(target, rows, newest, bare)
+            kept, object_rows = _with_carried_objects(target, rows, newest, bare)
     return Batch(
         rows=kept,
         duplicates=duplicates,
         windows=windows[newest],
         places=(page_of[newest], position_of[newest]),
+        object_places=(page_of[object_rows], position_of[object_rows]),
         has_bare_tombstones=has_bare_tombstones,
     )
 
@@ -131,9 +151,10 @@ def _with_carried_objects(
     rows: pa.Table,
     newest: Indexes,
     bare: Flags,
-) -> pa.Table:
+) -> tuple[pa.Table, Indexes]:
     """Bare tombstones keep the object of the newest version delivered before them: where that stands in this very batch, its object
-    columns are carried over, with the version they came from, and the merge decides against the stored row's."""
+    columns are carried over, with the version they came from, and the merge decides against the stored row's. Returns the rows, and
+    for each the index of the row that its object came from."""
     assert target.version is not None  # noqa: S101 - tombstones come with versions
     versions = rows.column(target.version).to_numpy()
     keys = pd.Series(rows.column(target.key[0]).to_pandas(types_mapper=pd.ArrowDtype))
@@ -158,11 +179,14 @@ def _with_carried_objects(
     taken = {
         name: rows.column(name).take(pa.array(object_rows if name in object_names else newest)) for name in target.column_names
     }
-    return pa.table({**taken, OBJECT_VERSION: pa.array(object_versions, pa.int64())})
+    return pa.table({**taken, OBJECT_VERSION: pa.array(object_versions, pa.int64())}), object_rows
 
 
-def reject_of(page: NormalizedPage, place: Place, *, record_id: str, reason: str, reject_class: str, sqlstate: str) -> Reject:
-    """The reject of a row that Postgres refused, with the record's own bytes."""
-    return Reject(
-        record_id=record_id, raw=page.raw_record(place.position), reason=reason, reject_class=reject_class, sqlstate=sqlstate
-    )
+def without_objects(target: Target, batch: Batch) -> Batch:
+    """The batch, of bare tombstones only, as if none of them carried an object."""
+    emptied = {OBJECT_VERSION, *(column.name for column in target.columns if column.is_object)}
+    columns = {
+        name: pa.nulls(len(values), values.type) if name in emptied else values
+        for name, values in zip(batch.rows.column_names, batch.rows.columns, strict=True)
+    }
+    return replace(batch, rows=pa.table(columns))

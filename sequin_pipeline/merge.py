@@ -227,7 +227,8 @@ class MergeStatements:
         return sql.SQL("case " + live + " when t.was_deleted and s.{d} then 'rewrite of a tombstone' else 'rewrite' end")
 
     def _same(self, incoming: sql.SQL) -> sql.Composed:
-        """Does row `t` hold already what `incoming` brings? An equal hash says yes; an unequal one is settled by the columns."""
+        """Does row `t` hold already what `incoming` brings? An equal hash says yes, but for an object that was carried over and is not
+        in the hash; an unequal one is settled by the columns."""
         compared = self.target.compared
         if self.has_bare_tombstones:
             by_columns = sql.SQL("({envelope} and ({keeps} or {objects}))").format(
@@ -239,8 +240,15 @@ class MergeStatements:
             by_columns = _all_equal(compared, incoming)
         if self.target.content_hash is None:
             return by_columns
-        return sql.SQL("case when t.{v} <> {i}.{v} then false when t.{hash} = {i}.{hash} then true else {columns} end").format(
-            **self._names, i=incoming, hash=sql.Identifier(self.target.content_hash), columns=by_columns
+        hashed = sql.SQL(" and (not {i}.{d} or {keeps})").format(**self._names, i=incoming, keeps=self._keeps(incoming))
+        return sql.SQL(
+            "case when t.{v} <> {i}.{v} then false when t.{hash} = {i}.{hash}{hashed} then true else {columns} end"
+        ).format(
+            **self._names,
+            i=incoming,
+            hash=sql.Identifier(self.target.content_hash),
+            hashed=hashed if self.has_bare_tombstones else sql.SQL(""),
+            columns=by_columns,
         )
 
     def _keeps(self, incoming: sql.SQL) -> sql.Composed:

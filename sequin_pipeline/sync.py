@@ -50,7 +50,8 @@ class SyncOutcome:
 
     `counts_by_window` is keyed by partition. `outside` were records outside the asked windows, passed over. `swept` are rows that were
     only marked as deleted before the collection was told to remove them. `lag_seconds`: 0 at the end of the stream, else the age of the
-    last record read. `rows` is the table's size by the ledger's running total.
+    last record read. `rows` is the table's size by the ledger's running total. `missing_parents` are those of the rejected records that
+    wait for a row which a foreign key points to.
     """
 
     counts: Counts
@@ -69,6 +70,7 @@ class SyncOutcome:
     refilled: int
     seconds: Mapping[str, float]
     open_rejects: int
+    missing_parents: int
     reject_examples: tuple[tuple[str, str], ...]
     required_missing: Mapping[str, int] = field(default_factory=dict)
     drift: Drift = field(default_factory=Drift)
@@ -110,9 +112,9 @@ def run_sync(
 
 def _check_rejects(stream: RecordStream, outcome: SyncOutcome) -> None:
     collection = stream.plan.collection
-    rejected, fetched = outcome.counts.rejected, outcome.counts.fetched
+    rejected, fetched = outcome.counts.rejected - outcome.missing_parents, outcome.counts.fetched
     is_over_limit = rejected > collection.reject_limit_records and rejected > collection.reject_limit_share * fetched
-    if is_over_limit or (rejected and rejected == fetched):
+    if is_over_limit or (rejected and outcome.counts.rejected == fetched):
         record_id, reason = outcome.reject_examples[0] if outcome.reject_examples else ("", "")
         raise TooManyRejects(
             f"{rejected} of {fetched} records of {collection.label!r} were rejected, everything good has been committed; one of them is "
@@ -356,6 +358,7 @@ class _Run:
             refilled=self._sums["refilled"],
             seconds={**self._seconds, "total": time.perf_counter() - self._started},
             open_rejects=rejects.count,
+            missing_parents=self._sums["missing_parents"],
             reject_examples=rejects.examples,
             required_missing=dict(self._required_missing),
             drift=drift,

@@ -53,8 +53,12 @@ def prepare_table(
     `adopt` takes over a table that the ledger does not know, or knows from another source, and starts it from the beginning;
     `full_refresh` may create anew one that has vanished. Raises TableRefused, LedgerRefused, psycopg.Error; then nothing has changed.
     """
-    record = ledger.find_table(connection)
-    found = _find(connection, target)
+    record, found = ledger.find_table(connection), _find(connection, target)
+    if (record is None) != (found is None):
+        # Somebody may be creating it between the two looks: under their lock, what is there is there for good.
+        with connection.transaction(), connection.cursor() as cursor:
+            lock_ddl(cursor)
+            record, found = ledger.find_table(connection), _find(connection, target)
     _check_source(target, record, source, adopt=adopt)
     if found is None and record is not None and not full_refresh and not adopt:
         raise LedgerRefused(
@@ -62,8 +66,9 @@ def prepare_table(
             "the stream has been read up to its cursor: restore the table, or fill it again from the beginning with --full-refresh"
         )
     if found is None:
-        _create(connection, target, ledger, source)
-        return Preparation(None)
+        if _create(connection, target, ledger, source):
+            return Preparation(None)
+        return prepare_table(connection, target, ledger, source=source, adopt=adopt, full_refresh=full_refresh)
     if record is None and source != FRAME_SOURCE and not adopt:
         raise TableRefused(
             f"table {str(target.table)!r} of {target.label!r} exists already, and this pipeline did not create it: name another table "
@@ -173,17 +178,20 @@ def _dependent_views(connection: Connection, target: Target) -> list[str]:
     return [str(row[0]) for row in rows]
 
 
-def _create(connection: Connection, target: Target, ledger: Ledger, source: SourceIdentity) -> None:
+def _create(connection: Connection, target: Target, ledger: Ledger, source: SourceIdentity) -> bool:
+    """False when somebody else has just created it, and may have read into it: then nothing has changed."""
     with connection.transaction(), connection.cursor() as cursor:
         lock_ddl(cursor)
-        if _find(connection, target) is None:
-            # Asked first: `if not exists` wants the right to create schemas even where there is nothing to create.
-            cursor.execute("select from pg_namespace where nspname = %s", (target.table.schema,))
-            if cursor.fetchone() is None:
-                cursor.execute(sql.SQL("create schema {}").format(sql.Identifier(target.table.schema)))
-            cursor.execute(_create_statement(target, has_lz4=_has_lz4(connection)))
-            _comment(connection, target, {})
+        if _find(connection, target) is not None:
+            return False
+        # Asked first: `if not exists` wants the right to create schemas even where there is nothing to create.
+        cursor.execute("select from pg_namespace where nspname = %s", (target.table.schema,))
+        if cursor.fetchone() is None:
+            cursor.execute(sql.SQL("create schema {}").format(sql.Identifier(target.table.schema)))
+        cursor.execute(_create_statement(target, has_lz4=_has_lz4(connection)))
+        _comment(connection, target, {})
         ledger.register_table(connection, source, on_delete=target.on_delete, row_count=0)
+    return True
 
 
 def _create_statement(target: Target, *, has_lz4: bool) -> sql.Composed:

@@ -36,22 +36,28 @@ RETRYABLE_SQLSTATES = frozenset(
     }
 )
 RETRYABLE_CLASSES = ("08",)  # connection exceptions
-RECORD_CLASSES = ("22", "23", "P0")
-"""Data exceptions, integrity violations, and what triggers raise: the fault of single rows."""
+RECORD_CLASSES = ("22", "23", "54", "P0")
+"""Data exceptions, integrity violations, limits (a key too long for its index, an object nested too deeply), and what triggers
+raise: the fault of single rows."""
 
 ATTEMPTS = 6
 """With the waits below about half a minute: longer than a failover's reconnect, shorter than a person's patience."""
 FIRST_WAIT_SECONDS = 0.2
 LONGEST_WAIT_SECONDS = 15.0
 
+LOCK_TIMEOUT_SECONDS = 30.0
+"""For a row or a table that somebody else holds: longer than any batch of ours, too short to stand unseen."""
+
 Connection = psycopg.Connection[tuple[object, ...]]
 
 
 @dataclass(frozen=True)
 class Warehouse:
-    """Where the tables are. `url` is what libpq takes; it is never shown, its place is `name`."""
+    """Where the tables are, and how long to wait there. `url` is what libpq takes; it is never shown, its place is `name`."""
 
     url: str = field(repr=False)
+    lock_timeout_seconds: float = LOCK_TIMEOUT_SECONDS
+    sleep: Callable[[float], None] = field(default=time.sleep, repr=False)
 
     @property
     def name(self) -> str:
@@ -77,6 +83,11 @@ class Warehouse:
         connection.isolation_level = psycopg.IsolationLevel.READ_COMMITTED
         with closing(connection):
             yield connection
+
+
+def limit_lock_waits(connection: Connection, seconds: float) -> None:
+    """Until the open transaction ends: who waits longer for a lock gets an error that passes."""
+    connection.execute("select set_config('lock_timeout', %s, true)", (f"{round(seconds * 1000)}ms",))
 
 
 def is_retryable(error: psycopg.Error) -> bool:

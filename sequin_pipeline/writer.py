@@ -18,14 +18,14 @@ import psycopg
 from psycopg import sql
 
 from sequin_pipeline import staging
-from sequin_pipeline.batch import Batch, Place, build_batch
+from sequin_pipeline.batch import Batch, Place, build_batch, without_objects
 from sequin_pipeline.errors import RunFenced
 from sequin_pipeline.ledger import Counts, Ledger, LiveCursor, MergeRecord
 from sequin_pipeline.merge import MergeCounts, Merged, write
 from sequin_pipeline.normalize import NormalizedPage, Reject
 from sequin_pipeline.rejects import record_rejects
 from sequin_pipeline.target import Target
-from sequin_pipeline.warehouse import Connection, Warehouse, attempt, explain, is_about_a_record, is_open
+from sequin_pipeline.warehouse import Connection, Warehouse, attempt, explain, is_about_a_record, is_open, limit_lock_waits
 
 logger = logging.getLogger("sequin_pipeline.writer")
 
@@ -116,7 +116,7 @@ class TableWriter:
 
     def attempt(self, work: Callable[[Connection], Result], doing: str) -> Result:
         """Runs `work` on the connection, again when Postgres gave up for a reason that passes."""
-        return attempt(lambda: work(self.connection()), doing)
+        return attempt(lambda: work(self.connection()), doing, sleep=self._warehouse.sleep)
 
     def commit(self, delivery: Delivery) -> Committed:
         """One batch. Raises RunFenced when another run has moved the cursor, WarehouseError else; then nothing was written."""
@@ -165,8 +165,8 @@ class TableWriter:
     ) -> Committed:
         started = time.perf_counter()
         with connection.transaction():
+            limit_lock_waits(connection, self._warehouse.lock_timeout_seconds)
             moved = self._fence(connection, delivery.move)
-            connection.execute("set local lock_timeout = '30s'")
             wal_start = _wal_position(connection)
             merged = self._merge(connection, encoded)
             counts = self._count(encoded.batch, merged, rejected=len(rejects))
@@ -253,40 +253,53 @@ class TableWriter:
     def _find_refused(self, batch: Batch, pages: Sequence[NormalizedPage], refusal: RowsRefused) -> dict[Place, Reject]:
         """The rows that Postgres refuses, found by halving the real merge in savepoints; all of it is rolled back."""
 
-        def work(connection: Connection) -> dict[int, psycopg.Error]:
-            found: dict[int, psycopg.Error] = {}
+        def work(connection: Connection) -> dict[Place, Reject]:
+            found: dict[Place, Reject] = {}
             with connection.transaction(force_rollback=True):
-                self._halve(connection, batch, range(batch.rows.num_rows), found)
+                limit_lock_waits(connection, self._warehouse.lock_timeout_seconds)
+                self._halve(connection, batch, range(batch.rows.num_rows), pages, found)
             return found
 
         doing = f"looking for the records of {self.target.label!r} that table {str(self.target.table)!r} refuses"
         found = self.attempt(work, doing)
         if not found:
             raise explain(refusal.error, f"writing a batch of {self.target.label!r}") from refusal
-        return {
-            (place := batch.place(row)): self._reject(
-                pages[place.page], place, str(batch.rows.column(self.target.key[0])[row]), error
-            )
-            for row, error in found.items()
-        }
+        return found
 
-    def _halve(self, connection: Connection, batch: Batch, rows: range, found: dict[int, psycopg.Error]) -> None:
+    def _halve(
+        self, connection: Connection, batch: Batch, rows: range, pages: Sequence[NormalizedPage], found: dict[Place, Reject]
+    ) -> None:
         """Halves that pass stay merged for the time being, so that two rows which only together violate something are told apart."""
         if not rows:
             return
-        part = replace(batch, rows=batch.rows.slice(rows.start, len(rows)), windows=batch.windows[rows.start : rows.stop])
+        part = batch.part(rows)
         try:
-            with connection.transaction():
-                encoded = staging.encode(self.target, part)
-                self._merge(connection, encoded)
-                connection.execute(sql.SQL("truncate {}").format(encoded.staging.identifier))
+            self._try(connection, part)
         except RowsRefused as refusal:
             if len(rows) == 1:
-                found[rows.start] = refusal.error
+                place = self._place_at_fault(connection, part)
+                found[place] = self._reject(pages[place.page], place, str(part.rows.column(self.target.key[0])[0]), refusal.error)
                 return
             middle = rows.start + len(rows) // 2
-            self._halve(connection, batch, range(rows.start, middle), found)
-            self._halve(connection, batch, range(middle, rows.stop), found)
+            self._halve(connection, batch, range(rows.start, middle), pages, found)
+            self._halve(connection, batch, range(middle, rows.stop), pages, found)
+
+    def _place_at_fault(self, connection: Connection, row: Batch) -> Place:
+        """A bare tombstone that passes without the object it carries is not at fault: the version the object came from is."""
+        origin = row.object_place(0)
+        if origin is None:
+            return row.place(0)
+        try:
+            self._try(connection, without_objects(self.target, row))
+        except RowsRefused:
+            return row.place(0)
+        return origin
+
+    def _try(self, connection: Connection, part: Batch) -> None:
+        with connection.transaction():
+            encoded = staging.encode(self.target, part)
+            self._merge(connection, encoded)
+            connection.execute(sql.SQL("truncate {}").format(encoded.staging.identifier))
 
     def _reject(self, page: NormalizedPage, place: Place, record_id: str, error: psycopg.Error) -> Reject:
         said = error.diag.message_primary or str(error)

@@ -6,6 +6,7 @@ from dataclasses import dataclass, field
 from datetime import UTC, datetime, timedelta
 
 from sequin_pipeline.catalog import Collection, Column, OnDelete, TableName, Windows, parse_path
+from sequin_pipeline.errors import SourceUnavailable
 from sequin_pipeline.sources import FieldDescription, Page, ReadRequest, SourceIdentity
 from sequin_pipeline.stream import ReadPlan, RecordStream
 
@@ -55,7 +56,10 @@ def page_of(records: Sequence[dict[str, object]], cursor: str | None, *, receive
 
 @dataclass
 class ListSource:
-    """A stream given as pages; a cursor is the number of pages before it. Remembers what it was asked and what was committed."""
+    """A stream given as pages; a cursor is the number of pages before it. Remembers what it was asked and what was committed.
+
+    `breaks_at`: the number of pages after which the source cannot be reached any more.
+    """
 
     page_records: Sequence[Sequence[dict[str, object]]]
     identity: SourceIdentity = field(default_factory=lambda: SourceIdentity("list", "http://demo"))
@@ -63,10 +67,13 @@ class ListSource:
     observes_time: bool = False
     requests: list[ReadRequest] = field(default_factory=list)
     commits: list[str] = field(default_factory=list)
+    breaks_at: int | None = None
 
     def pages(self, request: ReadRequest) -> Iterator[Page]:
         self.requests.append(request)
         for index in range(int(request.after or 0), len(self.page_records)):
+            if index == self.breaks_at:
+                raise SourceUnavailable("the source of this test broke off")
             yield page_of(self.page_records[index], str(index + 1))
 
     def committed(self, cursor: str) -> None:

@@ -1,0 +1,65 @@
+"""What merges left behind, read back by plain SQL."""
+
+import json
+from collections import Counter
+from dataclasses import fields
+
+import psycopg
+
+from sequin_pipeline.ledger import Counts
+
+COUNT_NAMES = tuple(field.name for field in fields(Counts))
+
+
+def query(url: str, statement: str, *parameters: object) -> list[tuple[object, ...]]:
+    """All rows of one statement, on a connection of its own."""
+    with psycopg.connect(url, autocommit=True) as connection:
+        return connection.execute(statement, parameters or None).fetchall()  # type: ignore[arg-type]  # tests write SQL as text
+
+
+def execute(url: str, *statements: str) -> None:
+    """Statements without an answer, each committed by itself."""
+    with psycopg.connect(url, autocommit=True) as connection:
+        for statement in statements:
+            connection.execute(statement)  # type: ignore[arg-type]  # as above
+
+
+def merges(url: str, run_id: str | None = None) -> list[dict[str, int]]:
+    """The counts of every row of `merges`, in the order of their commits, without zeros."""
+    rows = query(
+        url,
+        f"select {', '.join(COUNT_NAMES)} from sequin_pipeline.merges"
+        " where %s::text is null or run_id = %s order by committed_at, window_key",
+        run_id,
+        run_id,
+    )
+    return [{name: int(str(value)) for name, value in zip(COUNT_NAMES, row, strict=True) if value} for row in rows]
+
+
+def totals(url: str) -> dict[str, int]:
+    """Sums over all of `merges`, without zeros."""
+    return dict(sum((Counter(counts) for counts in merges(url)), Counter()))
+
+
+def rejects(url: str) -> dict[object, tuple[object, object]]:
+    """By record id: class and SQLSTATE of the open rejects."""
+    rows = query(url, "select record_id, class, sqlstate from sequin_pipeline.rejects where resolved_at is null")
+    return {record_id: (reject_class, sqlstate) for record_id, reject_class, sqlstate in rows}
+
+
+def ids_and_versions(url: str, table: str = "demo.thing") -> list[tuple[object, ...]]:
+    """Every row of a collection's table: id, version, deleted."""
+    return query(url, f"select id, updated_idx, deleted from {table} order by id")
+
+
+def row_count(url: str, table: str = "demo.thing") -> int:
+    """The ledger's running total, which must be the count of the rows."""
+    [(total,)] = query(url, "select row_count from sequin_pipeline.tables where table_name = %s", table)
+    [(counted,)] = query(url, f"select count(*) from {table}")
+    assert total == counted
+    return int(str(total))
+
+
+def raw(record: object) -> bytes:
+    """The record's bytes as the builders' pages hold them."""
+    return json.dumps(record).encode()
