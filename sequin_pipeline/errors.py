@@ -13,7 +13,8 @@
     │   ├── TableRefused          fix the table or the declaration: nothing was written
     │   ├── LedgerRefused         fix where the rows come from, or upgrade
     │   └── RunFenced             another run of the collection is at work; this one wrote nothing more
-    └── TooManyRejects            fix the records or the declaration: everything good has been committed
+    ├── TooManyRejects            fix the records or the declaration: everything good has been committed
+    └── ProcessEnded              look at what the process said, and start again
 
 Messages are sentences for the person on call: what was being done, with which collection and key, what was expected, what was
 found, what to do. No secrets, no whole records. Nothing else belongs here: which status code or SQLSTATE ends in which class is
@@ -87,3 +88,7 @@ class RunFenced(WarehouseError):
 
 class TooManyRejects(PipelineError):
     """More records were rejected than the collection allows, after everything good had been committed."""
+
+
+class ProcessEnded(PipelineError):
+    """A process that others rely on ended without having been asked to."""

@@ -16,6 +16,7 @@ COMMANDS = {
     "sandbox": "sequin_pipeline.cli.sandbox",
     "status": "sequin_pipeline.cli.status",
     "sync": "sequin_pipeline.cli.sync",
+    "ui": "sequin_pipeline.cli.ui",
 }
 
 
