@@ -18,6 +18,7 @@ from sequin_pipeline.catalog import Column, ColumnType
 from sequin_pipeline.literals import (
     DECIMAL,
     Unfit,
+    ZoneMissing,
     epoch_microseconds,
     iso_days,
     iso_microseconds,
@@ -165,7 +166,10 @@ def _timestamptz(column: Column, token: Token) -> Value:
         return epoch_microseconds(_decimal(token), EPOCH_PLACES[column.time_format], rounds=column.rounds)
     if token.kind != "string":
         raise Unfit("an ISO time as a string (or say `format: epoch_seconds` or `epoch_milliseconds`)")
-    return iso_microseconds(token.text, assume_utc=column.assume_utc, rounds=column.rounds)
+    try:
+        return iso_microseconds(token.text, assume_utc=column.assume_utc, rounds=column.rounds)
+    except ZoneMissing as missing:
+        raise Unfit(f"{missing} (or say `assume_zone: UTC` where the source means UTC)") from missing
 
 
 _UUID = re.compile(CANONICAL_UUID)

@@ -80,7 +80,9 @@ def _rows_as_binary(heads: np.ndarray) -> pa.Array:
 
 def _digests(contents: pa.Array) -> bytes:
     """The hashes of each element, one after the other; of null that of no bytes."""
-    _, offset_buffer, content_buffer = contents.buffers()
+    # What lies behind a null of an Arrow array is undefined, and need not be empty.
+    filled = contents.fill_null("") if contents.null_count else contents
+    _, offset_buffer, content_buffer = filled.buffers()
     offsets = np.frombuffer(offset_buffer, np.int32)[: len(contents) + 1].tolist()
     content = memoryview(content_buffer or b"")
     digest = xxhash.xxh3_128_digest

@@ -41,6 +41,10 @@ class Unfit(Exception):
     """A value that its column cannot take unchanged; the message says what was expected, as the end of a sentence."""
 
 
+class ZoneMissing(Unfit):
+    """A time that does not say in which zone, where UTC was not to be assumed."""
+
+
 def scaled_integer(text: str, places: int, *, rounds: bool = False) -> int:
     """The decimal `text` times ten to the power of `places`, exactly; with `rounds` to the nearest integer, halves to even.
 
@@ -120,7 +124,7 @@ def iso_microseconds(text: str, *, assume_utc: bool = False, rounds: bool = Fals
     if match is None:
         raise Unfit("an ISO time as 2024-01-31T12:00:00Z")
     if match["zone"] is None and not assume_utc:
-        raise Unfit("an ISO time with a zone (or say `assume_zone: UTC` where the source means UTC)")
+        raise ZoneMissing("an ISO time with a zone")
     hour, minute, second = int(match["hour"]), int(match["minute"] or 0), int(match["second"] or 0)
     zone_hour, zone_minute = int(match["zone_hour"] or 0), int(match["zone_minute"] or 0)
     if hour > 23 or minute > 59 or second > 59 or zone_hour > 23 or zone_minute > 59:

@@ -69,10 +69,10 @@ class PageReader:
         self._is_readable = all(is_readable(column.path.steps) for column in collection.columns)
         readable = [column for column in collection.columns if is_readable(column.path.steps)]
         self._leaves = {column.name: leaf_of(column) for column in readable}
-        collection_id = Leaf(("collection_id",), Literal[collection.id])
+        self._collection_id = Leaf(("collection_id",), Literal[collection.id])
         record_leaves = [self._leaves[column.name] for column in readable if column.path.root == "record"]
         data_leaves = [self._leaves[column.name] for column in readable if column.path.root == "data"]
-        envelope, *others = shapes_of([collection_id, *_ENVELOPE_LEAVES.values(), _DATA, *record_leaves])
+        envelope, *others = shapes_of([self._collection_id, *_ENVELOPE_LEAVES.values(), _DATA, *record_leaves])
         page_type: Any = list[envelope.type]  # type: ignore[name-defined] # made at run time
         self._page = msgspec.json.Decoder(page_type)
         self._envelope = _Parser(envelope)
@@ -83,6 +83,7 @@ class PageReader:
         """Raises ValueError where `records` is not the JSON text of an array."""
         doubtful: set[int] = set()
         found = self._envelope.shape.columns(self._rows(records, doubtful))
+        doubtful.update(position for position, named in enumerate(found[self._collection_id]) if named is None)
         if self._record_parsers:
             elements = json_text.elements(records)
             for parser in self._record_parsers:

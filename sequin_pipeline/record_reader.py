@@ -78,7 +78,7 @@ class Missing(Unfit):
 def _cast(column: Column, raw: bytes, *, carries_object: bool) -> Value:
     value = cast(column, raw)
     if value is None and column.is_required and carries_object:
-        raise Missing("a value, since the column is required")
+        raise Missing("a value (the column is required)")
     return value
 
 
