@@ -140,6 +140,12 @@ def test_processes_get_everything_and_the_env_file_only_what_you_did_not_say() -
     assert resolved.defaults() == {"DAGSTER_POSTGRES_URL": DAGSTER, "DAGSTER_HOME": "/srv/project"}
 
 
+def test_a_sourced_env_file_is_written_again_as_it_was() -> None:
+    first = settings({}).defaults()
+
+    assert settings(first).defaults() == first
+
+
 def test_nothing_goes_to_the_env_file_where_all_is_said() -> None:
     resolved = settings({"SEQUIN_API_URL": API, "WAREHOUSE_URL": YOURS, "DAGSTER_POSTGRES_URL": YOURS})
 

@@ -13,6 +13,7 @@ import pytest
 
 from sequin_pipeline import embedded
 from sequin_pipeline.embedded import BINDIR_VARIABLE, HOME_VARIABLE
+from sequin_pipeline.embedded.account import server_account
 from sequin_pipeline.errors import ConfigurationError, PipelineError
 from tests.embedded.conftest import Environ, environ_of
 from tests.postgres import binaries
@@ -59,15 +60,31 @@ def test_a_home_that_a_shell_would_misread_is_refused(name: str) -> None:
 
 def test_a_socket_folder_that_others_may_enter_is_refused(scratch: Path) -> None:
     environ = environ_of(scratch / ("l" * 120))
-    squatted = embedded.find_home(environ).socket_directory
-    squatted.mkdir(mode=0o755)
+    home = embedded.find_home(environ)
+    squatted = home.socket_directory
+    squatted.mkdir()
     squatted.chmod(0o777)
+    server_account(home.data).give(squatted)
 
     try:
         with pytest.raises(ConfigurationError, match=r"must be a folder of account .* with mode 0700.* with mode 0777"):
             embedded.start(environ)
         with pytest.raises(ConfigurationError, match=r"must be a folder of account .* with mode 0700"):
             embedded.status(environ)
+    finally:
+        squatted.rmdir()
+
+
+@as_root
+def test_a_socket_folder_of_another_account_is_refused(scratch: Path) -> None:
+    environ = environ_of(scratch / ("l" * 120))
+    squatted = embedded.find_home(environ).socket_directory
+    squatted.mkdir(mode=0o700)
+    os.chown(squatted, 54321, 54321)
+
+    try:
+        with pytest.raises(ConfigurationError, match=r"it is owned by uid 54321 with mode 0700: remove it"):
+            embedded.start(environ)
     finally:
         squatted.rmdir()
 
