@@ -18,7 +18,6 @@ from sequin_pipeline.catalog import Collection, check_tables
 from sequin_pipeline.declaration import ProviderModel
 from sequin_pipeline.declared import Node, check_keys, collections_of
 from sequin_pipeline.errors import CatalogError
-from sequin_pipeline.resources import live_cursor_times
 from sequin_pipeline.schedules import build_job_and_schedule, check_cron
 
 
@@ -101,7 +100,7 @@ class CollectionSync(dg.Component, dg.Resolvable):
                     *(build_asset(collection) for collection in self.collections),
                 ]
             ),
-            build_job_and_schedule(self.provider, self.collections, cron=self.schedule, cursor_times=live_cursor_times),
+            build_job_and_schedule(self.provider, self.collections, cron=self.schedule),
         )
 
 

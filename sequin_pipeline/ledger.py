@@ -352,3 +352,14 @@ def cursor_times(connection: Connection, *, schema: str = DEFAULT_SCHEMA) -> dic
         ).format(schema=sql.Identifier(schema))
     ).fetchall()
     return {str(label): stream_time for label, stream_time in rows}  # type: ignore[misc]  # a timestamptz column
+
+
+def beating_runs(connection: Connection, within: timedelta, *, schema: str = DEFAULT_SCHEMA) -> frozenset[str]:
+    """The ids of runs that showed life within that time, in any of their collections."""
+    rows = connection.execute(
+        sql.SQL("select distinct run_id from {schema}.runs where heartbeat_at > now() - %s").format(
+            schema=sql.Identifier(schema)
+        ),
+        (within,),
+    ).fetchall()
+    return frozenset(str(run_id) for (run_id,) in rows)

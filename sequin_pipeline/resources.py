@@ -5,11 +5,12 @@ its name.
 """
 
 from collections.abc import Mapping
-from datetime import datetime
+from dataclasses import dataclass
+from datetime import datetime, timedelta
 
 import dagster as dg
 
-from sequin_pipeline.ledger import cursor_times
+from sequin_pipeline.ledger import HEARTBEAT_SECONDS, beating_runs, cursor_times
 from sequin_pipeline.ledger_schema import migrate
 from sequin_pipeline.sources import Source
 from sequin_pipeline.sources.sequin import SequinSource
@@ -18,6 +19,9 @@ from sequin_pipeline.warehouse import Warehouse, attempt
 SOURCE = "source"
 WAREHOUSE = "warehouse"
 IO_MANAGER = "io_manager"
+
+LIFE_SIGN = timedelta(seconds=60 * HEARTBEAT_SECONDS)
+"""Ten minutes: as long as one page may be asked for again. A run that was silent for longer is taken for dead."""
 
 
 class SequinSourceResource(dg.ConfigurableResource["SequinSourceResource"]):
@@ -41,12 +45,21 @@ class WarehouseResource(dg.ConfigurableResource["WarehouseResource"]):
         return Warehouse(self.url)
 
 
-def live_cursor_times(warehouse: WarehouseResource) -> Mapping[str, datetime | None]:
-    """`inserted_at` where each collection's live cursor stands, by label; missing or None: not begun. Raises WarehouseError."""
+@dataclass(frozen=True)
+class LiveState:
+    """What the ledger says of live runs: `inserted_at` where each collection's live cursor stands, by label (missing or None: not
+    begun), and which runs have shown life within LIFE_SIGN."""
 
-    def read() -> Mapping[str, datetime | None]:
+    cursor_times: Mapping[str, datetime | None]
+    beating_runs: frozenset[str] = frozenset()
+
+
+def live_state(warehouse: WarehouseResource) -> LiveState:
+    """Reads the ledger, which is made where there is none yet. Raises WarehouseError."""
+
+    def read() -> LiveState:
         with warehouse.open().connect() as connection:
             migrate(connection)
-            return cursor_times(connection)
+            return LiveState(cursor_times(connection), beating_runs(connection, LIFE_SIGN))
 
     return attempt(read, "reading the live cursors")

@@ -1,6 +1,6 @@
 """The job and the schedule of a provider: live runs of its collections, asked for by the windows since each one's cursor."""
 
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Sequence
 from datetime import UTC, datetime
 
 import dagster as dg
@@ -8,14 +8,14 @@ import dagster as dg
 from sequin_pipeline.assets import asset_key, group_name
 from sequin_pipeline.catalog import Collection
 from sequin_pipeline.errors import CatalogError
-from sequin_pipeline.resources import WAREHOUSE, WarehouseResource
+from sequin_pipeline.resources import LIFE_SIGN, WAREHOUSE, LiveState, WarehouseResource, live_state
 from sequin_pipeline.windows import MODE_TAG, KeyRange, live_ranges
 
 RANGE_START_TAG = "dagster/asset_partition_range_start"
 RANGE_END_TAG = "dagster/asset_partition_range_end"
 
-CursorTimes = Callable[[WarehouseResource], Mapping[str, datetime | None]]
-"""`inserted_at` where each collection's live cursor stands, by label; missing or None: not begun."""
+AHEAD = [dg.DagsterRunStatus.QUEUED, dg.DagsterRunStatus.STARTING]
+"""Runs that are still to come: another one behind them would find nothing to do."""
 
 
 def job_name(provider: str) -> str:
@@ -29,22 +29,24 @@ def live_tags(asked: KeyRange) -> dict[str, str]:
 
 
 def build_job_and_schedule(
-    provider: str, collections: Sequence[Collection], *, cron: str | None, cursor_times: CursorTimes
+    provider: str,
+    collections: Sequence[Collection],
+    *,
+    cron: str | None,
+    read_state: Callable[[WarehouseResource], LiveState] = live_state,
+    clock: Callable[[], datetime] = lambda: datetime.now(UTC),
 ) -> dg.Definitions:
-    """The provider's job over every asset of its group, and the schedule of its live runs where there is a `cron`."""
+    """The provider's job over every asset of its group, and, where there is a `cron` (UTC), the schedule of its live runs.
+
+    The schedule is stopped until somebody switches it on. A tick passes while a live run of the provider is at work.
+    """
     job = dg.define_asset_job(
         job_name(provider),
         selection=dg.AssetSelection.groups(group_name(provider)),
         description=f"Syncs the collections of {provider}, and runs what is built on them in its group.",
     )
-    schedules = [build_schedule(provider, collections, cron=cron, cursor_times=cursor_times)] if cron else []
-    return dg.Definitions(jobs=[job], schedules=schedules)
-
-
-def build_schedule(
-    provider: str, collections: Sequence[Collection], *, cron: str, cursor_times: CursorTimes
-) -> dg.ScheduleDefinition:
-    """Live runs at the ticks of `cron` (UTC), stopped until somebody switches it on; the first run is the initial load."""
+    if cron is None:
+        return dg.Definitions(jobs=[job])
 
     @dg.schedule(
         name=f"{job_name(provider)}_schedule",
@@ -52,11 +54,14 @@ def build_schedule(
         cron_schedule=cron,
         execution_timezone="UTC",
         default_status=dg.DefaultScheduleStatus.STOPPED,
-        description=f"Live runs of {provider}: from each collection's cursor to the end of the stream.",
+        description=f"Live runs of {provider}, from each collection's cursor to the end of the stream; the first is the initial load.",
         required_resource_keys={WAREHOUSE},
     )
-    def live_runs(context: dg.ScheduleEvaluationContext) -> list[dg.RunRequest]:
-        times = cursor_times(getattr(context.resources, WAREHOUSE))
+    def live_runs(context: dg.ScheduleEvaluationContext) -> dg.SkipReason | list[dg.RunRequest]:
+        state = read_state(getattr(context.resources, WAREHOUSE))
+        busy = _live_run_at_work(context.instance, provider, state, now=clock())
+        if busy is not None:
+            return dg.SkipReason(f"run {busy} is at work on {provider} and will read to the end of the stream")
         now = context.scheduled_execution_time.astimezone(UTC)
         return [
             dg.RunRequest(
@@ -64,10 +69,10 @@ def build_schedule(
                 asset_selection=with_followers(context.repository_def, provider, members),
                 tags=live_tags(asked),
             )
-            for asked, members in live_ranges(collections, times, now=now).items()
+            for asked, members in live_ranges(collections, state.cursor_times, now=now).items()
         ]
 
-    return live_runs
+    return dg.Definitions(jobs=[job], schedules=[live_runs])
 
 
 def check_cron(cron: str, origin: str | None) -> None:
@@ -85,3 +90,17 @@ def with_followers(repository: dg.RepositoryDefinition, provider: str, collectio
     synced = dg.AssetSelection.assets(*(asset_key(collection) for collection in collections))
     followers = synced.downstream() & dg.AssetSelection.groups(group_name(provider))
     return sorted(followers.resolve(repository.asset_graph))
+
+
+def _live_run_at_work(instance: dg.DagsterInstance, provider: str, state: LiveState, *, now: datetime) -> str | None:
+    """The id of a live run of the provider that is queued, or has started and shows life.
+
+    Dagster leaves a run whose process was killed STARTED for as long as a day: the ledger's heartbeats tell it from one at work.
+    """
+    live = dg.RunsFilter(job_name=job_name(provider), tags={MODE_TAG: "live"}, statuses=[*AHEAD, dg.DagsterRunStatus.STARTED])
+    for record in instance.get_run_records(live):
+        run = record.dagster_run
+        changed_at = record.update_timestamp.replace(tzinfo=UTC)
+        if run.status in AHEAD or run.run_id in state.beating_runs or now - changed_at < LIFE_SIGN:
+            return run.run_id
+    return None

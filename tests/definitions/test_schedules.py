@@ -1,13 +1,15 @@
 """Ticks of a provider's schedule: which runs they ask for, from where the live cursors stand."""
 
-from collections.abc import Mapping
-from datetime import UTC, datetime
+from collections.abc import Iterator, Mapping
+from datetime import UTC, datetime, timedelta
 
 import dagster as dg
+import pytest
 
 from sequin_pipeline.assets import build_asset, build_source_spec
 from sequin_pipeline.catalog import Collection, TableName, Windows
-from sequin_pipeline.resources import WarehouseResource
+from sequin_pipeline.ledger import Ledger
+from sequin_pipeline.resources import LiveState, WarehouseResource, live_state
 from sequin_pipeline.schedules import build_job_and_schedule
 
 MONTHS = Windows("month", datetime(2024, 1, 1, tzinfo=UTC))
@@ -23,19 +25,36 @@ def revenue() -> None: ...
 def finance() -> None: ...
 
 
-def tick(times: Mapping[str, datetime | None], at: datetime = TICK) -> dg.SkipReason | list[dg.RunRequest]:
-    runs = build_job_and_schedule("stripe", COLLECTIONS, cron="*/15 * * * *", cursor_times=lambda warehouse: times)
+@pytest.fixture(scope="module")
+def instance() -> Iterator[dg.DagsterInstance]:
+    """A stored one: a tick opens its instance by reference."""
+    with dg.instance_for_test() as instance:
+        yield instance
+
+
+def evaluate(
+    instance: dg.DagsterInstance, state: LiveState, *, at: datetime = TICK, clock: datetime = TICK
+) -> tuple[list[dg.RunRequest], str | None]:
+    runs = build_job_and_schedule(
+        "stripe", COLLECTIONS, cron="*/15 * * * *", read_state=lambda warehouse: state, clock=lambda: clock
+    )
     assets = [*map(build_source_spec, COLLECTIONS), *map(build_asset, COLLECTIONS), revenue, finance]
     resources = {"source": object(), "io_manager": dg.mem_io_manager, "warehouse": WarehouseResource(url="postgresql://")}
     definitions = dg.Definitions.merge(runs, dg.Definitions(assets=assets, resources=resources))
     context = dg.build_schedule_context(
+        instance=instance,
         scheduled_execution_time=at,
         repository_def=definitions.get_repository_def(),
         resources={"warehouse": WarehouseResource(url="postgresql://")},
     )
     with context:
         evaluated = definitions.resolve_schedule_def("sync_stripe_schedule").evaluate_tick(context)
-    return list(evaluated.run_requests or [])
+    return list(evaluated.run_requests or []), evaluated.skip_message
+
+
+def tick(instance: dg.DagsterInstance, times: Mapping[str, datetime | None], at: datetime = TICK) -> list[dg.RunRequest]:
+    requests, _ = evaluate(instance, LiveState(times), at=at)
+    return requests
 
 
 def asked(requests: list[dg.RunRequest]) -> list[tuple[list[str], Mapping[str, str]]]:
@@ -52,8 +71,8 @@ def asked(requests: list[dg.RunRequest]) -> list[tuple[list[str], Mapping[str, s
     ]
 
 
-def test_the_first_tick_is_the_initial_load_from_the_first_window() -> None:
-    requests = tick({})
+def test_the_first_tick_is_the_initial_load_from_the_first_window(instance: dg.DagsterInstance) -> None:
+    requests = tick(instance, {})
 
     assert asked(requests) == [
         (
@@ -67,13 +86,14 @@ def test_the_first_tick_is_the_initial_load_from_the_first_window() -> None:
     ]
 
 
-def test_collections_with_the_same_range_share_a_run() -> None:
+def test_collections_with_the_same_range_share_a_run(instance: dg.DagsterInstance) -> None:
     requests = tick(
+        instance,
         {
             "stripe/charge": datetime(2024, 5, 2, 12, tzinfo=UTC),
             "stripe/invoice": datetime(2024, 4, 30, tzinfo=UTC),
             "stripe/plan": datetime(2024, 5, 1, 9, tzinfo=UTC),
-        }
+        },
     )
 
     assert asked(requests) == [
@@ -96,19 +116,68 @@ def test_collections_with_the_same_range_share_a_run() -> None:
     ]
 
 
-def test_the_present_window_is_that_of_the_ticks_time() -> None:
+def test_the_present_window_is_that_of_the_ticks_time(instance: dg.DagsterInstance) -> None:
     times = {f"stripe/{collection.name}": datetime(2024, 5, 31, 23, tzinfo=UTC) for collection in COLLECTIONS}
 
-    before = tick(times, datetime(2024, 5, 31, 23, 45, tzinfo=UTC))
-    after = tick(times, datetime(2024, 6, 1, tzinfo=UTC))
+    before = tick(instance, times, datetime(2024, 5, 31, 23, 45, tzinfo=UTC))
+    after = tick(instance, times, datetime(2024, 6, 1, tzinfo=UTC))
 
     assert [request.tags["dagster/asset_partition_range_end"] for request in (*before, *after)] == ["2024-05", "2024-06"]
 
 
+@pytest.mark.parametrize(
+    ("status", "mode", "silent_for", "is_beating", "is_skipped"),
+    [
+        pytest.param(dg.DagsterRunStatus.STARTING, "live", timedelta(days=2), False, True, id="about to start"),
+        pytest.param(dg.DagsterRunStatus.STARTED, "live", timedelta(minutes=9), False, True, id="started just now"),
+        pytest.param(dg.DagsterRunStatus.STARTED, "live", timedelta(hours=3), True, True, id="started long ago, shows life"),
+        pytest.param(dg.DagsterRunStatus.STARTED, "live", timedelta(minutes=11), False, False, id="its process was killed"),
+        pytest.param(dg.DagsterRunStatus.FAILURE, "live", timedelta(), True, False, id="failed"),
+        pytest.param(dg.DagsterRunStatus.STARTED, "backfill", timedelta(), True, False, id="a backfill"),
+    ],
+)
+def test_a_tick_passes_while_a_live_run_is_at_work(
+    instance: dg.DagsterInstance,
+    status: dg.DagsterRunStatus,
+    mode: str,
+    silent_for: timedelta,
+    *,
+    is_beating: bool,
+    is_skipped: bool,
+) -> None:
+    job = dg.define_asset_job("sync_stripe", selection=[revenue])
+    known = dg.Definitions(assets=[revenue], jobs=[job]).resolve_job_def("sync_stripe")
+    run = instance.create_run_for_job(known, status=status, tags={"sequin_pipeline/mode": mode})
+    state = LiveState({}, frozenset({run.run_id} if is_beating else ()))
+
+    requests, skipped = evaluate(instance, state, clock=datetime.now(UTC) + silent_for)
+
+    instance.delete_run(run.run_id)
+    assert bool(requests) is not is_skipped
+    assert skipped == (f"run {run.run_id} is at work on stripe and will read to the end of the stream" if is_skipped else None)
+
+
+def test_a_fresh_warehouse_has_no_cursors_and_no_runs(warehouse_url: str) -> None:
+    assert live_state(WarehouseResource(url=warehouse_url)) == LiveState({}, frozenset())
+
+
+def test_a_run_beats_for_ten_minutes(warehouse_url: str) -> None:
+    warehouse = WarehouseResource(url=warehouse_url)
+    live_state(warehouse)
+    ledger = Ledger("stripe.plan", "stripe/plan")
+    with warehouse.open().connect() as connection:
+        for run_id, minutes in (("lively", 9), ("silent", 11)):
+            ledger.show_life(connection, run_id, mode="live", seconds=0, pages=1, records=1, has_ended=False)
+            connection.execute(
+                "update sequin_pipeline.runs set heartbeat_at = now() - make_interval(mins => %s) where run_id = %s",
+                (minutes, run_id),
+            )
+
+    assert live_state(warehouse).beating_runs == frozenset({"lively"})
+
+
 def test_a_schedule_starts_stopped_and_names_its_job() -> None:
-    (schedule,) = (
-        build_job_and_schedule("help-scout", COLLECTIONS, cron="0 * * * *", cursor_times=lambda warehouse: {}).schedules or []
-    )
+    (schedule,) = build_job_and_schedule("help-scout", COLLECTIONS, cron="0 * * * *").schedules or []
 
     assert isinstance(schedule, dg.ScheduleDefinition)
     assert schedule.name == "sync_help_scout_schedule"
