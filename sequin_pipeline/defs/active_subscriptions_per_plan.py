@@ -24,8 +24,9 @@ def active_subscriptions_per_plan(subscription: pd.DataFrame) -> pd.DataFrame:
     counted = pd.DataFrame(
         {
             "plan_id": subscription["plan_id"],
+            "currency": subscription["currency"],
             "subscriptions": is_active.astype("int64[pyarrow]"),
             "quantity": subscription["quantity"].fillna(0).where(is_active, 0).astype("int64[pyarrow]"),
         }
     )
-    return counted.groupby("plan_id", as_index=False).sum()
+    return counted.groupby("plan_id", as_index=False).agg({"currency": "first", "subscriptions": "sum", "quantity": "sum"})
