@@ -15,7 +15,8 @@ from sequin_pipeline.embedded.binaries import find_binaries, reachable
 from sequin_pipeline.embedded.home import Home, check_private, exclusive, find_home, prepare
 from sequin_pipeline.errors import ConfigurationError, WarehouseError, WarehouseUnavailable
 
-DATABASES = ("warehouse", "sandbox", "dagster")
+DAGSTER = "dagster"
+DATABASES = ("warehouse", "sandbox", DAGSTER)
 """Made at the first start: the tables, the tables of the sandbox's records, and Dagster's own storage."""
 
 
@@ -100,6 +101,9 @@ def _make_databases(home: Home, databases: Iterable[str]) -> str:
         for database in databases:
             if database not in existing:
                 connection.execute(sql.SQL("create database {}").format(sql.Identifier(database)))
+                if database == DAGSTER:
+                    # Dagster commits every event by itself. After a power cut its log may lack the last second; rows never do.
+                    connection.execute(sql.SQL("alter database {} set synchronous_commit = off").format(sql.Identifier(database)))
         return _server_version(connection)
 
 
