@@ -160,13 +160,14 @@ class Ledger:
     ) -> LiveCursor | None:
         """Compare-and-set of lane 0: the new cursor, or None when another run has moved it since `found` was read.
 
-        A rival waits here for the row, before it has done any work.
+        A rival waits here for the row, before it has done any work. The first epoch is a moment, so that a cursor that was forgotten
+        and begun again is never taken for the one before.
         """
         if found is None:
             row = connection.execute(
                 self._sql(
                     "insert into {cursors} (table_name, lane, lanes, epoch, seq, cursor, stream_time, run_id)"
-                    " values (%s, 0, 1, 1, 1, %s, %s, %s) on conflict do nothing"
+                    " values (%s, 0, 1, extract(epoch from clock_timestamp()) * 1000000, 1, %s, %s, %s) on conflict do nothing"
                     " returning lane, lanes, epoch, seq, cursor, stream_time, run_id"
                 ),
                 (self.table_name, cursor, stream_time, run_id),

@@ -43,7 +43,7 @@ def record(record_id: str = "r1", version: int = 1, **overrides: object) -> dict
         "upstream_id": f"up_{record_id}",
         "updated_idx": version,
         "deleted": False,
-        "inserted_at": (EPOCH + timedelta(minutes=version)).isoformat(),
+        "inserted_at": (EPOCH + timedelta(minutes=version % 2**20)).isoformat(),
         "upstream_created_at": None,
         "upstream_updated_at": None,
         "data": {"status": "active", "amount": version},
