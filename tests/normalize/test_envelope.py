@@ -74,6 +74,18 @@ def test_the_older_form_is_read_with_a_derived_id():
     ]
 
 
+@pytest.mark.parametrize(
+    ("upstream_id", "expected"),
+    [("sub_1", "fd17ad05-32c8-59f4-bbc6-58d0127f5499"), ('Zoë "2"', "2abf62eb-dff4-5291-9bc9-833669ea12a2")],
+    ids=["plain", "not ASCII, with quotes"],
+)
+def test_a_record_without_id_has_the_id_that_postgres_would_derive(upstream_id, expected):
+    """`uuid_generate_v5('19f76ecc-fa6a-575f-9e83-cf2696e34104', json_build_array(sync_id, collection_id, upstream_id)::text)`."""
+    normalized = normalize(record(id=..., upstream_id=upstream_id))
+
+    assert rows(normalized, "id") == [(expected,)]
+
+
 def test_a_derived_id_tells_apart_what_plain_joining_would_not():
     normalized = normalize(
         OLDER_FORM | {"sync_id": "a/b", "upstream_id": "c"},
@@ -191,6 +203,10 @@ NOT_RECORDS = {
     "null": (b"null", "the record is null, where an object was expected: mend the source"),
     "an array": (b"[1, {}]", "the record is the array '[1, {}]', where an object was expected: mend the source"),
     "not UTF-8": (b'{"id": "\xff"}', "the record is not JSON: it is not UTF-8; mend the source"),
+    "not UTF-8 where nobody looks": (
+        text(record(data={"a": "@"})).replace(b"@", b"\xff"),
+        "the record is not JSON: it is not UTF-8; mend the source",
+    ),
     "a word": (b'{"id": tru}', "the record is not JSON: JSON is malformed: invalid character (byte 8); mend the source"),
 }
 
