@@ -3,6 +3,8 @@
 Dagster's own loading reads them, so that a file means the same in the UI, to `dg` and to our commands.
 """
 
+import hashlib
+import sys
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 from types import ModuleType
@@ -48,9 +50,11 @@ def component_tree(environment: Mapping[str, str]) -> dg.ComponentTree:
             f"{FOLDER_VARIABLE} names {str(folder)!r}, where no <provider>/defs.yaml stands: name the folder above the providers' "
             "folders, or unset the variable to use the definitions of the package"
         )
-    module = ModuleType("sequin_collections")
+    module = ModuleType(f"sequin_collections_{hashlib.blake2b(bytes(folder), digest_size=8).hexdigest()}")
     module.__path__ = [str(folder)]
     module.__file__ = None
+    # Dagster imports the Python files that stand beside the YAML as parts of this module.
+    sys.modules[module.__name__] = module
     return dg.ComponentTree.from_module(module, project_root=folder)
 
 
