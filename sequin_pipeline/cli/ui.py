@@ -73,7 +73,7 @@ def _serve(url: str, *, port: int, is_stopping: Callable[[], bool]) -> None:
         workspace.write_text(yaml.safe_dump({"load_from": [server]}))
         scripts = Path(sysconfig.get_path("scripts"))
         with Supervisor(_children_environment(os.environ), directory, report=_print_line) as children:
-            load = ["code-server", "start", "-m", MODULE, "--socket", str(code_socket)]
+            load = ["code-server", "start", "-m", MODULE, "--location-name", LOCATION, "--socket", str(code_socket)]
             children.start("code server", [str(scripts / "dagster"), *load])
             with dg.DagsterInstance.get():
                 pass  # its tables exist now: the other two would both make them, at the same time
@@ -92,7 +92,8 @@ def _serve(url: str, *, port: int, is_stopping: Callable[[], bool]) -> None:
 
 def _children_environment(environ: Mapping[str, str]) -> dict[str, str]:
     """The children run in an empty folder: no `.env` and no file of the user's stands in the way of what we tell them."""
-    children = {**environ, "PYTHONUNBUFFERED": "1"}
+    # Loading the definitions warns of every beta feature for every collection; whoever wants that says so with the same variable.
+    children = {"PYTHONWARNINGS": "ignore", **environ, "PYTHONUNBUFFERED": "1"}
     if named := environ.get(environment.SEQUIN_COLLECTIONS):
         children[environment.SEQUIN_COLLECTIONS] = str(Path(named).expanduser().resolve())
     return children
