@@ -14,8 +14,8 @@ from sequin_pipeline.windows import MODE_TAG, KeyRange, live_ranges
 RANGE_START_TAG = "dagster/asset_partition_range_start"
 RANGE_END_TAG = "dagster/asset_partition_range_end"
 
-AHEAD = [dg.DagsterRunStatus.QUEUED, dg.DagsterRunStatus.STARTING]
-"""Runs that are still to come: another one behind them would find nothing to do."""
+ALIVE = [dg.DagsterRunStatus.QUEUED, dg.DagsterRunStatus.STARTING, dg.DagsterRunStatus.STARTED]
+"""Runs that are at work or will be: another one behind them would find nothing to do."""
 
 
 def job_name(provider: str) -> str:
@@ -59,9 +59,9 @@ def build_job_and_schedule(
     )
     def live_runs(context: dg.ScheduleEvaluationContext) -> dg.SkipReason | list[dg.RunRequest]:
         state = read_state(getattr(context.resources, WAREHOUSE))
-        busy = _live_run_at_work(context.instance, provider, state, now=clock())
-        if busy is not None:
-            return dg.SkipReason(f"run {busy} is at work on {provider} and will read to the end of the stream")
+        busy = _end_silent_runs(context.instance, provider, state, now=clock())
+        if busy:
+            return dg.SkipReason(f"run {busy[0]} is at work on {provider} and will read to the end of the stream")
         now = context.scheduled_execution_time.astimezone(UTC)
         return [
             dg.RunRequest(
@@ -92,15 +92,24 @@ def with_followers(repository: dg.RepositoryDefinition, provider: str, collectio
     return sorted(followers.resolve(repository.asset_graph))
 
 
-def _live_run_at_work(instance: dg.DagsterInstance, provider: str, state: LiveState, *, now: datetime) -> str | None:
-    """The id of a live run of the provider that is queued, or has started and shows life.
+def _end_silent_runs(instance: dg.DagsterInstance, provider: str, state: LiveState, *, now: datetime) -> list[str]:
+    """Reports live runs of the provider as failed that have shown no life for LIFE_SIGN; returns the ids of the others.
 
-    Dagster leaves a run whose process was killed STARTED for as long as a day: the ledger's heartbeats tell it from one at work.
+    Dagster leaves a run whose process was killed STARTED for as long as a day, and its place in the pool taken. A queued run has no
+    life to show yet: it waits for a place.
     """
-    live = dg.RunsFilter(job_name=job_name(provider), tags={MODE_TAG: "live"}, statuses=[*AHEAD, dg.DagsterRunStatus.STARTED])
-    for record in instance.get_run_records(live):
+    at_work = []
+    for record in instance.get_run_records(dg.RunsFilter(job_name=job_name(provider), tags={MODE_TAG: "live"}, statuses=ALIVE)):
         run = record.dagster_run
-        changed_at = record.update_timestamp.replace(tzinfo=UTC)
-        if run.status in AHEAD or run.run_id in state.beating_runs or now - changed_at < LIFE_SIGN:
-            return run.run_id
-    return None
+        silent_for = now - record.update_timestamp.replace(tzinfo=UTC)
+        if run.status == dg.DagsterRunStatus.QUEUED or run.run_id in state.beating_runs or silent_for < LIFE_SIGN:
+            at_work.append(run.run_id)
+        else:
+            minutes = int(LIFE_SIGN.total_seconds() // 60)
+            instance.report_run_failed(
+                run,
+                f"The run has shown no life for {minutes} minutes and is taken for dead: its process was killed, or hangs. "
+                "The next run goes on at the first batch that was not committed.",
+            )
+            instance.event_log_storage.free_concurrency_slots_for_run(run.run_id)
+    return at_work

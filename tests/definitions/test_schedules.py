@@ -125,18 +125,22 @@ def test_the_present_window_is_that_of_the_ticks_time(instance: dg.DagsterInstan
     assert [request.tags["dagster/asset_partition_range_end"] for request in (*before, *after)] == ["2024-05", "2024-06"]
 
 
+STARTING, STARTED, FAILURE = dg.DagsterRunStatus.STARTING, dg.DagsterRunStatus.STARTED, dg.DagsterRunStatus.FAILURE
+
+
 @pytest.mark.parametrize(
-    ("status", "mode", "silent_for", "is_beating", "is_skipped"),
+    ("status", "mode", "silent_for", "is_beating", "is_skipped", "left"),
     [
-        pytest.param(dg.DagsterRunStatus.STARTING, "live", timedelta(days=2), False, True, id="about to start"),
-        pytest.param(dg.DagsterRunStatus.STARTED, "live", timedelta(minutes=9), False, True, id="started just now"),
-        pytest.param(dg.DagsterRunStatus.STARTED, "live", timedelta(hours=3), True, True, id="started long ago, shows life"),
-        pytest.param(dg.DagsterRunStatus.STARTED, "live", timedelta(minutes=11), False, False, id="its process was killed"),
-        pytest.param(dg.DagsterRunStatus.FAILURE, "live", timedelta(), True, False, id="failed"),
-        pytest.param(dg.DagsterRunStatus.STARTED, "backfill", timedelta(), True, False, id="a backfill"),
+        pytest.param(STARTING, "live", timedelta(minutes=9), False, True, STARTING, id="about to start"),
+        pytest.param(STARTING, "live", timedelta(minutes=11), False, False, FAILURE, id="never started"),
+        pytest.param(STARTED, "live", timedelta(minutes=9), False, True, STARTED, id="started just now"),
+        pytest.param(STARTED, "live", timedelta(hours=3), True, True, STARTED, id="started long ago, shows life"),
+        pytest.param(STARTED, "live", timedelta(minutes=11), False, False, FAILURE, id="its process was killed"),
+        pytest.param(FAILURE, "live", timedelta(), True, False, FAILURE, id="failed"),
+        pytest.param(STARTED, "backfill", timedelta(hours=3), False, False, STARTED, id="a backfill"),
     ],
 )
-def test_a_tick_passes_while_a_live_run_is_at_work(
+def test_a_tick_passes_while_a_live_run_is_at_work_and_ends_a_dead_one(
     instance: dg.DagsterInstance,
     status: dg.DagsterRunStatus,
     mode: str,
@@ -144,6 +148,7 @@ def test_a_tick_passes_while_a_live_run_is_at_work(
     *,
     is_beating: bool,
     is_skipped: bool,
+    left: dg.DagsterRunStatus,
 ) -> None:
     job = dg.define_asset_job("sync_stripe", selection=[revenue])
     known = dg.Definitions(assets=[revenue], jobs=[job]).resolve_job_def("sync_stripe")
@@ -152,9 +157,12 @@ def test_a_tick_passes_while_a_live_run_is_at_work(
 
     requests, skipped = evaluate(instance, state, clock=datetime.now(UTC) + silent_for)
 
+    found = instance.get_run_by_id(run.run_id)
     instance.delete_run(run.run_id)
     assert bool(requests) is not is_skipped
     assert skipped == (f"run {run.run_id} is at work on stripe and will read to the end of the stream" if is_skipped else None)
+    assert found is not None
+    assert found.status == left
 
 
 def test_a_fresh_warehouse_has_no_cursors_and_no_runs(warehouse_url: str) -> None:
