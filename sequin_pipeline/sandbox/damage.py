@@ -95,8 +95,6 @@ class _Broken(Response):
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         transport = scope[_TRANSPORT]
         transport.write(self._text())
-        while transport.get_write_buffer_size() and not transport.is_closing():
-            await asyncio.sleep(0.001)
         if self._fault.kind.startswith("reset"):
             transport.get_extra_info("socket").setsockopt(socket.SOL_SOCKET, socket.SO_LINGER, _RESET_ON_CLOSE)
             transport.abort()

@@ -24,7 +24,8 @@ WIRE_FAULTS: frozenset[str] = frozenset(get_args(WireFault))
 KINDS = ANSWER_FAULTS | PAGE_FAULTS | CONTENT_FAULTS | WIRE_FAULTS
 
 DEFAULT_VALUES: Mapping[str, int] = {"cut": 100, "reset-in-body": 100, "slow": 1000, "wrong-length": 10}
-"""Bytes of the body that are sent, milliseconds that the body takes, bytes that the header promises too many."""
+"""Bytes of the body that are sent, milliseconds that the body takes, bytes that the header promises too many. A reset throws away
+what the sockets have not taken yet: of more than some 50 kB less may arrive."""
 
 _NUMBERS = ("at", "every", "first", "retry-after", "retry-after-date")
 _TEXTS = ("path", "collection")

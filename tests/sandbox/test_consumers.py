@@ -75,6 +75,16 @@ def test_acknowledged_messages_are_done_with_and_nacked_ones_come_again_at_once(
     assert again["info"] == {"num_pending": 0, "num_ack_pending": 1}
 
 
+def test_a_nacked_message_is_pending_until_it_comes_again() -> None:
+    consumer = consumer_of(RecordedFeed(lines(1)), HandClock())
+    message = consumer.next_messages(1)[0]
+
+    consumer.nack([message.ack_token])
+    counts = (consumer.num_pending, consumer.num_ack_pending)
+
+    assert counts == (1, 0)
+
+
 def test_unacknowledged_messages_come_again_after_the_ack_wait() -> None:
     clock = HandClock()
     consumer = consumer_of(RecordedFeed(lines(2)), clock)
