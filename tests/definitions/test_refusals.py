@@ -120,9 +120,9 @@ REFUSED = {
         "key 'a' stands here for the second time, after line 5: remove one of the two",
     ),
     "schema of Postgres by default": (
-        "  provider: pg_toast\n  collections:\n    a:\n",
+        "  provider: pg_x\n  collections:\n    a:\n",
         5,
-        "collection 'a' would land in schema 'pg_toast', which Postgres keeps for itself: name another table with "
+        "collection 'a' would land in schema 'pg_x', which Postgres keeps for itself: name another table with "
         "`table: {name: schema.table}`",
     ),
     "schema of Postgres by name": (
