@@ -7,6 +7,7 @@ from datetime import datetime
 
 import dagster as dg
 
+from sequin_pipeline.abandoned import alive, end_abandoned_runs
 from sequin_pipeline.assets import asset_key
 from sequin_pipeline.catalog import Collection
 from sequin_pipeline.definitions import build_definitions
@@ -61,13 +62,14 @@ def live_groups(
 def run_groups(groups: Mapping[tuple[str, KeyRange], tuple[Collection, ...]], request: Request) -> Iterator[FinishedRun]:
     """One run after the other; a collection that fails stops neither the others of its run nor the runs after it."""
     repository = build_definitions(os.environ).get_repository_def()
-    with dg.DagsterInstance.get() as instance:
+    with dg.DagsterInstance.get() as instance, alive(instance) as life_tags:
+        end_abandoned_runs(instance)
         for (provider, asked), members in groups.items():
             selection = with_followers(repository, provider, members)
             result = repository.get_job(job_name(provider)).execute_in_process(
                 instance=instance,
                 asset_selection=selection,
-                tags=request.tags(asked),
+                tags={**request.tags(asked), **life_tags},
                 run_config={"loggers": {"console": {"config": {"log_level": "CRITICAL"}}}},
                 raise_on_error=False,
             )
