@@ -27,6 +27,9 @@ if TYPE_CHECKING:
 PAGES_AHEAD = 2
 """Two pages hide 50 ms of latency a page entirely; more only costs memory."""
 
+CLOSING_SECONDS = 2.0
+"""For the page under way when a run ends early. A source that is asked again for minutes must not hold up whoever interrupts."""
+
 WAITING_SECONDS = 0.5
 """Between two signs that a run is still waiting for a page."""
 
@@ -79,7 +82,7 @@ class RecordStream:
     def pages(self, after: str | None, *, while_waiting: Callable[[], None]) -> Generator[StreamedPage, None, None]:
         """Pages from cursor `after` to where the plan ends; `reached_end` tells whether that is the end of the stream.
 
-        `while_waiting` is called about once a second while no page is there. Raises SourceError; closing stops the threads.
+        `while_waiting` is called about once a second while no page is there. Raises SourceError; closing stops the threads, soon.
         """
         request = ReadRequest(
             collections=frozenset({self.plan.collection.id}),
@@ -184,9 +187,10 @@ class _Ahead(Generic[Item]):
                 self._while_waiting()
 
     def close(self) -> None:
-        """Stops after the item under way; waits for it, so that no request outlives the run."""
+        """Stops after the item under way, and waits for that at most CLOSING_SECONDS."""
         self._closing.set()
-        while self._thread is not None and self._thread.is_alive():
+        deadline = time.monotonic() + CLOSING_SECONDS
+        while self._thread is not None and self._thread.is_alive() and time.monotonic() < deadline:
             try:
                 self._queue.get_nowait()
             except queue.Empty:
