@@ -14,6 +14,7 @@ from sequin_pipeline.failures import failing
 from sequin_pipeline.partitions import build_partitions
 from sequin_pipeline.plan import CollectionConfig, read_plan
 from sequin_pipeline.resources import IO_MANAGER, SOURCE
+from sequin_pipeline.run_metadata import restricted_observations
 from sequin_pipeline.stream import RecordStream
 from sequin_pipeline.target import collection_target
 
@@ -71,20 +72,33 @@ def build_asset(collection: Collection, *, retry_policy: dg.RetryPolicy = RETRY_
         retry_policy=retry_policy,
         pool=POOL,
         io_manager_key=IO_MANAGER,
-        required_resource_keys={SOURCE},
+        required_resource_keys={SOURCE, IO_MANAGER},
         check_specs=build_check_specs(key),
         dagster_type=RECORDS,
+        output_required=False,
     )
     def records(
         context: dg.AssetExecutionContext, config: CollectionConfig
-    ) -> Iterator[dg.Output[RecordStream] | dg.AssetCheckResult]:
+    ) -> Iterator[dg.Output[RecordStream] | dg.AssetObservation | dg.AssetCheckResult]:
         with failing():
             stream = RecordStream(read_plan(context, config, collection), getattr(context.resources, SOURCE).open())
-        yield dg.Output(stream)
+        if stream.plan.sync_id is None:
+            yield dg.Output(stream)
+        else:
+            yield from _written_without_output(context, stream, sync_id=stream.plan.sync_id)
         if stream.outcome is not None:
             yield from check_results(key, stream.outcome)
 
     return records
+
+
+def _written_without_output(
+    context: dg.AssetExecutionContext, stream: RecordStream, *, sync_id: str
+) -> Iterator[dg.AssetObservation]:
+    """An output would say that its windows are done, while the records of the other syncs have not been read."""
+    with failing():
+        outcome = getattr(context.resources, IO_MANAGER).sync(stream, run_id=context.run.run_id, log=context.log)
+    yield from restricted_observations(context.asset_key, outcome, sync_id=sync_id)
 
 
 def _metadata(collection: Collection) -> Mapping[str, object]:

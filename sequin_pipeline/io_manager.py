@@ -6,7 +6,7 @@ The one place where errors of the write become Dagster failures. Usable on its o
 import logging
 import time
 from collections.abc import Mapping
-from dataclasses import asdict
+from datetime import UTC, datetime
 
 import dagster as dg
 import pandas as pd
@@ -18,8 +18,9 @@ from sequin_pipeline.frames import FrameOutcome, read_frame, write_frame
 from sequin_pipeline.ledger import Counts
 from sequin_pipeline.ledger_schema import DEFAULT_SCHEMA
 from sequin_pipeline.resources import WarehouseResource
+from sequin_pipeline.run_metadata import count_metadata, frame_metadata, run_metadata
 from sequin_pipeline.sources import TimeWindow
-from sequin_pipeline.stream import RecordStream
+from sequin_pipeline.stream import ReadPlan, RecordStream
 from sequin_pipeline.sync import Progress, SyncOutcome, run_sync
 
 progress_logger = logging.getLogger("sequin_pipeline.progress")
@@ -49,17 +50,20 @@ class PostgresMergeIOManager(dg.ConfigurableIOManager):
         """Writes, and adds what happened to the materialization."""
         with failing():
             if isinstance(obj, RecordStream):
-                outcome = run_sync(
-                    obj, self.warehouse.open(), run_id=context.run_id, schema=self.ledger_schema, report=_Reporter(context)
-                )
-                _add_sync_metadata(context, obj, outcome)
+                _add_sync_metadata(context, obj, self.sync(obj, run_id=context.run_id, log=context.log))
             elif isinstance(obj, pd.DataFrame):
-                context.add_output_metadata(_frame_metadata(self._write_frame(context, obj)))
+                context.add_output_metadata(frame_metadata(self._write_frame(context, obj)))
             else:
                 raise TableRefused(
                     f"asset {context.asset_key.to_user_string()!r} returned a {type(obj).__name__}, and this IO manager writes "
                     "a RecordStream or a pandas DataFrame: return one of them, or give the asset another IO manager"
                 )
+
+    def sync(self, stream: RecordStream, *, run_id: str, log: logging.Logger) -> SyncOutcome:
+        """Writes a stream without an output: for a step whose run is not to count as a materialization. Raises PipelineError."""
+        return run_sync(
+            stream, self.warehouse.open(), run_id=run_id, schema=self.ledger_schema, report=_Reporter(log, stream.plan)
+        )
 
     def load_input(self, context: dg.InputContext) -> pd.DataFrame:
         """The upstream asset's table as a typed DataFrame."""
@@ -98,8 +102,9 @@ class PostgresMergeIOManager(dg.ConfigurableIOManager):
 class _Reporter:
     """Tells how far a run has come: every time to whoever listens to the logger, now and then in Dagster's log."""
 
-    def __init__(self, context: dg.OutputContext) -> None:
-        self._log = context.log
+    def __init__(self, log: logging.Logger, plan: ReadPlan) -> None:
+        self._log = log
+        self._plan = plan
         self._last_logged = time.monotonic()
 
     def __call__(self, progress: Progress) -> None:
@@ -107,9 +112,21 @@ class _Reporter:
         if time.monotonic() - self._last_logged < LOG_SECONDS:
             return
         self._last_logged = time.monotonic()
-        rate = progress.records / progress.seconds if progress.seconds else 0.0
-        place = f", at {progress.stream_time:%Y-%m-%d %H:%M:%S} of the stream" if progress.stream_time else ""
-        self._log.info(f"{progress.label}: {progress.pages} pages, {progress.records} records, {rate:,.0f} records/s{place}")
+        self._log.info(progress_line(progress, self._plan, now=datetime.now(UTC)))
+
+
+def progress_line(progress: Progress, plan: ReadPlan, *, now: datetime) -> str:
+    """Pages, records, speed, and how much of the asked windows' time lies behind the last commit; what is to come has no length."""
+    rate = progress.records / progress.seconds if progress.seconds else 0.0
+    line = f"{progress.label}: {progress.pages} pages, {progress.records} records, {rate:,.0f} records/s"
+    if progress.stream_time is None or plan.window is None or not plan.window_starts:
+        return line
+    start, end = plan.window_starts[0], min(plan.window.end, now)
+    share = (progress.stream_time - start) / (end - start) if end > start else 1.0
+    return (
+        f"{line}, at {progress.stream_time:%Y-%m-%d %H:%M:%S} of the stream, {max(0.0, min(1.0, share)):.0%} of the way from "
+        f"{start:%Y-%m-%d %H:%M} to {end:%Y-%m-%d %H:%M}"
+    )
 
 
 def _table(asset_key: dg.AssetKey, metadata: Mapping[str, object]) -> TableName:
@@ -141,42 +158,10 @@ def _asked_window(context: dg.InputContext) -> TimeWindow | None:
 
 def _add_sync_metadata(context: dg.OutputContext, stream: RecordStream, outcome: SyncOutcome) -> None:
     """What holds for the run goes to the output; counts go to the window that they belong to."""
-    context.add_output_metadata(_run_metadata(outcome))
+    context.add_output_metadata(run_metadata(outcome))
     for key in stream.plan.partition_keys:
-        counts = outcome.counts_by_window.get(key, Counts())
         context.step_context.add_asset_metadata(
-            metadata={**_count_metadata(counts), **({"sync_id": stream.plan.sync_id} if stream.plan.sync_id else {})},
+            metadata=count_metadata(outcome.counts_by_window.get(key, Counts())),
             asset_key=context.asset_key,
             partition_key=key,
         )
-
-
-def _count_metadata(counts: Counts) -> dict[str, int]:
-    return {**asdict(counts), "dagster/partition_row_count": counts.created - counts.removed}
-
-
-def _run_metadata(outcome: SyncOutcome) -> dict[str, dg.MetadataValue]:
-    numbers: dict[str, int | float] = {
-        "dagster/row_count": outcome.rows,
-        "pages": outcome.pages,
-        "requests": outcome.requests,
-        "bytes": outcome.bytes,
-        "wal_bytes": outcome.wal_bytes,
-        "retries": outcome.retries,
-        "rate_limit_seconds": outcome.rate_limit_seconds,
-        "lag_seconds": outcome.lag_seconds,
-        "outside": outcome.outside,
-        "swept": outcome.swept,
-        "refilled": outcome.refilled,
-        "open_rejects": outcome.open_rejects,
-        **{f"{stage}_seconds": round(seconds, 3) for stage, seconds in outcome.seconds.items()},
-    }
-    metadata: dict[str, dg.MetadataValue] = {
-        name: dg.MetadataValue.int(value) if isinstance(value, int) else dg.MetadataValue.float(float(value))
-        for name, value in numbers.items()
-    }
-    return metadata | {"cursor": dg.MetadataValue.text(outcome.cursor or "none")}
-
-
-def _frame_metadata(outcome: FrameOutcome) -> dict[str, int]:
-    return {**asdict(outcome.counts), "dagster/row_count": outcome.rows}

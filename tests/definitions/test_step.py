@@ -16,6 +16,7 @@ from sequin_pipeline.partitions import build_partitions
 from sequin_pipeline.plan import CollectionConfig
 from sequin_pipeline.sources import TimeWindow
 from sequin_pipeline.stream import ReadPlan, RecordStream
+from sequin_pipeline.sync import SyncOutcome
 
 COLLECTION = Collection("stripe", "plan", TableName("stripe", "plan"), Windows("month", datetime(2024, 1, 1, tzinfo=UTC)))
 KEY = dg.AssetKey(["stripe", "plan"])
@@ -23,6 +24,28 @@ AT_ONCE = dg.RetryPolicy(max_retries=1, delay=0)
 WENT_WELL = Counts(fetched=7, inserted=1, updated=1, deleted=1, unchanged=1, stale=1, duplicate=1, rejected=1)
 NO_DRIFT = Drift()
 LIVE = {"sequin_pipeline/mode": "live"}
+ONE = Counts(fetched=1, inserted=1, created=1)
+ONE_RECORD = SyncOutcome(
+    counts=ONE,
+    counts_by_window={"2024-03": ONE},
+    rows=8,
+    cursor="Nw",
+    lag_seconds=0.0,
+    pages=1,
+    requests=2,
+    bytes=300,
+    retries=1,
+    rate_limit_seconds=0.5,
+    wal_bytes=400,
+    outside=3,
+    swept=0,
+    refilled=0,
+    seconds={"copy": 0.25},
+    open_rejects=0,
+    missing_parents=0,
+    reject_examples=(),
+)
+"""What a run did that found one record, in March."""
 
 
 @dataclass(frozen=True)
@@ -46,6 +69,11 @@ class Sink(dg.IOManager):
     def handle_output(self, context: dg.OutputContext, obj: RecordStream) -> None:
         self.plans.append(obj.plan)
         obj.outcome = self._found  # type: ignore[assignment]  # only what the checks read
+
+    def sync(self, stream: RecordStream, *, run_id: str, log: object) -> SyncOutcome:
+        self.plans.append(stream.plan)
+        stream.outcome = ONE_RECORD
+        return ONE_RECORD
 
     def load_input(self, context: dg.InputContext) -> object:
         raise NotImplementedError
@@ -168,6 +196,23 @@ def test_options_come_as_tags_or_config_and_one_sync_is_a_backfill(
 
     assert [(plan.mode, plan.sync_id, plan.full_refresh, plan.adopt) for plan in sink.plans] == [
         ("backfill", "sync-1", True, True)
+    ]
+
+
+def test_a_run_of_one_sync_leaves_its_windows_as_they_were_and_tells_what_it_did(instance: dg.DagsterInstance) -> None:
+    result, _ = run(instance, "2024-02", "2024-04", tags={"sequin_pipeline/sync_id": "sync-1"})
+
+    assert result.success
+    assert instance.get_materialized_partitions(KEY) == set()
+    observed = [event.event_specific_data.asset_observation for event in result.all_events if event.is_asset_observation]
+    counted = {"fetched": 1, "inserted": 1, "rejected": 0, "sync_id": "sync-1", "dagster/partition_row_count": 1}
+    of_run = {**counted, "pages": 1, "requests": 2, "bytes": 300, "wal_bytes": 400, "rate_limit_seconds": 0.5, "cursor": "Nw"}
+    assert [observation.partition for observation in observed] == [None, "2024-03"]
+    assert [
+        {name: observation.metadata[name].value for name in of_run if name in observation.metadata} for observation in observed
+    ] == [
+        of_run,
+        counted,
     ]
 
 
