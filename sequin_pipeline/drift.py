@@ -7,10 +7,11 @@ from collections import Counter
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 
-import msgspec
 from psycopg import sql
 from psycopg.types.json import Jsonb
 
+from sequin_pipeline import json_text
+from sequin_pipeline.casts import kind_of
 from sequin_pipeline.ledger import Ledger
 from sequin_pipeline.normalize import NormalizedPage
 from sequin_pipeline.warehouse import Connection
@@ -19,7 +20,8 @@ SAMPLE_RECORDS = 200
 ENOUGH_RECORDS = 2_000
 """After that many the counts say what is usual: samples without news are not written down any more."""
 
-_JSON_TYPES: Mapping[type, str] = {str: "string", int: "number", float: "number", bool: "boolean", dict: "object", list: "array"}
+MAX_NAME_CHARACTERS = 200
+"""Of a field: keys of objects may be texts of any length, keys of an index may not."""
 
 
 @dataclass(frozen=True)
@@ -45,11 +47,13 @@ class Sample:
         if wanted <= 0:
             return
         for text in page.frame["data"].dropna().head(wanted):
-            for name, value in msgspec.json.decode(text).items():
+            for key, value in json_text.members(text.encode()).items():
+                name = key[:MAX_NAME_CHARACTERS]
                 self._present[name] += 1
                 types = self._types.setdefault(name, set())
-                if value is not None:
-                    types.add(_JSON_TYPES[type(value)])
+                kind = kind_of(value)
+                if kind != "null":
+                    types.add(kind)
             self.records += 1
 
     def compare(self, connection: Connection, ledger: Ledger) -> Drift:

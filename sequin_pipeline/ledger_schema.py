@@ -101,7 +101,7 @@ _MIGRATIONS = (
         resolution text,
         primary key (table_name, content_hash)
     );
-    create index on {schema}.rejects (table_name, record_id) where resolved_at is null;
+    create index on {schema}.rejects (table_name) where resolved_at is null;
     comment on table {schema}.rejects is 'records that could not be stored, whole, one row per content';
 
     create table {schema}.versions (

@@ -6,11 +6,13 @@ An open reject is resolved by a newer or equal version of the same record that w
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
 
-import msgspec
 import xxhash
 from psycopg import sql
 
+from sequin_pipeline import json_text
+from sequin_pipeline.envelope import MAX_UPDATED_IDX, MIN_UPDATED_IDX
 from sequin_pipeline.ledger import Ledger
+from sequin_pipeline.literals import Unfit, scaled_integer
 from sequin_pipeline.normalize import Reject
 from sequin_pipeline.target import Target
 from sequin_pipeline.warehouse import Connection
@@ -62,17 +64,13 @@ def record_rejects(connection: Connection, ledger: Ledger, rejects: Iterable[Rej
     )
 
 
-class _Versioned(msgspec.Struct):
-    updated_idx: int | None = None
-
-
 def _version(raw: bytes) -> int | None:
     """The record's version where it has a sound one: a reject without can only be settled by hand."""
     try:
-        version = msgspec.json.decode(raw, type=_Versioned).updated_idx
-    except (msgspec.DecodeError, UnicodeDecodeError):
+        version = scaled_integer(json_text.members(raw).get("updated_idx", b"").decode(), 0)
+    except (ValueError, Unfit):
         return None
-    return version if version is not None and -(2**63) <= version < 2**63 else None
+    return version if MIN_UPDATED_IDX <= version <= MAX_UPDATED_IDX else None
 
 
 def _storable(text: str | None) -> str | None:
