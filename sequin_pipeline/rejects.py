@@ -3,8 +3,9 @@
 An open reject is resolved by a newer or equal version of the same record that was stored, by replay, or by an operator's word.
 """
 
-from collections.abc import Iterable, Mapping
-from dataclasses import dataclass
+from collections.abc import Iterable, Sequence
+from dataclasses import dataclass, field
+from datetime import datetime
 
 import xxhash
 from psycopg import sql
@@ -31,8 +32,10 @@ class OpenRejects:
 
 
 def record_rejects(connection: Connection, ledger: Ledger, rejects: Iterable[Reject], *, run_id: str) -> None:
-    """Keeps the records; one that is known is seen again, and opened again. In one statement, in order of content: two runs that
-    meet the same bad records cannot deadlock."""
+    """Keeps the records; one that is known is seen again, and opened again unless it was discarded.
+
+    In one statement, in order of content: two runs that meet the same bad records cannot deadlock.
+    """
     by_content = {xxhash.xxh3_128_digest(reject.raw): reject for reject in rejects}
     ordered = sorted(by_content.items())
     if not ordered:
@@ -47,7 +50,8 @@ def record_rejects(connection: Connection, ledger: Ledger, rejects: Iterable[Rej
             " as new (content, record_id, version, raw, reason, class, sqlstate)"
             " on conflict (table_name, content_hash) do update set last_seen_at = now(), seen = r.seen + 1,"
             " run_id = excluded.run_id, reason = excluded.reason, class = excluded.class, sqlstate = excluded.sqlstate,"
-            " resolved_at = null, resolution = null"
+            " resolved_at = case when r.resolution = 'discarded' then r.resolved_at end,"
+            " resolution = case when r.resolution = 'discarded' then r.resolution end"
         ).format(rejects=ledger.table("rejects")),
         {
             "table": ledger.table_name,
@@ -122,22 +126,52 @@ def open_rejects(connection: Connection, ledger: Ledger) -> OpenRejects:
     return OpenRejects(int(str(row[0])), int(str(row[1])), tuple((str(record_id), str(reason)) for record_id, reason in examples))
 
 
-def has_open_rejects(connection: Connection, ledger: Ledger) -> bool:
-    """Cheap: leans on the partial index of open rejects."""
-    row = connection.execute(
-        sql.SQL("select exists (select from {rejects} where table_name = %s and resolved_at is null)").format(
-            rejects=ledger.table("rejects")
-        ),
-        (ledger.table_name,),
-    ).fetchone()
-    return row == (True,)
+@dataclass(frozen=True)
+class KeptReject:
+    """A reject as the ledger keeps it; `number` is what commands name it by: the first eight digits of its content's hash."""
+
+    number: str
+    record_id: str | None
+    version: int | None
+    raw: bytes = field(repr=False)
+    reason: str
+    reject_class: str
+    sqlstate: str | None
+    first_seen_at: datetime
+    last_seen_at: datetime
+    seen: int
+    run_id: str
 
 
-def counts_by_table(connection: Connection, schema: str) -> Mapping[str, int]:
-    """Open rejects by `schema.table`, for an overview."""
+def list_rejects(
+    connection: Connection,
+    ledger: Ledger,
+    *,
+    numbers: Sequence[str] = (),
+    reject_class: str | None = None,
+    limit: int | None = None,
+) -> list[KeptReject]:
+    """Open rejects of the table, oldest version first; only those that `numbers` begin, or of one class, where asked."""
     rows = connection.execute(
-        sql.SQL("select table_name, count(*) from {} where resolved_at is null group by 1").format(
-            sql.Identifier(schema, "rejects")
-        )
+        sql.SQL(
+            "select left(content_hash::text, 8), record_id, version, raw, reason, class, sqlstate, first_seen_at,"
+            " last_seen_at, seen, run_id from {rejects} where table_name = %(table)s and resolved_at is null"
+            " and (%(numbers)s::text[] = '{{}}' or left(content_hash::text, 8) = any(%(numbers)s))"
+            " and (%(class)s::text is null or class = %(class)s)"
+            " order by version nulls last, first_seen_at, content_hash limit %(limit)s"
+        ).format(rejects=ledger.table("rejects")),
+        {"table": ledger.table_name, "numbers": list(numbers), "class": reject_class, "limit": limit},
     ).fetchall()
-    return {str(name): int(str(count)) for name, count in rows}
+    return [KeptReject(*row) for row in rows]  # type: ignore[arg-type]  # by the table's definition
+
+
+def settle(connection: Connection, ledger: Ledger, raws: Iterable[bytes], *, resolution: str) -> int:
+    """Resolves the open rejects with this content; returns how many."""
+    contents = [xxhash.xxh3_128_digest(raw) for raw in raws]
+    return connection.execute(
+        sql.SQL(
+            "update {rejects} set resolved_at = now(), resolution = %s where table_name = %s and resolved_at is null"
+            " and content_hash in (select encode(content, 'hex')::uuid from unnest(%s::bytea[]) content)"
+        ).format(rejects=ledger.table("rejects")),
+        (resolution, ledger.table_name, contents),
+    ).rowcount

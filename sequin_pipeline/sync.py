@@ -9,6 +9,7 @@ from collections import Counter, defaultdict
 from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass, field
 from datetime import UTC, datetime, timedelta
+from functools import partial
 
 from sequin_pipeline.drift import Drift, Sample
 from sequin_pipeline.errors import LedgerRefused, TooManyRejects
@@ -16,6 +17,7 @@ from sequin_pipeline.ledger import HEARTBEAT_SECONDS, POSITION_SPACING, Counts, 
 from sequin_pipeline.ledger_schema import DEFAULT_SCHEMA, migrate
 from sequin_pipeline.refill import declare_columns, refill
 from sequin_pipeline.rejects import open_rejects, resolve_outdated
+from sequin_pipeline.replay import replay
 from sequin_pipeline.stream import RecordStream, StreamedPage
 from sequin_pipeline.tables import prepare_table
 from sequin_pipeline.target import collection_target
@@ -327,7 +329,12 @@ class _Run:
         )
 
     def finish(self) -> SyncOutcome:
-        """Settles what can be settled now, in one small transaction, and sums up."""
+        """Settles what can be settled now, and sums up; one small transaction when nothing waits."""
+        label = self._plan.collection.label
+        waiting = self._writer.attempt(partial(open_rejects, ledger=self._ledger), f"reading the rejects of {label!r}")
+        if waiting.missing_parents:
+            # Their parents may have come since: with this run, or with that of another collection.
+            replay(self._warehouse, self._plan.collection, self._ledger, run_id=self._run_id, reject_class="parent")
         return self._writer.attempt(self._finish, f"closing the run of {self._plan.collection.label!r}")
 
     def _finish(self, connection: Connection) -> SyncOutcome:

@@ -12,7 +12,9 @@ import click
 from sequin_pipeline.errors import ConfigurationError, PipelineError
 
 COMMANDS = {
+    "backfill": "sequin_pipeline.cli.backfill",
     "db": "sequin_pipeline.cli.db",
+    "rejects": "sequin_pipeline.cli.rejects",
     "sandbox": "sequin_pipeline.cli.sandbox",
     "status": "sequin_pipeline.cli.status",
     "sync": "sequin_pipeline.cli.sync",

@@ -1,0 +1,128 @@
+"""`sequin-pipeline rejects`: records that could not be stored: look at them, try them again, or give them up."""
+
+import json
+from collections.abc import Callable, Sequence
+from typing import TypeVar
+from uuid import uuid4
+
+import click
+from rich.console import Console
+from rich.table import Table
+
+from sequin_pipeline.catalog import Collection
+from sequin_pipeline.cli.session import Session, open_session, select
+from sequin_pipeline.errors import ConfigurationError
+from sequin_pipeline.ledger import Ledger
+from sequin_pipeline.ledger_schema import migrate
+from sequin_pipeline.rejects import KeptReject, list_rejects, settle
+from sequin_pipeline.replay import replay
+from sequin_pipeline.warehouse import Connection, Warehouse, attempt
+
+Result = TypeVar("Result")
+
+SHOWN = 100
+REASON_CHARACTERS = 160
+
+
+@click.group()
+def command() -> None:
+    """Records that could not be stored. They wait, whole, until each is replayed, discarded, or overtaken by a good version."""
+
+
+@command.command("list")
+@click.argument("labels", metavar="[P/N]...", nargs=-1)
+def list_(labels: Sequence[str]) -> None:
+    """Show the open rejects of all collections, or of those named."""
+    session = open_session()
+    table = Table(box=None, pad_edge=False, header_style="bold")
+    for heading in ("collection", "reject", "record", "version", "class", "seen", "last seen", "reason"):
+        table.add_column(heading, no_wrap=heading != "reason")
+    waiting = 0
+    for collection in select(session, providers=(), labels=labels):
+        for reject in _read(session, collection, lambda connection, ledger: list_rejects(connection, ledger, limit=SHOWN)):
+            waiting += 1
+            table.add_row(
+                collection.label,
+                reject.number,
+                reject.record_id or "without id",
+                "" if reject.version is None else str(reject.version),
+                f"{reject.reject_class} {reject.sqlstate or ''}".strip(),
+                str(reject.seen),
+                f"{reject.last_seen_at:%Y-%m-%d %H:%M}",
+                reject.reason[:REASON_CHARACTERS],
+            )
+    if not waiting:
+        click.echo("No record waits.")
+        return
+    console = Console()
+    (console if console.is_terminal else Console(width=250)).print(table)
+
+
+@command.command()
+@click.argument("label", metavar="P/N")
+@click.argument("number", metavar="REJECT")
+def show(label: str, number: str) -> None:
+    """Show one reject: why, and the record as it came."""
+    session = open_session()
+    (collection,) = select(session, providers=(), labels=(label,))
+    for reject in _named(session, collection, (number,)):
+        click.echo(f"record    {reject.record_id or 'without id'}, version {reject.version}")
+        click.echo(f"reason    {reject.reason}")
+        click.echo(f"class     {reject.reject_class} {reject.sqlstate or ''}")
+        click.echo(f"seen      {reject.seen} times, {reject.first_seen_at} to {reject.last_seen_at}, last by run {reject.run_id}")
+        # Control characters of somebody else's data do not belong on a terminal.
+        click.echo(json.dumps(reject.raw.decode(errors="backslashreplace"), ensure_ascii=False)[1:-1].replace('\\"', '"'))
+
+
+@command.command(name="replay")
+@click.argument("label", metavar="P/N")
+@click.argument("numbers", metavar="[REJECT]...", nargs=-1)
+def replay_(label: str, numbers: Sequence[str]) -> None:
+    """Try rejects of a collection again, as it is declared now; all open ones, or those named."""
+    session = open_session()
+    (collection,) = select(session, providers=(), labels=(label,))
+    if numbers:
+        _named(session, collection, numbers)
+    counts = replay(_warehouse(session), collection, _ledger(collection), run_id=f"replay-{uuid4()}", numbers=tuple(numbers))
+    click.echo(f"{counts.fetched - counts.rejected:,} of {counts.fetched:,} rejects of {label} have been settled.")
+    if counts.rejected:
+        click.echo(f"{counts.rejected:,} still do not fit: `sequin-pipeline rejects list {label}` says why.")
+
+
+@command.command()
+@click.argument("label", metavar="P/N")
+@click.argument("numbers", metavar="REJECT...", nargs=-1, required=True)
+def discard(label: str, numbers: Sequence[str]) -> None:
+    """Give rejects up: they are settled without being stored, also when the same content comes again."""
+    session = open_session()
+    (collection,) = select(session, providers=(), labels=(label,))
+    raws = [reject.raw for reject in _named(session, collection, numbers)]
+    settled = _read(session, collection, lambda connection, ledger: settle(connection, ledger, raws, resolution="discarded"))
+    click.echo(f"{settled:,} rejects of {label} have been discarded.")
+
+
+def _named(session: Session, collection: Collection, numbers: Sequence[str]) -> list[KeptReject]:
+    found = _read(session, collection, lambda connection, ledger: list_rejects(connection, ledger, numbers=numbers))
+    missing = sorted(set(numbers) - {reject.number for reject in found})
+    if missing:
+        raise ConfigurationError(
+            f"{collection.label!r} has no open reject {missing[0]!r}: `sequin-pipeline rejects list {collection.label}` shows them"
+        )
+    return found
+
+
+def _read(session: Session, collection: Collection, work: Callable[[Connection, Ledger], Result]) -> Result:
+    def run() -> Result:
+        with _warehouse(session).connect() as connection:
+            migrate(connection)
+            return work(connection, _ledger(collection))
+
+    return attempt(run, f"reading the rejects of {collection.label!r}")
+
+
+def _warehouse(session: Session) -> Warehouse:
+    return Warehouse(session.settings.warehouse_url)
+
+
+def _ledger(collection: Collection) -> Ledger:
+    return Ledger(str(collection.table), collection.label)

@@ -1,0 +1,49 @@
+"""Rejects tried again: their records go through normalize and merge as they are declared now, at their own versions.
+
+After the declaration, or what a foreign key points to, has been mended. A record that still does not fit stays an open reject.
+"""
+
+from functools import partial
+
+from sequin_pipeline.catalog import Collection
+from sequin_pipeline.ledger import Counts, Ledger
+from sequin_pipeline.normalize import Normalizer
+from sequin_pipeline.rejects import KeptReject, list_rejects, settle
+from sequin_pipeline.target import collection_target
+from sequin_pipeline.warehouse import Connection, Warehouse
+from sequin_pipeline.writer import Delivery, TableWriter
+
+REPLAY_RECORDS = 1_000
+
+
+def replay(
+    warehouse: Warehouse,
+    collection: Collection,
+    ledger: Ledger,
+    *,
+    run_id: str,
+    numbers: tuple[str, ...] = (),
+    reject_class: str | None = None,
+) -> Counts:
+    """Tries open rejects again: all, those named, or those of one class; of the counts returned, `rejected` wait on.
+
+    Raises WarehouseError; what was committed stays.
+    """
+    normalize = Normalizer(collection)
+    counts = Counts()
+    with TableWriter(warehouse, collection_target(collection), ledger, run_id=run_id, mode="replay") as writer:
+
+        def find(connection: Connection) -> list[KeptReject]:
+            return list_rejects(connection, ledger, numbers=numbers, reject_class=reject_class)
+
+        waiting = writer.attempt(find, f"reading the rejects of {collection.label!r}")
+        for start in range(0, len(waiting), REPLAY_RECORDS):
+            part = waiting[start : start + REPLAY_RECORDS]
+            page = normalize(b"[" + b",".join(reject.raw for reject in part) + b"]")
+            committed = writer.commit(Delivery(pages=(page,)))
+            still_rejected = {reject.raw for reject in committed.rejects}
+            landed = [reject.raw for reject in part if reject.raw not in still_rejected]
+            settled = partial(settle, ledger=ledger, raws=landed, resolution="replayed")
+            writer.attempt(settled, f"settling rejects of {collection.label!r}")
+            counts = sum(committed.counts.values(), counts)
+    return counts
