@@ -1,0 +1,24 @@
+"""A process to be killed: `python -m tests.e2e.sync_process API_URL WAREHOUSE_URL` runs one live sync of demo/thing, without Dagster.
+
+Pages of 10 records, each a batch of its own.
+"""
+
+import sys
+
+from sequin_pipeline.sources.sequin import SequinSource
+from sequin_pipeline.stream import RecordStream
+from sequin_pipeline.sync import SyncOutcome, run_sync
+from sequin_pipeline.warehouse import Warehouse
+from tests.builders import collection, live_plan
+
+BATCH_RECORDS = 10
+
+
+def sync(api_url: str, warehouse_url: str, *, run_id: str) -> SyncOutcome:
+    source = SequinSource(api_url, page_size_records=BATCH_RECORDS)
+    stream = RecordStream(live_plan(collection()), source)
+    return run_sync(stream, Warehouse(warehouse_url), run_id=run_id, batch_records=BATCH_RECORDS)
+
+
+if __name__ == "__main__":
+    sync(sys.argv[1], sys.argv[2], run_id="killed")
