@@ -188,8 +188,12 @@ def lock_ddl(cursor: psycopg.Cursor[tuple[object, ...]]) -> None:
 
 def _version(connection: Connection, schema: str) -> int | None:
     with connection.cursor() as cursor:
-        cursor.execute("select to_regclass(%s)", (sql.Identifier(schema, "ledger").as_string(connection),))
-        if cursor.fetchone() == (None,):
+        # Not by to_regclass: after waiting for another creator's lock it would still answer from a cache that knows of no such table.
+        cursor.execute(
+            "select from pg_class c join pg_namespace n on n.oid = c.relnamespace where n.nspname = %s and c.relname = 'ledger'",
+            (schema,),
+        )
+        if cursor.fetchone() is None:
             return None
         cursor.execute(sql.SQL("select version from {}.ledger").format(sql.Identifier(schema)))
         row = cursor.fetchone()
