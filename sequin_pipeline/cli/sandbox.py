@@ -11,7 +11,6 @@ import click
 
 from sequin_pipeline.errors import ConfigurationError
 from sequin_pipeline.sandbox import launcher
-from sequin_pipeline.sandbox.faults import parse_fault
 from sequin_pipeline.sandbox.feeds import Feed, GeneratedFeed, feed_of_file
 from sequin_pipeline.sandbox.journal import Journal
 from sequin_pipeline.sandbox.population import Population
@@ -63,8 +62,6 @@ def command(
     """
     if records is not None and (rate or state):
         raise ConfigurationError("--rate and --state belong to made-up objects: a sandbox that serves --records does not change")
-    for fault in faults:
-        parse_fault(fault)
     settings = Settings(
         token=token,
         limit_cap=limit_cap,
