@@ -11,9 +11,10 @@ from sequin_pipeline.abandoned import alive, end_abandoned_runs
 from sequin_pipeline.assets import asset_key
 from sequin_pipeline.catalog import Collection
 from sequin_pipeline.definitions import build_definitions
+from sequin_pipeline.errors import ConfigurationError
 from sequin_pipeline.plan import ADOPT_TAG, FULL_REFRESH_TAG, SYNC_ID_TAG
 from sequin_pipeline.schedules import RANGE_END_TAG, RANGE_START_TAG, job_name, with_followers
-from sequin_pipeline.windows import MODE_TAG, KeyRange, RunMode, live_range
+from sequin_pipeline.windows import MODE_TAG, KeyRange, RunMode, live_range, named_range
 
 
 @dataclass(frozen=True)
@@ -55,6 +56,23 @@ def live_groups(
         reads_all = request.full_refresh or request.sync_id is not None
         cursor_at = None if reads_all else cursor_times.get(collection.label)
         group = (collection.provider, live_range(collection.windows, cursor_at, now))
+        groups[group] = (*groups.get(group, ()), collection)
+    return groups
+
+
+def backfill_groups(
+    collections: Sequence[Collection], first: str, last: str | None, *, now: datetime
+) -> dict[tuple[str, KeyRange], tuple[Collection, ...]]:
+    """Collections by provider and the windows that `first` and `last` (None: the present) name in each one's own width.
+
+    Raises ConfigurationError for what names no window of a collection.
+    """
+    groups: dict[tuple[str, KeyRange], tuple[Collection, ...]] = {}
+    for collection in collections:
+        try:
+            group = (collection.provider, named_range(collection.windows, first, last, now=now))
+        except ConfigurationError as error:
+            raise ConfigurationError(f"{collection.label}: {error}") from error
         groups[group] = (*groups.get(group, ()), collection)
     return groups
 

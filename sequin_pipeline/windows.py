@@ -87,6 +87,31 @@ def start_of(windows: Windows, key: str) -> datetime:
     return start
 
 
+def named_key(windows: Windows, text: str, *, now: datetime) -> str:
+    """The key that a person means: a key as it is, or a day or time (UTC unless it says otherwise), which means the window that holds
+    it. Raises ConfigurationError for anything else, and for a window that has not begun."""
+    try:
+        at = datetime.fromisoformat(text)
+    except ValueError:
+        key = text
+    else:
+        key = key_of(windows, at if at.tzinfo else at.replace(tzinfo=UTC))
+    present = key_of(windows, now)
+    if start_of(windows, key) > start_of(windows, present):
+        raise ConfigurationError(f"window {key!r} has not begun: the present one is {present!r}")
+    return key
+
+
+def named_range(windows: Windows, first: str, last: str | None, *, now: datetime) -> KeyRange:
+    """The windows from one to another, both named as named_key takes it; `last` None: to the present. Raises ConfigurationError."""
+    asked = KeyRange(
+        named_key(windows, first, now=now), key_of(windows, now) if last is None else named_key(windows, last, now=now)
+    )
+    if start_of(windows, asked.first) > start_of(windows, asked.last):
+        raise ConfigurationError(f"window {asked.first!r} comes after window {asked.last!r}: name the earlier one first")
+    return asked
+
+
 def windows_between(windows: Windows, start: datetime, end: datetime) -> tuple[str, ...]:
     """The keys of all windows that hold a moment of start <= moment < end, in order."""
     keys = []

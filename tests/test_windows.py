@@ -18,6 +18,8 @@ from sequin_pipeline.windows import (
     key_of,
     live_range,
     live_ranges,
+    named_key,
+    named_range,
     run_mode,
     start_of,
     window,
@@ -255,3 +257,45 @@ def test_floor_is_the_last_boundary(every: WindowWidth, at: datetime) -> None:
     assert start <= at
     assert floor(every, start) == start
     assert floor(every, start - timedelta(microseconds=1)) < start
+
+
+NOW = datetime(2024, 5, 2, 12, 15, tzinfo=UTC)
+
+
+@pytest.mark.parametrize(
+    ("every", "text", "key"),
+    [
+        ("month", "2024-02", "2024-02"),
+        ("month", "2024-02-29", "2024-02"),
+        ("month", "2024-03-01T00:30+02:00", "2024-02"),
+        ("month", "2019-01-01", "2024-01"),
+        ("week", "2024-W09-1", "2024-W09-1"),
+        ("week", "2024-03-03", "2024-W09-1"),
+        ("day", "2024-02-29", "2024-02-29"),
+        ("day", "2024-02-29T23:59:59Z", "2024-02-29"),
+        ("hour", "2024-02-29T23:00Z", "2024-02-29T23:00Z"),
+        ("hour", "2024-02-29", "2024-02-29T00:00Z"),
+    ],
+)
+def test_a_person_names_a_window_by_its_key_or_a_time_that_it_holds(every: WindowWidth, text: str, key: str) -> None:
+    assert named_key(windows_by(every), text, now=NOW) == key
+
+
+@pytest.mark.parametrize(
+    ("first", "last", "message"),
+    [
+        ("may", None, "'may' is not the key of a window by month: expected one like '2024-01'"),
+        ("2023-12", None, "window '2023-12' lies before the first window '2024-01', which holds everything older"),
+        ("2024-02", "2024-06", "window '2024-06' has not begun: the present one is '2024-05'"),
+        ("2024-03-01", "2024-02", "window '2024-03' comes after window '2024-02': name the earlier one first"),
+    ],
+)
+def test_a_range_that_cannot_be_read_is_refused(first: str, last: str | None, message: str) -> None:
+    with pytest.raises(ConfigurationError) as refused:
+        named_range(MONTHS, first, last, now=NOW)
+
+    assert str(refused.value) == message
+
+
+def test_a_range_without_end_ends_with_the_present_window() -> None:
+    assert named_range(MONTHS, "2024-03", None, now=NOW) == KeyRange("2024-03", "2024-05")

@@ -1,12 +1,14 @@
 """Projects with fresh databases, Dagster's already holding its tables."""
 
+import sys
 from collections.abc import Callable, Iterator
 from pathlib import Path
 
 import dagster as dg
 import pytest
 
-from tests.e2e.project import ROOT, MakeProject, Project, build_project
+from sequin_pipeline.cli import main
+from tests.e2e.project import ROOT, Command, Finished, MakeProject, Project, build_project
 from tests.postgres import PostgresServer
 
 
@@ -40,3 +42,27 @@ def make_project(
     yield make
     for database in made:
         postgres_server.release(database)
+
+
+@pytest.fixture
+def command(monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]) -> Command:
+    """Runs the console script's function as in the project's folder and environment, without the start of a process."""
+
+    def run(project: Project, *arguments: str) -> Finished:
+        with monkeypatch.context() as patch:
+            for name, value in project.environment().items():
+                patch.setenv(name, value)
+            for name in ("WAREHOUSE_URL", "SEQUIN_API_URL", "SEQUIN_API_TOKEN"):
+                if not project.environment()[name]:
+                    patch.delenv(name)
+            patch.setenv("DAGSTER_EVENT_BATCH_SIZE", "1000")
+            patch.chdir(project.folder)
+            patch.setattr(sys, "argv", ["sequin-pipeline", *arguments])
+            capsys.readouterr()
+            with pytest.raises(SystemExit) as ended:
+                main()
+        said = capsys.readouterr()
+        assert isinstance(ended.value.code, int)
+        return Finished(ended.value.code, said.out, said.err)
+
+    return run

@@ -92,6 +92,18 @@ class Project:
 MakeProject = Callable[[str], Project]
 
 
+@dataclass(frozen=True)
+class Finished:
+    """How a command ended, and what it wrote."""
+
+    status: int
+    stdout: str
+    stderr: str
+
+
+Command = Callable[..., Finished]
+
+
 def build_project(folder: Path, *, warehouse_url: str, dagster_url: str, api_url: str) -> Project:
     """The folder gets the dagster.yaml of the checkout, and nothing else."""
     folder.mkdir()

@@ -1,0 +1,101 @@
+"""What a command that runs collections says at its end: a line for each with the fate of its records, and an exit status."""
+
+import json
+import sys
+from collections.abc import Iterable, Sequence
+from dataclasses import asdict, dataclass
+
+import click
+from rich.console import Console
+from rich.table import Table
+
+from sequin_pipeline.cli.session import Session
+from sequin_pipeline.launch import FinishedRun
+from sequin_pipeline.ledger import COUNT_NAMES, Counts
+from sequin_pipeline.ledger_schema import migrate
+from sequin_pipeline.overview import RunSummary, run_summaries
+from sequin_pipeline.postgres_url import mask_url
+from sequin_pipeline.warehouse import Warehouse
+
+FATES = COUNT_NAMES[1:8]
+FAILED, LANDED_WITH_REJECTS = 1, 3
+
+
+@dataclass(frozen=True)
+class Landed:
+    """What a run did to one collection; `failure` says why it did not come to its end."""
+
+    collection: str
+    table: str
+    counts: Counts
+    rows: int | None
+    seconds: float
+    failure: str | None = None
+
+
+def landed(warehouse: Warehouse, runs: Iterable[FinishedRun]) -> list[Landed]:
+    """Pulls the runs one after the other, and asks the ledger after each what it did."""
+    return [one for run in runs for one in _landed(warehouse, run)]
+
+
+def tell(session: Session, results: Sequence[Landed], *, as_json: bool) -> None:
+    """Prints the results and ends the process with 1 where a run failed, with 3 where records were rejected."""
+    if as_json:
+        click.echo(json.dumps([{**asdict(one), "counts": asdict(one.counts)} for one in results], indent=2))
+    else:
+        _print(session, results)
+    if any(one.failure for one in results):
+        sys.exit(FAILED)
+    if any(one.counts.rejected for one in results):
+        sys.exit(LANDED_WITH_REJECTS)
+
+
+def _landed(warehouse: Warehouse, run: FinishedRun) -> list[Landed]:
+    with warehouse.connect() as connection:
+        migrate(connection)
+        summaries = run_summaries(connection, run.run_id)
+    nothing = RunSummary(Counts(), rows=None, seconds=0.0)
+    results = []
+    for collection in run.collections:
+        did = summaries.get(collection.label, nothing)
+        failure = run.failures.get(collection.label)
+        results.append(Landed(collection.label, str(collection.table), did.counts, did.rows, did.seconds, failure))
+    labels = {collection.label for collection in run.collections}
+    others = [(label, failure) for label, failure in run.failures.items() if label not in labels]
+    return results + [Landed(label, "", Counts(), rows=None, seconds=0.0, failure=failure) for label, failure in others]
+
+
+def _print(session: Session, results: Sequence[Landed]) -> None:
+    console = Console()
+    table = Table(box=None, pad_edge=False, header_style="bold")
+    for heading in ("collection", "table"):
+        table.add_column(heading, no_wrap=True)
+    for heading in (*FATES, "rows", "seconds"):
+        table.add_column(heading, justify="right", no_wrap=True)
+    for one in results:
+        counts = [f"{getattr(one.counts, fate):,}" for fate in FATES]
+        rows = "" if one.rows is None else f"{one.rows:,}"
+        table.add_row(one.collection, one.table, *counts, rows, f"{one.seconds:.1f}")
+    # Not narrower than it needs to be: a table that is cut in a log file is of no use.
+    (console if console.is_terminal else Console(width=160)).print(table)
+    for one in results:
+        if one.failure:
+            click.echo(f"\n{one.collection} failed: {one.failure}", err=True)
+    click.echo()
+    total = sum((one.counts for one in results), Counts())
+    click.echo(_verdict(total))
+    click.echo(f"database  {mask_url(session.settings.warehouse_url)}")
+    click.echo("UI        make ui, then http://127.0.0.1:3000")
+
+
+def _verdict(total: Counts) -> str:
+    changed = total.inserted + total.updated + total.deleted
+    if total.rejected:
+        return f"{changed:,} rows written, {total.rejected:,} records rejected: `sequin-pipeline status` shows where."
+    if not changed:
+        return (
+            f"Nothing was written: {total.fetched:,} records fetched, all known."
+            if total.fetched
+            else "Nothing new: nothing was written."
+        )
+    return f"{changed:,} rows written from {total.fetched:,} records."
