@@ -67,17 +67,18 @@ def conservation(key: dg.AssetKey, findings: Findings) -> dg.AssetCheckResult:
 
 
 def open_rejects(key: dg.AssetKey, findings: Findings) -> dg.AssetCheckResult:
-    """A warning: the rejects are kept whole, and everything else has been committed."""
-    examples = "\n".join(f"* `{record_id}`: {reason}" for record_id, reason in findings.reject_examples)
+    """An error, though the rejects are kept whole and everything else has been committed: somebody has to mend them."""
+    examples = "; ".join(f"`{record_id}`: {reason}" for record_id, reason in findings.reject_examples)
+    waits = "1 record waits" if findings.open_rejects == 1 else f"{findings.open_rejects} records wait"
     return dg.AssetCheckResult(
         check_name="open_rejects",
         asset_key=key,
         passed=findings.open_rejects == 0,
-        severity=dg.AssetCheckSeverity.WARN,
-        description=f"{findings.open_rejects} records wait; `sequin-pipeline rejects list {key.to_user_string()}` shows them"
+        severity=dg.AssetCheckSeverity.ERROR,
+        description=f"{waits} ({examples}). `sequin-pipeline rejects list {key.to_user_string()}` shows all"
         if findings.open_rejects
         else "no record waits",
-        metadata={"open_rejects": findings.open_rejects, "examples": dg.MetadataValue.md(examples)},
+        metadata={"open_rejects": findings.open_rejects},
     )
 
 
