@@ -300,7 +300,8 @@ def test_an_adopted_table_keeps_its_rows_and_columns_and_gets_what_is_missing(wa
         "create schema demo",
         "create table demo.thing (id text primary key, upstream_id text, sync_id text, updated_idx bigint, deleted boolean, own text,"
         " data jsonb)",
-        "insert into demo.thing values ('old', 'u1', 's1', 1, false, 'kept', '{\"status\": \"s\"}'), ('new', 'u2', 's1', 1, false, 'kept', null)",
+        "insert into demo.thing values ('old', 'u1', 's1', 1, false, 'kept', '{\"status\": \"s\"}')",
+        "insert into demo.thing values ('new', 'u2', 's1', 1, false, 'kept', null)",
     )
 
     sync(warehouse_url, [record("new", 2), record("newer", 1)], adopt=True)

@@ -1,0 +1,76 @@
+"""A proxy on loopback in front of the test server, that can lose the answer to a COMMIT as a failing network does."""
+
+import select
+import socket
+import threading
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+
+CHUNK_BYTES = 65_536
+
+
+class CommitLosingProxy:
+    """Forwards everything; once armed, the next COMMIT reaches the server, and the client's connection breaks before its answer."""
+
+    def __init__(self, server_socket: Path) -> None:
+        self._server_socket = server_socket
+        self._armed = threading.Event()
+        self._closing = threading.Event()
+        self._listener = socket.create_server(("127.0.0.1", 0))
+        self._listener.settimeout(0.1)
+        self._threads = [threading.Thread(target=self._accept)]
+        self.lost = 0
+
+    @property
+    def port(self) -> int:
+        return int(self._listener.getsockname()[1])
+
+    def arm(self) -> None:
+        self._armed.set()
+
+    def start(self) -> None:
+        self._threads[0].start()
+
+    def close(self) -> None:
+        self._closing.set()
+        for thread in self._threads:
+            thread.join()
+        self._listener.close()
+
+    def _accept(self) -> None:
+        while not self._closing.is_set():
+            try:
+                client, _ = self._listener.accept()
+            except TimeoutError:
+                continue
+            thread = threading.Thread(target=self._forward, args=(client,))
+            self._threads.append(thread)
+            thread.start()
+
+    def _forward(self, client: socket.socket) -> None:
+        with client, socket.socket(socket.AF_UNIX) as server:
+            server.connect(str(self._server_socket))
+            while not self._closing.is_set():
+                readable, _, _ = select.select([client, server], [], [], 0.1)
+                for end in readable:
+                    chunk = end.recv(CHUNK_BYTES)
+                    if not chunk:
+                        return
+                    (server if end is client else client).sendall(chunk)
+                    if end is client and b"COMMIT" in chunk and self._armed.is_set():
+                        self._armed.clear()
+                        server.recv(CHUNK_BYTES)  # the answer: it has been committed
+                        self.lost += 1
+                        return
+
+
+@contextmanager
+def commit_losing_proxy(server_socket: Path) -> Iterator[CommitLosingProxy]:
+    """A running proxy; every connection through it ends with the block."""
+    proxy = CommitLosingProxy(server_socket)
+    proxy.start()
+    try:
+        yield proxy
+    finally:
+        proxy.close()
