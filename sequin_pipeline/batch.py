@@ -56,6 +56,17 @@ class Batch:
         place = Place(int(self.object_places[0][row]), int(self.object_places[1][row]))
         return None if place == self.place(row) else place
 
+    def only(self, is_wanted: Flags) -> "Batch":
+        """The rows that are wanted, without the duplicates."""
+        return replace(
+            self,
+            rows=self.rows.filter(pa.array(is_wanted)),
+            duplicates=np.zeros_like(self.duplicates),
+            windows=self.windows[is_wanted],
+            places=(self.places[0][is_wanted], self.places[1][is_wanted]),
+            object_places=(self.object_places[0][is_wanted], self.object_places[1][is_wanted]),
+        )
+
     def part(self, rows: range) -> "Batch":
         """Some of the rows, without the duplicates."""
         taken = slice(rows.start, rows.stop)

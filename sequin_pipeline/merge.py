@@ -76,7 +76,7 @@ def write(
     parameters = {"starts": None if is_one_window else list(window_starts), "table": str(encoded.target.table)}
     started = time.perf_counter()
     with connection.cursor() as cursor:
-        _pin_plan(cursor)
+        pin_plan(cursor)
         fill(cursor, encoded)
         copied = time.perf_counter()
         if statements.removes:
@@ -110,7 +110,8 @@ def _settled(staged: int, counts: MergeCounts, equal_now: int) -> MergeCounts:
     return MergeCounts(**{**asdict(counts), "unchanged": unchanged, "stale": staged - applied - unchanged})
 
 
-def _pin_plan(cursor: Cursor) -> None:
+def pin_plan(cursor: Cursor) -> None:
+    """Until the transaction ends."""
     # Staging outside, the key's index inside, always. On a table that was analyzed while empty the planner's own choice is quadratic;
     # and what the pinned plan is said to cost would have every batch compiled for 200 ms where the server has JIT.
     cursor.execute(

@@ -39,7 +39,7 @@ def run_summaries(connection: Connection, run_id: str, *, schema: str = DEFAULT_
         sql.SQL(
             "select t.label, t.row_count, coalesce(extract(epoch from max(r.ended_at) - min(r.started_at)), 0)::float8, {sums}"
             " from {schema}.tables t left join {schema}.runs r on r.table_name = t.table_name and r.run_id = %(run)s"
-            " left join {schema}.merges m on m.table_name = t.table_name and m.run_id = %(run)s and m.mode <> 'refill'"
+            " left join {schema}.merges m on m.table_name = t.table_name and m.run_id = %(run)s and m.mode not in ('refill', 'replay')"
             " where r.run_id is not null or m.run_id is not null group by t.label, t.row_count"
         ).format(sums=sums, schema=sql.Identifier(schema)),
         {"run": run_id},

@@ -148,19 +148,17 @@ def list_rejects(
     ledger: Ledger,
     *,
     numbers: Sequence[str] = (),
-    reject_class: str | None = None,
     limit: int | None = None,
 ) -> list[KeptReject]:
-    """Open rejects of the table, oldest version first; only those that `numbers` begin, or of one class, where asked."""
+    """Open rejects of the table, oldest version first; only those with these `numbers`, where asked."""
     rows = connection.execute(
         sql.SQL(
             "select left(content_hash::text, 8), record_id, version, raw, reason, class, sqlstate, first_seen_at,"
             " last_seen_at, seen, run_id from {rejects} where table_name = %(table)s and resolved_at is null"
             " and (%(numbers)s::text[] = '{{}}' or left(content_hash::text, 8) = any(%(numbers)s))"
-            " and (%(class)s::text is null or class = %(class)s)"
             " order by version nulls last, first_seen_at, content_hash limit %(limit)s"
         ).format(rejects=ledger.table("rejects")),
-        {"table": ledger.table_name, "numbers": list(numbers), "class": reject_class, "limit": limit},
+        {"table": ledger.table_name, "numbers": list(numbers), "limit": limit},
     ).fetchall()
     return [KeptReject(*row) for row in rows]  # type: ignore[arg-type]  # by the table's definition
 

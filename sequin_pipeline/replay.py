@@ -3,6 +3,7 @@
 After the declaration, or what a foreign key points to, has been mended. A record that still does not fit stays an open reject.
 """
 
+from collections.abc import Callable
 from functools import partial
 
 from sequin_pipeline.catalog import Collection
@@ -22,10 +23,9 @@ def replay(
     ledger: Ledger,
     *,
     run_id: str,
-    numbers: tuple[str, ...] = (),
-    reject_class: str | None = None,
+    is_wanted: Callable[[KeptReject], bool] = lambda reject: True,
 ) -> Counts:
-    """Tries open rejects again: all, those named, or those of one class; of the counts returned, `rejected` wait on.
+    """Tries the open rejects that are wanted again; of the counts returned, `rejected` wait on.
 
     Raises WarehouseError; what was committed stays.
     """
@@ -34,7 +34,7 @@ def replay(
     with TableWriter(warehouse, collection_target(collection), ledger, run_id=run_id, mode="replay") as writer:
 
         def find(connection: Connection) -> list[KeptReject]:
-            return list_rejects(connection, ledger, numbers=numbers, reject_class=reject_class)
+            return [reject for reject in list_rejects(connection, ledger) if is_wanted(reject)]
 
         waiting = writer.attempt(find, f"reading the rejects of {collection.label!r}")
         for start in range(0, len(waiting), REPLAY_RECORDS):

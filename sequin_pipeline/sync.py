@@ -334,7 +334,13 @@ class _Run:
         waiting = self._writer.attempt(partial(open_rejects, ledger=self._ledger), f"reading the rejects of {label!r}")
         if waiting.missing_parents:
             # Their parents may have come since: with this run, or with that of another collection.
-            replay(self._warehouse, self._plan.collection, self._ledger, run_id=self._run_id, reject_class="parent")
+            replay(
+                self._warehouse,
+                self._plan.collection,
+                self._ledger,
+                run_id=self._run_id,
+                is_wanted=lambda reject: reject.reject_class == "parent" and reject.run_id != self._run_id,
+            )
         return self._writer.attempt(self._finish, f"closing the run of {self._plan.collection.label!r}")
 
     def _finish(self, connection: Connection) -> SyncOutcome:

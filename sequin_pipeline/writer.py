@@ -5,10 +5,11 @@ Used by whoever has frames for a table: the sync of a collection, the refill of 
 
 import logging
 import time
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from contextlib import AbstractContextManager, ExitStack
 from dataclasses import dataclass, replace
 from datetime import datetime
+from functools import partial
 from types import TracebackType
 from typing import Self, TypeVar
 from uuid import UUID, uuid4
@@ -20,6 +21,7 @@ from psycopg import sql
 from sequin_pipeline import staging
 from sequin_pipeline.batch import Batch, Place, build_batch, without_objects
 from sequin_pipeline.errors import RunFenced
+from sequin_pipeline.known import WORTHWHILE_SHARE, ask, can_ask
 from sequin_pipeline.ledger import Counts, Ledger, LiveCursor, MergeRecord
 from sequin_pipeline.merge import MergeCounts, Merged, write
 from sequin_pipeline.normalize import NormalizedPage, Reject
@@ -65,6 +67,16 @@ class Committed:
     seconds: dict[str, float]
 
 
+@dataclass(frozen=True)
+class _Prepared:
+    """A batch ready to be sent: all of its rows, those that are sent, what is rejected, and what the table was found to know."""
+
+    batch: Batch
+    encoded: staging.EncodedBatch
+    rejects: tuple[Reject, ...]
+    known: Mapping[int, MergeCounts]
+
+
 class RowsRefused(Exception):
     """Postgres refused a value of some row of the batch: which one is to be found."""
 
@@ -97,6 +109,7 @@ class TableWriter:
         self._mode = mode
         self._window_keys = tuple(window_keys) or ("",)
         self._window_starts = tuple(window_starts)
+        self._known_share = 0.0
         self._connection: Connection | None = None
         self._stack = ExitStack()
 
@@ -124,20 +137,27 @@ class TableWriter:
         refused: dict[Place, Reject] = {}
         started = time.perf_counter()
         while True:
-            batch = build_batch(self.target, delivery.pages, window_starts=self._window_starts, without=frozenset(refused))
-            encoded = staging.encode(self.target, batch)
-            encode_seconds = time.perf_counter() - started
-            rejects = (*(reject for page in delivery.pages for reject in page.rejects), *refused.values())
+            prepared = self._prepare(delivery, refused)
+            prepare_seconds = time.perf_counter() - started
             try:
-                committed = self._commit_once_for_all(batch_id, delivery, encoded, rejects)
+                committed = self._commit_once_for_all(batch_id, delivery, prepared)
             except RowsRefused as error:
-                refused |= self._find_refused(batch, delivery.pages, error)
+                refused |= self._find_refused(prepared.encoded.batch, delivery.pages, error)
                 continue
-            return replace(committed, seconds={"encode": encode_seconds, **committed.seconds})
+            self._known_share = _known_share(committed)
+            return replace(committed, seconds={"encode": prepare_seconds, **committed.seconds})
 
-    def _commit_once_for_all(
-        self, batch_id: UUID, delivery: Delivery, encoded: staging.EncodedBatch, rejects: tuple[Reject, ...]
-    ) -> Committed:
+    def _prepare(self, delivery: Delivery, refused: Mapping[Place, Reject]) -> _Prepared:
+        """What is to be sent, ready in memory: when the last batch was mostly known, only what the table does not know."""
+        batch = build_batch(self.target, delivery.pages, window_starts=self._window_starts, without=frozenset(refused))
+        rejects = (*(reject for page in delivery.pages for reject in page.rejects), *refused.values())
+        if self._known_share < WORTHWHILE_SHARE or not can_ask(self.target) or not batch.rows.num_rows:
+            return _Prepared(batch, staging.encode(self.target, batch), rejects, {})
+        asking = partial(ask, target=self.target, batch=batch, versions=self.ledger.table("versions"))
+        known = self.attempt(asking, f"asking table {str(self.target.table)!r} what it knows")
+        return _Prepared(batch, staging.encode(self.target, batch.only(known.is_needed)), rejects, known.counts)
+
+    def _commit_once_for_all(self, batch_id: UUID, delivery: Delivery, prepared: _Prepared) -> Committed:
         attempts = 0
 
         def work(connection: Connection) -> Committed:
@@ -145,8 +165,8 @@ class TableWriter:
             attempts += 1
             if attempts > 1 and self.ledger.has_batch(connection, batch_id):
                 # Committed by an attempt whose answer got lost on the way.
-                return self._recalled(connection, batch_id, rejects)
-            return self._transact(connection, batch_id, delivery, encoded, rejects)
+                return self._recalled(connection, batch_id, prepared.rejects)
+            return self._transact(connection, batch_id, delivery, prepared)
 
         return self.attempt(work, f"writing a batch of {self.target.label!r} to table {str(self.target.table)!r}")
 
@@ -155,22 +175,15 @@ class TableWriter:
         cursor = cursors[0] if cursors and cursors[0].run_id == self._run_id else None
         return Committed(self.ledger.batch_counts(connection, batch_id), rejects, cursor, copied_bytes=0, wal_bytes=0, seconds={})
 
-    def _transact(
-        self,
-        connection: Connection,
-        batch_id: UUID,
-        delivery: Delivery,
-        encoded: staging.EncodedBatch,
-        rejects: tuple[Reject, ...],
-    ) -> Committed:
+    def _transact(self, connection: Connection, batch_id: UUID, delivery: Delivery, prepared: _Prepared) -> Committed:
         started = time.perf_counter()
         with connection.transaction():
             limit_lock_waits(connection, self._warehouse.lock_timeout_seconds)
             moved = self._fence(connection, delivery.move)
             wal_start = _wal_position(connection)
-            merged = self._merge(connection, encoded)
-            counts = self._count(encoded.batch, merged, rejected=len(rejects))
-            record_rejects(connection, self.ledger, rejects, run_id=self._run_id)
+            merged = self._merge(connection, prepared.encoded)
+            counts = self._count(prepared, merged)
+            record_rejects(connection, self.ledger, prepared.rejects, run_id=self._run_id)
             self.ledger.add_rows(connection, sum(window.created - window.removed for window in counts.values()))
             self.ledger.record_positions(connection, delivery.positions)
             wal_bytes = _wal_bytes_since(connection, wal_start)
@@ -193,7 +206,7 @@ class TableWriter:
         ledger_seconds = before_commit - started - sum(merged.seconds.values())
         return Committed(
             counts,
-            rejects,
+            prepared.rejects,
             moved,
             copied_bytes=merged.copied_bytes,
             wal_bytes=wal_bytes,
@@ -226,13 +239,14 @@ class TableWriter:
             raise
         return merged
 
-    def _count(self, batch: Batch, merged: Merged, *, rejected: int) -> dict[str, Counts]:
+    def _count(self, prepared: _Prepared, merged: Merged) -> dict[str, Counts]:
         """By key of the window. Rejects have no time that could be trusted: they stand with the batch's newest window."""
+        batch, rejected = prepared.batch, len(prepared.rejects)
         newest = int(batch.windows.max()) if len(batch.windows) else len(self._window_keys) - 1
-        indexes = sorted({*merged.counts, *np.flatnonzero(batch.duplicates).tolist(), newest})
+        indexes = sorted({*merged.counts, *prepared.known, *np.flatnonzero(batch.duplicates).tolist(), newest})
         counts = {}
         for index in indexes:
-            tally = merged.counts.get(index, MergeCounts())
+            tally = merged.counts.get(index, MergeCounts()) + prepared.known.get(index, MergeCounts())
             duplicate = int(batch.duplicates[index]) if index < len(batch.duplicates) else 0
             rejected_here = rejected if index == newest else 0
             counts[self._window_keys[index]] = Counts(
@@ -311,6 +325,11 @@ class TableWriter:
             reject_class="parent" if error.sqlstate == "23503" else "postgres",
             sqlstate=error.sqlstate,
         )
+
+
+def _known_share(committed: Committed) -> float:
+    total = sum(committed.counts.values(), Counts())
+    return (total.unchanged + total.stale) / total.fetched if total.fetched else 0.0
 
 
 def _wal_position(connection: Connection) -> object:

@@ -81,9 +81,14 @@ def replay_(label: str, numbers: Sequence[str]) -> None:
     """Try rejects of a collection again, as it is declared now; all open ones, or those named."""
     session = open_session()
     (collection,) = select(session, providers=(), labels=(label,))
-    if numbers:
-        _named(session, collection, numbers)
-    counts = replay(_warehouse(session), collection, _ledger(collection), run_id=f"replay-{uuid4()}", numbers=tuple(numbers))
+    wanted = {reject.number for reject in _named(session, collection, numbers)}
+    counts = replay(
+        _warehouse(session),
+        collection,
+        _ledger(collection),
+        run_id=f"replay-{uuid4()}",
+        is_wanted=lambda reject: reject.number in wanted,
+    )
     click.echo(f"{counts.fetched - counts.rejected:,} of {counts.fetched:,} rejects of {label} have been settled.")
     if counts.rejected:
         click.echo(f"{counts.rejected:,} still do not fit: `sequin-pipeline rejects list {label}` says why.")

@@ -1,0 +1,95 @@
+"""Asking first: which rows of a batch the table knows already, told by key, version and hash alone.
+
+A replay sends 40 bytes a row instead of the row. Only a saving: whatever is not known beyond doubt goes the way of every other row, and
+what is known stays known, since versions only grow.
+"""
+
+from collections import Counter
+from dataclasses import dataclass, field
+
+import numpy as np
+import pyarrow.compute as pc
+from psycopg import sql
+
+from sequin_pipeline.batch import OBJECT_VERSION, Batch, Flags
+from sequin_pipeline.merge import MergeCounts, pin_plan
+from sequin_pipeline.target import Target
+from sequin_pipeline.warehouse import Connection
+
+WORTHWHILE_SHARE = 0.5
+"""Of the last batch's rows that were known: below it, asking costs more than it saves."""
+
+
+@dataclass(frozen=True)
+class Known:
+    """For each row of the batch whether it has to be sent; what became of the others, by index of the window."""
+
+    is_needed: Flags = field(repr=False)
+    counts: dict[int, MergeCounts]
+
+
+def can_ask(target: Target) -> bool:
+    """Only a hash tells equal rows without sending them."""
+    return target.content_hash is not None and target.version is not None and len(target.key) == 1
+
+
+def ask(connection: Connection, target: Target, batch: Batch, *, versions: sql.Identifier) -> Known:
+    """One read in a transaction of its own; leans on the unique index of the target's key. Raises psycopg.Error."""
+    rows = batch.rows
+    with connection.transaction(), connection.cursor() as cursor:
+        pin_plan(cursor)
+        cursor.execute(
+            _statement(target, versions),
+            {
+                "ids": rows.column(target.key[0]).to_pylist(),
+                "versions": rows.column(target.version).to_pylist(),
+                "hashes": [content.hex() for content in rows.column(target.content_hash).to_pylist()],
+                "tombstones": rows.column(target.tombstone).to_pylist() if target.tombstone else [False] * rows.num_rows,
+                "table": str(target.table),
+            },
+        )
+        answered = cursor.fetchall()
+    is_needed = np.zeros(rows.num_rows, dtype=bool)
+    is_stale = np.zeros(rows.num_rows, dtype=bool)
+    for ordinal, verdict in answered:
+        (is_needed if verdict == "needed" else is_stale)[int(str(ordinal)) - 1] = True
+    if batch.has_bare_tombstones:
+        # A tombstone that carries an object from its own batch may yet change the row: its hash does not cover that object.
+        carries = pc.fill_null(pc.less(rows.column(OBJECT_VERSION), rows.column(target.version)), fill_value=False)
+        is_needed |= carries.to_numpy().astype(bool) & ~is_stale
+    return Known(is_needed, _counts(batch, is_needed, is_stale))
+
+
+def _counts(batch: Batch, is_needed: Flags, is_stale: Flags) -> dict[int, MergeCounts]:
+    stale = Counter(batch.windows[is_stale].tolist())
+    unchanged = Counter(batch.windows[~is_needed & ~is_stale].tolist())
+    return {window: MergeCounts(unchanged=unchanged[window], stale=stale[window]) for window in sorted(stale | unchanged)}
+
+
+def _statement(target: Target, versions: sql.Identifier) -> sql.Composed:
+    removes = target.on_delete == "remove" and target.tombstone is not None
+    equal = "when t.version = s.version and t.hash = s.hash then 'unchanged' else 'needed' end"
+    if removes:
+        verdict = sql.SQL(
+            "case when t.version > s.version or k.updated_idx > s.version then 'stale' when s.is_deleted then"
+            " case when k.updated_idx = s.version and t.version is null then 'unchanged' else 'needed' end " + equal
+        )
+        removed = sql.SQL(
+            " left join lateral (select k.updated_idx from {} k where k.table_name = %(table)s and k.id = s.id offset 0) k on true"
+        ).format(versions)
+    else:
+        verdict, removed = sql.SQL("case when t.version > s.version then 'stale' " + equal), sql.SQL("").format()
+    return sql.SQL(
+        "select s.ordinal, v.verdict"
+        " from unnest(%(ids)s::text[], %(versions)s::bigint[], %(hashes)s::uuid[], %(tombstones)s::boolean[])"
+        " with ordinality s (id, version, hash, is_deleted, ordinal)"
+        " left join lateral (select t.{version} as version, t.{hash} as hash from {table} t where t.{key} = s.id offset 0) t on true"
+        "{removed} cross join lateral (select {verdict} as verdict) v where v.verdict <> 'unchanged'"
+    ).format(
+        version=sql.Identifier(target.version or ""),
+        hash=sql.Identifier(target.content_hash or ""),
+        table=sql.Identifier(target.table.schema, target.table.name),
+        key=sql.Identifier(target.key[0]),
+        removed=removed,
+        verdict=verdict,
+    )
