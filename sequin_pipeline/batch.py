@@ -56,6 +56,14 @@ class Batch:
         place = Place(int(self.object_places[0][row]), int(self.object_places[1][row]))
         return None if place == self.place(row) else place
 
+    @property
+    def carries(self) -> Flags:
+        """Which rows are bare tombstones with an object from elsewhere in the batch."""
+        pages, positions = self.places
+        object_pages, object_positions = self.object_places
+        is_elsewhere: Flags = (pages != object_pages) | (positions != object_positions)
+        return is_elsewhere
+
     def only(self, is_wanted: Flags) -> "Batch":
         """The rows that are wanted, without the duplicates."""
         return replace(

@@ -8,10 +8,9 @@ from collections import Counter
 from dataclasses import dataclass, field
 
 import numpy as np
-import pyarrow.compute as pc
 from psycopg import sql
 
-from sequin_pipeline.batch import OBJECT_VERSION, Batch, Flags
+from sequin_pipeline.batch import Batch, Flags
 from sequin_pipeline.merge import MergeCounts, pin_plan
 from sequin_pipeline.target import Target
 from sequin_pipeline.warehouse import Connection
@@ -53,10 +52,8 @@ def ask(connection: Connection, target: Target, batch: Batch, *, versions: sql.I
     is_stale = np.zeros(rows.num_rows, dtype=bool)
     for ordinal, verdict in answered:
         (is_needed if verdict == "needed" else is_stale)[int(str(ordinal)) - 1] = True
-    if batch.has_bare_tombstones:
-        # A tombstone that carries an object from its own batch may yet change the row: its hash does not cover that object.
-        carries = pc.fill_null(pc.less(rows.column(OBJECT_VERSION), rows.column(target.version)), fill_value=False)
-        is_needed |= carries.to_numpy().astype(bool) & ~is_stale
+    # A tombstone that carries an object of its own batch may yet change the row: its hash does not cover that object.
+    is_needed |= batch.carries & ~is_stale
     return Known(is_needed, _counts(batch, is_needed, is_stale))
 
 
