@@ -99,10 +99,17 @@ def _failures(result: dg.ExecuteInProcessResult, members: Sequence[Collection]) 
     failures = {}
     for event in result.filter_events(lambda event: event.is_step_failure):
         data = event.step_failure_data
-        error = data.error
-        while error is not None and error.cause is not None:
-            error = error.cause
         said = data.user_failure_data.description if data.user_failure_data else None
-        message = said or (error.message.strip() if error else "failed without a message")
-        failures[labels.get(event.step_key or "", event.step_key or "")] = message
+        failures[labels.get(event.step_key or "", event.step_key or "")] = said or _innermost_message(event)
+    if not result.success and not failures:
+        # Before any step: a resource, or the run itself.
+        (event,) = result.filter_events(lambda event: event.event_type == dg.DagsterEventType.RUN_FAILURE)
+        return dict.fromkeys((collection.label for collection in members), _innermost_message(event))
     return failures
+
+
+def _innermost_message(event: dg.DagsterEvent) -> str:
+    error = event.step_failure_data.error if event.is_step_failure else event.job_failure_data.error
+    while error is not None and error.cause is not None:
+        error = error.cause
+    return error.message.strip() if error else "failed without a message"
