@@ -107,7 +107,10 @@ def _settled(staged: int, counts: MergeCounts, equal_now: int) -> MergeCounts:
     this transaction now holds those rows: what stands there as staged is unchanged, the rest has been outranked."""
     applied = counts.inserted + counts.updated + counts.deleted
     unchanged = max(0, equal_now - applied)
-    return MergeCounts(**{**asdict(counts), "unchanged": unchanged, "stale": staged - applied - unchanged})
+    rewritten = min(counts.rewritten, counts.updated + counts.deleted)
+    return MergeCounts(
+        **{**asdict(counts), "unchanged": unchanged, "stale": staged - applied - unchanged, "rewritten": rewritten}
+    )
 
 
 def pin_plan(cursor: Cursor) -> None:

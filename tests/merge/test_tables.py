@@ -15,6 +15,7 @@ from sequin_pipeline.stream import RecordStream
 from sequin_pipeline.sync import SyncOutcome, run_sync
 from sequin_pipeline.warehouse import Warehouse
 from tests.builders import COLUMNS, ListSource, collection, live_plan, record
+from tests.merge.racing import OpenBatch, wait_for_activity
 from tests.merge.reading import execute, ids_and_versions, merges, query, rejects, row_count
 
 TWICE = Column("twice", parse_path("amount"), "text", description="the amount again")
@@ -227,6 +228,23 @@ def test_a_refill_that_broke_off_goes_on_behind_its_last_batch(warehouse_url: st
     assert outcome.refilled == 500
     assert merges(warehouse_url, "resumed") == [{"fetched": 500, "updated": 500, "rewritten": 500}]
     assert query(warehouse_url, "select count(twice) from demo.thing") == [(rows,)]
+
+
+def test_a_row_that_changes_while_its_column_is_filled_wins(warehouse_url: str) -> None:
+    pages = [[record("a", 1), record("b", 1)]]
+    sync(warehouse_url, *pages)
+    wide = collection(columns=(*COLUMNS, TWICE))
+    execute(warehouse_url, "alter table demo.thing add column twice text")
+    with OpenBatch(warehouse_url, wide, record("a", 2)) as newer, ThreadPoolExecutor(1) as threads:
+        newer.write().result()
+        running = threads.submit(sync, warehouse_url, *pages, of=wide, run_id="refill")
+        wait_for_activity(warehouse_url, "pid <> %s and wait_event = 'transactionid'", [newer.pid])
+        newer.commit()
+        outcome = running.result()
+
+    assert query(warehouse_url, "select id, updated_idx, twice from demo.thing order by id") == [("a", 2, "2"), ("b", 1, "1")]
+    assert merges(warehouse_url, "refill") == [{"fetched": 2, "updated": 1, "stale": 1, "rewritten": 1}]
+    assert outcome.refilled == 1
 
 
 def test_a_type_that_differs_is_refused_with_the_alter_and_the_views_and_nothing_changes(warehouse_url: str) -> None:
