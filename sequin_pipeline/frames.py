@@ -15,6 +15,7 @@ from sequin_pipeline.errors import TableRefused
 from sequin_pipeline.ledger import Counts, Ledger
 from sequin_pipeline.ledger_schema import DEFAULT_SCHEMA, migrate
 from sequin_pipeline.normalize import NormalizedPage
+from sequin_pipeline.page_reader import POSITION
 from sequin_pipeline.sources import TimeWindow
 from sequin_pipeline.tables import FRAME_SOURCE, prepare_table
 from sequin_pipeline.target import frame_target
@@ -41,7 +42,7 @@ class FramePage(NormalizedPage):
 
     def raw_record(self, position: int) -> bytes:
         """The row as a JSON object: what a reject keeps."""
-        row = self.frame[self.frame["position"] == position].drop(columns="position")
+        row = self.frame[self.frame[POSITION] == position].drop(columns=POSITION)
         return str(row.to_json(orient="records", date_format="iso", date_unit="us", lines=True)).strip().encode()
 
 
@@ -75,7 +76,7 @@ def write_frame(
         writer.attempt(prepare, f"preparing table {str(table)!r}")
         for start in range(0, len(columns), FRAME_BATCH_ROWS):
             part = columns.iloc[start : start + FRAME_BATCH_ROWS].reset_index(drop=True)
-            part["position"] = pd.array(range(len(part)), dtype=pd.ArrowDtype(pa.int32()))
+            part[POSITION] = pd.array(range(len(part)), dtype=pd.ArrowDtype(pa.int32()))
             committed = writer.commit(Delivery(pages=(FramePage(records=b"[]", frame=part, rejects=()),)))
             counts = sum(committed.counts.values(), counts)
         record = writer.attempt(ledger.find_table, "reading the ledger")

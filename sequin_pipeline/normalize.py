@@ -17,7 +17,7 @@ from sequin_pipeline.column_casts import arrow_values
 from sequin_pipeline.content_hash import HASH_BYTES, content_hashes, declaration_fingerprint
 from sequin_pipeline.envelope import RecordRejected
 from sequin_pipeline.errors import SourceFault
-from sequin_pipeline.page_reader import PageReader, frame_schema
+from sequin_pipeline.page_reader import POSITION, PageReader, frame_schema
 from sequin_pipeline.record_reader import ExactRecord, RecordReader
 
 MAX_PAGE_BYTES = 256 * 2**20
@@ -58,7 +58,7 @@ class NormalizedPage:
         return len(self.frame) + len(self.rejects)
 
     def raw_record(self, position: int) -> bytes:
-        """The record's own bytes, by the frame's column `position`; the page is taken apart at the first call."""
+        """The record's own bytes, by the frame's column POSITION; the page is taken apart at the first call."""
         return self._elements[position]
 
     @cached_property
@@ -100,7 +100,7 @@ class Normalizer:
         if read.doubtful:
             exact, rejects = self._read_exactly(elements, sorted(read.doubtful))
             is_certain = [position not in read.doubtful for position in range(len(elements))]
-            table = pa.concat_tables([table.filter(pa.array(is_certain, pa.bool_())), exact]).sort_by("position").combine_chunks()
+            table = pa.concat_tables([table.filter(pa.array(is_certain, pa.bool_())), exact]).sort_by(POSITION).combine_chunks()
         return NormalizedPage(records, self._frame(table), rejects)
 
     def _read_exactly(self, elements: Sequence[bytes], positions: Iterable[int]) -> tuple[pa.Table, tuple[Reject, ...]]:
@@ -124,7 +124,7 @@ class Normalizer:
         schema = frame_schema(self._collection)
         arrays = []
         for name, arrow_type in zip(schema.names, schema.types, strict=True):
-            if name == "position":
+            if name == POSITION:
                 arrays.append(pa.array([position for position, _ in found], arrow_type))
             elif name in self._declared_types:
                 arrays.append(arrow_values(self._declared_types[name], [record.values[name] for _, record in found]))
@@ -135,8 +135,8 @@ class Normalizer:
 
     def _frame(self, table: pa.Table) -> pd.DataFrame:
         columns = dict(zip(table.column_names, table.columns, strict=True))
-        position = columns.pop("position")
+        position = columns.pop(POSITION)
         *written, data = [column.chunk(0) if column.num_chunks == 1 else column.combine_chunks() for column in columns.values()]
         hashes = content_hashes(written, data, self._fingerprint) if len(table) else pa.array([], pa.binary(HASH_BYTES))
-        columns |= {"content_hash": pa.chunked_array([hashes]), "position": position}
+        columns |= {"content_hash": pa.chunked_array([hashes]), POSITION: position}
         return pd.DataFrame({name: pd.arrays.ArrowExtensionArray(column) for name, column in columns.items()}, copy=False)

@@ -46,10 +46,14 @@ _NEVER_NULL = ("id", "upstream_id", "sync_id", "updated_idx", "record_inserted_a
 """Null here: the older form, or a fault."""
 
 
+POSITION = "#position"
+"""Where in its page a row stands; no column can be declared with such a name."""
+
+
 def frame_schema(collection: Collection) -> pa.Schema:
-    """The frame's columns but the content hash: the envelope's, the declared ones, `data`, and `position` in the page."""
+    """The frame's columns but the content hash: the envelope's, the declared ones, `data`, and the position in the page."""
     declared = [pa.field(column.name, STORAGE[column.type].arrow) for column in collection.columns]
-    return pa.schema([*ENVELOPE_SCHEMA, *declared, pa.field("data", pa.string()), pa.field("position", pa.int32())])
+    return pa.schema([*ENVELOPE_SCHEMA, *declared, pa.field("data", pa.string()), pa.field(POSITION, pa.int32())])
 
 
 @dataclass(frozen=True)
@@ -95,7 +99,7 @@ class PageReader:
         for column in self._collection.columns:
             arrays[column.name] = self._declared_array(column, found, data, doubtful)
         arrays["data"] = data
-        arrays["position"] = pa.array(np.arange(len(data), dtype=np.int32))
+        arrays[POSITION] = pa.array(np.arange(len(data), dtype=np.int32))
         if not self._is_readable:
             doubtful.update(range(len(data)))
         return ReadPage(pa.Table.from_arrays(list(arrays.values()), schema=self._schema), frozenset(doubtful))

@@ -342,5 +342,5 @@ def test_a_refill_nulls_what_does_not_fit_and_keeps_the_row():
         record(data={"a": "x", "c": "z"}), record(id="rec_2", data={"a": 2}), columns=columns, nulls_unfit=True
     )
 
-    assert rows(normalized, "id", "a", "c", "position") == [("rec_1", None, "z", 0), ("rec_2", 2, None, 1)]
+    assert rows(normalized, "id", "a", "c", "#position") == [("rec_1", None, "z", 0), ("rec_2", 2, None, 1)]
     assert [(reject.record_id, reject.reject_class) for reject in normalized.rejects] == [("rec_1", "value")]

@@ -193,7 +193,7 @@ def test_a_fault_of_the_envelope_is_one_reject_that_says_what_was_found(changes,
 
     normalized = normalize(record(id="before"), raw, record(id="after"))
 
-    assert rows(normalized, "id", "position") == [("before", 0), ("after", 2)]
+    assert rows(normalized, "id", "#position") == [("before", 0), ("after", 2)]
     [reject] = normalized.rejects
     assert (reject.record_id, reject.raw, reject.reason, reject.reject_class) == (record_id, raw, reason, "envelope")
 
@@ -215,7 +215,7 @@ NOT_RECORDS = {
 def test_what_is_no_record_is_one_reject_and_the_others_are_kept(raw, reason):
     normalized = normalize(record(id="before"), raw, record(id="after"))
 
-    assert rows(normalized, "id", "position") == [("before", 0), ("after", 2)]
+    assert rows(normalized, "id", "#position") == [("before", 0), ("after", 2)]
     assert [(reject.record_id, reject.raw, reject.reason) for reject in normalized.rejects] == [(None, raw, reason)]
 
 

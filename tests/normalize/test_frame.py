@@ -47,7 +47,7 @@ DTYPES = {
     "metadata": pa.string(),
     "data": pa.string(),
     "content_hash": pa.binary(16),
-    "position": pa.int32(),
+    "#position": pa.int32(),
 }
 
 FULL = {
@@ -95,7 +95,7 @@ def test_a_page_becomes_this_frame():
             "an_object": ['{"l": 1}', None],
             "metadata": ['{"plan": "pro"}', '{"plan": "pro"}'],
             "data": [text(FULL).decode(), None],
-            "position": [0, 1],
+            "#position": [0, 1],
         }
     ).astype({name: pd.ArrowDtype(dtype) for name, dtype in DTYPES.items() if name != "content_hash"})
     pd.testing.assert_frame_equal(normalized.frame.drop(columns="content_hash"), expected, check_index_type="exact")
@@ -131,7 +131,7 @@ def test_rows_stay_in_the_order_of_the_page_whichever_path_read_them():
         columns=(column("v", "v", "bigint"),),
     )
 
-    assert rows(normalized, "id", "v", "position") == [("a", 1, 0), ("b", 1, 1), ("d", 4, 3), ("e", 5, 4)]
+    assert rows(normalized, "id", "v", "#position") == [("a", 1, 0), ("b", 1, 1), ("d", 4, 3), ("e", 5, 4)]
 
 
 def test_data_is_kept_as_it_was_received():
