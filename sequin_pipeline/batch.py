@@ -13,14 +13,14 @@ import pandas as pd
 import pyarrow as pa
 import pyarrow.compute as pc
 
-from sequin_pipeline.buckets import Lane
 from sequin_pipeline.normalize import NormalizedPage
+from sequin_pipeline.page_reader import POSITION
 from sequin_pipeline.target import Target
 
 Indexes = np.ndarray[tuple[int], np.dtype[np.int64]]
 Flags = np.ndarray[tuple[int], np.dtype[np.bool_]]
 
-OBJECT_VERSION = "object_version"
+OBJECT_VERSION = "#object_version"
 """In batches that hold a bare tombstone: the version whose object the row carries; null when it carries none."""
 
 
@@ -36,7 +36,7 @@ class Place:
 class Batch:
     """Rows ready for staging: unique by key, sorted by key.
 
-    `rows` holds the target's columns, and `object_version` when `has_bare_tombstones`. `duplicates` counts, by index of the window,
+    `rows` holds the target's columns, and OBJECT_VERSION when `has_bare_tombstones`. `duplicates` counts, by index of the window,
     the rows that were not the newest of their key; `windows` is the index of each row's window; `places` where each row came from,
     `object_places` where its object did: elsewhere for a bare tombstone that carries one.
     """
@@ -90,19 +90,13 @@ class Batch:
 
 
 def build_batch(
-    target: Target,
-    pages: Sequence[NormalizedPage],
-    *,
-    window_starts: Sequence[datetime],
-    without: frozenset[Place] = frozenset(),
-    lane: Lane = Lane(),  # noqa: B008 - frozen
+    target: Target, pages: Sequence[NormalizedPage], *, window_starts: Sequence[datetime], without: frozenset[Place] = frozenset()
 ) -> Batch:
-    """The batch of these pages, in the order of their arrival; rows at `without` are left out, as if never delivered, and so are
-    those of other lanes.
+    """The batch of these pages, in the order of their arrival; rows at `without` are left out, as if never delivered.
 
     `window_starts` are ascending; a row belongs to the last window that starts at or before its stream time, else to the first.
     """
-    rows, page_of, position_of = _gather(target, pages, without, lane)
+    rows, page_of, position_of = _gather(target, pages, without)
     windows = _windows(target, rows, window_starts)
     order, is_newest = _order(target, rows)
     newest = order[is_newest]
@@ -126,13 +120,11 @@ def build_batch(
     )
 
 
-def _gather(
-    target: Target, pages: Sequence[NormalizedPage], without: frozenset[Place], lane: Lane
-) -> tuple[pa.Table, Indexes, Indexes]:
-    tables = [_share(target, pa.Table.from_pandas(page.frame, preserve_index=False), lane) for page in pages]
+def _gather(target: Target, pages: Sequence[NormalizedPage], without: frozenset[Place]) -> tuple[pa.Table, Indexes, Indexes]:
+    tables = [pa.Table.from_pandas(page.frame, preserve_index=False) for page in pages]
     page_of = np.repeat(np.arange(len(tables)), [len(table) for table in tables])
     rows = pa.concat_tables(tables).combine_chunks()
-    position_of = rows.column("position").to_numpy().astype(np.int64)
+    position_of = rows.column(POSITION).to_numpy().astype(np.int64)
     rows = rows.select(list(target.column_names))
     if without:
         is_kept = np.array(
@@ -140,10 +132,6 @@ def _gather(
         )
         rows, page_of, position_of = rows.filter(pa.array(is_kept)), page_of[is_kept], position_of[is_kept]
     return rows, page_of, position_of
-
-
-def _share(target: Target, rows: pa.Table, lane: Lane) -> pa.Table:
-    return rows if lane.count == 1 else rows.filter(pa.array(lane.takes(rows.column(target.key[0]).to_pylist())))
 
 
 def _windows(target: Target, rows: pa.Table, starts: Sequence[datetime]) -> Indexes:
