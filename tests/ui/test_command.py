@@ -1,0 +1,103 @@
+"""`sequin-pipeline ui` as a person runs it: once, twice, on a port that is taken, and when a part of it dies."""
+
+import os
+import signal
+import socket
+import subprocess
+import sys
+from collections.abc import Callable
+from pathlib import Path
+
+import httpx2
+import pytest
+
+from tests.ui.conftest import Surroundings
+from tests.ui.running import END_SECONDS, RunningUi, processes_of_session, running_ui
+
+pytestmark = pytest.mark.ui
+
+LOCATIONS = "{ workspaceOrError { ... on Workspace { locationEntries { name loadStatus } } } }"
+
+
+def test_it_serves_the_definitions_under_the_name_that_schedules_are_remembered_by(ui: RunningUi) -> None:
+    locations = ui.ask(LOCATIONS)["workspaceOrError"]["locationEntries"]
+
+    assert locations == [{"name": "sequin_pipeline", "loadStatus": "LOADED"}]
+
+
+def test_it_listens_on_loopback_only(ui: RunningUi) -> None:
+    port = int(ui.url.rpartition(":")[2])
+
+    with pytest.raises(ConnectionRefusedError):
+        # All of 127.0.0.0/8 is this machine: only a server on every address answers at this one.
+        socket.create_connection(("127.0.0.2", port), timeout=5)
+
+
+def test_it_says_where_everything_is_and_prefixes_what_its_processes_say(ui: RunningUi, surroundings: Surroundings) -> None:
+    said = ui.log.read_text()
+
+    assert f"warehouse        your WAREHOUSE_URL {surroundings.warehouse_url}" in said
+    assert f"switch schedules on   {ui.url}/automation" in said
+    for name in ("code server", "webserver", "daemon"):
+        assert f"\n{name.ljust(11)} | " in said
+    assert "WARNING - The code location name" not in said
+
+
+def test_a_second_one_says_where_the_first_runs_and_starts_nothing(ui: RunningUi) -> None:
+    port = ui.url.rpartition(":")[2]
+
+    second = ui.start_another("--port", port)
+
+    assert (second.returncode, second.stdout) == (0, f"The UI runs already at {ui.url} (process {ui.process.pid}).\n")
+
+
+def test_a_second_one_on_another_port_is_refused(ui: RunningUi) -> None:
+    second = ui.start_another("--port", "1")
+
+    assert second.returncode == 2
+    assert f"a UI on the same Dagster storage runs at {ui.url} already (process {ui.process.pid})" in second.stderr
+
+
+def test_a_port_that_another_program_has_is_refused_by_its_number(
+    surroundings: Surroundings, make_database: Callable[[], str]
+) -> None:
+    variables = surroundings.variables | {"DAGSTER_POSTGRES_URL": make_database()}
+    with socket.create_server(("127.0.0.1", 0)) as stranger:
+        port = stranger.getsockname()[1]
+        command = [sys.executable, "-m", "sequin_pipeline.cli", "ui", "--port", str(port)]
+
+        done = subprocess.run(
+            command,
+            cwd=surroundings.directory,
+            env={**os.environ, **variables},
+            capture_output=True,
+            text=True,
+            check=False,
+            timeout=60,
+        )
+
+    assert done.returncode == 2
+    assert f"the UI cannot listen on port {port} of 127.0.0.1: Address already in use." in done.stderr
+
+
+def test_when_one_process_dies_the_others_are_ended_and_it_says_which(
+    surroundings: Surroundings, make_database: Callable[[], str], tmp_path: Path
+) -> None:
+    variables = surroundings.variables | {
+        "DAGSTER_POSTGRES_URL": make_database(),
+        "DAGSTER_HOME": str(surroundings.directory),
+        "SEQUIN_COLLECTIONS": str(surroundings.definitions),
+    }
+    (tmp_path / "dagster.yaml").touch()
+    with running_ui(tmp_path, variables) as ui:
+        children = ui.children()
+
+        os.kill(children["dagster-daemon"], signal.SIGKILL)
+
+        assert ui.process.wait(timeout=END_SECONDS) == 1
+    assert set(children) == {"dagster", "dagster-webserver", "dagster-daemon"}
+    message = f"sequin-pipeline: the daemon (process {children['dagster-daemon']}) ended by itself with signal SIGKILL"
+    assert message in ui.log.read_text()
+    assert [processes_of_session(pid) for pid in children.values()] == [[], [], []]
+    with pytest.raises(httpx2.ConnectError):
+        httpx2.get(ui.url, trust_env=False)
