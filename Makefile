@@ -6,8 +6,9 @@ VENV := .venv
 BIN := $(VENV)/bin
 STAMP := $(VENV)/.installed
 RUN := $(BIN)/sequin-pipeline
+PEERS := .venv-bench
 
-.PHONY: sync test ui db bench check lock
+.PHONY: sync test ui db bench check lock screenshots browser
 
 sync: $(STAMP)
 	$(RUN) sync
@@ -18,11 +19,21 @@ test: $(STAMP)
 ui: $(STAMP)
 	$(RUN) ui
 
+# The pictures of docs/ui.md, by the tests of the pages that they show.
+screenshots: $(STAMP)
+	$(BIN)/python -m pytest tests/ui/test_pages.py --screenshots docs/images
+
+# Chromium for the tests of the UI's pages; root of a Debian gets it installed, everybody else is told.
+browser:
+	@command -v chromium || command -v chromium-browser || command -v google-chrome || \
+	  { test "$$(id -u)" = 0 && apt-get update -qq && DEBIAN_FRONTEND=noninteractive apt-get install -y -qq chromium; } || \
+	  { echo "make: no Chromium was found, and it was not installed: apt-get install chromium" >&2; exit 1; }
+
 db: $(STAMP)
 	$(RUN) db start
 
-bench: $(STAMP)
-	$(BIN)/python -m bench
+bench: $(STAMP) $(PEERS)/.installed
+	$(BIN)/python -m bench $(BENCH)
 
 check: $(STAMP)
 	$(BIN)/ruff check .
@@ -35,7 +46,9 @@ check: $(STAMP)
 
 lock: $(STAMP)
 	UV=$$(command -v uv || echo $(BIN)/uv); $$UV pip compile --quiet --universal --generate-hashes \
-	  --no-emit-index-url --no-header --python-version 3.11 --extra embedded --group dev pyproject.toml -o requirements.lock
+	  --no-emit-index-url --no-header --python-version 3.11 --extra embedded --group dev pyproject.toml -o requirements.lock && \
+	$$UV pip compile --quiet --universal --generate-hashes \
+	  --no-emit-index-url --no-header --python-version 3.11 --group bench -o bench/peers/requirements.lock
 
 # uv where it is present, else bootstrapped into the environment it fills.
 $(STAMP): requirements.lock pyproject.toml
@@ -48,3 +61,11 @@ $(STAMP): requirements.lock pyproject.toml
 	  $$UV pip install --quiet --compile-bytecode --require-hashes -r requirements.lock && \
 	  $$UV pip install --quiet --no-deps --no-build-isolation -e .
 	@touch $@
+
+# Other tools to measure against. The bench runs without them too, and says which did not run.
+$(PEERS)/.installed: bench/peers/requirements.lock bench/peers/drizzle/package-lock.json
+	@command -v uv >/dev/null || test -x $(BIN)/uv || $(BIN)/python -m pip install --quiet --disable-pip-version-check uv
+	-UV=$$(command -v uv || echo $(BIN)/uv); $$UV venv --quiet --clear --python $(BIN)/python $(PEERS) && \
+	  VIRTUAL_ENV=$(CURDIR)/$(PEERS) $$UV pip install --quiet --require-hashes -r bench/peers/requirements.lock
+	-command -v npm >/dev/null && npm ci --silent --ignore-scripts --prefix bench/peers/drizzle
+	@mkdir -p $(PEERS) && touch $@
