@@ -1,0 +1,95 @@
+"""`make bench`: measures, prints one table, and keeps it as JSON, text and SVG. The README and the docs take their figures from it."""
+
+import argparse
+import os
+import sys
+import tempfile
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from bench import extras, report
+from bench.contestants import ENTRIES
+from bench.postgres import running_postgres
+from bench.records import page_files, write_pages
+from bench.rounds import Arena, Results, run_round, running_api
+from bench.server import COMPRESS
+from bench.tables import text
+
+
+@dataclass(frozen=True)
+class Scale:
+    """How much is measured: `large` adds streams of a million records and tables of ten million rows."""
+
+    name: str
+    records: int
+    rounds: int
+
+
+SCALES = {"quick": Scale("quick", 2_000, 1), "default": Scale("default", 100_000, 3), "large": Scale("large", 100_000, 1)}
+
+
+def main() -> int:
+    arguments = _parser().parse_args()
+    if arguments.fill_in:
+        report.rewrite_documents()
+        return 0
+    scale = SCALES["quick" if arguments.quick else "large" if arguments.large else "default"]
+    results = Results()
+    entries = [entry for entry in ENTRIES if not entry.is_peer] if arguments.large or arguments.no_peers else list(ENTRIES)
+    rounds, records = arguments.rounds or scale.rounds, arguments.records or scale.records
+    machine = report.machine()
+    with tempfile.TemporaryDirectory(prefix="sequin-bench-") as folder:
+        pages, scratch = Path(folder) / "pages", Path(folder) / "scratch"
+        _tell(f"making {records:,} records in three revisions")
+        write_pages(pages, records=records)
+        with running_postgres(os.environ) as postgres, running_api(pages) as api:
+            arena = Arena(postgres, pages, api, scratch, records, arguments.encoding)
+            for number in range(1, rounds + 1):
+                _tell(f"round {number} of {rounds}")
+                run_round(arena, entries, results, number=number)
+            _tell("latency and Dagster")
+            once: dict[str, Any] = {"latency": extras.measure_latency(arena), "dagster": extras.measure_dagster(arena)}
+            if arguments.large:
+                _tell("memory of a long stream, then growth of the table")
+                once |= {"memory": extras.measure_memory(arena), "growth": extras.measure_growth(arena)}
+            document = report.build(
+                results,
+                scale=scale.name,
+                rounds=rounds,
+                records=records,
+                record_bytes=sum(file.stat().st_size for file in page_files(pages, "new")) // records,
+                encoding=arguments.encoding,
+                server_version=postgres.server.version,
+                settings=postgres.settings(),
+                machine=machine,
+                extras=once,
+            )
+    print(text(document))
+    for file in report.save(document, arguments.output):
+        _tell(f"kept {file.name}")
+    if arguments.output == report.RESULTS and not arguments.quick:
+        report.rewrite_documents()
+    return 1 if results.unequal else 0
+
+
+def _parser() -> argparse.ArgumentParser:
+    parser = argparse.ArgumentParser(prog="python -m bench", description=__doc__)
+    sizes = parser.add_mutually_exclusive_group()
+    sizes.add_argument("--quick", action="store_true", help="a smoke run of seconds: its figures say nothing")
+    sizes.add_argument("--large", action="store_true", help="a million records and tables of ten million rows; no peers")
+    parser.add_argument("--rounds", type=int, help="how often everything is repeated")
+    parser.add_argument("--records", type=int, help="records of a round; slow peers get fewer")
+    parser.add_argument("--no-peers", action="store_true", help="the limit and the pipeline only")
+    parser.add_argument("--encoding", choices=sorted(COMPRESS), default="zstd", help="how the API compresses its pages")
+    parser.add_argument("--output", type=Path, default=report.RESULTS, help="the folder for JSON, text and SVG")
+    parser.add_argument("--fill-in", action="store_true", help="measure nothing: fill the kept figures into README and docs")
+    return parser
+
+
+def _tell(line: str) -> None:
+    print(f"bench: {line}", file=sys.stderr, flush=True)
+
+
+if __name__ == "__main__":
+    sys.exit(main())

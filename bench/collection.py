@@ -1,0 +1,46 @@
+"""The collection that every contestant writes, and the plan that the pipeline reads it by."""
+
+from dataclasses import replace
+from datetime import UTC, datetime
+
+from sequin_pipeline.catalog import Collection, Column, TableName, Windows, parse_path
+from sequin_pipeline.stream import ReadPlan
+from sequin_pipeline.target import Target, collection_target
+
+YEAR = 2024
+TABLE = "subscription"
+
+COLUMNS = (
+    Column("stripe_customer_id", parse_path("customer"), "text"),
+    Column("plan_id", parse_path("items.data[0].price.id"), "text"),
+    Column("quantity", parse_path("items.data[0].quantity"), "integer"),
+    Column("status", parse_path("status"), "text", is_required=True),
+    Column("current_period_end", parse_path("current_period_end"), "timestamptz", time_format="epoch_seconds"),
+    Column("metadata", parse_path("metadata"), "jsonb"),
+)
+
+COLLECTION = Collection(
+    provider="stripe",
+    name="subscription",
+    table=TableName("pipeline", TABLE),
+    windows=Windows("month", datetime(YEAR, 1, 1, tzinfo=UTC)),
+    columns=COLUMNS,
+)
+
+
+def target_in(schema: str) -> Target:
+    """The collection's table in a contestant's own schema."""
+    return collection_target(replace(COLLECTION, table=TableName(schema, TABLE)))
+
+
+def live_plan(*, full_refresh: bool) -> ReadPlan:
+    """A live run over the months of the year in which the records entered the stream."""
+    starts = tuple(datetime(YEAR, month, 1, tzinfo=UTC) for month in range(1, 13))
+    return ReadPlan(
+        collection=COLLECTION,
+        mode="live",
+        window=None,
+        partition_keys=tuple(f"{start:%Y-%m}" for start in starts),
+        window_starts=starts,
+        full_refresh=full_refresh,
+    )

@@ -1,0 +1,126 @@
+"""What is measured once, after the rounds: pages that take their time, Dagster's share, and how it all grows."""
+
+from collections.abc import Iterator
+from contextlib import contextmanager
+from dataclasses import replace
+
+import psycopg
+
+from bench.contestants import ENTRIES, PIPELINE, Entry
+from bench.records import write_pages
+from bench.rounds import Arena, Measurement, running_api
+from bench.server import Serving
+from sequin_pipeline.postgres_url import psycopg2_url
+
+DELAY_SECONDS = 0.05
+ONCE_RECORDS = 20_000
+MEMORY_RECORDS = (100_000, 1_000_000)
+TABLE_SIZES = (0, 1_000_000, 10_000_000)
+
+WHOLE = next(entry for entry in ENTRIES if entry.name == PIPELINE)
+SOURCE_ALONE = Entry("source", "its source alone", "bench.pipeline", "core", ("new",), options={"part": "source"})
+THROUGH_DAGSTER = Entry("dagster", "sequin_pipeline, through Dagster", "bench.dagster_run", "core", ("new",))
+
+
+def measure_latency(arena: Arena) -> dict[str, float]:
+    """With a delay of each page: how much of what the API alone can deliver arrives in the table."""
+    slow = replace(arena, records=min(ONCE_RECORDS, arena.records))
+    source = _once(slow, SOURCE_ALONE, "latency_source", delay_seconds=DELAY_SECONDS)
+    whole = _once(slow, WHOLE, "latency_whole", delay_seconds=DELAY_SECONDS)
+    return {
+        "delay_seconds": DELAY_SECONDS,
+        "records": slow.records,
+        "source_records_per_second": source.records / source.seconds,
+        "records_per_second": whole.records / whole.seconds,
+        "share": source.seconds / whole.seconds,
+    }
+
+
+def measure_dagster(arena: Arena) -> dict[str, float]:
+    """The same records in a plain process and as an asset of Dagster, run in a process whose imports are done."""
+    few = replace(arena, records=min(ONCE_RECORDS, arena.records))
+    arena.postgres.make_database("dagster_storage")
+    storage_url = psycopg2_url(arena.postgres.server.url("dagster_storage"))
+    plain = _once(few, WHOLE, "dagster_plain")
+    through = _once(few, THROUGH_DAGSTER, "dagster_through", storage_url=storage_url)
+    arena.postgres.drop_database("dagster_storage")
+    return {
+        "records": few.records,
+        "plain_seconds": plain.seconds,
+        "seconds": through.seconds,
+        "more_seconds": through.seconds - plain.seconds,
+        "peak_rss_bytes": through.peak_rss_bytes,
+    }
+
+
+def measure_memory(arena: Arena) -> list[dict[str, float]]:
+    """Peak memory and speed of streams of two lengths, each in a fresh process."""
+    found = []
+    for records in MEMORY_RECORDS:
+        with _arena_of(arena, records) as long:
+            measured = _once(long, WHOLE, f"memory_{records}")
+        found.append(
+            {
+                "records": records,
+                "peak_rss_bytes": measured.peak_rss_bytes,
+                "records_per_second": measured.records / measured.seconds,
+                "client_us": measured.client_cpu_seconds / measured.records * 1e6,
+            }
+        )
+    return found
+
+
+def measure_growth(arena: Arena) -> list[dict[str, float | None]]:
+    """The same batches, new and changed, into tables that hold more and more rows of others."""
+    found: list[dict[str, float | None]] = []
+    for rows in TABLE_SIZES:
+        database = f"growth_{rows}"
+        url = arena.postgres.make_database(database)
+        with arena.contestant(WHOLE, database) as contestant:
+            # A run that finds an empty stream makes the table.
+            arena.api.serve(Serving("new", records=0))
+            arena.measure(WHOLE, contestant, "new", round_number=1, database=database)
+            _fill(url, rows)
+            for phase in ("new", "changed"):
+                arena.api.serve(Serving(phase, arena.encoding))
+                measured = arena.measure(WHOLE, contestant, phase, round_number=1, database=database)
+                server = measured.server_cpu_seconds
+                found.append(
+                    {
+                        "rows": rows,
+                        "is_changed": float(phase == "changed"),
+                        "records_per_second": measured.records / measured.seconds,
+                        "server_us": None if server is None else server / measured.records * 1e6,
+                    }
+                )
+        arena.postgres.drop_database(database)
+    return found
+
+
+def _once(arena: Arena, entry: Entry, database: str, *, delay_seconds: float = 0.0, **options: object) -> Measurement:
+    """The first phase of one contestant in a database of its own."""
+    arena.postgres.make_database(database)
+    arena.api.serve(Serving("new", arena.encoding, delay_seconds, arena.records))
+    with arena.contestant(entry, database, **options) as contestant:
+        measured = arena.measure(entry, contestant, "new", round_number=1, database=database)
+    arena.postgres.drop_database(database)
+    return measured
+
+
+@contextmanager
+def _arena_of(arena: Arena, records: int) -> Iterator[Arena]:
+    pages = arena.scratch / f"pages_{records}"
+    write_pages(pages, records=records, variants=["new"])
+    with running_api(pages) as api:
+        yield replace(arena, pages=pages, api=api, records=records)
+
+
+def _fill(url: str, rows: int) -> None:
+    """Narrow rows of other ids, in the order of the key, so that making them takes a minute rather than an hour."""
+    with psycopg.connect(url, autocommit=True) as connection:
+        connection.execute(
+            "insert into pipeline.subscription (id, updated_idx, deleted, inserted_at, updated_at)"
+            " select md5(n::text), n, false, now(), now() from generate_series(1, %s) n order by 1",
+            (rows,),
+        )
+        connection.execute("vacuum analyze pipeline.subscription")

@@ -1,0 +1,139 @@
+"""From measurements to figures: pure. A ratio is taken within a round, then the median over the rounds is what counts."""
+
+import statistics
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+
+from bench.contestants import CORE_PHASES, ENTRIES, LIMIT, LIMIT_TWO, PEER_PHASES, PHASE_LABELS, PIPELINE, Entry
+from bench.rounds import Measurement, Results
+
+
+@dataclass(frozen=True)
+class Ratio:
+    """How the pipeline stands to somebody else: above 1 it is ahead. `best` sets the best rounds of both against each other."""
+
+    name: str
+    label: str
+    phase: str
+    measure: str
+    median: float
+    best: float
+    rounds: tuple[float, ...]
+
+
+@dataclass(frozen=True)
+class Cost:
+    """What one contestant's record costs in one phase: medians over the rounds, and the rate of the best one."""
+
+    name: str
+    label: str
+    phase: str
+    records: int
+    records_per_second: float
+    best_records_per_second: float
+    client_us: float
+    server_us: float | None
+    wal_bytes: float
+    peak_rss_bytes: int
+
+
+def ratios(results: Results) -> list[Ratio]:
+    """To the limit first, by wall time and by CPU, then to the peers, each over all of its phases."""
+    found: list[Ratio] = []
+    for phase in CORE_PHASES:
+        found += _ratio(results, LIMIT, phase, "share of the limit, one connection", _seconds_per_record)
+    for phase in CORE_PHASES:
+        found += _ratio(results, LIMIT, phase, "share of the limit, CPU of both sides", _cpu_per_record)
+    for phase in CORE_PHASES:
+        found += _ratio(results, LIMIT_TWO, phase, "share of the limit, two connections", _seconds_per_record)
+    for entry in ENTRIES:
+        for phase in PEER_PHASES if entry.is_peer else ():
+            found += _ratio(results, entry.name, phase, f"times as fast as {entry.label}", _seconds_per_record)
+    return found
+
+
+def costs(results: Results) -> list[Cost]:
+    """Of everybody, phase by phase."""
+    return [
+        _cost(entry, phase, measured)
+        for entry in ENTRIES
+        for phase in entry.phases
+        if phase in CORE_PHASES and (measured := _of(results, entry.name, phase))
+    ]
+
+
+def stages(results: Results) -> dict[str, dict[str, float]]:
+    """Microseconds of wall time a record of each stage of the pipeline by phase, medians; stages overlap, for they are pipelined."""
+    found: dict[str, dict[str, float]] = {}
+    for phase in CORE_PHASES:
+        measured = _of(results, PIPELINE, phase)
+        names = [name for name in (measured[0].notes if measured else ()) if name.endswith("_seconds")]
+        found[phase] = {
+            name.removesuffix("_seconds"): statistics.median(each.notes[name] / each.records * 1e6 for each in measured)
+            for name in names
+        }
+    return found
+
+
+def nothing_new(results: Results) -> dict[str, float]:
+    """What a run costs that finds nothing: medians."""
+    measured = _of(results, PIPELINE, "nothing_new")
+    if not measured:
+        return {}
+    return {
+        "seconds": statistics.median(each.seconds for each in measured),
+        "requests": statistics.median(each.notes["requests"] for each in measured),
+        "transactions": statistics.median(each.transactions for each in measured),
+        "wal_bytes": statistics.median(each.wal_bytes for each in measured),
+    }
+
+
+def phase_label(phase: str) -> str:
+    return PHASE_LABELS[phase]
+
+
+def _of(results: Results, name: str, phase: str) -> list[Measurement]:
+    return [each for each in results.measurements if each.name == name and each.phase == phase]
+
+
+def _seconds_per_record(measurement: Measurement) -> float | None:
+    return measurement.seconds / measurement.records
+
+
+def _cpu_per_record(measurement: Measurement) -> float | None:
+    if measurement.server_cpu_seconds is None:
+        return None
+    return (measurement.client_cpu_seconds + measurement.server_cpu_seconds) / measurement.records
+
+
+def _ratio(
+    results: Results, other: str, phase: str, measure: str, cost: Callable[[Measurement], float | None]
+) -> Sequence[Ratio]:
+    """Empty where one of the two was not measured."""
+    ours = {each.round: cost(each) for each in _of(results, PIPELINE, phase)}
+    theirs = {each.round: cost(each) for each in _of(results, other, phase)}
+    pairs = [(theirs[number], ours[number]) for number in sorted(ours.keys() & theirs.keys())]
+    known = [(their, our) for their, our in pairs if their and our]
+    if not known:
+        return []
+    by_round = tuple(their / our for their, our in known)
+    best = min(their for their, _ in known) / min(our for _, our in known)
+    label = next(entry.label for entry in ENTRIES if entry.name == other)
+    return [Ratio(other, label, phase, measure, statistics.median(by_round), best, by_round)]
+
+
+def _cost(entry: Entry, phase: str, measured: Sequence[Measurement]) -> Cost:
+    rates = [each.records / each.seconds for each in measured]
+    server = [each.server_cpu_seconds / each.records * 1e6 for each in measured if each.server_cpu_seconds is not None]
+    return Cost(
+        name=entry.name,
+        label=entry.label,
+        phase=phase,
+        records=measured[0].records,
+        records_per_second=statistics.median(rates),
+        best_records_per_second=max(rates),
+        client_us=statistics.median(each.client_cpu_seconds / each.records * 1e6 for each in measured),
+        server_us=statistics.median(server) if server else None,
+        wal_bytes=statistics.median(each.wal_bytes / each.records for each in measured),
+        peak_rss_bytes=max(each.peak_rss_bytes for each in measured),
+    )

@@ -1,0 +1,179 @@
+"""From a document of figures to tables for people: aligned Markdown, which reads well as plain text too. Pure."""
+
+from collections.abc import Mapping, Sequence
+from typing import Any
+
+from bench.contestants import ENTRIES, PHASE_LABELS
+
+Document = Mapping[str, Any]  # what JSON holds
+STAGES = ("fetch", "normalize", "wait", "encode", "copy", "merge", "ledger", "commit", "total")
+
+
+def text(document: Document) -> str:
+    """Everything, ratios first."""
+    titles = {
+        "ratios": "How the pipeline stands to the limit and to other tools (median of the rounds' ratios; best against best)",
+        "costs": "What a record costs",
+        "stages": "Where a record's time goes in the pipeline (µs of wall time a record; stages overlap)",
+        "once": "Measured apart",
+        "growth": "Growth",
+        "setup": "How this was measured",
+    }
+    found = blocks(document)
+    return "\n\n".join(f"{title}\n\n{found[name]}" for name, title in titles.items() if found.get(name)) + "\n"
+
+
+def blocks(document: Document) -> dict[str, str]:
+    """By name, what stands between a document's marks of that name."""
+    return {
+        "summary": _summary(document),
+        "ratios": _ratios(document["ratios"]),
+        "costs": _costs(document["costs"]),
+        "stages": _stages(document["stages"]),
+        "once": "\n".join(f"- {line}" for line in _once(document)),
+        "growth": "\n".join(_growth(document)),
+        "setup": "\n".join(f"- {line}" for line in _setup(document)),
+    }
+
+
+def _summary(document: Document) -> str:
+    """One row a comparison, new and changed beside each other."""
+    by_measure: dict[str, dict[str, str]] = {}
+    for ratio in document["ratios"]:
+        by_measure.setdefault(ratio["measure"], {})[ratio["phase"]] = _number(ratio["median"])
+    rows = [[measure, found.get("new", ""), found.get("changed", "")] for measure, found in by_measure.items()]
+    machine = document["machine"]
+    note = (
+        f"Medians of {document['rounds']} rounds of {document['records']:,} records of {document['record_bytes']:,} bytes on "
+        f"{machine['cpus']} CPUs, {document['taken_on']}; `make bench` measures again."
+    )
+    return f"{_table(['', 'new records', 'all changed'], rows)}\n\n{note}"
+
+
+def _ratios(ratios: Sequence[Mapping[str, Any]]) -> str:
+    rows = [
+        [
+            ratio["measure"],
+            PHASE_LABELS[ratio["phase"]],
+            _number(ratio["median"]),
+            _number(ratio["best"]),
+            f"{_number(min(ratio['rounds']))} to {_number(max(ratio['rounds']))}",
+        ]
+        for ratio in ratios
+    ]
+    return _table(["", "records", "median", "best/best", "rounds"], rows)
+
+
+def _costs(costs: Sequence[Mapping[str, Any]]) -> str:
+    rows = [
+        [
+            cost["label"],
+            PHASE_LABELS[cost["phase"]],
+            f"{cost['records']:,}",
+            f"{cost['records_per_second']:,.0f}",
+            f"{cost['best_records_per_second']:,.0f}",
+            f"{cost['client_us']:.1f}",
+            "" if cost["server_us"] is None else f"{cost['server_us']:.1f}",
+            f"{cost['wal_bytes']:,.0f}",
+            f"{cost['peak_rss_bytes'] / 2**20:,.0f}",
+        ]
+        for cost in costs
+    ]
+    heads = ["", "records", "measured with", "records/s", "best", "client µs", "server µs", "WAL B", "peak MiB"]
+    return _table(heads, rows)
+
+
+def _stages(stages: Mapping[str, Mapping[str, float]]) -> str:
+    rows = [
+        [PHASE_LABELS[phase], *(f"{found.get(name, 0.0):.1f}" for name in STAGES)] for phase, found in stages.items() if found
+    ]
+    return _table(["", *STAGES], rows) if rows else ""
+
+
+def _once(document: Document) -> list[str]:
+    lines = []
+    if nothing := document.get("nothing_new"):
+        lines.append(
+            f"A run that finds nothing new: {nothing['requests']:.0f} request, {nothing['transactions']:.0f} transactions, "
+            f"{nothing['wal_bytes'] / 1024:,.1f} KiB of WAL, {nothing['seconds'] * 1000:,.0f} ms."
+        )
+    if latency := document.get("latency"):
+        lines.append(
+            f"Pages that take {latency['delay_seconds'] * 1000:.0f} ms each: {latency['records_per_second']:,.0f} records/s, "
+            f"{latency['share']:.0%} of the {latency['source_records_per_second']:,.0f} that the API alone delivers."
+        )
+    if dagster := document.get("dagster"):
+        lines.append(
+            f"Through Dagster, runs and events in Postgres: {dagster['more_seconds']:.1f} s more a run than the same "
+            f"{dagster['records']:,.0f} records in a plain process ({dagster['plain_seconds']:.1f} s), "
+            f"peak {dagster['peak_rss_bytes'] / 2**20:,.0f} MiB."
+        )
+    return lines
+
+
+def _growth(document: Document) -> list[str]:
+    parts = []
+    if memory := document.get("memory"):
+        rows = [
+            [
+                f"{each['records']:,.0f}",
+                f"{each['peak_rss_bytes'] / 2**20:,.0f}",
+                f"{each['records_per_second']:,.0f}",
+                f"{each['client_us']:.1f}",
+            ]
+            for each in memory
+        ]
+        parts.append(_table(["records in the stream", "peak MiB", "records/s", "client µs"], rows))
+    if growth := document.get("growth"):
+        rows = [
+            [
+                f"{each['rows']:,.0f}",
+                PHASE_LABELS["changed" if each["is_changed"] else "new"],
+                f"{each['records_per_second']:,.0f}",
+                "" if each["server_us"] is None else f"{each['server_us']:.1f}",
+            ]
+            for each in growth
+        ]
+        parts.append(_table(["rows of others in the table", "records", "records/s", "server µs"], rows))
+    return "\n\n".join(parts).split("\n") if parts else []
+
+
+def _setup(document: Document) -> list[str]:
+    machine = document["machine"]
+    labels = {entry.name: entry.label for entry in ENTRIES}
+    equal = "all equal" if not document["unequal"] else "UNEQUAL: " + ", ".join(document["unequal"])
+    lines = [
+        f"Taken on {document['taken_on']}, scale {document['scale']!r}: {document['rounds']} rounds of {document['records']:,} records "
+        f"of {document['record_bytes']:,} bytes; the API serves them ready-made ({document['encoding']}) from the same machine.",
+        f"Machine: {machine['cpus']} CPUs ({machine['model']}), {machine['memory_gib']} GiB, {machine['system']}; load when it began: "
+        f"{machine['load']:.1f}.",
+        "Versions: " + ", ".join(f"{name} {version}" for name, version in document["versions"].items()) + ".",
+        "Postgres: " + ", ".join(f"{name} {value}" for name, value in sorted(document["settings"].items())) + ".",
+        f"Tables compared with the pipeline's, row by row: {document['compared']}, {equal}.",
+    ]
+    lines += [f"Did not run: {labels.get(name, name)}: {reason}." for name, reason in document["not_run"].items()]
+    return lines
+
+
+def _number(value: float) -> str:
+    return f"{value:.2f}" if value < 10 else f"{value:.1f}"
+
+
+def _table(heads: Sequence[str], rows: Sequence[Sequence[str]]) -> str:
+    """The first two columns to the left, numbers to the right."""
+    is_number = [all(_is_numeric(row[at]) for row in rows) for at in range(len(heads))]
+    widths = [max(3, *(len(row[at]) for row in [heads, *rows])) for at in range(len(heads))]
+
+    def line(cells: Sequence[str]) -> str:
+        padded = [
+            cell.rjust(width) if to_right else cell.ljust(width)
+            for cell, width, to_right in zip(cells, widths, is_number, strict=True)
+        ]
+        return f"| {' | '.join(padded)} |"
+
+    rule = [("-" * (width - 1) + ":") if to_right else "-" * width for width, to_right in zip(widths, is_number, strict=True)]
+    return "\n".join([line(heads), f"| {' | '.join(rule)} |", *map(line, rows)])
+
+
+def _is_numeric(cell: str) -> bool:
+    return cell == "" or cell[0].isdigit()
