@@ -20,6 +20,7 @@ from psycopg import sql
 
 from sequin_pipeline import staging
 from sequin_pipeline.batch import Batch, Place, build_batch, without_objects
+from sequin_pipeline.buckets import Lane
 from sequin_pipeline.errors import RunFenced
 from sequin_pipeline.known import WORTHWHILE_SHARE, ask, can_ask
 from sequin_pipeline.ledger import Counts, Ledger, LiveCursor, MergeRecord
@@ -36,9 +37,8 @@ Result = TypeVar("Result")
 
 @dataclass(frozen=True)
 class CursorMove:
-    """From where the live cursor was found to where the batch brings it."""
+    """Where the batch brings the live cursor."""
 
-    found: LiveCursor | None
     cursor: str | None
     stream_time: datetime | None
 
@@ -47,12 +47,14 @@ class CursorMove:
 class Delivery:
     """What one batch brings: pages in the order of their arrival, and what is to be committed with them.
 
-    `move` is None for whoever does not own the live cursor; `positions` are already thinned.
+    `move` is None for whoever does not own the live cursor; `positions` are already thinned. `cursor` is the place behind the pages,
+    whoever owns it.
     """
 
     pages: tuple[NormalizedPage, ...]
     move: CursorMove | None = None
     positions: tuple[tuple[datetime, str], ...] = ()
+    cursor: str | None = None
 
 
 @dataclass(frozen=True)
@@ -61,7 +63,6 @@ class Committed:
 
     counts: dict[str, Counts]
     rejects: tuple[Reject, ...]
-    cursor: LiveCursor | None
     copied_bytes: int
     wal_bytes: int
     seconds: dict[str, float]
@@ -88,7 +89,8 @@ class RowsRefused(Exception):
 class TableWriter:
     """Writes batches into one table on one connection, which is opened anew when it is lost. A context manager.
 
-    `window_keys` and `window_starts` are the run's windows, oldest first; both empty where there are none.
+    `window_keys` and `window_starts` are the run's windows, oldest first; both empty where there are none. Of each delivery the writer
+    takes the rows of its `lane`, and the first lane the rejects. `cursor` is the live cursor as this run found or left it.
     """
 
     def __init__(
@@ -101,9 +103,12 @@ class TableWriter:
         mode: str,
         window_keys: Sequence[str] = (),
         window_starts: Sequence[datetime] = (),
+        lane: Lane = Lane(),  # noqa: B008 - frozen
     ) -> None:
         self.target = target
         self.ledger = ledger
+        self.lane = lane
+        self.cursor: LiveCursor | None = None
         self._warehouse = warehouse
         self._run_id = run_id
         self._mode = mode
@@ -149,8 +154,11 @@ class TableWriter:
 
     def _prepare(self, delivery: Delivery, refused: Mapping[Place, Reject]) -> _Prepared:
         """What is to be sent, ready in memory: when the last batch was mostly known, only what the table does not know."""
-        batch = build_batch(self.target, delivery.pages, window_starts=self._window_starts, without=frozenset(refused))
-        rejects = (*(reject for page in delivery.pages for reject in page.rejects), *refused.values())
+        batch = build_batch(
+            self.target, delivery.pages, window_starts=self._window_starts, without=frozenset(refused), lane=self.lane
+        )
+        came_as_rejects = [reject for page in delivery.pages for reject in page.rejects] if self.lane.index == 0 else []
+        rejects = (*came_as_rejects, *refused.values())
         if self._known_share < WORTHWHILE_SHARE or not can_ask(self.target) or not batch.rows.num_rows:
             return _Prepared(batch, staging.encode(self.target, batch), rejects, {})
         asking = partial(ask, target=self.target, batch=batch, versions=self.ledger.table("versions"))
@@ -166,14 +174,21 @@ class TableWriter:
             if attempts > 1 and self.ledger.has_batch(connection, batch_id):
                 # Committed by an attempt whose answer got lost on the way.
                 return self._recalled(connection, batch_id, prepared.rejects)
-            return self._transact(connection, batch_id, delivery, prepared)
+            try:
+                return self._transact(connection, batch_id, delivery, prepared)
+            except (RunFenced, psycopg.errors.UniqueViolation):
+                # The attempt before was still committing, it seems: what it had locked made this one wait, and then stopped it.
+                if attempts > 1 and self.ledger.has_batch(connection, batch_id):
+                    return self._recalled(connection, batch_id, prepared.rejects)
+                raise
 
         return self.attempt(work, f"writing a batch of {self.target.label!r} to table {str(self.target.table)!r}")
 
     def _recalled(self, connection: Connection, batch_id: UUID, rejects: tuple[Reject, ...]) -> Committed:
-        cursors = self.ledger.live_cursors(connection)
-        cursor = cursors[0] if cursors and cursors[0].run_id == self._run_id else None
-        return Committed(self.ledger.batch_counts(connection, batch_id), rejects, cursor, copied_bytes=0, wal_bytes=0, seconds={})
+        for cursor in self.ledger.live_cursors(connection):
+            if cursor.lane == self.lane.index and cursor.run_id == self._run_id:
+                self.cursor = cursor
+        return Committed(self.ledger.batch_counts(connection, batch_id), rejects, copied_bytes=0, wal_bytes=0, seconds={})
 
     def _transact(self, connection: Connection, batch_id: UUID, delivery: Delivery, prepared: _Prepared) -> Committed:
         started = time.perf_counter()
@@ -193,21 +208,22 @@ class TableWriter:
                     batch_id=batch_id,
                     run_id=self._run_id,
                     mode=self._mode,
-                    cursor_before=delivery.move.found.cursor if delivery.move and delivery.move.found else None,
+                    cursor_before=self.cursor.cursor if delivery.move and self.cursor else None,
                     cursor_after=delivery.move.cursor if delivery.move else None,
                     counts=counts,
                     bytes=merged.copied_bytes,
                     wal_bytes=wal_bytes,
                     seconds=merged.seconds,
+                    lane=self.lane.index,
                 ),
             )
             before_commit = time.perf_counter()
         commit_seconds = time.perf_counter() - before_commit
+        self.cursor = moved
         ledger_seconds = before_commit - started - sum(merged.seconds.values())
         return Committed(
             counts,
             prepared.rejects,
-            moved,
             copied_bytes=merged.copied_bytes,
             wal_bytes=wal_bytes,
             seconds={**merged.seconds, "ledger": ledger_seconds, "commit": commit_seconds},
@@ -218,7 +234,7 @@ class TableWriter:
         if move is None:
             return None
         moved = self.ledger.move_cursor(
-            connection, move.found, cursor=move.cursor, stream_time=move.stream_time, run_id=self._run_id
+            connection, self.cursor, cursor=move.cursor, stream_time=move.stream_time, run_id=self._run_id
         )
         if moved is not None:
             return moved

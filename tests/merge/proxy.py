@@ -8,15 +8,23 @@ from contextlib import contextmanager
 from pathlib import Path
 
 CHUNK_BYTES = 65_536
+COMMIT = b"Q\x00\x00\x00\x0bCOMMIT\x00"
+"""The whole message: `begin isolation level read committed` ends alike."""
+PATIENCE_SECONDS = 20.0
 
 
 class CommitLosingProxy:
-    """Forwards everything; once armed, the next COMMIT reaches the server, and the client's connection breaks before its answer."""
+    """Forwards everything; once armed, the next COMMIT reaches the server, and the client's connection breaks before its answer.
+
+    `delivers` is set when the COMMIT may go on to the server: cleared, it stays on its way while the client is told nothing.
+    """
 
     def __init__(self, server_socket: Path) -> None:
         self._server_socket = server_socket
         self._armed = threading.Event()
         self._closing = threading.Event()
+        self.delivers = threading.Event()
+        self.delivers.set()
         self._listener = socket.create_server(("127.0.0.1", 0))
         self._listener.settimeout(0.1)
         self._threads = [threading.Thread(target=self._accept)]
@@ -57,12 +65,19 @@ class CommitLosingProxy:
                     chunk = end.recv(CHUNK_BYTES)
                     if not chunk:
                         return
-                    (server if end is client else client).sendall(chunk)
-                    if end is client and b"COMMIT" in chunk and self._armed.is_set():
-                        self._armed.clear()
-                        server.recv(CHUNK_BYTES)  # the answer: it has been committed
-                        self.lost += 1
+                    if end is client and chunk.endswith(COMMIT) and self._armed.is_set():
+                        self._lose(chunk, client, server)
                         return
+                    (server if end is client else client).sendall(chunk)
+
+    def _lose(self, commit: bytes, client: socket.socket, server: socket.socket) -> None:
+        self._armed.clear()
+        if not self.delivers.is_set():
+            client.close()
+            self.delivers.wait(timeout=PATIENCE_SECONDS)
+        server.sendall(commit)
+        server.recv(CHUNK_BYTES)  # the answer: it has been committed
+        self.lost += 1
 
 
 @contextmanager

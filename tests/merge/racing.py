@@ -18,9 +18,10 @@ from sequin_pipeline.merge import MergeCounts, write
 from sequin_pipeline.normalize import Normalizer
 from sequin_pipeline.target import collection_target
 from sequin_pipeline.warehouse import Warehouse
+from tests.merge.reading import query
 
 VERSIONS = sql.Identifier("sequin_pipeline", "versions")
-PATIENCE_SECONDS = 30.0
+PATIENCE_SECONDS = 15.0
 
 
 class OpenBatch:
@@ -81,7 +82,8 @@ def wait_for_activity(url: str, condition: str, parameters: Sequence[object], *,
                     return [int(str(pid)) for (pid,) in rows]
     finally:
         alarm.cancel()
-    raise AssertionError(f"no {count} backends came to {condition} with {parameters}")
+    seen = query(url, "select pid, application_name, state, wait_event_type, wait_event, query from pg_stat_activity")
+    raise AssertionError(f"no {count} backends came to {condition} with {parameters}: {seen}")
 
 
 @contextmanager

@@ -6,9 +6,10 @@ from datetime import UTC, datetime
 import pytest
 
 from sequin_pipeline.errors import TableRefused, TooManyRejects
+from sequin_pipeline.outcome import SyncOutcome
 from sequin_pipeline.sources import Page, ReadRequest
 from sequin_pipeline.stream import RecordStream
-from sequin_pipeline.sync import SyncOutcome, run_sync
+from sequin_pipeline.sync import run_sync
 from sequin_pipeline.warehouse import Warehouse
 from tests.builders import ListSource, collection, live_plan, record
 from tests.merge.reading import execute, ids_and_versions, merges, query, raw, rejects

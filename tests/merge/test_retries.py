@@ -9,9 +9,10 @@ import psycopg
 import pytest
 
 from sequin_pipeline.errors import WarehouseError, WarehouseUnavailable
+from sequin_pipeline.outcome import SyncOutcome
 from sequin_pipeline.sources import Page, ReadRequest
 from sequin_pipeline.stream import ReadPlan, RecordStream
-from sequin_pipeline.sync import SyncOutcome, run_sync
+from sequin_pipeline.sync import run_sync
 from sequin_pipeline.warehouse import ATTEMPTS, LONGEST_WAIT_SECONDS, Warehouse
 from tests.builders import EPOCH, ListSource, collection, live_plan, record
 from tests.merge.proxy import commit_losing_proxy
@@ -244,3 +245,30 @@ def test_a_commit_whose_answer_is_lost_is_done_and_counted_once(
     assert query(warehouse_url, "select seen from sequin_pipeline.rejects") == [(1,)]
     assert query(warehouse_url, "select cursor from sequin_pipeline.cursors") == ([("2",)] if mode == "live" else [])
     assert source.commits == ["1", "2"]
+
+
+@pytest.mark.parametrize("mode", ["live", "backfill"])
+def test_a_commit_that_is_still_on_its_way_when_the_batch_is_tried_again_is_waited_for(
+    warehouse_url: str, postgres_server: PostgresServer, mode: str
+) -> None:
+    sync(Warehouse(warehouse_url), FIRST, run_id="before")
+    waits = Waits()
+    with (
+        commit_losing_proxy(postgres_server.socket_directory / ".s.PGSQL.5432") as proxy,
+        ThreadPoolExecutor(1) as threads,
+    ):
+        proxy.delivers.clear()
+        url = psycopg.conninfo.make_conninfo(warehouse_url, host="127.0.0.1", port=proxy.port, sslmode="disable")
+        source = ArmingSource([FIRST, SECOND] if mode == "live" else [SECOND], at_start=proxy.arm)
+        plan = live_plan(collection())
+        if mode == "backfill":
+            plan = ReadPlan(collection(), "backfill", None, partition_keys=("2024-01",), window_starts=(EPOCH,))
+        running = threads.submit(run_sync, RecordStream(plan, source), Warehouse(url, sleep=waits), run_id="run")
+        wait_for_activity(warehouse_url, "application_name = 'sequin_pipeline' and wait_event = %s", ["transactionid"])
+        proxy.delivers.set()
+        outcome = running.result()
+
+    assert (proxy.lost, len(waits.seconds)) == (1, 1)
+    assert ids_and_versions(warehouse_url) == [("a", 2, False), ("b", 1, False), ("c", 1, False)]
+    assert merges(warehouse_url, "run") == [{"fetched": 2, "inserted": 1, "updated": 1, "created": 1}]
+    assert (outcome.counts.inserted, outcome.counts.updated, outcome.rows) == (1, 1, 3)

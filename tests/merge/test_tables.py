@@ -9,10 +9,11 @@ import pytest
 
 from sequin_pipeline.catalog import Collection, Column, parse_path
 from sequin_pipeline.errors import LedgerRefused, PipelineError, RunFenced, TableRefused
+from sequin_pipeline.outcome import SyncOutcome
 from sequin_pipeline.refill import REFILL_ROWS
 from sequin_pipeline.sources import SourceIdentity
 from sequin_pipeline.stream import RecordStream
-from sequin_pipeline.sync import SyncOutcome, run_sync
+from sequin_pipeline.sync import run_sync
 from sequin_pipeline.warehouse import Warehouse
 from tests.builders import COLUMNS, ListSource, collection, live_plan, record
 from tests.merge.racing import OpenBatch, wait_for_activity
