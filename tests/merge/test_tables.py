@@ -369,11 +369,11 @@ def test_rows_of_another_source_are_refused_naming_both_and_taken_over_from_the_
 
 def test_a_ledger_of_a_newer_version_is_refused(warehouse_url: str) -> None:
     sync(warehouse_url, [record("a")])
-    execute(warehouse_url, "update sequin_pipeline.ledger set version = version + 1")
+    execute(warehouse_url, "update sequin_pipeline.ledger set version = 1000")
     before = everything(warehouse_url)
 
     with pytest.raises(
-        LedgerRefused, match="the ledger in schema 'sequin_pipeline' is of version 2, and this pipeline knows versions up to 1"
+        LedgerRefused, match="the ledger in schema 'sequin_pipeline' is of version 1000, and this pipeline knows versions up to "
     ):
         sync(warehouse_url, [record("a")], [record("b")])
 
