@@ -168,7 +168,6 @@ def test_a_backfill_launched_by_clicking_fills_its_windows_and_no_others(
     page = viewer.open(f"/assets/github/user?view=partitions&partition={FIRST_WINDOW}")
 
     expect(page.get_by_text("Materialized (6)")).to_be_visible()
-    expect(page.get_by_text("Missing (29)")).to_be_visible()
     expect(page.get_by_text("dagster/partition_row_count")).to_be_visible()
     viewer.keep_picture("backfill-windows")
     for collection in ("repository", "user"):
