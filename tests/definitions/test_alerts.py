@@ -1,0 +1,146 @@
+"""Alerts: one message for each failed run, posted to a real server; a webhook that fails does no harm."""
+
+import json
+import threading
+from collections.abc import Iterator
+from dataclasses import dataclass, field
+from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
+
+import dagster as dg
+import pytest
+
+from sequin_pipeline.alerts import build_alert_sensor, send_alert
+from sequin_pipeline.errors import SourceRefused
+from sequin_pipeline.failures import failing
+from tests.builders import collection
+
+THING = collection()
+
+
+@dataclass
+class Webhook:
+    """Answers with `statuses` in turn, then with 200; `messages` are the bodies it got."""
+
+    url: str
+    statuses: list[int] = field(default_factory=list)
+    messages: list[dict[str, object]] = field(default_factory=list)
+
+
+@pytest.fixture
+def webhook() -> Iterator[Webhook]:
+    class Handler(BaseHTTPRequestHandler):
+        def do_POST(self) -> None:
+            body = self.rfile.read(int(self.headers["Content-Length"]))
+            received.messages.append(json.loads(body))
+            self.send_response(received.statuses.pop(0) if received.statuses else 200)
+            self.send_header("Content-Length", "0")
+            self.end_headers()
+
+        def log_message(self, format: str, *arguments: object) -> None:  # noqa: A002 - the base class names it so
+            """A test's output is not the place."""
+
+    with ThreadingHTTPServer(("127.0.0.1", 0), Handler) as server:
+        received = Webhook(f"http://127.0.0.1:{server.server_address[1]}/hook?token=s3cret")
+        thread = threading.Thread(target=server.serve_forever, kwargs={"poll_interval": 0.01})
+        thread.start()
+        yield received
+        server.shutdown()
+        thread.join()
+
+
+@dg.op
+def demo__thing() -> None:
+    with failing():
+        raise SourceRefused("the records API refused the token: set SEQUIN_API_TOKEN")
+
+
+@dg.op
+def follower() -> None:
+    raise ValueError("no such host: postgresql://ann:hunter2@db/warehouse")
+
+
+@dg.job(name="sync_demo")
+def broken_job() -> None:
+    demo__thing()
+    follower()
+
+
+@dataclass(frozen=True)
+class Alerted:
+    run_id: str
+    skipped: str | None
+
+
+def alert(environment: dict[str, str], waits: list[float] | None = None) -> Alerted:
+    """What the sensor does about a run that failed."""
+    with dg.DagsterInstance.ephemeral() as instance:
+        result = broken_job.execute_in_process(instance=instance, raise_on_error=False)
+        context = dg.build_run_status_sensor_context(
+            sensor_name="alert_on_run_failure",
+            dagster_event=result.get_run_failure_event(),
+            dagster_instance=instance,
+            dagster_run=result.dagster_run,
+        ).for_run_failure()
+        reason = send_alert(context, [THING], environment, sleep=(waits if waits is not None else []).append)
+    return Alerted(result.run_id, reason.skip_message if reason else None)
+
+
+def test_a_failed_run_is_one_message_with_its_collections_and_a_link(webhook: Webhook) -> None:
+    alerted = alert({"SEQUIN_ALERT_WEBHOOK_URL": webhook.url, "SEQUIN_UI_URL": "https://dagster.example.com/"})
+
+    run_url = f"https://dagster.example.com/runs/{alerted.run_id}"
+    token = "the records API refused the token: set SEQUIN_API_TOKEN"
+    host = "no such host: postgresql://ann:***@db/warehouse"
+    assert alerted.skipped is None
+    assert webhook.messages == [
+        {
+            "text": f"Run of sync_demo failed: {run_url}\ndemo/thing: SourceRefused: {token}\nfollower: ValueError: {host}",
+            "job": "sync_demo",
+            "run_id": alerted.run_id,
+            "run_url": run_url,
+            "failures": [
+                {"collection": "demo/thing", "error": "SourceRefused", "message": token},
+                {"collection": "follower", "error": "ValueError", "message": host},
+            ],
+        }
+    ]
+
+
+def test_a_webhook_that_fails_for_a_moment_is_asked_again(webhook: Webhook) -> None:
+    webhook.statuses = [503, 429]
+    waits: list[float] = []
+
+    alerted = alert({"SEQUIN_ALERT_WEBHOOK_URL": webhook.url}, waits)
+
+    assert alerted.skipped is None
+    assert waits == [1.0, 3.0]
+    assert [message["run_url"] for message in webhook.messages] == [f"http://127.0.0.1:3000/runs/{alerted.run_id}"] * 3
+
+
+@pytest.mark.parametrize(
+    ("statuses", "attempts", "refusal"),
+    [pytest.param([404], 1, "status 404", id="wrong address"), pytest.param([500] * 3, 3, "status 500", id="out of order")],
+)
+def test_a_webhook_that_does_not_take_it_is_given_up_without_an_error(
+    webhook: Webhook, statuses: list[int], attempts: int, refusal: str
+) -> None:
+    webhook.statuses = statuses
+
+    alerted = alert({"SEQUIN_ALERT_WEBHOOK_URL": webhook.url})
+
+    assert alerted.skipped == f"the webhook in SEQUIN_ALERT_WEBHOOK_URL did not take the message: {refusal}"
+    assert len(webhook.messages) == attempts
+
+
+def test_a_webhook_that_is_not_there_is_told_without_its_url() -> None:
+    alerted = alert({"SEQUIN_ALERT_WEBHOOK_URL": "http://127.0.0.1:1/hook?token=s3cret"})
+
+    assert alerted.skipped == "the webhook in SEQUIN_ALERT_WEBHOOK_URL did not take the message: ConnectError"
+
+
+def test_without_a_webhook_nothing_is_sent() -> None:
+    assert alert({}).skipped == "SEQUIN_ALERT_WEBHOOK_URL is not set"
+
+
+def test_the_sensor_runs_by_itself() -> None:
+    assert build_alert_sensor([THING]).default_status == dg.DefaultSensorStatus.RUNNING
