@@ -150,6 +150,11 @@ _MIGRATIONS = (
     create index on {schema}.runs (started_at);
     comment on table {schema}.runs is 'runs of the pipeline and when they last showed life';
     """,
+    # What ticks ask every few minutes, among the runs of three months.
+    """
+    create index on {schema}.runs (label, ended_at) where mode = 'live';
+    create index on {schema}.runs (heartbeat_at);
+    """,
 )
 VERSION = len(_MIGRATIONS)
 

@@ -1,7 +1,7 @@
 """What the ledger says to somebody who looks: what a run did, and how every table stands."""
 
 from dataclasses import dataclass
-from datetime import datetime
+from datetime import datetime, timedelta
 
 from psycopg import sql
 
@@ -30,6 +30,27 @@ class TableStatus:
     stream_time: datetime | None
     last_merge_at: datetime | None
     open_rejects: int
+
+
+@dataclass(frozen=True)
+class LiveRuns:
+    """When a collection's last live run came to its end, and the id of one that shows life; None where there is none."""
+
+    ended_at: datetime | None = None
+    at_work: str | None = None
+
+
+def live_runs(connection: Connection, within: timedelta, *, schema: str = DEFAULT_SCHEMA) -> dict[str, LiveRuns]:
+    """By label, of every table that the ledger knows; life shown `within` that time counts. Leans on runs (label, ended_at)."""
+    rows = connection.execute(
+        sql.SQL(
+            "select t.label, (select max(r.ended_at) from {schema}.runs r where r.label = t.label and r.mode = 'live'),"
+            " (select r.run_id from {schema}.runs r where r.label = t.label and r.mode = 'live' and r.ended_at is null"
+            " and r.heartbeat_at > now() - %s order by r.heartbeat_at desc limit 1) from {schema}.tables t"
+        ).format(schema=sql.Identifier(schema)),
+        (within,),
+    ).fetchall()
+    return {str(label): LiveRuns(ended_at, run_id) for label, ended_at, run_id in rows}  # type: ignore[arg-type]  # as declared
 
 
 def run_summaries(connection: Connection, run_id: str, *, schema: str = DEFAULT_SCHEMA) -> dict[str, RunSummary]:
