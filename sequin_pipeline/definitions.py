@@ -1,4 +1,4 @@
-"""The code location: what the YAML files declare, and the resources. Nothing else.
+"""The code location: what the YAML files declare, what watches over it, and the resources. Nothing else.
 
 Loading needs neither API nor database, and looks for nothing but SEQUIN_COLLECTIONS in the environment.
 """
@@ -8,9 +8,13 @@ from collections.abc import Mapping
 
 import dagster as dg
 
+from sequin_pipeline.alerts import build_alert_sensor
 from sequin_pipeline.catalog_files import check_files, component_tree
+from sequin_pipeline.component import CollectionSync
+from sequin_pipeline.freshness import build_freshness
 from sequin_pipeline.io_manager import PostgresMergeIOManager
 from sequin_pipeline.resources import IO_MANAGER, SOURCE, WAREHOUSE, SequinSourceResource, WarehouseResource
+from sequin_pipeline.table_checks import build_table_checks
 
 
 @dg.definitions
@@ -20,9 +24,32 @@ def defs() -> dg.Definitions:
 
 
 def build_definitions(environment: Mapping[str, str]) -> dg.Definitions:
-    """The definitions of the files that `environment` names. Raises what a file at fault raises, in Dagster's tree of files."""
+    """The definitions of the files that `environment` names, and what watches over their runs and tables.
+
+    Raises what a file at fault raises, in Dagster's tree of files.
+    """
+    tree = component_tree(environment)
+    collections = tuple(check_files(tree).values())
+    return dg.Definitions.merge(
+        _build_sync_definitions(tree),
+        build_table_checks(collections),
+        *(
+            build_freshness(component.provider, component.collections, cron=component.schedule)
+            for component in tree.get_all_components(CollectionSync)
+            if component.schedule is not None
+        ),
+        dg.Definitions(sensors=[build_alert_sensor(collections)]),
+    )
+
+
+def build_sync_definitions(environment: Mapping[str, str]) -> dg.Definitions:
+    """What runs, without what watches: Dagster would run the checks of whole tables after each sync of a command."""
     tree = component_tree(environment)
     check_files(tree)
+    return _build_sync_definitions(tree)
+
+
+def _build_sync_definitions(tree: dg.ComponentTree) -> dg.Definitions:
     warehouse = WarehouseResource(url=dg.EnvVar("WAREHOUSE_URL"))
     return dg.Definitions.merge(
         tree.build_defs(),

@@ -10,7 +10,7 @@ import dagster as dg
 from sequin_pipeline.abandoned import alive, end_abandoned_runs
 from sequin_pipeline.assets import asset_key
 from sequin_pipeline.catalog import Collection
-from sequin_pipeline.definitions import build_definitions
+from sequin_pipeline.definitions import build_sync_definitions
 from sequin_pipeline.errors import ConfigurationError
 from sequin_pipeline.plan import ADOPT_TAG, FULL_REFRESH_TAG, SYNC_ID_TAG
 from sequin_pipeline.schedules import RANGE_END_TAG, RANGE_START_TAG, job_name, with_followers
@@ -79,7 +79,7 @@ def backfill_groups(
 
 def run_groups(groups: Mapping[tuple[str, KeyRange], tuple[Collection, ...]], request: Request) -> Iterator[FinishedRun]:
     """One run after the other; a collection that fails stops neither the others of its run nor the runs after it."""
-    repository = build_definitions(os.environ).get_repository_def()
+    repository = build_sync_definitions(os.environ).get_repository_def()
     with dg.DagsterInstance.get() as instance, alive(instance) as life_tags:
         end_abandoned_runs(instance)
         for (provider, asked), members in groups.items():

@@ -8,11 +8,16 @@ import dagster as dg
 from sequin_pipeline.assets import asset_key, group_name
 from sequin_pipeline.catalog import Collection
 from sequin_pipeline.errors import CatalogError
+from sequin_pipeline.freshness import FRESHNESS
 from sequin_pipeline.resources import LIFE_SIGN, WAREHOUSE, LiveState, WarehouseResource, live_state
+from sequin_pipeline.table_checks import DESCRIPTIONS
 from sequin_pipeline.windows import MODE_TAG, KeyRange, live_ranges
 
 RANGE_START_TAG = "dagster/asset_partition_range_start"
 RANGE_END_TAG = "dagster/asset_partition_range_end"
+
+WATCHING = frozenset({FRESHNESS, *DESCRIPTIONS})
+"""Names of checks that no run of a collection evaluates by itself."""
 
 ALIVE = [dg.DagsterRunStatus.QUEUED, dg.DagsterRunStatus.STARTING, dg.DagsterRunStatus.STARTED]
 """Runs that are at work or will be: another one behind them would find nothing to do."""
@@ -66,10 +71,12 @@ def build_job_and_schedule(
         return [
             dg.RunRequest(
                 run_key=f"{now.isoformat()} {asked.first}...{asked.last}",
-                asset_selection=with_followers(context.repository_def, provider, members),
+                asset_selection=selection,
+                asset_check_keys=step_checks(context.repository_def, selection),
                 tags=live_tags(asked),
             )
             for asked, members in live_ranges(collections, state.cursor_times, now=now).items()
+            for selection in [with_followers(context.repository_def, provider, members)]
         ]
 
     return dg.Definitions(jobs=[job], schedules=[live_runs])
@@ -90,6 +97,12 @@ def with_followers(repository: dg.RepositoryDefinition, provider: str, collectio
     synced = dg.AssetSelection.assets(*(asset_key(collection) for collection in collections))
     followers = synced.downstream() & dg.AssetSelection.groups(group_name(provider))
     return sorted(followers.resolve(repository.asset_graph))
+
+
+def step_checks(repository: dg.RepositoryDefinition, keys: Sequence[dg.AssetKey]) -> list[dg.AssetCheckKey]:
+    """The checks of these assets but for those that watch from outside: a tick must not read whole tables."""
+    checks = dg.AssetSelection.assets(*keys).resolve_checks(repository.asset_graph)
+    return sorted(check for check in checks if check.name not in WATCHING)
 
 
 def _end_silent_runs(instance: dg.DagsterInstance, provider: str, state: LiveState, *, now: datetime) -> list[str]:

@@ -2,6 +2,7 @@
 
 import subprocess
 import sys
+import time
 from datetime import UTC, datetime
 from pathlib import Path
 
@@ -10,7 +11,7 @@ import pytest
 
 from sequin_pipeline.catalog import Column, TableName, Windows, parse_path
 from sequin_pipeline.catalog_files import load_collections
-from sequin_pipeline.definitions import build_definitions
+from sequin_pipeline.definitions import build_definitions, build_sync_definitions
 from tests.definitions.files import write
 
 DECLARED = """\
@@ -212,7 +213,7 @@ def test_a_provider_has_one_job_over_its_group(definitions: dg.Definitions) -> N
 
 
 def test_a_provider_without_a_cron_has_no_schedule(definitions: dg.Definitions) -> None:
-    assert list(definitions.schedules or []) == []
+    assert [schedule.name for schedule in definitions.schedules or []] == ["full_table_checks_schedule"]
 
 
 @pytest.mark.parametrize("name", ["help-scout", "7shifts", "HubSpot"])
@@ -241,6 +242,44 @@ def test_what_is_shipped_loads_in_a_fresh_interpreter_without_environment() -> N
     assert loaded.stderr == ""
     assert "stripe/active_subscriptions_per_plan" in loaded.stdout
     assert "stripe/subscription" in loaded.stdout
+
+
+def test_what_is_shipped_loads_within_three_seconds() -> None:
+    started = time.process_time()
+
+    dg.Definitions.validate_loadable(build_definitions({}))
+
+    assert time.process_time() - started < 3
+
+
+def test_every_provider_with_a_schedule_is_watched_and_every_table_is_checked(tmp_path: Path) -> None:
+    environment = write(
+        tmp_path,
+        stripe="  provider: stripe\n  schedule: '@hourly'\n  collections: {plan: }\n",
+        github="  provider: github\n  collections: {issue: }\n",
+    )
+
+    definitions = build_definitions(environment)
+
+    checks = {
+        (key.asset_key.to_user_string(), key.name)
+        for key in definitions.get_repository_def().asset_graph.asset_check_keys
+        if key.name == "freshness" or key.name.startswith("table_")
+    }
+    of_tables = {"table_row_count", "table_required_columns", "table_open_rejects"}
+    assert checks == {
+        ("stripe/plan", "freshness"),
+        *(("stripe/plan", name) for name in of_tables),
+        *(("github/issue", name) for name in of_tables),
+    }
+    assert sorted(sensor.name for sensor in definitions.sensors or []) == ["alert_on_run_failure", "stripe_freshness"]
+
+
+def test_a_command_runs_without_the_checks_that_watch() -> None:
+    loaded = build_sync_definitions({}).get_repository_def()
+
+    names = {key.name for key in loaded.asset_graph.asset_check_keys}
+    assert names == {"conservation", "open_rejects", "required_columns", "drift"}
 
 
 def test_what_is_built_on_a_collection_runs_in_its_job_after_it() -> None:

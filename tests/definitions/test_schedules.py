@@ -11,6 +11,7 @@ from sequin_pipeline.catalog import Collection, TableName, Windows
 from sequin_pipeline.ledger import Ledger
 from sequin_pipeline.resources import LiveState, WarehouseResource, live_state
 from sequin_pipeline.schedules import build_job_and_schedule
+from sequin_pipeline.table_checks import build_table_checks
 
 MONTHS = Windows("month", datetime(2024, 1, 1, tzinfo=UTC))
 COLLECTIONS = tuple(Collection("stripe", name, TableName("stripe", name), MONTHS) for name in ("charge", "invoice", "plan"))
@@ -40,7 +41,7 @@ def evaluate(
     )
     assets = [*map(build_source_spec, COLLECTIONS), *map(build_asset, COLLECTIONS), revenue, finance]
     resources = {"source": object(), "io_manager": dg.mem_io_manager, "warehouse": WarehouseResource(url="postgresql://")}
-    definitions = dg.Definitions.merge(runs, dg.Definitions(assets=assets, resources=resources))
+    definitions = dg.Definitions.merge(runs, build_table_checks(COLLECTIONS), dg.Definitions(assets=assets, resources=resources))
     context = dg.build_schedule_context(
         instance=instance,
         scheduled_execution_time=at,
@@ -114,6 +115,16 @@ def test_collections_with_the_same_range_share_a_run(instance: dg.DagsterInstanc
             },
         ),
     ]
+
+
+def test_a_tick_asks_for_the_checks_of_the_steps_and_not_for_those_of_whole_tables(instance: dg.DagsterInstance) -> None:
+    (request,) = tick(instance, {})
+
+    assert {(key.asset_key.to_user_string(), key.name) for key in request.asset_check_keys or []} == {
+        (f"stripe/{collection.name}", name)
+        for collection in COLLECTIONS
+        for name in ("conservation", "open_rejects", "required_columns", "drift")
+    }
 
 
 def test_the_present_window_is_that_of_the_ticks_time(instance: dg.DagsterInstance) -> None:
