@@ -47,8 +47,8 @@ STATE_QUERY = """{
 def command(*, port: int, sandbox: bool) -> None:
     """Run Dagster's UI with everything that it needs: schedules tick and backfills run while it does.
 
-    Ends with Ctrl-C; runs at work are cancelled then, and the next ones continue where they were. Exit status: 0 ended on request,
-    or it runs there already; 1 one of its processes ended by itself; 2 wrong usage.
+    Ends with Ctrl-C; runs at work fail then, and the next ones continue where they were. Exit status: 0 ended on request, or it
+    runs there already; 1 one of its processes ended by itself; 2 wrong usage.
     """
     session = open_session(wants_sandbox=sandbox)
     announce(session)

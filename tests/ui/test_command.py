@@ -1,6 +1,7 @@
 """`sequin-pipeline ui` as a person runs it: once, twice, on a port that is taken, and when a part of it dies."""
 
 import os
+import shutil
 import signal
 import socket
 import subprocess
@@ -9,12 +10,25 @@ from collections.abc import Callable
 from pathlib import Path
 
 import httpx2
+import psycopg
 import pytest
 
+from sequin_pipeline.sandbox.feeds import RecordedFeed
+from sequin_pipeline.sandbox.server import running_sandbox
+from sequin_pipeline.sandbox.settings import Settings
 from tests.ui.conftest import Surroundings
-from tests.ui.running import END_SECONDS, RunningUi, processes_of_session, running_ui
+from tests.ui.running import END_SECONDS, RunningUi, processes_of_session, running_ui, wait_for
 
 pytestmark = pytest.mark.ui
+
+LAUNCH = """mutation ($path: [String!]!, $tags: [ExecutionTag!]!) {
+  launchRun(executionParams: {
+    selector: {
+      repositoryName: "__repository__", repositoryLocationName: "sequin_pipeline", jobName: "sync_github", assetSelection: [{path: $path}]
+    }
+    executionMetadata: {tags: $tags}
+  }) { __typename ... on LaunchRunSuccess { run { runId } } ... on PythonError { message } }
+}"""
 
 LOCATIONS = "{ workspaceOrError { ... on Workspace { locationEntries { name loadStatus } } } }"
 
@@ -101,3 +115,37 @@ def test_when_one_process_dies_the_others_are_ended_and_it_says_which(
     assert [processes_of_session(pid) for pid in children.values()] == [[], [], []]
     with pytest.raises(httpx2.ConnectError):
         httpx2.get(ui.url, trust_env=False)
+
+
+def test_ctrl_c_ends_runs_at_work_and_leaves_nothing_behind(
+    surroundings: Surroundings, make_database: Callable[[], str], tmp_path: Path
+) -> None:
+    dagster_url = make_database()
+    with running_sandbox(RecordedFeed(), Settings(delay_ms=60_000)) as sandbox_url:
+        variables = surroundings.variables | {
+            "DAGSTER_POSTGRES_URL": dagster_url,
+            "WAREHOUSE_URL": make_database(),
+            "SEQUIN_API_URL": sandbox_url,
+            "SEQUIN_COLLECTIONS": str(surroundings.definitions),
+        }
+        shutil.copy(surroundings.directory / "dagster.yaml", tmp_path)
+        with running_ui(tmp_path, variables) as ui:
+            children = ui.children()
+            window = [{"key": "dagster/partition", "value": "2024-01"}]
+            launched = ui.ask(LAUNCH, path=["github", "user"], tags=window)["launchRun"]
+            assert launched["__typename"] == "LaunchRunSuccess", launched
+            wait_for(
+                lambda: _statuses(dagster_url) == {"STARTED"}, 60, what=lambda: f"the run, which is {_statuses(dagster_url)}"
+            )
+
+            ui.process.send_signal(signal.SIGINT)
+
+            assert ui.process.wait(timeout=END_SECONDS) == 0
+    assert _statuses(dagster_url) == {"FAILURE"}
+    assert [processes_of_session(pid) for pid in children.values()] == [[], [], []]
+    assert ui.log.read_text().endswith("The UI has ended; nothing of it is left running.\n")
+
+
+def _statuses(dagster_url: str) -> set[str]:
+    with psycopg.connect(dagster_url) as connection:
+        return {status for (status,) in connection.execute("select status from runs")}
