@@ -13,6 +13,7 @@ import pandas as pd
 import pyarrow as pa
 import pyarrow.compute as pc
 
+from sequin_pipeline.buckets import Lane
 from sequin_pipeline.normalize import NormalizedPage
 from sequin_pipeline.page_reader import POSITION
 from sequin_pipeline.target import Target
@@ -90,13 +91,19 @@ class Batch:
 
 
 def build_batch(
-    target: Target, pages: Sequence[NormalizedPage], *, window_starts: Sequence[datetime], without: frozenset[Place] = frozenset()
+    target: Target,
+    pages: Sequence[NormalizedPage],
+    *,
+    window_starts: Sequence[datetime],
+    without: frozenset[Place] = frozenset(),
+    lane: Lane = Lane(),  # noqa: B008 - frozen
 ) -> Batch:
-    """The batch of these pages, in the order of their arrival; rows at `without` are left out, as if never delivered.
+    """The batch of these pages, in the order of their arrival; rows at `without` are left out, as if never delivered, and so are
+    those of other lanes.
 
     `window_starts` are ascending; a row belongs to the last window that starts at or before its stream time, else to the first.
     """
-    rows, page_of, position_of = _gather(target, pages, without)
+    rows, page_of, position_of = _gather(target, pages, without, lane)
     windows = _windows(target, rows, window_starts)
     order, is_newest = _order(target, rows)
     newest = order[is_newest]
@@ -120,8 +127,10 @@ def build_batch(
     )
 
 
-def _gather(target: Target, pages: Sequence[NormalizedPage], without: frozenset[Place]) -> tuple[pa.Table, Indexes, Indexes]:
-    tables = [pa.Table.from_pandas(page.frame, preserve_index=False) for page in pages]
+def _gather(
+    target: Target, pages: Sequence[NormalizedPage], without: frozenset[Place], lane: Lane
+) -> tuple[pa.Table, Indexes, Indexes]:
+    tables = [_share(target, pa.Table.from_pandas(page.frame, preserve_index=False), lane) for page in pages]
     page_of = np.repeat(np.arange(len(tables)), [len(table) for table in tables])
     rows = pa.concat_tables(tables).combine_chunks()
     position_of = rows.column(POSITION).to_numpy().astype(np.int64)
@@ -132,6 +141,10 @@ def _gather(target: Target, pages: Sequence[NormalizedPage], without: frozenset[
         )
         rows, page_of, position_of = rows.filter(pa.array(is_kept)), page_of[is_kept], position_of[is_kept]
     return rows, page_of, position_of
+
+
+def _share(target: Target, rows: pa.Table, lane: Lane) -> pa.Table:
+    return rows if lane.count == 1 else rows.filter(pa.array(lane.takes(rows.column(target.key[0]).to_pylist())))
 
 
 def _windows(target: Target, rows: pa.Table, starts: Sequence[datetime]) -> Indexes:

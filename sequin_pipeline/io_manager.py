@@ -17,11 +17,12 @@ from sequin_pipeline.failures import failing
 from sequin_pipeline.frames import FrameOutcome, read_frame, write_frame
 from sequin_pipeline.ledger import Counts
 from sequin_pipeline.ledger_schema import DEFAULT_SCHEMA
+from sequin_pipeline.outcome import Progress, SyncOutcome
 from sequin_pipeline.resources import WarehouseResource
 from sequin_pipeline.run_metadata import count_metadata, frame_metadata, run_metadata
 from sequin_pipeline.sources import TimeWindow
 from sequin_pipeline.stream import ReadPlan, RecordStream
-from sequin_pipeline.sync import Progress, SyncOutcome, run_sync
+from sequin_pipeline.sync import run_sync
 
 progress_logger = logging.getLogger("sequin_pipeline.progress")
 

@@ -16,9 +16,6 @@ from sequin_pipeline.ledger_schema import DEFAULT_SCHEMA
 from sequin_pipeline.sources import SourceIdentity
 from sequin_pipeline.warehouse import Connection
 
-POSITION_SPACING = timedelta(minutes=1)
-"""Of the stream's time: a year of them is half a million rows at most, and a backfill reads a minute too much at most."""
-
 HEARTBEAT_SECONDS = 10.0
 """A run is taken for dead after sixty of them."""
 
@@ -158,7 +155,7 @@ class Ledger:
     def move_cursor(
         self, connection: Connection, found: LiveCursor | None, *, cursor: str | None, stream_time: datetime | None, run_id: str
     ) -> LiveCursor | None:
-        """Compare-and-set of lane 0: the new cursor, or None when another run has moved it since `found` was read.
+        """Compare-and-set of one lane: the new cursor, or None when another run has moved it since `found` was read.
 
         A rival waits here for the row, before it has done any work. The first epoch is a moment, so that a cursor that was forgotten
         and begun again is never taken for the one before.
@@ -183,6 +180,40 @@ class Ledger:
             ).fetchone()
         return None if row is None else LiveCursor(*row)  # type: ignore[arg-type]  # as above
 
+    def take_over(self, connection: Connection, *, lanes: int, run_id: str) -> list[LiveCursor]:
+        """The cursors of that many lanes, for a run that will move them; one read when they stand so already.
+
+        Where the number differs, or lanes have drifted apart, all start again from the lowest, in one short transaction that fences
+        whoever moved them until now: what the lane ahead had written is known, and not written again. A single lane that has not
+        begun has no row yet.
+        """
+        found = self.live_cursors(connection)
+        if _stand_together(found, lanes):
+            return found
+        with connection.transaction():
+            connection.execute(self._sql("select from {tables} where table_name = %s for update"), (self.table_name,))
+            found = self.live_cursors(connection)
+            if not _stand_together(found, lanes):
+                lowest = min(found, key=lambda lane: lane.seq, default=None)
+                connection.execute(self._sql("delete from {cursors} where table_name = %s"), (self.table_name,))
+                connection.execute(
+                    self._sql(
+                        "insert into {cursors} (table_name, lane, lanes, epoch, seq, cursor, stream_time, run_id)"
+                        " select %(table)s, lane, %(lanes)s, extract(epoch from clock_timestamp()) * 1000000, %(seq)s, %(cursor)s,"
+                        " %(time)s, %(run)s from generate_series(0, %(lanes)s - 1) lane"
+                    ),
+                    {
+                        "table": self.table_name,
+                        "lanes": lanes,
+                        "seq": lowest.seq if lowest else 0,
+                        "cursor": lowest.cursor if lowest else None,
+                        "time": lowest.stream_time if lowest else None,
+                        "run": run_id,
+                    },
+                )
+                found = self.live_cursors(connection)
+        return found
+
     def forget_cursor(self, connection: Connection) -> None:
         """A full refresh: the next live run starts at the earliest record, and a run under way is fenced."""
         connection.execute(self._sql("delete from {cursors} where table_name = %s"), (self.table_name,))
@@ -201,7 +232,7 @@ class Ledger:
         return None if row is None else (row[0], str(row[1]))  # type: ignore[return-value]  # a timestamptz column
 
     def record_positions(self, connection: Connection, positions: Iterable[tuple[datetime, str]]) -> None:
-        """Positions already thinned to POSITION_SPACING; one that is known is left as it is."""
+        """Positions already thinned out; one that is known is left as it is."""
         with connection.cursor() as cursor:
             cursor.executemany(
                 self._sql("insert into {positions} (table_name, stream_time, cursor) values (%s, %s, %s) on conflict do nothing"),
@@ -328,6 +359,12 @@ class Ledger:
     def _sql(self, statement: str) -> sql.Composed:
         names = ("tables", "cursors", "positions", "merges", "rejects", "versions", "columns", "runs")
         return sql.SQL(statement).format(**{name: self.table(name) for name in names})
+
+
+def _stand_together(found: Sequence[LiveCursor], lanes: int) -> bool:
+    if not found:
+        return lanes == 1
+    return len(found) == lanes and len({lane.seq for lane in found}) == 1
 
 
 def prune(connection: Connection, retention: timedelta, *, schema: str = DEFAULT_SCHEMA) -> int:

@@ -10,7 +10,7 @@ import dagster as dg
 
 from sequin_pipeline.frames import FrameOutcome
 from sequin_pipeline.ledger import Counts
-from sequin_pipeline.sync import SyncOutcome
+from sequin_pipeline.outcome import SyncOutcome
 
 
 def run_metadata(outcome: SyncOutcome) -> dict[str, dg.MetadataValue]:

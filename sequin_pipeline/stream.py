@@ -22,7 +22,7 @@ from sequin_pipeline.sources import Page, ReadRequest, Source, TimeWindow
 from sequin_pipeline.windows import SLACK
 
 if TYPE_CHECKING:
-    from sequin_pipeline.sync import SyncOutcome
+    from sequin_pipeline.outcome import SyncOutcome
 
 PAGES_AHEAD = 2
 """Two pages hide 50 ms of latency a page entirely; more only costs memory."""

@@ -4,24 +4,16 @@ The versions themselves stand in the ledger's table `versions` and are written b
 """
 
 import hashlib
-import zlib
 
 import pyarrow as pa
 import pyarrow.compute as pc
 from psycopg import sql
 
+from sequin_pipeline.buckets import BUCKETS, bucket_of
 from sequin_pipeline.staging import Cursor
 from sequin_pipeline.target import Target
 
-BUCKETS = 16
-"""Few enough to lock one by one, enough for two writers not to wait for each other."""
-
 SWEEP_ROWS = 5_000
-
-
-def bucket_of(record_id: str) -> int:
-    """The bucket of an id, the same in every process: for advisory locks and for lanes."""
-    return zlib.crc32(record_id.encode()) % BUCKETS
 
 
 def lock_buckets(cursor: Cursor, target: Target, rows: pa.Table) -> None:

@@ -16,7 +16,7 @@ from rich.live import Live
 from rich.spinner import Spinner
 from rich.table import Table
 
-from sequin_pipeline.sync import Progress
+from sequin_pipeline.outcome import Progress
 
 LOGGER = "sequin_pipeline.progress"
 EVERY_SECONDS = 1.0

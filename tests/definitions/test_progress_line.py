@@ -5,9 +5,9 @@ from datetime import UTC, datetime
 import pytest
 
 from sequin_pipeline.io_manager import progress_line
+from sequin_pipeline.outcome import Progress
 from sequin_pipeline.sources import TimeWindow
 from sequin_pipeline.stream import ReadPlan
-from sequin_pipeline.sync import Progress
 from tests.builders import collection
 
 MARCH, MAY, JUNE = (datetime(2024, month, 1, tzinfo=UTC) for month in (3, 5, 6))

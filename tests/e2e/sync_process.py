@@ -5,9 +5,10 @@ Pages of 10 records, each a batch of its own.
 
 import sys
 
+from sequin_pipeline.outcome import SyncOutcome
 from sequin_pipeline.sources.sequin import SequinSource
 from sequin_pipeline.stream import RecordStream
-from sequin_pipeline.sync import SyncOutcome, run_sync
+from sequin_pipeline.sync import run_sync
 from sequin_pipeline.warehouse import Warehouse
 from tests.builders import collection, live_plan
 
