@@ -174,4 +174,6 @@ def _show_the_first(record: Path, url: str) -> None:
 
 
 def _print_line(name: str, line: str) -> None:
+    if " - DEBUG - " in line:
+        return  # an event of a run: the run's page has them all, which are thousands for a run over many windows
     click.echo(f"{click.style(name.ljust(NAME_WIDTH), fg=COLOURS[name])} | {line}", err=True)
