@@ -64,18 +64,19 @@ def _counts(batch: Batch, is_needed: Flags, is_stale: Flags) -> dict[int, MergeC
 
 
 def _statement(target: Target, versions: sql.Identifier) -> sql.Composed:
-    removes = target.on_delete == "remove" and target.tombstone is not None
     equal = "when t.version = s.version and t.hash = s.hash then 'unchanged' else 'needed' end"
-    if removes:
+    if target.removes:
         verdict = sql.SQL(
             "case when t.version > s.version or k.updated_idx > s.version then 'stale' when s.is_deleted then"
             " case when k.updated_idx = s.version and t.version is null then 'unchanged' else 'needed' end " + equal
         )
-        removed = sql.SQL(
-            " left join lateral (select k.updated_idx from {} k where k.table_name = %(table)s and k.id = s.id offset 0) k on true"
-        ).format(versions)
+    elif target.remembers:
+        verdict = sql.SQL("case when t.version > s.version or k.updated_idx > s.version then 'stale' " + equal)
     else:
-        verdict, removed = sql.SQL("case when t.version > s.version then 'stale' " + equal), sql.SQL("").format()
+        verdict = sql.SQL("case when t.version > s.version then 'stale' " + equal)
+    removed = sql.SQL(
+        " left join lateral (select k.updated_idx from {} k where k.table_name = %(table)s and k.id = s.id offset 0) k on true"
+    )
     return sql.SQL(
         "select s.ordinal, v.verdict"
         " from unnest(%(ids)s::text[], %(versions)s::bigint[], %(hashes)s::uuid[], %(tombstones)s::boolean[])"
@@ -87,6 +88,6 @@ def _statement(target: Target, versions: sql.Identifier) -> sql.Composed:
         hash=sql.Identifier(target.content_hash or ""),
         table=sql.Identifier(target.table.schema, target.table.name),
         key=sql.Identifier(target.key[0]),
-        removed=removed,
+        removed=removed.format(versions) if target.remembers else sql.SQL(""),
         verdict=verdict,
     )

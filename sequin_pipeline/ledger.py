@@ -140,6 +140,13 @@ class Ledger:
                 self._sql("update {tables} set row_count = row_count + %s where table_name = %s"), (gained, self.table_name)
             )
 
+    def has_removed_rows(self, connection: Connection) -> bool:
+        """Are there versions of rows that were removed?"""
+        row = connection.execute(
+            self._sql("select exists (select from {versions} where table_name = %s)"), (self.table_name,)
+        ).fetchone()
+        return row == (True,)
+
     # The live cursor
 
     def live_cursors(self, connection: Connection) -> list[LiveCursor]:

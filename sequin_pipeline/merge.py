@@ -79,7 +79,7 @@ def write(
         pin_plan(cursor)
         fill(cursor, encoded)
         copied = time.perf_counter()
-        if statements.removes:
+        if encoded.target.removes:
             lock_buckets(cursor, encoded.target, encoded.batch.rows)
         cursor.execute(statements.merge(), parameters)
         tallies = {int(str(window)): (int(str(staged)), _counts(row)) for window, staged, *row in cursor.fetchall()}
@@ -136,14 +136,9 @@ class MergeStatements:
     has_bare_tombstones: bool = False
 
     @property
-    def removes(self) -> bool:
-        """Tombstones remove their rows, and are remembered in `versions`."""
-        return self.target.on_delete == "remove" and self.target.tombstone is not None
-
-    @property
     def keeps_objects(self) -> bool:
         """Some tombstones of the batch leave the stored object as it is."""
-        return self.has_bare_tombstones and not self.removes
+        return self.has_bare_tombstones and not self.target.removes
 
     def merge(self) -> sql.Composed:
         """Classify against one snapshot, write what is new, return one row a window: its index, the staged rows, MergeCounts.
@@ -153,7 +148,7 @@ class MergeStatements:
         parts: list[sql.Composable] = [self._seen()]
         if self.keeps_objects:
             parts.append(self._carried())
-        if self.removes:
+        if self.target.removes:
             parts += [self._remembered(), self._removed()]
         parts.append(self._written())
         return sql.SQL("with {} {}").format(sql.SQL(", ").join(parts), self._tally())
@@ -174,7 +169,7 @@ class MergeStatements:
             window=self._window(STAGED),
             version=version,
             same=self._same(STAGED),
-            removed=removed.format(**self._names) if self.removes else sql.SQL(""),
+            removed=removed.format(**self._names) if self.target.removes else sql.SQL(""),
         )
 
     @property
@@ -209,17 +204,18 @@ class MergeStatements:
             version=sql.SQL("t.{v}").format(**self._names) if self.target.version else sql.SQL("null::bigint"),
             same=self._same(STAGED),
             was_deleted=sql.SQL("t.{d}").format(**self._names) if self.target.tombstone else sql.SQL("false"),
-            removed=removed.format(**self._names) if self.removes else sql.SQL(""),
+            removed=removed.format(**self._names) if self.target.remembers else sql.SQL(""),
         )
 
     def _verdict(self) -> sql.SQL:
         if self.target.version is None:
             return sql.SQL("case when t.tid is null then 'new' when t.is_same then 'unchanged' else 'newer' end")
-        live = (
+        outranked = "when k.updated_idx > s.{v} then 'stale' " if self.target.has_removed_rows else ""
+        live = outranked + (
             "when t.tid is null then 'new' when t.version < s.{v} then 'newer' when t.version > s.{v} then 'stale'"
             " when t.is_same then 'unchanged'"
         )
-        if self.removes:
+        if self.target.removes:
             return sql.SQL(
                 "case when t.version > s.{v} or k.updated_idx > s.{v} then 'stale'"
                 " when s.{d} then case when k.updated_idx = s.{v} and t.tid is null then 'unchanged' else 'gone' end "
@@ -360,7 +356,7 @@ class MergeStatements:
             " union all select window_index, false, case when is_created and is_deleted then 'created tombstone'"
             " when is_created then 'created' when is_deleted then 'tombstone' else 'changed' end from written{removed}) tally"
             " group by window_index"
-        ).format(removed=sql.SQL(" union all select window_index, false, 'removed' from removed" if self.removes else ""))
+        ).format(removed=sql.SQL(" union all select window_index, false, 'removed' from removed" if self.target.removes else ""))
 
     def _window(self, row: sql.SQL) -> sql.Composable:
         if not self.has_windows or self.target.stream_time is None:

@@ -5,6 +5,7 @@ What is decided here: where reading starts, what makes a batch, what a run leave
 
 import time
 from collections.abc import Callable, Iterator
+from dataclasses import replace
 from datetime import UTC, datetime, timedelta
 from functools import partial
 
@@ -155,6 +156,9 @@ class _Run:
                 return swept
 
     def _find_start(self, connection: Connection) -> Position:
+        if self._ledger.has_removed_rows(connection):
+            for writer in self._lanes.writers:
+                writer.target = replace(writer.target, has_removed_rows=True)
         if self._plan.mode == "live":
             return self._find_live_start(connection)
         window = self._plan.window

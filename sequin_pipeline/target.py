@@ -37,7 +37,8 @@ class Target:
 
     `version` None: each delivery is newest. `content_hash` None: rows are compared column by column. `tombstone` and `data` name the
     columns that make a bare tombstone (`deleted` and no object); None where rows are never deleted. `stream_time` is the column that
-    places a row in a window. `created_at` and `changed_at` are stamped here and never compared.
+    places a row in a window. `has_removed_rows`: the ledger remembers versions of rows that were removed, which outrank late older
+    copies whatever `on_delete` says now. `created_at` and `changed_at` are stamped here and never compared.
     """
 
     table: TableName
@@ -52,11 +53,22 @@ class Target:
     created_at: str | None = None
     changed_at: str | None = None
     on_delete: OnDelete = "mark"
+    has_removed_rows: bool = False
     description: str = ""
     column_names: tuple[str, ...] = field(init=False)
 
     def __post_init__(self) -> None:
         object.__setattr__(self, "column_names", tuple(column.name for column in self.columns))
+
+    @property
+    def removes(self) -> bool:
+        """Tombstones remove their rows."""
+        return self.on_delete == "remove" and self.tombstone is not None
+
+    @property
+    def remembers(self) -> bool:
+        """Versions of removed rows have to be asked before a row is written."""
+        return self.removes or self.has_removed_rows
 
     @property
     def compared(self) -> tuple[TargetColumn, ...]:
