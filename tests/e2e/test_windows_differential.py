@@ -105,7 +105,8 @@ def api(told: History) -> Iterator[SandboxControls]:
 class Reading:
     """Runs of one collection against one table; remembers what they did."""
 
-    def __init__(self, of: Collection, api_url: str, warehouse_url: str) -> None:
+    def __init__(self, of: Collection, api_url: str, warehouse_url: str, *, page_records: int = PAGE_RECORDS) -> None:
+        self._page_records = page_records
         self._collection = of
         self._api_url = api_url
         self._warehouse_url = warehouse_url
@@ -126,7 +127,7 @@ class Reading:
             partition_keys=tuple(keys),
             window_starts=tuple(start_of(windows, key) for key in keys),
         )
-        stream = RecordStream(plan, SequinSource(self._api_url, page_size_records=PAGE_RECORDS))
+        stream = RecordStream(plan, SequinSource(self._api_url, page_size_records=self._page_records))
         self.outcomes.append(run_sync(stream, Warehouse(self._warehouse_url), run_id=f"{mode} {keys[0]}", batch_records=35))
 
     def fetched_by_window(self) -> Counter[str]:
@@ -223,6 +224,22 @@ def test_a_late_window_is_read_from_the_position_before_it(warehouse_url: str) -
     assert reading.outcomes[-1].counts.fetched == 310
     assert len(requests) == 17
     assert all("after_cursor" in query for query in requests)
+
+
+def test_records_that_stand_out_of_order_are_found_in_the_window_of_their_time(warehouse_url: str) -> None:
+    """Pages of one record: behind one that lies after a window, and on the very edge where a position was recorded, there is more."""
+    times = ["00:10", "01:00", "01:10", "00:35", "02:05", "01:30", "03:20"]
+    lines = [
+        json.dumps(record(f"r{number}", number, inserted_at=f"2024-01-01T{time}:00Z")).encode()
+        for number, time in enumerate(times)
+    ]
+    with running_sandbox(RecordedFeed(lines)) as url:
+        reading = Reading(replace(collection(), windows=Windows("hour", EPOCH)), url, warehouse_url, page_records=1)
+        reading.live()
+        for key in WIDTHS["hour"][:4]:
+            reading.backfill([key])
+
+    assert [outcome.counts.fetched for outcome in reading.outcomes] == [7, 2, 3, 1, 1]
 
 
 THINGS = """\
