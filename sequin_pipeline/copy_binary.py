@@ -18,18 +18,34 @@ _DAYS_TO_2000 = 10_957
 _MICROSECONDS_TO_2000 = 946_684_800_000_000
 
 
-def encode(table: pa.Table, staging_types: Sequence[str]) -> bytes:
+def encode(table: pa.Table, staging_types: Sequence[str]) -> memoryview:
     """All of `table`, with its header and trailer. `staging_types` says for each column what Postgres will read: text, boolean,
     integer, bigint, double precision, date, timestamptz or uuid (16 bytes)."""
-    pieces: list[pa.Array] = []
     rows = table.num_rows
-    count = len(table.columns).to_bytes(2, "big")
-    pieces.append(_fixed(np.frombuffer(count * rows, dtype=np.uint8).reshape(rows, 2), None))
+    if rows == 0:
+        return memoryview(HEADER + TRAILER)
+    pieces: list[pa.Array] = [_before(rows, len(table.columns))]
     for column, staging_type in zip(table.columns, staging_types, strict=True):
         values = column.combine_chunks() if isinstance(column, pa.ChunkedArray) else column
         pieces.extend(_text(values) if staging_type == "text" else [_number(values, staging_type)])
+    pieces.append(_after(rows))
     joined = pc.binary_join_element_wise(*pieces, pa.scalar(b"", pa.binary()), null_handling="replace", null_replacement=b"")
-    return b"".join((HEADER, _payload(joined), TRAILER))
+    return _payload(joined)
+
+
+def _before(rows: int, columns: int) -> pa.Array:
+    """Each row's field count. The header stands in the first of them, so that the payload need not be copied to get one."""
+    offsets = np.arange(rows + 1, dtype=np.int32) * 2 + len(HEADER)
+    offsets[0] = 0
+    content = HEADER + columns.to_bytes(2, "big") * rows
+    return pa.Array.from_buffers(pa.binary(), rows, [None, pa.py_buffer(offsets), pa.py_buffer(content)])
+
+
+def _after(rows: int) -> pa.Array:
+    """Nothing, but for the trailer after the last row."""
+    offsets = np.zeros(rows + 1, dtype=np.int32)
+    offsets[-1] = len(TRAILER)
+    return pa.Array.from_buffers(pa.binary(), rows, [None, pa.py_buffer(offsets), pa.py_buffer(TRAILER)])
 
 
 def _text(values: pa.Array) -> list[pa.Array]:

@@ -43,7 +43,7 @@ class EncodedBatch:
     target: Target
     batch: Batch = field(repr=False)
     staging: Staging = field(repr=False)
-    payload: bytes = field(repr=False)
+    payload: memoryview = field(repr=False)
 
 
 def encode(target: Target, batch: Batch) -> EncodedBatch:
