@@ -123,6 +123,23 @@ def test_the_sensor_speaks_only_when_there_is_something_new(instance: dg.Dagster
     assert still_late == []
 
 
+def test_the_sensor_speaks_again_after_a_materialization_since_dagster_hides_older_verdicts(
+    instance: dg.DagsterInstance, warehouse: WarehouseResource
+) -> None:
+    run_at(warehouse, "backfill-1", mode="backfill", ended_at=TICK)
+    _, cursor = look(instance, warehouse, TICK + QUARTER)
+
+    @dg.asset(key=["stripe", "plan"])
+    def backfilled() -> None: ...
+
+    assert dg.materialize([backfilled], instance=instance).success
+    again, cursor = look(instance, warehouse, TICK + QUARTER, cursor=cursor)
+    third, _ = look(instance, warehouse, TICK + QUARTER, cursor=cursor)
+
+    assert [passed for passed, *_ in again] == [False]
+    assert third == []
+
+
 def test_the_check_can_be_executed_by_hand(warehouse: WarehouseResource) -> None:
     run_at(warehouse, "live-1", mode="live", ended_at=TICK + timedelta(minutes=2))
     freshness = build_freshness("stripe", [PLAN], cron="*/15 * * * *", clock=lambda: TICK + QUARTER)
