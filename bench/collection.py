@@ -28,16 +28,21 @@ COLLECTION = Collection(
 )
 
 
+def collection_in(schema: str) -> Collection:
+    """The collection, landing in a contestant's own schema."""
+    return replace(COLLECTION, table=TableName(schema, TABLE))
+
+
 def target_in(schema: str) -> Target:
-    """The collection's table in a contestant's own schema."""
-    return collection_target(replace(COLLECTION, table=TableName(schema, TABLE)))
+    """Its table there."""
+    return collection_target(collection_in(schema))
 
 
-def live_plan(*, full_refresh: bool) -> ReadPlan:
+def live_plan(collection: Collection = COLLECTION, *, full_refresh: bool) -> ReadPlan:
     """A live run over the months of the year in which the records entered the stream."""
     starts = tuple(datetime(YEAR, month, 1, tzinfo=UTC) for month in range(1, 13))
     return ReadPlan(
-        collection=COLLECTION,
+        collection=collection,
         mode="live",
         window=None,
         partition_keys=tuple(f"{start:%Y-%m}" for start in starts),

@@ -58,7 +58,7 @@ def _peer(name: str, label: str, module: str, *, records: int, needs_table: bool
     return Entry(name, label, module, group=name, max_records=records, needs_table=needs_table, options=options)
 
 
-LIMIT, LIMIT_TWO, PIPELINE = "limit", "limit_two", "pipeline"
+LIMIT, LIMIT_TWO, PIPELINE, PIPELINE_TWO = "limit", "limit_two", "pipeline", "pipeline_two"
 
 ENTRIES: tuple[Entry, ...] = (
     Entry(
@@ -70,6 +70,9 @@ ENTRIES: tuple[Entry, ...] = (
         options={"statements": "merge", "connections": 1},
     ),
     Entry(PIPELINE, "sequin_pipeline", "bench.pipeline", "core", (*CORE_PHASES, "nothing_new"), options={"part": "whole"}),
+    Entry(
+        PIPELINE_TWO, "sequin_pipeline, two lanes", "bench.pipeline", "core", CORE_PHASES, options={"part": "whole", "lanes": 2}
+    ),
     Entry(
         LIMIT_TWO,
         "limit: ready bytes, two connections",

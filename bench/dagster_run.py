@@ -10,7 +10,7 @@ from pathlib import Path
 import dagster as dg
 
 from bench import child
-from bench.collection import COLLECTION, live_plan
+from bench.collection import collection_in, live_plan
 from sequin_pipeline.assets import build_asset
 from sequin_pipeline.environment import DAGSTER_HOME, DAGSTER_POSTGRES_URL
 from sequin_pipeline.io_manager import PostgresMergeIOManager
@@ -33,7 +33,7 @@ def main() -> None:
     home.mkdir()
     (home / "dagster.yaml").write_text(INSTANCE)
     os.environ |= {DAGSTER_HOME: str(home), DAGSTER_POSTGRES_URL: place.options["storage_url"]}
-    asset = build_asset(COLLECTION)
+    asset = build_asset(collection_in(place.schema))
     warehouse = WarehouseResource(url=place.database_url)
     resources = {
         SOURCE: SequinSourceResource(base_url=place.api_url),

@@ -4,7 +4,7 @@ import statistics
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 
-from bench.contestants import CORE_PHASES, ENTRIES, LIMIT, LIMIT_TWO, PEER_PHASES, PHASE_LABELS, PIPELINE, Entry
+from bench.contestants import CORE_PHASES, ENTRIES, LIMIT, LIMIT_TWO, PEER_PHASES, PHASE_LABELS, PIPELINE, PIPELINE_TWO, Entry
 from bench.rounds import Measurement, Results
 
 
@@ -45,7 +45,7 @@ def ratios(results: Results) -> list[Ratio]:
     for phase in CORE_PHASES:
         found += _ratio(results, LIMIT, phase, "share of the limit, CPU of both sides", _cpu_per_record)
     for phase in CORE_PHASES:
-        found += _ratio(results, LIMIT_TWO, phase, "share of the limit, two connections", _seconds_per_record)
+        found += _ratio(results, LIMIT_TWO, phase, "share of the limit, two lanes", _seconds_per_record, ours=PIPELINE_TWO)
     for entry in ENTRIES:
         for phase in PEER_PHASES if entry.is_peer else ():
             found += _ratio(results, entry.name, phase, f"times as fast as {entry.label}", _seconds_per_record)
@@ -107,12 +107,18 @@ def _cpu_per_record(measurement: Measurement) -> float | None:
 
 
 def _ratio(
-    results: Results, other: str, phase: str, measure: str, cost: Callable[[Measurement], float | None]
+    results: Results,
+    other: str,
+    phase: str,
+    measure: str,
+    cost: Callable[[Measurement], float | None],
+    *,
+    ours: str = PIPELINE,
 ) -> Sequence[Ratio]:
     """Empty where one of the two was not measured."""
-    ours = {each.round: cost(each) for each in _of(results, PIPELINE, phase)}
-    theirs = {each.round: cost(each) for each in _of(results, other, phase)}
-    pairs = [(theirs[number], ours[number]) for number in sorted(ours.keys() & theirs.keys())]
+    our_costs = {each.round: cost(each) for each in _of(results, ours, phase)}
+    their_costs = {each.round: cost(each) for each in _of(results, other, phase)}
+    pairs = [(their_costs[number], our_costs[number]) for number in sorted(our_costs.keys() & their_costs.keys())]
     known = [(their, our) for their, our in pairs if their and our]
     if not known:
         return []

@@ -1,13 +1,14 @@
 """The pipeline itself, in a plain process: `python -m bench.pipeline`, a contestant.
 
-Option `part`: "whole" (from HTTP to the table) or "source" (the pages fetched and thrown away: what the API alone could deliver).
+Options: `part` is "whole" (from HTTP to the table) or "source" (the pages fetched and thrown away: what the API alone could deliver);
+`lanes`, how many connections write.
 """
 
 from collections.abc import Callable, Mapping
 from uuid import uuid4
 
 from bench import child
-from bench.collection import COLLECTION, live_plan
+from bench.collection import collection_in, live_plan
 from sequin_pipeline.outcome import SyncOutcome
 from sequin_pipeline.sources import ReadRequest
 from sequin_pipeline.sources.sequin import SequinSource
@@ -21,14 +22,15 @@ CONTINUING_PHASES = ("new", "nothing_new")
 
 def main() -> None:
     place = child.place()
-    source = SequinSource(place.api_url)
+    source, collection = SequinSource(place.api_url), collection_in(place.schema)
+    lanes = int(place.options.get("lanes", 1))
 
     def run(task: child.Task) -> Mapping[str, float]:
-        plan = live_plan(full_refresh=task.phase not in CONTINUING_PHASES)
-        return notes_of(run_sync(RecordStream(plan, source), Warehouse(place.database_url), run_id=str(uuid4())))
+        plan = live_plan(collection, full_refresh=task.phase not in CONTINUING_PHASES)
+        return notes_of(run_sync(RecordStream(plan, source), Warehouse(place.database_url), run_id=str(uuid4()), lanes=lanes))
 
     def drain(task: child.Task) -> Mapping[str, float]:
-        pages = source.pages(ReadRequest(frozenset({COLLECTION.id})))
+        pages = source.pages(ReadRequest(frozenset({collection.id})))
         return {"requests": sum(page.cost.requests for page in pages)}
 
     work = {"whole": run, "source": drain}[place.options["part"]]

@@ -89,7 +89,7 @@ def _cpu_model() -> str:
 def save(document: Mapping[str, Any], folder: Path) -> list[Path]:
     """As JSON, text and SVG, named for the scale."""
     folder.mkdir(parents=True, exist_ok=True)
-    contents = {"json": json.dumps(document, indent=1, sort_keys=True) + "\n", "txt": text(document), "svg": chart(document)}
+    contents = {"json": json.dumps(document, indent=1) + "\n", "txt": text(document), "svg": chart(document)}
     files = []
     for kind, content in contents.items():
         file = folder / f"{document['scale']}.{kind}"
