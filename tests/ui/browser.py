@@ -60,6 +60,7 @@ class Viewer:
         if self._pictures is not None:
             self._pictures.mkdir(parents=True, exist_ok=True)
             expect(self.page.get_by_text(re.compile(r"Loading(…|\.\.\.)"))).to_have_count(0)
+            self.page.wait_for_load_state("networkidle")  # icons come one by one
             self.page.mouse.move(0, 0)
             self.page.screenshot(path=self._pictures / f"{name}.png", animations="disabled", caret="hide")
 

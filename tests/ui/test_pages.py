@@ -86,6 +86,7 @@ def schedule_on(browser: Browser, ui: RunningUi, pictures: Path | None) -> None:
         page = viewer.open("/automation")
         _toggle(page).click()
         expect(_toggle(page).locator("input")).to_be_checked()
+        expect(_toggle(page).locator("input")).to_be_enabled()
         viewer.keep_picture("schedules")
 
 
