@@ -11,7 +11,7 @@ import pyarrow as pa
 from psycopg import sql
 
 from sequin_pipeline.catalog import TableName
-from sequin_pipeline.errors import TableRefused
+from sequin_pipeline.errors import TableRefused, TooManyRejects
 from sequin_pipeline.ledger import Counts, Ledger
 from sequin_pipeline.ledger_schema import DEFAULT_SCHEMA, migrate
 from sequin_pipeline.normalize import NormalizedPage
@@ -60,7 +60,8 @@ def write_frame(
     """Merges the frame by `key`; rows that it does not hold are left alone.
 
     With `version` (an integer column) the greatest wins; without, each delivery is newest. Raises TableRefused for null keys, for
-    repeated keys without version, and for what the table cannot hold; then nothing has been written.
+    repeated keys without version, and for what the table cannot hold; then nothing has been written. Raises TooManyRejects after
+    everything good has been committed, when Postgres refused single rows.
     """
     target = frame_target(table, frame, key=key, version=version)
     _check_key(str(table), frame, key=key, version=version)
@@ -80,6 +81,11 @@ def write_frame(
             committed = writer.commit(Delivery(pages=(FramePage(records=b"[]", frame=part, rejects=()),)))
             counts = sum(committed.counts.values(), counts)
         record = writer.attempt(ledger.find_table, "reading the ledger")
+    if counts.rejected:
+        raise TooManyRejects(
+            f"{counts.rejected} of {counts.fetched} rows of the frame for table {str(table)!r} were refused by Postgres, the others have "
+            f"been merged: the ledger's table `rejects` holds them with their reasons; mend those rows and materialize again"
+        )
     return FrameOutcome(counts, record.row_count if record else 0)
 
 

@@ -20,7 +20,20 @@ def plain_postgres_url(url: str, variable: str) -> str:
             f"{variable} should be a URL as in postgresql://user:password@host:5432/database, but does not begin with "
             "postgresql:// (its value is not shown, since it may hold a password)"
         )
-    return "postgresql://" + url[scheme.end() :]
+    plain = "postgresql://" + url[scheme.end() :]
+    if not _has_sound_ports(plain):
+        raise ConfigurationError(
+            f"{variable} names a port that is no number from 1 to 65535: write it as in postgresql://user:password@host:5432/database"
+        )
+    return plain
+
+
+def _has_sound_ports(url: str) -> bool:
+    """libpq takes several hosts, each with a port; one that is no number would look to it like a server that is down."""
+    authority = re.split(r"[/?#]", url.partition("://")[2], maxsplit=1)[0]
+    hosts = authority.rpartition("@")[2].split(",")
+    ports = [host.rpartition("]")[2].partition(":")[2] for host in hosts]
+    return all(not port or (port.isascii() and port.isdigit() and 0 < int(port) < 65_536) for port in ports)
 
 
 def psycopg2_url(url: str) -> str:

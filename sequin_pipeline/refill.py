@@ -14,6 +14,7 @@ from functools import partial
 from psycopg import sql
 
 from sequin_pipeline.catalog import Collection
+from sequin_pipeline.fingerprints import declare_column, forget_columns, known_fingerprints, note_refill, unfilled_columns
 from sequin_pipeline.ledger import Ledger
 from sequin_pipeline.normalize import NormalizedPage, Normalizer
 from sequin_pipeline.rejects import record_rejects
@@ -31,19 +32,19 @@ REFILL_ROWS = 2_000
 def declare_columns(connection: Connection, ledger: Ledger, collection: Collection, preparation: Preparation) -> None:
     """Tells the ledger what each column is filled by now. A column that is new, or declared in another way, waits for its refill;
     one that is declared no longer is forgotten, so that it is filled again should it ever come back."""
-    known = ledger.fingerprints(connection)
+    known = known_fingerprints(connection, ledger)
     declared = {column.name: column.fingerprint for column in collection.columns}
     if known == declared:
         return
     record = preparation.record or ledger.find_table(connection)
     is_empty = record is None or record.row_count == 0
     with connection.transaction():
-        ledger.forget_columns(connection, sorted(known.keys() - declared.keys()))
+        forget_columns(connection, ledger, sorted(known.keys() - declared.keys()))
         for column in collection.columns:
             if known.get(column.name) != column.fingerprint:
                 # What stood only in the envelope is not kept: such a column fills with the versions that come.
                 is_filled = is_empty or column.path.root == "record"
-                ledger.declare_column(connection, column.name, column.fingerprint, is_filled=is_filled)
+                declare_column(connection, ledger, column.name, column.fingerprint, is_filled=is_filled)
 
 
 def refill(warehouse: Warehouse, ledger: Ledger, collection: Collection, *, run_id: str) -> int:
@@ -59,7 +60,7 @@ def refill(warehouse: Warehouse, ledger: Ledger, collection: Collection, *, run_
     normalize = Normalizer(lenient, nulls_unfit=True)
     changed = 0
     with TableWriter(warehouse, target, ledger, run_id=run_id, mode="refill") as writer:
-        unfilled = writer.attempt(ledger.unfilled_columns, f"reading the ledger of {collection.label!r}")
+        unfilled = writer.attempt(partial(unfilled_columns, ledger=ledger), f"reading the ledger of {collection.label!r}")
         if not unfilled:
             return 0
         columns = sorted(unfilled)
@@ -73,7 +74,7 @@ def refill(warehouse: Warehouse, ledger: Ledger, collection: Collection, *, run_
                 changed += _write(writer, normalize(_records(collection, rows)), run_id=run_id)
                 after = str(rows[-1][0])
             reached = after if len(rows) == REFILL_ROWS else None
-            noted = partial(ledger.refilled, columns=columns, after=reached)
+            noted = partial(note_refill, ledger=ledger, columns=columns, after=reached)
             writer.attempt(noted, f"noting the refill of {collection.label!r}")
             if reached is None:
                 return changed

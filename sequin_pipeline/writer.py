@@ -16,19 +16,19 @@ from uuid import UUID, uuid4
 
 import numpy as np
 import psycopg
-from psycopg import sql
 
 from sequin_pipeline import staging
-from sequin_pipeline.batch import Batch, Place, build_batch, without_objects
+from sequin_pipeline.batch import Batch, Place, build_batch
 from sequin_pipeline.buckets import Lane
 from sequin_pipeline.errors import RunFenced
 from sequin_pipeline.known import WORTHWHILE_SHARE, ask, can_ask
 from sequin_pipeline.ledger import Counts, Ledger, LiveCursor, MergeRecord
-from sequin_pipeline.merge import MergeCounts, Merged, write
+from sequin_pipeline.merge import MergeCounts, Merged
 from sequin_pipeline.normalize import NormalizedPage, Reject
+from sequin_pipeline.refused import RowsRefused, find_refused, merge_rows
 from sequin_pipeline.rejects import record_rejects
 from sequin_pipeline.target import Target
-from sequin_pipeline.warehouse import Connection, Warehouse, attempt, explain, is_about_a_record, is_open, limit_lock_waits
+from sequin_pipeline.warehouse import Connection, Warehouse, attempt, explain, is_open, limit_lock_waits
 
 logger = logging.getLogger("sequin_pipeline.writer")
 
@@ -76,14 +76,6 @@ class _Prepared:
     encoded: staging.EncodedBatch
     rejects: tuple[Reject, ...]
     known: Mapping[int, MergeCounts]
-
-
-class RowsRefused(Exception):
-    """Postgres refused a value of some row of the batch: which one is to be found."""
-
-    def __init__(self, error: psycopg.Error) -> None:
-        super().__init__(str(error))
-        self.error = error
 
 
 class TableWriter:
@@ -147,7 +139,7 @@ class TableWriter:
             try:
                 committed = self._commit_once_for_all(batch_id, delivery, prepared)
             except RowsRefused as error:
-                refused |= self._find_refused(prepared.encoded.batch, delivery.pages, error)
+                refused |= self._find_refused(prepared.encoded.batch, delivery, error)
                 continue
             self._known_share = _known_share(committed)
             return replace(committed, seconds={"encode": prepare_seconds, **committed.seconds})
@@ -196,7 +188,9 @@ class TableWriter:
             limit_lock_waits(connection, self._warehouse.lock_timeout_seconds)
             moved = self._fence(connection, delivery.move)
             wal_start = _wal_position(connection)
-            merged = self._merge(connection, prepared.encoded)
+            merged = merge_rows(
+                connection, prepared.encoded, window_starts=self._window_starts, versions=self.ledger.table("versions")
+            )
             counts = self._count(prepared, merged)
             record_rejects(connection, self.ledger, prepared.rejects, run_id=self._run_id)
             self.ledger.add_rows(connection, sum(window.created - window.removed for window in counts.values()))
@@ -245,15 +239,22 @@ class TableWriter:
             "Nothing of the batch was written; the other run goes on from there, so wait for it and run again"
         )
 
-    def _merge(self, connection: Connection, encoded: staging.EncodedBatch) -> Merged:
-        try:
-            merged = write(connection, encoded, window_starts=self._window_starts, versions=self.ledger.table("versions"))
-            connection.execute("set constraints all immediate")
-        except psycopg.Error as error:
-            if is_about_a_record(error):
-                raise RowsRefused(error) from error
-            raise
-        return merged
+    def _find_refused(self, batch: Batch, delivery: Delivery, refusal: RowsRefused) -> dict[Place, Reject]:
+        finding = partial(
+            find_refused,
+            target=self.target,
+            batch=batch,
+            pages=delivery.pages,
+            window_starts=self._window_starts,
+            versions=self.ledger.table("versions"),
+            lock_timeout_seconds=self._warehouse.lock_timeout_seconds,
+        )
+        found = self.attempt(
+            finding, f"looking for the records of {self.target.label!r} that table {str(self.target.table)!r} refuses"
+        )
+        if not found:
+            raise explain(refusal.error, f"writing a batch of {self.target.label!r}") from refusal
+        return found
 
     def _count(self, prepared: _Prepared, merged: Merged) -> dict[str, Counts]:
         """By key of the window. Rejects have no time that could be trusted: they stand with the batch's newest window."""
@@ -279,68 +280,6 @@ class TableWriter:
                 rewritten=tally.rewritten,
             )
         return counts
-
-    def _find_refused(self, batch: Batch, pages: Sequence[NormalizedPage], refusal: RowsRefused) -> dict[Place, Reject]:
-        """The rows that Postgres refuses, found by halving the real merge in savepoints; all of it is rolled back."""
-
-        def work(connection: Connection) -> dict[Place, Reject]:
-            found: dict[Place, Reject] = {}
-            with connection.transaction(force_rollback=True):
-                limit_lock_waits(connection, self._warehouse.lock_timeout_seconds)
-                self._halve(connection, batch, range(batch.rows.num_rows), pages, found)
-            return found
-
-        doing = f"looking for the records of {self.target.label!r} that table {str(self.target.table)!r} refuses"
-        found = self.attempt(work, doing)
-        if not found:
-            raise explain(refusal.error, f"writing a batch of {self.target.label!r}") from refusal
-        return found
-
-    def _halve(
-        self, connection: Connection, batch: Batch, rows: range, pages: Sequence[NormalizedPage], found: dict[Place, Reject]
-    ) -> None:
-        """Halves that pass stay merged for the time being, so that two rows which only together violate something are told apart."""
-        if not rows:
-            return
-        part = batch.part(rows)
-        try:
-            self._try(connection, part)
-        except RowsRefused as refusal:
-            if len(rows) == 1:
-                place = self._place_at_fault(connection, part)
-                found[place] = self._reject(pages[place.page], place, str(part.rows.column(self.target.key[0])[0]), refusal.error)
-                return
-            middle = rows.start + len(rows) // 2
-            self._halve(connection, batch, range(rows.start, middle), pages, found)
-            self._halve(connection, batch, range(middle, rows.stop), pages, found)
-
-    def _place_at_fault(self, connection: Connection, row: Batch) -> Place:
-        """A bare tombstone that passes without the object it carries is not at fault: the version the object came from is."""
-        origin = row.object_place(0)
-        if origin is None:
-            return row.place(0)
-        try:
-            self._try(connection, without_objects(self.target, row))
-        except RowsRefused:
-            return row.place(0)
-        return origin
-
-    def _try(self, connection: Connection, part: Batch) -> None:
-        with connection.transaction():
-            encoded = staging.encode(self.target, part)
-            self._merge(connection, encoded)
-            connection.execute(sql.SQL("truncate {}").format(encoded.staging.identifier))
-
-    def _reject(self, page: NormalizedPage, place: Place, record_id: str, error: psycopg.Error) -> Reject:
-        said = error.diag.message_primary or str(error)
-        detail = f" ({error.diag.message_detail})" if error.diag.message_detail else ""
-        return Reject(
-            record_id=record_id,
-            raw=page.raw_record(place.position),
-            reason=f"Postgres refused the row: {said}{detail}",
-            reject_class="parent" if error.sqlstate == "23503" else "postgres",
-            sqlstate=error.sqlstate,
-        )
 
 
 def _known_share(committed: Committed) -> float:

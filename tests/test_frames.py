@@ -7,9 +7,8 @@ import psycopg
 import pytest
 
 from sequin_pipeline.catalog import TableName
-from sequin_pipeline.errors import TableRefused
+from sequin_pipeline.errors import TableRefused, TooManyRejects
 from sequin_pipeline.frames import FRAME_BATCH_ROWS, read_frame, write_frame
-from sequin_pipeline.ledger import Counts
 from sequin_pipeline.warehouse import Warehouse
 
 TABLE = TableName("shop", "orders")
@@ -55,12 +54,16 @@ def test_an_older_version_in_a_later_batch_is_stale(warehouse_url: str) -> None:
     assert rows(warehouse_url, "select v, total from shop.orders where id = 0") == [(5, 1)]
 
 
-def test_a_row_that_postgres_refuses_is_kept_whole_as_a_reject(warehouse_url: str) -> None:
+def test_a_row_that_postgres_refuses_is_kept_whole_as_a_reject_and_told(warehouse_url: str) -> None:
     frame = pd.DataFrame({"id": [1, 2, 3], "note": ["fine", "a\x00b", "fine"]})
 
-    outcome = write_frame(Warehouse(warehouse_url), TABLE, frame, key=("id",), version=None, run_id="run-1")
+    with pytest.raises(TooManyRejects) as raised:
+        write_frame(Warehouse(warehouse_url), TABLE, frame, key=("id",), version=None, run_id="run-1")
 
-    assert outcome.counts == Counts(fetched=3, inserted=2, rejected=1, created=2)
+    assert str(raised.value) == (
+        "1 of 3 rows of the frame for table 'shop.orders' were refused by Postgres, the others have been merged: the ledger's table "
+        "`rejects` holds them with their reasons; mend those rows and materialize again"
+    )
     assert rows(warehouse_url, "select id from shop.orders order by id") == [(1,), (3,)]
     assert rows(warehouse_url, "select record_id, convert_from(raw, 'UTF8'), sqlstate from sequin_pipeline.rejects") == [
         ("2", '{"id":2,"note":"a\\u0000b"}', "22021")

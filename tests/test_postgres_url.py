@@ -2,7 +2,8 @@
 
 import pytest
 
-from sequin_pipeline.postgres_url import mask_url
+from sequin_pipeline.errors import ConfigurationError
+from sequin_pipeline.postgres_url import mask_url, plain_postgres_url
 
 
 @pytest.mark.parametrize(
@@ -32,3 +33,21 @@ from sequin_pipeline.postgres_url import mask_url
 )
 def test_a_shown_url_keeps_what_helps_and_drops_what_is_secret(url: str, shown: str) -> None:
     assert mask_url(url) == shown
+
+
+@pytest.mark.parametrize("url", ["postgresql://db:54x2/w", "postgresql://you:hush@db:99999/w", "postgresql://one:1,two:0/w"])
+def test_port_that_is_none_is_refused_without_showing_the_url(url: str) -> None:
+    with pytest.raises(ConfigurationError) as raised:
+        plain_postgres_url(url, "WAREHOUSE_URL")
+
+    assert str(raised.value) == (
+        "WAREHOUSE_URL names a port that is no number from 1 to 65535: write it as in postgresql://user:password@host:5432/database"
+    )
+
+
+@pytest.mark.parametrize(
+    "url",
+    ["postgresql://[::1]:5432/w", "postgresql://one:1,two:2/w", "postgresql:///w?host=/a", "postgresql://you:p:w@db:5432/w"],
+)
+def test_ports_and_hosts_that_libpq_takes_are_taken(url: str) -> None:
+    assert plain_postgres_url(url, "WAREHOUSE_URL") == url

@@ -6,9 +6,10 @@ from datetime import UTC, datetime
 import click
 from rich.console import Console
 
+from sequin_pipeline.cli.interrupts import interruptible
 from sequin_pipeline.cli.landed import landed, tell
 from sequin_pipeline.cli.progress import shown
-from sequin_pipeline.cli.session import announce, open_session, select
+from sequin_pipeline.cli.session import announce, check_api, open_session, select
 from sequin_pipeline.launch import Request, backfill_groups, run_groups
 from sequin_pipeline.warehouse import Warehouse
 
@@ -32,7 +33,9 @@ def command(*, labels: Sequence[str], first: str, last: str | None, sync_id: str
     collections = select(session, providers=(), labels=labels)
     groups = backfill_groups(collections, first, last, now=datetime.now(UTC))
     announce(session)
+    check_api(session)
     request = Request("backfill", sync_id=sync_id)
     with shown(Console(stderr=True)):
-        results = landed(Warehouse(session.settings.warehouse_url), run_groups(groups, request))
+        warehouse = Warehouse(session.settings.warehouse_url)
+        results = interruptible(lambda: landed(warehouse, run_groups(groups, request)))
     tell(session, results, as_json=as_json)

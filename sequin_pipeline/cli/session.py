@@ -1,9 +1,12 @@
 """What commands that run or read the pipeline share: databases and API brought up, the environment of Dagster's processes, the catalog."""
 
 import os
+import socket
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
+from urllib.parse import urlsplit
+from urllib.request import getproxies, proxy_bypass
 
 import click
 
@@ -12,10 +15,12 @@ from sequin_pipeline.catalog import Collection
 from sequin_pipeline.catalog_files import load_collections
 from sequin_pipeline.dotenv import write_dotenv
 from sequin_pipeline.environment import Settings
-from sequin_pipeline.errors import ConfigurationError
+from sequin_pipeline.errors import ConfigurationError, SourceUnavailable
 from sequin_pipeline.sandbox import launcher
 
 SANDBOX_TOKEN = "sandbox"  # noqa: S105 - the sandbox asks for none; runs must send something
+
+CHECK_SECONDS = 10.0
 
 EVENT_BATCH_SIZE = "1000"
 """A run over many windows writes a materialization for each: in batches it takes half the time."""
@@ -62,6 +67,24 @@ def announce(session: Session) -> None:
     for line in session.settings.describe():
         click.echo(line, err=True)
     click.echo(err=True)
+
+
+def check_api(session: Session) -> None:
+    """Is anybody there? A name or a port that is wrong is told now, rather than after all the retries of a run.
+
+    Only connects: nothing is asked of an API before the ledger has agreed that it is the right one. Raises SourceUnavailable.
+    """
+    address = urlsplit(session.api_url)
+    host, port = address.hostname or "", address.port or (443 if address.scheme == "https" else 80)
+    if address.scheme in getproxies() and not proxy_bypass(host):
+        return  # the proxy will tell
+    try:
+        socket.create_connection((host, port), timeout=CHECK_SECONDS).close()
+    except OSError as error:
+        raise SourceUnavailable(
+            f"nothing answers at {host}:{port}, where {environment.SEQUIN_API_URL} says that the records API is "
+            f"({error.strerror or error}): start it, or mend the address"
+        ) from error
 
 
 def select(session: Session, *, providers: Iterable[str], labels: Iterable[str]) -> tuple[Collection, ...]:

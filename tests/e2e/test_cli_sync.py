@@ -5,6 +5,8 @@ while it runs, all that it leaves behind) is seen on a real one.
 """
 
 import json
+import signal
+import socket
 import sys
 import time
 import warnings
@@ -314,6 +316,39 @@ def test_a_wrong_token_or_address_fails_the_collections_and_writes_no_row(
     assert "SEQUIN_API_URL" in lost.stderr
     assert "tok-wrong" not in refused.stderr + refused.stdout
     assert project.query("select count(*)::int from demo.thing") == [(0,)]
+
+
+def test_an_address_where_nobody_is_is_told_before_any_run_begins(make_project: MakeProject, command: Command) -> None:
+    with socket.create_server(("127.0.0.1", 0)) as closed_soon:
+        port = closed_soon.getsockname()[1]
+    project = make_project(f"http://127.0.0.1:{port}").declare(demo=TWO_COLLECTIONS)
+
+    ended = command(project, "sync")
+
+    assert ended.status == 1
+    assert (
+        f"nothing answers at 127.0.0.1:{port}, where SEQUIN_API_URL says that the records API is (Connection refused): "
+        in ended.stderr
+    )
+    assert relations(project) == []
+
+
+def test_an_interrupt_ends_the_command_at_once_and_the_next_one_goes_on(api: SandboxControls, make_project: MakeProject) -> None:
+    project = make_project(api.url).declare(demo=TWO_COLLECTIONS)
+    api.set_faults("slow:60000,at=1")
+
+    with killed_at_the_end(project.start("sync", "--collection", "demo/thing")) as process:
+        while not api.arrived():
+            assert process.poll() is None
+        process.send_signal(signal.SIGINT)
+        _, stderr = process.communicate(timeout=20)
+    api.set_faults()
+    again = project.run("sync", "--collection", "demo/thing")
+
+    assert process.returncode == 130
+    assert "Interrupted. What has been committed stays; the next run goes on behind it.\n" in stderr
+    assert again.returncode == 0, again.stderr
+    assert project.query("select count(*)::int from demo.thing") == [(3,)]
 
 
 def test_a_table_of_another_server_is_refused_until_it_is_adopted(
