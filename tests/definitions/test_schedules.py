@@ -2,13 +2,14 @@
 
 from collections.abc import Iterator, Mapping
 from datetime import UTC, datetime, timedelta
+from uuid import uuid4
 
 import dagster as dg
 import pytest
 
 from sequin_pipeline.assets import build_asset, build_source_spec
 from sequin_pipeline.catalog import Collection, TableName, Windows
-from sequin_pipeline.ledger import Ledger
+from sequin_pipeline.ledger import Counts, Ledger, MergeRecord
 from sequin_pipeline.resources import LiveState, WarehouseResource, live_state
 from sequin_pipeline.schedules import build_job_and_schedule
 from sequin_pipeline.table_checks import build_table_checks
@@ -180,7 +181,7 @@ def test_a_fresh_warehouse_has_no_cursors_and_no_runs(warehouse_url: str) -> Non
     assert live_state(WarehouseResource(url=warehouse_url)) == LiveState({}, frozenset())
 
 
-def test_a_run_beats_for_ten_minutes(warehouse_url: str) -> None:
+def test_a_heartbeat_and_a_committed_batch_are_life_for_ten_minutes(warehouse_url: str) -> None:
     warehouse = WarehouseResource(url=warehouse_url)
     live_state(warehouse)
     ledger = Ledger("stripe.plan", "stripe/plan")
@@ -192,7 +193,15 @@ def test_a_run_beats_for_ten_minutes(warehouse_url: str) -> None:
                 (minutes, run_id),
             )
 
-    assert live_state(warehouse).beating_runs == frozenset({"lively"})
+        for run_id, minutes in (("refilling", 9), ("filled", 11)):
+            batch = MergeRecord(uuid4(), run_id, "refill", None, None, {"": Counts()}, bytes=0, wal_bytes=0, seconds={})
+            ledger.record_merge(connection, batch)
+            connection.execute(
+                "update sequin_pipeline.merges set committed_at = now() - make_interval(mins => %s) where run_id = %s",
+                (minutes, run_id),
+            )
+
+    assert live_state(warehouse).beating_runs == frozenset({"lively", "refilling"})
 
 
 def test_a_schedule_starts_stopped_and_names_its_job() -> None:
