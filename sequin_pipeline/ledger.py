@@ -1,7 +1,8 @@
 """The ledger: what committed merges left behind, in a schema of its own beside the tables.
 
-Cursors, positions, merges, rejects, fingerprints, runs. Every write belongs to the transaction of the caller, so that rows and ledger
-commit together. Rejects have their own module; the tables' definition is in ledger_schema.py.
+Tables, cursors, positions, merges, runs. Every write belongs to the transaction of the caller, so that rows and ledger
+commit together. Rejects, fingerprints and fields have modules of their own; the
+definition of all is in ledger_schema.py.
 """
 
 from collections.abc import Iterable, Mapping, Sequence
@@ -315,52 +316,6 @@ class Ledger:
                 "seconds": seconds,
                 "ended": has_ended,
             },
-        )
-
-    # Fingerprints
-
-    def fingerprints(self, connection: Connection) -> dict[str, str]:
-        """By column, the declaration that filled it, or fills it now."""
-        rows = connection.execute(
-            self._sql("select column_name, fingerprint from {columns} where table_name = %s"), (self.table_name,)
-        ).fetchall()
-        return {str(name): str(fingerprint) for name, fingerprint in rows}
-
-    def unfilled_columns(self, connection: Connection) -> dict[str, str | None]:
-        """Columns whose refill has not ended, and the key after which it goes on."""
-        rows = connection.execute(
-            self._sql("select column_name, refilled_after from {columns} where table_name = %s and refilled_at is null"),
-            (self.table_name,),
-        ).fetchall()
-        return {str(name): None if after is None else str(after) for name, after in rows}
-
-    def declare_column(self, connection: Connection, name: str, fingerprint: str, *, is_filled: bool) -> None:
-        """A new or changed declaration; unless the table is empty, its column waits to be filled."""
-        connection.execute(
-            self._sql(
-                "insert into {columns} as c (table_name, column_name, fingerprint, refilled_at)"
-                " values (%(table)s, %(name)s, %(fingerprint)s, case when %(filled)s then now() end)"
-                " on conflict (table_name, column_name) do update set fingerprint = excluded.fingerprint, refilled_after = null,"
-                " refilled_at = excluded.refilled_at where c.fingerprint <> excluded.fingerprint"
-            ),
-            {"table": self.table_name, "name": name, "fingerprint": fingerprint, "filled": is_filled},
-        )
-
-    def forget_columns(self, connection: Connection, names: Sequence[str]) -> None:
-        """Columns that are declared no longer: nobody fills them from here on."""
-        if names:
-            connection.execute(
-                self._sql("delete from {columns} where table_name = %s and column_name = any(%s)"), (self.table_name, list(names))
-            )
-
-    def refilled(self, connection: Connection, *, columns: Sequence[str], after: str | None) -> None:
-        """The refill of these columns has come to key `after`; None: to the end."""
-        connection.execute(
-            self._sql(
-                "update {columns} set refilled_after = %(after)s, refilled_at = case when %(after)s::text is null then now() end"
-                " where table_name = %(table)s and column_name = any(%(columns)s)"
-            ),
-            {"after": after, "table": self.table_name, "columns": list(columns)},
         )
 
     def _sql(self, statement: str) -> sql.Composed:
