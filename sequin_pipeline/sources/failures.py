@@ -59,7 +59,8 @@ class Failures:
         )
 
     def of_repetition(self, failure: AskAgain) -> SourceError:
-        return failure.ends_as(f"{self._about}: {failure.reason}, and so again when the same request was sent once more")
+        repeats = "once more" if failure.at_most == 1 else f"{failure.at_most} times more"
+        return failure.ends_as(f"{self._about}: {failure.reason}, and so again when the same request was sent {repeats}")
 
     def of_retry_after(self, failure: AskAgain, *, wait_seconds: float, remaining_seconds: float, now: datetime) -> SourceError:
         back = describe_return(wait_seconds, answered_at=now)

@@ -34,6 +34,10 @@ DESCRIBED_SYNCS = 3
 
 DEFAULT_OPTIONS = HttpOptions()
 
+MALFORMED_REPEATS = 6
+"""Of a request whose answer is no page: half a minute, for a gateway that shows its error page with status 200. A wrong address
+answers so for ever."""
+
 
 class _Sync(msgspec.Struct):
     id: str
@@ -190,7 +194,8 @@ class SequinSource:
             beginning = self._endpoint.excerpt(response.body[:4096].decode(errors="replace"))
             raise AskAgain(
                 f"{found}, beginning with {beginning}, where a JSON object with `records` and `cursor` was expected "
-                f"(does {self._endpoint.url_variable} name the records API?)"
+                f"(does {self._endpoint.url_variable} name the records API?)",
+                at_most=MALFORMED_REPEATS,
             ) from error
 
     def _syncs(self, http: HttpClient) -> list[_Sync] | None:

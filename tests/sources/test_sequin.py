@@ -188,6 +188,19 @@ def test_body_that_is_no_page_is_asked_again_and_then_shown(reply: Reply, found:
     assert time.waits == [0.5, 1.0]
 
 
+def test_address_that_answers_with_something_else_is_given_up_long_before_the_budget() -> None:
+    time = StandingTime()
+    reply = Reply(body=b"<html>", headers={"Content-Type": "text/html"})
+
+    with (
+        scripted_server(*[reply] * 7) as server,
+        pytest.raises(SourceFault, match="when the same request was sent 6 times more$"),
+    ):
+        read(server.url, time=time)
+
+    assert time.waits == [0.5, 1.0, 2.0, 4.0, 8.0, 16.0]
+
+
 def test_body_that_is_a_page_when_asked_again_is_read() -> None:
     with scripted_server(Reply(body=b"<html>"), page({"id": 1})) as server:
         (only,) = read(server.url)
