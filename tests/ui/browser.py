@@ -35,6 +35,20 @@ window.fetch = async (...request) => {
 """
 """Dagster answers 200 with the error inside, and the page shows it as a banner somewhere, or not at all."""
 
+LOAD_ICONS = """
+async () => {
+  const icons = [...document.querySelectorAll('[style*="--icon-image-path"]')];
+  const urls = new Set(icons.map((icon) => icon.style.getPropertyValue("--icon-image-path").slice(4, -1)));
+  await Promise.all([...urls].map((url) => {
+    const image = new Image();
+    image.src = url;
+    return image.decode();
+  }));
+  await new Promise((painted) => requestAnimationFrame(() => requestAnimationFrame(painted)));
+}
+"""
+"""Icons are masks, which are fetched after everything else, and only once they are to be painted."""
+
 
 class Viewer:
     """One page, and everything that was wrong with it."""
@@ -60,7 +74,7 @@ class Viewer:
         if self._pictures is not None:
             self._pictures.mkdir(parents=True, exist_ok=True)
             expect(self.page.get_by_text(re.compile(r"Loading(…|\.\.\.)"))).to_have_count(0)
-            self.page.wait_for_load_state("networkidle")  # icons come one by one
+            self.page.evaluate(LOAD_ICONS)
             self.page.mouse.move(0, 0)
             self.page.screenshot(path=self._pictures / f"{name}.png", animations="disabled", caret="hide")
 
