@@ -130,7 +130,8 @@ class Windows:
 class Collection:
     """A class of objects of one provider, and the table its records land in.
 
-    `reject_limit_records` and `reject_limit_share`: a run that rejects more than both fails after everything good was committed.
+    `lanes` is how many connections write it beside each other. `reject_limit_records` and `reject_limit_share`: a run that rejects
+    more than both fails after everything good was committed.
     `origin` is `file:line` of its declaration.
     """
 
@@ -143,6 +144,7 @@ class Collection:
     on_delete: OnDelete = "mark"
     owners: tuple[str, ...] = ()
     tags: Mapping[str, str] = field(default_factory=dict)
+    lanes: int = 1
     reject_limit_records: int = 100
     reject_limit_share: float = 0.01
     origin: str | None = None

@@ -8,6 +8,7 @@ from typing import Annotated, Literal
 
 from pydantic import BaseModel, ConfigDict, Field
 
+from sequin_pipeline.buckets import BUCKETS
 from sequin_pipeline.catalog import ColumnType, OnDelete, TimeFormat, WindowWidth
 
 PROVIDER_PATTERN = r"^[A-Za-z0-9][A-Za-z0-9_-]{0,62}$"
@@ -90,6 +91,7 @@ class CollectionModel(_Strict):
     )
     table: TableModel | None = None
     on_delete: OnDelete = Field(default="mark", description="mark deleted records' rows, or remove them")
+    lanes: int = Field(default=1, ge=1, le=BUCKETS, description="connections that write the table beside each other")
     owners: list[Owner] = Field(default_factory=list, description="instead of the provider's: e-mail addresses or team:<name>")
     tags: dict[str, str] = Field(
         default_factory=dict,

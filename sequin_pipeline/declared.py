@@ -123,6 +123,7 @@ def _collection(provider: ProviderModel, name: str, model: CollectionModel, *, n
         on_delete=model.on_delete,
         owners=tuple(model.owners or provider.owners),
         tags={**provider.tags, **model.tags},
+        lanes=model.lanes,
         reject_limit_records=model.rejects.limit_records,
         reject_limit_share=model.rejects.limit_share,
         origin=node.origin,

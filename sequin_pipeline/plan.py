@@ -21,7 +21,9 @@ class CollectionConfig(dg.Config):
     """What a run may be told beyond its windows."""
 
     sync_id: str | None = Field(default=None, description="read this sync only: a backfill that does not complete its windows")
-    full_refresh: bool = Field(default=False, description="read the stream from its earliest record; a live run then goes on from there")
+    full_refresh: bool = Field(
+        default=False, description="read the stream from its earliest record; a live run then goes on from there"
+    )
     adopt: bool = Field(default=False, description="take over a table that was filled from another URL or stream")
 
 

@@ -40,16 +40,18 @@ def run_sync(
     *,
     run_id: str,
     schema: str = DEFAULT_SCHEMA,
-    lanes: int = 1,
+    lanes: int | None = None,
     batch_records: int = BATCH_RECORDS,
     report: Callable[[Progress], None] = lambda progress: None,
 ) -> SyncOutcome:
-    """Reads the stream to its end and writes it with `lanes` connections; `stream.outcome` is set to what is returned.
+    """Reads the stream to its end and writes it; `stream.outcome` is set to what is returned.
 
-    Raises SourceError and WarehouseError, after which the next run goes on at the first batch that was not committed, and
-    TooManyRejects after everything good has been committed.
+    `lanes` connections write beside each other; None: as many as the collection declares. Raises SourceError and WarehouseError,
+    after which the next run goes on at the first batch that was not committed, and TooManyRejects after everything good has been
+    committed.
     """
     plan = stream.plan
+    lanes = lanes or plan.collection.lanes
     target = collection_target(plan.collection)
     ledger = Ledger(str(target.table), target.label, schema)
 

@@ -25,6 +25,10 @@ CHECK_SECONDS = 10.0
 EVENT_BATCH_SIZE = "1000"
 """A run over many windows writes a materialization for each: in batches it takes half the time."""
 
+KEPT_MEMORY: Mapping[str, str] = dict.fromkeys(("MALLOC_TRIM_THRESHOLD_", "MALLOC_MMAP_THRESHOLD_"), str(256 * 1024 * 1024))
+"""For processes that we start: glibc keeps the megabytes of a page for the next one instead of giving them back to the system each
+time, which costs a client a tenth of its CPU. Read when a process begins, ignored by other allocators."""
+
 
 @dataclass(frozen=True)
 class Session:
@@ -45,7 +49,8 @@ def open_session(*, wants_sandbox: bool = False) -> Session:
     given = environment.merge_dotenv(os.environ, project)
     collections = load_collections(given)
     settings = environment.prepare(os.environ, directory, wants_sandbox=wants_sandbox)
-    variables = {"DAGSTER_EVENT_BATCH_SIZE": EVENT_BATCH_SIZE, **settings.variables()}
+    kept_memory = {name: os.environ.get(name, value) for name, value in KEPT_MEMORY.items()}
+    variables = {"DAGSTER_EVENT_BATCH_SIZE": EVENT_BATCH_SIZE, **kept_memory, **settings.variables()}
     if settings.api_url is None:
         variables |= {
             environment.SEQUIN_API_URL: launcher.ensure_running(launcher.default_home(given)),

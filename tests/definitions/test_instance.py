@@ -32,7 +32,11 @@ def test_the_instance_runs_only_lost_runs_again_and_ends_them_after_a_day() -> N
     settings = yaml.safe_load((ROOT / "dagster.yaml").read_text(encoding="utf-8"))
 
     assert settings["run_retries"] == {"enabled": True, "max_retries": 1, "retry_on_asset_or_op_failure": False}
-    assert settings["run_monitoring"] == {"enabled": True, "max_runtime_seconds": 86400}
+    assert settings["run_monitoring"] == {
+        "enabled": True,
+        "max_runtime_seconds": 86400,
+        "free_slots_after_run_end_seconds": 60,
+    }
     assert settings["telemetry"] == {"enabled": False}
     assert settings["nux"] == {"enabled": False}
 

@@ -1,5 +1,7 @@
 """Lanes: writers beside each other, each with a cursor of its own; what the property test cannot steer."""
 
+from dataclasses import replace
+
 import psycopg
 import pytest
 
@@ -111,3 +113,11 @@ def test_run_with_another_number_of_lanes_fences_the_one_before(warehouse_url: s
 
     assert versions(warehouse_url) == dict.fromkeys(IDS, 4)
     assert cursors(warehouse_url) == [(0, 3, "4"), (1, 3, "4"), (2, 3, "4")]
+
+
+def test_run_writes_with_as_many_lanes_as_are_declared(warehouse_url: str) -> None:
+    declared = replace(collection(), lanes=2)
+
+    run_sync(RecordStream(live_plan(declared), ListSource(PAGES[:1])), Warehouse(warehouse_url), run_id="run")
+
+    assert cursors(warehouse_url) == [(0, 2, "1"), (1, 2, "1")]
