@@ -194,7 +194,7 @@ def test_address_that_answers_with_something_else_is_given_up_long_before_the_bu
 
     with (
         scripted_server(*[reply] * 7) as server,
-        pytest.raises(SourceFault, match="when the same request was sent 6 times more$"),
+        pytest.raises(SourceFault, match=r"when the same request was sent 6 times more$"),
     ):
         read(server.url, time=time)
 
