@@ -9,7 +9,7 @@ from pathlib import Path
 from typing import Any
 
 from bench import extras, report
-from bench.contestants import ENTRIES
+from bench.contestants import CORE, ENTRIES
 from bench.postgres import running_postgres
 from bench.records import page_files, write_pages
 from bench.rounds import Arena, Results, run_round, running_api
@@ -36,7 +36,7 @@ def main() -> int:
         return 0
     scale = SCALES["quick" if arguments.quick else "large" if arguments.large else "default"]
     results = Results()
-    entries = [entry for entry in ENTRIES if not entry.is_peer] if arguments.large or arguments.no_peers else list(ENTRIES)
+    entries = CORE if arguments.large or arguments.no_peers else ENTRIES
     rounds, records = arguments.rounds or scale.rounds, arguments.records or scale.records
     machine = report.machine()
     with tempfile.TemporaryDirectory(prefix="sequin-bench-") as folder:

@@ -4,11 +4,16 @@ import shutil
 import sys
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
+from itertools import chain
 from pathlib import Path
 
 CHECKOUT = Path(__file__).resolve().parents[1]
 PEERS_PYTHON = CHECKOUT / ".venv-bench" / "bin" / "python"
 DRIZZLE = CHECKOUT / "bench" / "peers" / "drizzle"
+
+PEERS = "bench.peers."
+BESIDE_RECORDS = 20_000
+"""Enough for what a run costs once to be small, few enough to be done again for every peer."""
 
 CORE_PHASES = ("new", "changed", "one_percent", "replay")
 PEER_PHASES = ("new", "changed")
@@ -50,7 +55,13 @@ class Entry:
 
     @property
     def is_peer(self) -> bool:
-        return self.group != "core"
+        return self.module.startswith(PEERS) or self.module.endswith(".mjs")
+
+
+def beside(peer: Entry) -> Entry:
+    """The pipeline again, taking turns with a peer: what is compared has to run within seconds of each other."""
+    options = {"part": "whole"}
+    return Entry(f"beside_{peer.name}", PIPELINE, "bench.pipeline", peer.group, max_records=BESIDE_RECORDS, options=options)
 
 
 def _peer(name: str, label: str, module: str, *, records: int, needs_table: bool = False, rows: int | None = None) -> Entry:
@@ -60,7 +71,7 @@ def _peer(name: str, label: str, module: str, *, records: int, needs_table: bool
 
 LIMIT, LIMIT_TWO, PIPELINE, PIPELINE_TWO = "limit", "limit_two", "pipeline", "pipeline_two"
 
-ENTRIES: tuple[Entry, ...] = (
+CORE: tuple[Entry, ...] = (
     Entry(
         LIMIT,
         "limit: ready bytes, one connection",
@@ -82,6 +93,9 @@ ENTRIES: tuple[Entry, ...] = (
         options={"statements": "merge", "connections": 2},
     ),
     Entry("copy", "bare COPY into the table", "bench.limit", "core", ("new",), options={"statements": "copy", "connections": 1}),
+)
+
+PEER_ENTRIES: tuple[Entry, ...] = (
     _peer("sling", "sling, from a flat CSV", "bench.peers.sling_csv", records=50_000, needs_table=True),
     _peer("drizzle_1000", "Drizzle, 1,000 a statement", "upsert.mjs", records=20_000, needs_table=True, rows=1_000),
     _peer(
@@ -98,6 +112,10 @@ ENTRIES: tuple[Entry, ...] = (
     _peer("drizzle_1", "Drizzle, one by one", "upsert.mjs", records=2_000, needs_table=True, rows=1),
     _peer("sqlalchemy_1", "SQLAlchemy, one by one", "bench.peers.sqlalchemy_rows", records=2_000, needs_table=True, rows=1),
 )
+
+
+ENTRIES: tuple[Entry, ...] = (*CORE, *chain.from_iterable((beside(peer), peer) for peer in PEER_ENTRIES))
+"""Everybody, in the order in which they run."""
 
 
 class CannotRun(Exception):

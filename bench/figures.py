@@ -1,16 +1,29 @@
 """From measurements to figures: pure. A ratio is taken within a round, then the median over the rounds is what counts."""
 
 import statistics
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass
 
-from bench.contestants import CORE_PHASES, ENTRIES, LIMIT, LIMIT_TWO, PEER_PHASES, PHASE_LABELS, PIPELINE, PIPELINE_TWO, Entry
+from bench.contestants import (
+    CORE,
+    CORE_PHASES,
+    ENTRIES,
+    LIMIT,
+    LIMIT_TWO,
+    PEER_ENTRIES,
+    PHASE_LABELS,
+    PIPELINE,
+    PIPELINE_TWO,
+    Entry,
+    beside,
+)
 from bench.rounds import Measurement, Results
 
 
 @dataclass(frozen=True)
 class Ratio:
-    """How the pipeline stands to somebody else: above 1 it is ahead. `best` sets the best rounds of both against each other."""
+    """How the pipeline stands to somebody else: above 1 it is ahead. `median` and `rounds` are of wall time, `best` sets the best
+    rounds of both against each other, `cpu` is the median of the CPU of both sides, client and server; None where unknown."""
 
     name: str
     label: str
@@ -19,6 +32,7 @@ class Ratio:
     median: float
     best: float
     rounds: tuple[float, ...]
+    cpu: float | None
 
 
 @dataclass(frozen=True)
@@ -38,25 +52,24 @@ class Cost:
 
 
 def ratios(results: Results) -> list[Ratio]:
-    """To the limit first, by wall time and by CPU, then to the peers, each over all of its phases."""
-    found: list[Ratio] = []
+    """To the limit first, then to the peers, each over all of its phases."""
+    found: list[Ratio | None] = []
     for phase in CORE_PHASES:
-        found += _ratio(results, LIMIT, phase, "share of the limit, one connection", _seconds_per_record)
+        found.append(_ratio(results, LIMIT, phase, "share of the limit, one connection"))
     for phase in CORE_PHASES:
-        found += _ratio(results, LIMIT, phase, "share of the limit, CPU of both sides", _cpu_per_record)
-    for phase in CORE_PHASES:
-        found += _ratio(results, LIMIT_TWO, phase, "share of the limit, two lanes", _seconds_per_record, ours=PIPELINE_TWO)
-    for entry in ENTRIES:
-        for phase in PEER_PHASES if entry.is_peer else ():
-            found += _ratio(results, entry.name, phase, f"times as fast as {entry.label}", _seconds_per_record)
-    return found
+        found.append(_ratio(results, LIMIT_TWO, phase, "share of the limit, two lanes", ours=PIPELINE_TWO))
+    for peer in PEER_ENTRIES:
+        for phase in peer.phases:
+            measure = f"times as fast as {peer.label}"
+            found.append(_ratio(results, peer.name, phase, measure, ours=beside(peer).name))
+    return [ratio for ratio in found if ratio is not None]
 
 
 def costs(results: Results) -> list[Cost]:
     """Of everybody, phase by phase."""
     return [
         _cost(entry, phase, measured)
-        for entry in ENTRIES
+        for entry in (*CORE, *PEER_ENTRIES)
         for phase in entry.phases
         if phase in CORE_PHASES and (measured := _of(results, entry.name, phase))
     ]
@@ -96,36 +109,26 @@ def _of(results: Results, name: str, phase: str) -> list[Measurement]:
     return [each for each in results.measurements if each.name == name and each.phase == phase]
 
 
-def _seconds_per_record(measurement: Measurement) -> float | None:
-    return measurement.seconds / measurement.records
+def _cpu_seconds(measurement: Measurement) -> float | None:
+    server = measurement.server_cpu_seconds
+    return None if server is None else measurement.client_cpu_seconds + server
 
 
-def _cpu_per_record(measurement: Measurement) -> float | None:
-    if measurement.server_cpu_seconds is None:
+def _ratio(results: Results, other: str, phase: str, measure: str, *, ours: str = PIPELINE) -> Ratio | None:
+    """None where one of the two was not measured."""
+    our_rounds = {each.round: each for each in _of(results, ours, phase)}
+    pairs = [(theirs, our_rounds[theirs.round]) for theirs in _of(results, other, phase) if theirs.round in our_rounds]
+    if not pairs:
         return None
-    return (measurement.client_cpu_seconds + measurement.server_cpu_seconds) / measurement.records
-
-
-def _ratio(
-    results: Results,
-    other: str,
-    phase: str,
-    measure: str,
-    cost: Callable[[Measurement], float | None],
-    *,
-    ours: str = PIPELINE,
-) -> Sequence[Ratio]:
-    """Empty where one of the two was not measured."""
-    our_costs = {each.round: cost(each) for each in _of(results, ours, phase)}
-    their_costs = {each.round: cost(each) for each in _of(results, other, phase)}
-    pairs = [(their_costs[number], our_costs[number]) for number in sorted(our_costs.keys() & their_costs.keys())]
-    known = [(their, our) for their, our in pairs if their and our]
-    if not known:
-        return []
-    by_round = tuple(their / our for their, our in known)
-    best = min(their for their, _ in known) / min(our for _, our in known)
+    rounds = tuple((theirs.seconds / theirs.records) / (our.seconds / our.records) for theirs, our in pairs)
+    best = min(theirs.seconds / theirs.records for theirs, _ in pairs) / min(our.seconds / our.records for _, our in pairs)
+    cpu = [
+        (their_cpu / theirs.records) / (our_cpu / our.records)
+        for theirs, our in pairs
+        if (their_cpu := _cpu_seconds(theirs)) is not None and (our_cpu := _cpu_seconds(our))
+    ]
     label = next(entry.label for entry in ENTRIES if entry.name == other)
-    return [Ratio(other, label, phase, measure, statistics.median(by_round), best, by_round)]
+    return Ratio(other, label, phase, measure, statistics.median(rounds), best, rounds, statistics.median(cpu) if cpu else None)
 
 
 def _cost(entry: Entry, phase: str, measured: Sequence[Measurement]) -> Cost:

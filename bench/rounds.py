@@ -23,8 +23,10 @@ from bench.contestants import CHECKOUT, PIPELINE, VARIANTS, CannotRun, Entry, co
 from bench.postgres import Postgres
 from bench.records import FIRST_VERSION, REVISION_STEP, page_files
 from bench.server import Serving
+from sequin_pipeline.cli.session import KEPT_MEMORY
 
-ENVIRONMENT = {"PYTHONDONTWRITEBYTECODE": "1"}
+ENVIRONMENT = {"PYTHONDONTWRITEBYTECODE": "1", **KEPT_MEMORY}
+"""Of every contestant: that of the processes which the UI starts."""
 
 
 @dataclass(frozen=True)
@@ -60,15 +62,19 @@ class Api:
     def __init__(self, process: "subprocess.Popen[str]", url: str) -> None:
         self._process = process
         self.url = url
+        self._serving: Serving | None = None
 
     def serve(self, serving: Serving) -> None:
         """Returns when it serves that."""
+        if serving == self._serving:
+            return
         assert self._process.stdin is not None
         assert self._process.stdout is not None
         self._process.stdin.write(json.dumps(asdict(serving)) + "\n")
         self._process.stdin.flush()
         if not self._process.stdout.readline():
             raise ContestantFailed("the server of the pages has ended")
+        self._serving = serving
 
 
 @contextmanager
@@ -114,6 +120,8 @@ class Arena:
         before = self.postgres.read(database)
         spent = contestant.work()
         after = self.postgres.read(database)
+        if spent.notes.get("fetched", 0) not in (0, records):
+            raise ContestantFailed(f"the contestant fetched {spent.notes['fetched']:,.0f} records instead of {records:,}")
         has_cpu = before.cpu_seconds is not None and after.cpu_seconds is not None
         return Measurement(
             name=entry.name,
@@ -154,6 +162,12 @@ class _Round:
         self._digests: dict[tuple[str, int], str] = {}
 
     def run_group(self, entries: Sequence[Entry]) -> None:
+        try:
+            for entry in entries:
+                command(entry)
+        except CannotRun as error:
+            self._results.not_run[entry.name] = str(error)
+            return
         with ExitStack() as stack:
             contestants: dict[Entry, Contestant] = {}
             for entry in entries:
@@ -161,17 +175,18 @@ class _Round:
                     continue
                 try:
                     contestants[entry] = stack.enter_context(self._arena.contestant(entry, self._database))
-                except (CannotRun, ContestantFailed) as error:
+                except ContestantFailed as error:
                     self._results.not_run[entry.name] = str(error)
             for phase in dict.fromkeys(phase for entry in entries for phase in entry.phases):
                 self._run_phase(phase, contestants)
 
     def _run_phase(self, phase: str, contestants: dict[Entry, Contestant]) -> None:
-        self._arena.api.serve(Serving(VARIANTS[phase], self._arena.encoding))
         if phase == "replay":
             _vacuum(self._url)
         taking_part = [entry for entry in contestants if phase in entry.phases]
         for entry in taking_part:
+            records = entry.records(self._arena.records)
+            self._arena.api.serve(Serving(VARIANTS[phase], self._arena.encoding, records=records))
             try:
                 measurement = self._arena.measure(
                     entry, contestants[entry], phase, round_number=self._number, database=self._database

@@ -12,7 +12,7 @@ STAGES = ("fetch", "normalize", "wait", "encode", "copy", "merge", "ledger", "co
 def text(document: Document) -> str:
     """Everything, ratios first."""
     titles = {
-        "ratios": "How the pipeline stands to the limit and to other tools (median of the rounds' ratios; best against best)",
+        "ratios": "How the pipeline stands to the limit and to other tools (wall time; by CPU: of client and server together)",
         "costs": "What a record costs",
         "stages": "Where a record's time goes in the pipeline (µs of wall time a record; stages overlap)",
         "once": "Measured apart",
@@ -58,10 +58,11 @@ def _ratios(ratios: Sequence[Mapping[str, Any]]) -> str:
             _number(ratio["median"]),
             _number(ratio["best"]),
             f"{_number(min(ratio['rounds']))} to {_number(max(ratio['rounds']))}",
+            "" if ratio["cpu"] is None else _number(ratio["cpu"]),
         ]
         for ratio in ratios
     ]
-    return _table(["", "records", "median", "best/best", "rounds"], rows)
+    return _table(["", "records", "median", "best/best", "rounds", "by CPU"], rows)
 
 
 def _costs(costs: Sequence[Mapping[str, Any]]) -> str:
