@@ -41,12 +41,13 @@ def end_abandoned_runs(instance: dg.DagsterInstance) -> None:
                 run, "The command that this run belonged to was killed; the next run goes on where it was."
             )
             instance.event_log_storage.free_concurrency_slots_for_run(run.run_id)
+            lock.unlink(missing_ok=True)
 
 
 def _is_free(lock: Path) -> bool:
-    with lock.open("rb") as lock_file:
-        try:
+    try:
+        with lock.open("rb") as lock_file:
             fcntl.flock(lock_file, fcntl.LOCK_EX | fcntl.LOCK_NB)
-        except BlockingIOError:
-            return False
+    except (BlockingIOError, PermissionError):
+        return False  # held by a command that lives, or another account's to judge
     return True

@@ -1,6 +1,6 @@
 """By which declaration each column was filled, and how far the refill of a changed one has come: the ledger's table `columns`."""
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 
 from psycopg import sql
 
@@ -49,12 +49,14 @@ def forget_columns(connection: Connection, ledger: Ledger, names: Sequence[str])
     )
 
 
-def note_refill(connection: Connection, ledger: Ledger, columns: Sequence[str], *, after: str | None) -> None:
-    """The refill of these columns has come to key `after`; None: to the end."""
+def note_refill(connection: Connection, ledger: Ledger, columns: Mapping[str, str], *, after: str | None) -> None:
+    """The refill of these columns, by their fingerprints, has come to key `after`; None: to the end. One that has been declared in
+    yet another way meanwhile is not this refill's any more."""
     connection.execute(
         sql.SQL(
             "update {} set refilled_after = %(after)s, refilled_at = case when %(after)s::text is null then now() end"
-            " where table_name = %(table)s and column_name = any(%(columns)s)"
+            " where table_name = %(table)s"
+            " and (column_name, fingerprint) in (select * from unnest(%(names)s::text[], %(fingerprints)s::text[]))"
         ).format(ledger.table("columns")),
-        {"after": after, "table": ledger.table_name, "columns": list(columns)},
+        {"after": after, "table": ledger.table_name, "names": list(columns), "fingerprints": list(columns.values())},
     )

@@ -163,9 +163,10 @@ def _read(
     ]
     conditions = [sql.SQL("not {}").format(sql.Identifier(TOMBSTONE))] if live_only else []
     if window is not None:
-        conditions.append(sql.SQL("{} < {}").format(sql.Identifier(STREAM_TIME), sql.Literal(window.end)))
-        if window.start is not None:
-            conditions.append(sql.SQL("{} >= {}").format(sql.Identifier(STREAM_TIME), sql.Literal(window.start)))
+        names = {"time": sql.Identifier(STREAM_TIME), "start": sql.Literal(window.start), "end": sql.Literal(window.end)}
+        # A row without a time is in the first window, which is open to the left.
+        within = "{time} >= {start} and {time} < {end}" if window.start else "({time} < {end} or {time} is null)"
+        conditions.append(sql.SQL(within).format(**names))
     statement = sql.SQL("select {} from {} where {}").format(
         sql.SQL(", ").join(selected),
         sql.Identifier(table.schema, table.name),

@@ -13,7 +13,7 @@ from sequin_pipeline.catalog import Collection
 from sequin_pipeline.definitions import build_sync_definitions
 from sequin_pipeline.errors import ConfigurationError
 from sequin_pipeline.plan import ADOPT_TAG, FULL_REFRESH_TAG, SYNC_ID_TAG
-from sequin_pipeline.schedules import RANGE_END_TAG, RANGE_START_TAG, job_name, with_followers
+from sequin_pipeline.schedules import job_name, live_tags, with_followers
 from sequin_pipeline.windows import MODE_TAG, KeyRange, RunMode, live_range, named_range
 
 
@@ -28,7 +28,7 @@ class Request:
 
     def tags(self, asked: KeyRange) -> dict[str, str]:
         """As every launcher says it."""
-        tags = {RANGE_START_TAG: asked.first, RANGE_END_TAG: asked.last, MODE_TAG: self.mode}
+        tags = {**live_tags(asked), MODE_TAG: self.mode}
         if self.sync_id is not None:
             tags[SYNC_ID_TAG] = self.sync_id
         if self.full_refresh:

@@ -5,7 +5,7 @@ commit together. Rejects, fingerprints and fields have modules of their own; the
 definition of all is in ledger_schema.py.
 """
 
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
 from datetime import datetime, timedelta
 from uuid import UUID
@@ -189,42 +189,43 @@ class Ledger:
         return None if row is None else LiveCursor(*row)  # type: ignore[arg-type]  # as above
 
     def take_over(self, connection: Connection, *, lanes: int, run_id: str) -> list[LiveCursor]:
-        """The cursors of that many lanes, for a run that will move them; one read when they stand so already.
+        """The cursors of that many lanes, for a run that will move them.
 
-        Where the number differs, or lanes have drifted apart, all start again from the lowest, in one short transaction that fences
-        whoever moved them until now: what the lane ahead had written is known, and not written again. A single lane that has not
-        begun has no row yet.
+        A single lane is as it is found, or has no row yet; its compare-and-set tells rivals apart. Several begin together from the
+        lowest, in one short transaction that fences whoever moved them until now: lanes that two runs had moved in turns would say
+        different things at the same count. What a lane ahead had written is known, and not written again.
         """
         found = self.live_cursors(connection)
-        if _stand_together(found, lanes):
+        if lanes == 1 and len(found) <= 1:
             return found
         with connection.transaction():
             connection.execute(self._sql("select from {tables} where table_name = %s for update"), (self.table_name,))
             found = self.live_cursors(connection)
-            if not _stand_together(found, lanes):
-                lowest = min(found, key=lambda lane: lane.seq, default=None)
-                connection.execute(self._sql("delete from {cursors} where table_name = %s"), (self.table_name,))
-                connection.execute(
-                    self._sql(
-                        "insert into {cursors} (table_name, lane, lanes, epoch, seq, cursor, stream_time, run_id)"
-                        " select %(table)s, lane, %(lanes)s, extract(epoch from clock_timestamp()) * 1000000, %(seq)s, %(cursor)s,"
-                        " %(time)s, %(run)s from generate_series(0, %(lanes)s - 1) lane"
-                    ),
-                    {
-                        "table": self.table_name,
-                        "lanes": lanes,
-                        "seq": lowest.seq if lowest else 0,
-                        "cursor": lowest.cursor if lowest else None,
-                        "time": lowest.stream_time if lowest else None,
-                        "run": run_id,
-                    },
-                )
-                found = self.live_cursors(connection)
-        return found
+            lowest = min(found, key=lambda lane: lane.seq, default=None)
+            connection.execute(self._sql("delete from {cursors} where table_name = %s"), (self.table_name,))
+            connection.execute(
+                self._sql(
+                    "insert into {cursors} (table_name, lane, lanes, epoch, seq, cursor, stream_time, run_id)"
+                    " select %(table)s, lane, %(lanes)s, extract(epoch from clock_timestamp()) * 1000000, %(seq)s, %(cursor)s,"
+                    " %(time)s, %(run)s from generate_series(0, %(lanes)s - 1) lane"
+                ),
+                {
+                    "table": self.table_name,
+                    "lanes": lanes,
+                    "seq": lowest.seq if lowest else 0,
+                    "cursor": lowest.cursor if lowest else None,
+                    "time": lowest.stream_time if lowest else None,
+                    "run": run_id,
+                },
+            )
+            return self.live_cursors(connection)
 
     def forget_cursor(self, connection: Connection) -> None:
-        """A full refresh: the next live run starts at the earliest record, and a run under way is fenced."""
-        connection.execute(self._sql("delete from {cursors} where table_name = %s"), (self.table_name,))
+        """A full refresh: the live run starts at the earliest record, and one under way is fenced. Positions hold cursors of the
+        same source: they go too, for what made it refuse one may be true of all."""
+        with connection.transaction():
+            connection.execute(self._sql("delete from {cursors} where table_name = %s"), (self.table_name,))
+            connection.execute(self._sql("delete from {positions} where table_name = %s"), (self.table_name,))
 
     # Positions
 
@@ -323,21 +324,15 @@ class Ledger:
         return sql.SQL(statement).format(**{name: self.table(name) for name in names})
 
 
-def _stand_together(found: Sequence[LiveCursor], lanes: int) -> bool:
-    if not found:
-        return lanes == 1
-    return len(found) == lanes and len({lane.seq for lane in found}) == 1
-
-
 def prune(connection: Connection, retention: timedelta, *, schema: str = DEFAULT_SCHEMA) -> int:
-    """Deletes merges, ended runs and resolved rejects older than `retention`; returns how many rows. Cursors, positions, versions
+    """Deletes merges, runs and resolved rejects older than `retention`; returns how many rows. Cursors, positions, versions
     and open rejects stay for ever: they are what the promises stand on."""
     deleted = 0
     with connection.cursor() as cursor:
         for statement in (
             "delete from {schema}.merges where committed_at < now() - %s",
-            "delete from {schema}.runs where started_at < now() - %s and ended_at is not null",
-            "delete from {schema}.rejects where resolved_at < now() - %s",
+            "delete from {schema}.runs where heartbeat_at < now() - %s",
+            "delete from {schema}.rejects where resolved_at < now() - %s and resolution <> 'discarded'",
         ):
             cursor.execute(sql.SQL(statement).format(schema=sql.Identifier(schema)), (retention,))
             deleted += cursor.rowcount
@@ -345,10 +340,15 @@ def prune(connection: Connection, retention: timedelta, *, schema: str = DEFAULT
 
 
 def cursor_times(connection: Connection, *, schema: str = DEFAULT_SCHEMA) -> dict[str, datetime | None]:
-    """By label (`provider/name`): the stream time of the live cursor, of those that have one."""
+    """By label (`provider/name`): the stream time of the live cursor, of those that have one.
+
+    Where a collection has moved to another table, that of the newest: the cursor of the old one stands still for ever.
+    """
     rows = connection.execute(
         sql.SQL(
-            "select t.label, min(c.stream_time) from {schema}.cursors c join {schema}.tables t using (table_name) group by 1"
+            "select distinct on (t.label) t.label, (select min(c.stream_time) from {schema}.cursors c where c.table_name = t.table_name)"
+            " from {schema}.tables t where exists (select from {schema}.cursors c where c.table_name = t.table_name)"
+            " order by t.label, t.created_at desc"
         ).format(schema=sql.Identifier(schema))
     ).fetchall()
     return {str(label): stream_time for label, stream_time in rows}  # type: ignore[misc]  # a timestamptz column

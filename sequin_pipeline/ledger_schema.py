@@ -177,12 +177,19 @@ def migrate(connection: Connection, schema: str = DEFAULT_SCHEMA) -> None:
             )
         names = {"schema": sql.Identifier(schema)}
         if found is None:
-            cursor.execute(sql.SQL("create schema if not exists {schema}").format(**names))
+            create_schema(cursor, schema)
             cursor.execute(sql.SQL("create table {schema}.ledger (version integer not null)").format(**names))
             cursor.execute(sql.SQL("insert into {schema}.ledger values (0)").format(**names))
         for migration in _MIGRATIONS[found or 0 :]:
             cursor.execute(sql.SQL(migration).format(**names))
         cursor.execute(sql.SQL("update {schema}.ledger set version = %s").format(**names), (VERSION,))
+
+
+def create_schema(cursor: psycopg.Cursor[tuple[object, ...]], schema: str) -> None:
+    """Asks first: `if not exists` wants the right to create schemas even where there is nothing to create."""
+    cursor.execute("select from pg_namespace where nspname = %s", (schema,))
+    if cursor.fetchone() is None:
+        cursor.execute(sql.SQL("create schema {}").format(sql.Identifier(schema)))
 
 
 def lock_ddl(cursor: psycopg.Cursor[tuple[object, ...]]) -> None:

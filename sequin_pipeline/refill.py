@@ -17,7 +17,7 @@ from sequin_pipeline.catalog import Collection
 from sequin_pipeline.fingerprints import declare_column, forget_columns, known_fingerprints, note_refill, unfilled_columns
 from sequin_pipeline.ledger import Ledger
 from sequin_pipeline.normalize import NormalizedPage, Normalizer
-from sequin_pipeline.rejects import record_rejects
+from sequin_pipeline.rejects import record_rejects, settle_refilled
 from sequin_pipeline.tables import Preparation
 from sequin_pipeline.target import Target, collection_target
 from sequin_pipeline.warehouse import Connection, Warehouse
@@ -64,6 +64,9 @@ def refill(warehouse: Warehouse, ledger: Ledger, collection: Collection, *, run_
         if not unfilled:
             return 0
         columns = sorted(unfilled)
+        fingerprints = {column.name: column.fingerprint for column in collection.columns if column.name in unfilled}
+        has_removed_rows = writer.attempt(ledger.has_removed_rows, f"reading the ledger of {collection.label!r}")
+        writer.target = replace(writer.target, has_removed_rows=has_removed_rows)
         # Columns that wait from different places begin again together: what is filled already comes out unchanged.
         places = set(unfilled.values())
         after = places.pop() if len(places) == 1 else None
@@ -74,7 +77,7 @@ def refill(warehouse: Warehouse, ledger: Ledger, collection: Collection, *, run_
                 changed += _write(writer, normalize(_records(collection, rows)), run_id=run_id)
                 after = str(rows[-1][0])
             reached = after if len(rows) == REFILL_ROWS else None
-            noted = partial(note_refill, ledger=ledger, columns=columns, after=reached)
+            noted = partial(note_refill, ledger=ledger, columns=fingerprints, after=reached)
             writer.attempt(noted, f"noting the refill of {collection.label!r}")
             if reached is None:
                 return changed
@@ -86,6 +89,9 @@ def _write(writer: TableWriter, page: NormalizedPage, *, run_id: str) -> int:
         lambda connection: record_rejects(connection, writer.ledger, rejects, run_id=run_id), "keeping values that do not fit"
     )
     committed = writer.commit(Delivery(pages=(replace(page, rejects=()),)))
+    fitting = set(page.frame["id"]) - {reject.record_id for reject in rejects}
+    settling = partial(settle_refilled, ledger=writer.ledger, record_ids=sorted(fitting))
+    writer.attempt(settling, "settling what fits by now")
     return sum(counts.rewritten for counts in committed.counts.values())
 
 

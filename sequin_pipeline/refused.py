@@ -92,7 +92,8 @@ class _Search:
     def _note(self, row: Batch, error: psycopg.Error) -> None:
         place = self._place_at_fault(row)
         said = error.diag.message_primary or str(error)
-        detail = f" ({error.diag.message_detail})" if error.diag.message_detail else ""
+        # Of a CHECK or a missing value, the detail is the whole row; of keys it names the key.
+        detail = f" ({error.diag.message_detail})" if error.diag.message_detail and error.sqlstate in ("23503", "23505") else ""
         self.found[place] = Reject(
             record_id=str(row.rows.column(self.target.key[0])[0]),
             raw=self.pages[place.page].raw_record(place.position),

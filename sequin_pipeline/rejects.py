@@ -19,7 +19,7 @@ from sequin_pipeline.target import Target
 from sequin_pipeline.warehouse import Connection
 
 EXAMPLES = 10
-"""How many open rejects a check or a table shows; `rejects list` shows them all."""
+"""How many open rejects a check shows; `rejects list` shows more."""
 
 
 @dataclass(frozen=True)
@@ -161,6 +161,17 @@ def list_rejects(
         {"table": ledger.table_name, "numbers": list(numbers), "limit": limit},
     ).fetchall()
     return [KeptReject(*row) for row in rows]  # type: ignore[arg-type]  # by the table's definition
+
+
+def settle_refilled(connection: Connection, ledger: Ledger, record_ids: Iterable[str]) -> None:
+    """Resolves what waited because a value did not fit when its column was refilled: it fits now."""
+    connection.execute(
+        sql.SQL(
+            "update {rejects} set resolved_at = now(), resolution = 'refilled'"
+            " where table_name = %s and resolved_at is null and class = 'refill' and record_id = any(%s)"
+        ).format(rejects=ledger.table("rejects")),
+        (ledger.table_name, list(record_ids)),
+    )
 
 
 def settle(connection: Connection, ledger: Ledger, raws: Iterable[bytes], *, resolution: str) -> int:

@@ -4,6 +4,7 @@ After the declaration, or what a foreign key points to, has been mended. A recor
 """
 
 from collections.abc import Callable
+from dataclasses import replace
 from functools import partial
 
 from sequin_pipeline.catalog import Collection
@@ -37,6 +38,8 @@ def replay(
             return [reject for reject in list_rejects(connection, ledger) if is_wanted(reject)]
 
         waiting = writer.attempt(find, f"reading the rejects of {collection.label!r}")
+        has_removed_rows = writer.attempt(ledger.has_removed_rows, f"reading the ledger of {collection.label!r}")
+        writer.target = replace(writer.target, has_removed_rows=has_removed_rows)
         for start in range(0, len(waiting), REPLAY_RECORDS):
             part = waiting[start : start + REPLAY_RECORDS]
             page = normalize(b"[" + b",".join(reject.raw for reject in part) + b"]")

@@ -184,6 +184,8 @@ class _Ahead(Generic[Item]):
             try:
                 return self._queue.get(timeout=WAITING_SECONDS)
             except queue.Empty:
+                if self._closing.is_set():
+                    return None, None
                 self._while_waiting()
 
     def close(self) -> None:

@@ -10,7 +10,7 @@ from datetime import UTC, datetime, timedelta
 from functools import partial
 
 from sequin_pipeline.buckets import Lane
-from sequin_pipeline.errors import TooManyRejects
+from sequin_pipeline.errors import SourceError, TooManyRejects
 from sequin_pipeline.lanes import Finished, Lanes
 from sequin_pipeline.ledger import HEARTBEAT_SECONDS, Ledger, prune
 from sequin_pipeline.ledger_schema import DEFAULT_SCHEMA, migrate
@@ -30,6 +30,8 @@ from sequin_pipeline.writer import CursorMove, Delivery, TableWriter
 BATCH_RECORDS = 5_000
 BATCH_BYTES = 16 * 1024 * 1024
 """Between 1,000 and 200,000 rows a batch costs the same per row; small ones lose less to a crash and hold less memory."""
+BATCH_PAGES = 500
+"""Of a stream of small or empty pages: so many requests are not to be lost to a crash."""
 
 RETENTION = timedelta(days=90)
 
@@ -91,7 +93,7 @@ def _check_rejects(stream: RecordStream, outcome: SyncOutcome) -> None:
 class _Run:
     """One run under way: its place in the stream and its sums.
 
-    Before and after reading, the first lane's connection serves for the ledger; while lanes write, `_watch` has one of its own.
+    Before and after reading, the first lane's connection serves for the ledger; while lanes write, a writer of its own shows life.
     """
 
     def __init__(
@@ -141,10 +143,10 @@ class _Run:
             full_refresh=self._plan.full_refresh,
         )
         declare_columns(connection, self._ledger, self._plan.collection, preparation)
-        was_marking = preparation.record is not None and preparation.record.on_delete != target.on_delete
-        if was_marking and target.on_delete == "remove":
+        record = preparation.record
+        if target.removes and (preparation.is_adopted or (record is not None and record.on_delete != "remove")):
             self._totals.swept += self._sweep(connection)
-        if was_marking:
+        if record is not None and record.on_delete != target.on_delete:
             self._ledger.set_on_delete(connection, target.on_delete)
 
     def _sweep(self, connection: Connection) -> int:
@@ -153,6 +155,7 @@ class _Run:
             with connection.transaction(), connection.cursor() as cursor:
                 removed = sweep_marked(cursor, self._writer.target, versions=self._ledger.table("versions"))
                 self._ledger.add_rows(connection, -removed)
+                self._show_life(connection, has_ended=False)
             swept += removed
             if not removed:
                 return swept
@@ -173,7 +176,8 @@ class _Run:
         return Position(cursor, stream_time, recorded_at=stream_time)
 
     def _find_live_start(self, connection: Connection) -> Position:
-        if self._plan.full_refresh:
+        if self._plan.full_refresh and any(cursor.run_id != self._run_id for cursor in self._ledger.live_cursors(connection)):
+            # Not again when a step of this run is tried again: it goes on where it came to.
             self._ledger.forget_cursor(connection)
         writers = self._lanes.writers
         cursors = self._ledger.take_over(connection, lanes=len(writers), run_id=self._run_id)
@@ -201,19 +205,29 @@ class _Run:
         gathered: list[StreamedPage] = []
         records = size = 0
         waited_since = time.perf_counter()
-        for streamed in pages:
+        failure: SourceError | None = None
+        while True:
+            try:
+                streamed = next(pages, None)
+            except SourceError as error:
+                # What was read before is good, and the next run need not read it again.
+                failure, streamed = error, None
+            if streamed is None:
+                break
             self._totals.add_wait(time.perf_counter() - waited_since)
             self._totals.add_page(streamed)
             show_life()
             gathered.append(streamed)
             records += streamed.normalized.fetched
             size += len(streamed.page.records)
-            if records >= self._batch_records or size >= BATCH_BYTES:
+            if records >= self._batch_records or size >= BATCH_BYTES or len(gathered) >= BATCH_PAGES:
                 yield gathered
                 gathered, records, size = [], 0, 0
             waited_since = time.perf_counter()
         if any(streamed.normalized.fetched or streamed.page.cursor not in (None, self._position.after) for streamed in gathered):
             yield gathered
+        if failure is not None:
+            raise failure
 
     def _delivery(self, gathered: list[StreamedPage]) -> Delivery:
         self._position, passed = self._position.behind(gathered)

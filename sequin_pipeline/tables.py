@@ -12,7 +12,7 @@ from psycopg import sql
 from sequin_pipeline.catalog import RECORD_COLUMNS
 from sequin_pipeline.errors import LedgerRefused, TableRefused
 from sequin_pipeline.ledger import Ledger, TableRecord
-from sequin_pipeline.ledger_schema import lock_ddl
+from sequin_pipeline.ledger_schema import create_schema, lock_ddl
 from sequin_pipeline.sources import SourceIdentity
 from sequin_pipeline.target import Target
 from sequin_pipeline.warehouse import Connection
@@ -23,20 +23,22 @@ FRAME_SOURCE = SourceIdentity("frame", "")
 
 @dataclass(frozen=True)
 class FoundTable:
-    """A table as the catalog of Postgres shows it: types by column, and whether the key can tell conflicting rows."""
+    """A table as the catalog of Postgres shows it: types by column, whether the key can tell conflicting rows, and the privileges
+    that this role lacks."""
 
     types: Mapping[str, str]
     comments: Mapping[str | None, str]
     has_unique_key: bool
-    can_write: bool
+    lacking: tuple[str, ...]
+    role: str
 
 
 @dataclass(frozen=True)
 class Preparation:
-    """What preparing found: the ledger's record (None for a table just created or adopted) and columns that were added."""
+    """What preparing found: the ledger's record, None for a table just created or adopted."""
 
     record: TableRecord | None
-    added: tuple[str, ...] = ()
+    is_adopted: bool = False
 
 
 def prepare_table(
@@ -87,8 +89,8 @@ def prepare_table(
         _add(connection, target, (*missing, *stamps), found=found)
     if is_new_owner:
         _register(connection, target, ledger, source)
-        return Preparation(None, missing)
-    return Preparation(record, missing)
+        return Preparation(None, is_adopted=True)
+    return Preparation(record)
 
 
 def _check_source(target: Target, record: TableRecord | None, source: SourceIdentity, *, adopt: bool) -> None:
@@ -103,13 +105,15 @@ def _check_source(target: Target, record: TableRecord | None, source: SourceIden
 def _find(connection: Connection, target: Target) -> FoundTable | None:
     names = {"schema": target.table.schema, "table": target.table.name}
     row = connection.execute(
-        "select c.oid, has_table_privilege(c.oid, 'INSERT, UPDATE') from pg_class c join pg_namespace n on n.oid = c.relnamespace"
+        "select c.oid, array(select wanted from unnest(array['SELECT', 'INSERT', 'UPDATE', 'DELETE']) wanted"
+        " where not has_table_privilege(c.oid, wanted)), current_user from pg_class c join pg_namespace n on n.oid = c.relnamespace"
         " where n.nspname = %(schema)s and c.relname = %(table)s and c.relkind in ('r', 'p', 'v', 'm', 'f')",
         names,
     ).fetchone()
     if row is None:
         return None
-    oid, can_write = row
+    oid, lacking, role = row
+    assert isinstance(lacking, list)  # noqa: S101 - an array
     types = connection.execute(
         "select attname, format_type(atttypid, atttypmod) from pg_attribute where attrelid = %s and attnum > 0 and not attisdropped",
         (oid,),
@@ -129,7 +133,8 @@ def _find(connection: Connection, target: Target) -> FoundTable | None:
         types={str(name): str(kind) for name, kind in types},
         comments={None if name is None else str(name): str(text) for name, text in comments},
         has_unique_key=unique == (True,),
-        can_write=bool(can_write),
+        lacking=tuple(map(str, lacking)),
+        role=str(role),
     )
 
 
@@ -162,10 +167,12 @@ def _check_shape(connection: Connection, target: Target, found: FoundTable) -> N
             f"table {table!r} of {target.label!r} has no primary key or unique constraint on ({key}), by which versions of a row "
             f"replace each other: add one, as in `alter table {table} add primary key ({key})`"
         )
-    if not found.can_write:
+    lacking = [privilege for privilege in found.lacking if privilege != "DELETE" or target.removes]
+    if lacking:
+        wanted = ", ".join(lacking).lower()
         raise TableRefused(
-            f"this role may not insert into and update table {table!r} of {target.label!r}: "
-            f"grant it with `grant select, insert, update, delete on {table} to current_user_of_the_pipeline`"
+            f"role {found.role!r} may not {wanted} on table {table!r} of {target.label!r}: "
+            f"give it the right with `grant {wanted} on {table} to {found.role}`"
         )
 
 
@@ -184,10 +191,7 @@ def _create(connection: Connection, target: Target, ledger: Ledger, source: Sour
         lock_ddl(cursor)
         if _find(connection, target) is not None:
             return False
-        # Asked first: `if not exists` wants the right to create schemas even where there is nothing to create.
-        cursor.execute("select from pg_namespace where nspname = %s", (target.table.schema,))
-        if cursor.fetchone() is None:
-            cursor.execute(sql.SQL("create schema {}").format(sql.Identifier(target.table.schema)))
+        create_schema(cursor, target.table.schema)
         cursor.execute(_create_statement(target, has_lz4=_has_lz4(connection)))
         _comment(connection, target, {})
         ledger.register_table(connection, source, on_delete=target.on_delete, row_count=0)

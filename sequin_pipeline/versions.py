@@ -53,7 +53,8 @@ def sweep_marked(cursor: Cursor, target: Target, *, versions: sql.Identifier) ->
     _lock(cursor, target, dict.fromkeys(range(BUCKETS), True))
     cursor.execute(
         sql.SQL(
-            "with gone as (delete from {table} t where t.ctid = any(array(select m.ctid from {table} m where m.{d} limit %(limit)s))"
+            "with gone as (delete from {table} t"
+            " where t.ctid = any(array(select m.ctid from {table} m where m.{d} limit %(limit)s)) and t.{d}"
             " returning t.{key} as id, t.{v} as updated_idx)"
             " insert into {versions} as k (table_name, id, updated_idx) select %(table)s, id, updated_idx from gone"
             " on conflict (table_name, id) do update set updated_idx = greatest(k.updated_idx, excluded.updated_idx)"

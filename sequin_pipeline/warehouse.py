@@ -31,7 +31,9 @@ RETRYABLE_SQLSTATES = frozenset(
         "57P01",  # admin_shutdown
         "57P02",  # crash_shutdown
         "57P03",  # cannot_connect_now: starting up, shutting down, in recovery
+        "57P05",  # idle_session_timeout
         "25P03",  # idle_in_transaction_session_timeout
+        "25P04",  # transaction_timeout
         "08P01",  # protocol_violation: what pgbouncer says when its pool is exhausted
     }
 )
@@ -48,6 +50,11 @@ LONGEST_WAIT_SECONDS = 15.0
 LOCK_TIMEOUT_SECONDS = 30.0
 """For a row or a table that somebody else holds: longer than any batch of ours, too short to stand unseen."""
 
+NOT_UNDERSTOOD = (
+    "WAREHOUSE_URL is not understood: expected a libpq URL as postgresql://user:password@host:5432/database, in which a password's "
+    "%, @, / and : are written as %25, %40, %2F and %3A"
+)
+
 Connection = psycopg.Connection[tuple[object, ...]]
 
 
@@ -62,7 +69,10 @@ class Warehouse:
     @property
     def name(self) -> str:
         """`user@host:port/database`, for messages and metadata: no password, no options."""
-        parts = conninfo.conninfo_to_dict(self.url)
+        try:
+            parts = conninfo.conninfo_to_dict(self.url)
+        except psycopg.ProgrammingError:
+            raise ConfigurationError(NOT_UNDERSTOOD) from None
         host = parts.get("host") or "local socket"
         return f"{parts.get('user') or ''}@{host}:{parts.get('port') or 5432}/{parts.get('dbname') or ''}"
 
@@ -73,10 +83,9 @@ class Warehouse:
             connection = psycopg.connect(
                 self.url, autocommit=True, prepare_threshold=None, application_name="sequin_pipeline", connect_timeout=30
             )
-        except psycopg.ProgrammingError as error:
-            raise ConfigurationError(
-                "WAREHOUSE_URL is not understood: expected a libpq URL as postgresql://user:password@host:5432/database"
-            ) from error
+        except psycopg.ProgrammingError:
+            # Without its cause, which quotes the password.
+            raise ConfigurationError(NOT_UNDERSTOOD) from None
         except psycopg.OperationalError as error:
             raise explain(error, f"connecting to {self.name}") from error
         # A role or a database may default to another level, under which the merge would look at snapshots too old.

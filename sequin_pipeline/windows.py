@@ -23,7 +23,7 @@ KEY_FORMATS: Mapping[WindowWidth, str] = {
 """`2024-02-01T13:00Z`, `2024-02-01`, `2024-W05-1`, `2024-02`."""
 
 MAX_WINDOWS = 100_000
-"""Dagster's own recommendation for the partitions of one asset (dagster#33456); its pages grow slow beyond."""
+"""Dagster's own recommendation for the partitions of one asset; its pages grow slow beyond."""
 
 SLACK = timedelta(hours=1)
 """How far `inserted_at` may run backwards along the stream (clocks of the source)."""

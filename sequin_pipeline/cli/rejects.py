@@ -25,21 +25,27 @@ REASON_CHARACTERS = 160
 
 
 @click.group()
-def command() -> None:
+@click.option("--sandbox", is_flag=True, help="Those of the sandbox's records in the database that WAREHOUSE_URL names.")
+@click.pass_context
+def command(context: click.Context, *, sandbox: bool) -> None:
     """Records that could not be stored. They wait, whole, until each is replayed, discarded, or overtaken by a good version."""
+    context.obj = sandbox
 
 
 @command.command("list")
 @click.argument("labels", metavar="[P/N]...", nargs=-1)
-def list_(labels: Sequence[str]) -> None:
+@click.pass_obj
+def list_(sandbox: bool, labels: Sequence[str]) -> None:  # noqa: FBT001 - click's
     """Show the open rejects of all collections, or of those named."""
-    session = open_session()
+    session = open_session(wants_sandbox=sandbox)
     table = Table(box=None, pad_edge=False, header_style="bold")
     for heading in ("collection", "reject", "record", "version", "class", "seen", "last seen", "reason"):
         table.add_column(heading, no_wrap=heading != "reason")
-    waiting = 0
+    waiting, is_cut = 0, False
     for collection in select(session, providers=(), labels=labels):
-        for reject in _read(session, collection, lambda connection, ledger: list_rejects(connection, ledger, limit=SHOWN)):
+        found = _read(session, collection, lambda connection, ledger: list_rejects(connection, ledger, limit=SHOWN + 1))
+        is_cut |= len(found) > SHOWN
+        for reject in found[:SHOWN]:
             waiting += 1
             table.add_row(
                 collection.label,
@@ -56,14 +62,17 @@ def list_(labels: Sequence[str]) -> None:
         return
     console = Console()
     (console if console.is_terminal else Console(width=250)).print(table)
+    if is_cut:
+        click.echo(f"Only {SHOWN} of a collection are shown: the ledger's table `rejects` has them all.")
 
 
 @command.command()
 @click.argument("label", metavar="P/N")
 @click.argument("number", metavar="REJECT")
-def show(label: str, number: str) -> None:
+@click.pass_obj
+def show(sandbox: bool, label: str, number: str) -> None:  # noqa: FBT001 - click's
     """Show one reject: why, and the record as it came."""
-    session = open_session()
+    session = open_session(wants_sandbox=sandbox)
     (collection,) = select(session, providers=(), labels=(label,))
     for reject in _named(session, collection, (number,)):
         click.echo(f"record    {reject.record_id or 'without id'}, version {reject.version}")
@@ -77,9 +86,10 @@ def show(label: str, number: str) -> None:
 @command.command(name="replay")
 @click.argument("label", metavar="P/N")
 @click.argument("numbers", metavar="[REJECT]...", nargs=-1)
-def replay_(label: str, numbers: Sequence[str]) -> None:
+@click.pass_obj
+def replay_(sandbox: bool, label: str, numbers: Sequence[str]) -> None:  # noqa: FBT001 - click's
     """Try rejects of a collection again, as it is declared now; all open ones, or those named."""
-    session = open_session()
+    session = open_session(wants_sandbox=sandbox)
     (collection,) = select(session, providers=(), labels=(label,))
     wanted = {reject.number for reject in _named(session, collection, numbers)}
     counts = replay(
@@ -97,9 +107,10 @@ def replay_(label: str, numbers: Sequence[str]) -> None:
 @command.command()
 @click.argument("label", metavar="P/N")
 @click.argument("numbers", metavar="REJECT...", nargs=-1, required=True)
-def discard(label: str, numbers: Sequence[str]) -> None:
+@click.pass_obj
+def discard(sandbox: bool, label: str, numbers: Sequence[str]) -> None:  # noqa: FBT001 - click's
     """Give rejects up: they are settled without being stored, also when the same content comes again."""
-    session = open_session()
+    session = open_session(wants_sandbox=sandbox)
     (collection,) = select(session, providers=(), labels=(label,))
     raws = [reject.raw for reject in _named(session, collection, numbers)]
     settled = _read(session, collection, lambda connection, ledger: settle(connection, ledger, raws, resolution="discarded"))

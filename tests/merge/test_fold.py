@@ -48,7 +48,8 @@ UNFIT = ({"status": ["no text"], "amount": 1}, {"status": "one", "amount": 1.5},
 
 @dataclass(frozen=True)
 class Run:
-    """What one run meets: pages that joined the stream before it, and where the source breaks off (in pages of this read)."""
+    """What one run meets: pages that joined the stream before it, and where the source breaks off (in pages of this read); what it
+    gave until then is kept."""
 
     pages: tuple[tuple[dict[str, object], ...], ...]
     batch_records: int
@@ -118,7 +119,7 @@ class World:
         cursors, tallies, gathered = [], {}, []
         for index in range(start, min(ends, len(self.stream))):
             gathered.append(self.stream[index])
-            is_last = index + 1 == len(self.stream)
+            is_last = index + 1 == min(ends, len(self.stream))
             if sum(map(len, gathered)) < run.batch_records and not is_last:
                 continue
             self.cursor = index + 1

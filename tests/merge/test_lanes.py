@@ -7,6 +7,7 @@ import pytest
 
 from sequin_pipeline.buckets import Lane, bucket_of
 from sequin_pipeline.errors import RunFenced, WarehouseError
+from sequin_pipeline.ledger import Ledger
 from sequin_pipeline.stream import RecordStream
 from sequin_pipeline.sync import run_sync
 from sequin_pipeline.warehouse import Warehouse
@@ -120,4 +121,17 @@ def test_run_writes_with_as_many_lanes_as_are_declared(warehouse_url: str) -> No
 
     run_sync(RecordStream(live_plan(declared), ListSource(PAGES[:1])), Warehouse(warehouse_url), run_id="run")
 
+    assert cursors(warehouse_url) == [(0, 2, "1"), (1, 2, "1")]
+
+
+def test_every_take_over_fences_every_lane_of_the_run_before(warehouse_url: str) -> None:
+    sync(warehouse_url, ListSource(PAGES[:1]), lanes=2)
+    ledger = Ledger("demo.thing", "demo/thing")
+    with Warehouse(warehouse_url).connect() as connection:
+        first = ledger.take_over(connection, lanes=2, run_id="first")
+        ledger.take_over(connection, lanes=2, run_id="second")
+
+        moved = [ledger.move_cursor(connection, lane, cursor="9", stream_time=None, run_id="first") for lane in first]
+
+    assert moved == [None, None]
     assert cursors(warehouse_url) == [(0, 2, "1"), (1, 2, "1")]

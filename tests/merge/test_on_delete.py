@@ -1,13 +1,16 @@
 """`on_delete` that changes: what was removed stays removed."""
 
+from dataclasses import replace
+
 import psycopg
 import pytest
 
-from sequin_pipeline.ledger import Counts
+from sequin_pipeline.ledger import Counts, Ledger
+from sequin_pipeline.replay import replay
 from sequin_pipeline.stream import RecordStream
 from sequin_pipeline.sync import run_sync
 from sequin_pipeline.warehouse import Warehouse
-from tests.builders import ListSource, collection, live_plan, record
+from tests.builders import COLUMNS, ListSource, collection, live_plan, record
 
 REMOVED = [record("a", 3), record("b", 4), record("b", 5, deleted=True, data=None)]
 
@@ -40,3 +43,19 @@ def test_newer_version_of_a_removed_row_comes_back_after_switching_to_mark(wareh
 
     assert outcome.counts == Counts(fetched=2, inserted=1, deleted=1, created=1)
     assert rows(warehouse_url) == [("a", 7, True), ("b", 6, False)]
+
+
+def test_replay_of_a_reject_brings_no_removed_row_back(warehouse_url: str) -> None:
+    warehouse = Warehouse(warehouse_url)
+    bad = record("b", 4, data={"status": "x", "amount": "many"})
+    source = ListSource([[record("a", 3), bad], [record("b", 5, deleted=True, data=None)]])
+    run_sync(RecordStream(live_plan(collection(on_delete="remove")), source), warehouse, run_id="remove")
+    ledger = Ledger("demo.thing", "demo/thing")
+    with psycopg.connect(warehouse_url) as connection:
+        connection.execute("update sequin_pipeline.rejects set resolved_at = null, resolution = null")
+    mended = replace(collection(), columns=(COLUMNS[0],))
+
+    counts = replay(warehouse, mended, ledger, run_id="replay")
+
+    assert counts == Counts(fetched=1, stale=1)
+    assert rows(warehouse_url) == [("a", 3, False)]
