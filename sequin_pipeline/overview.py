@@ -12,11 +12,13 @@ from sequin_pipeline.warehouse import Connection
 
 @dataclass(frozen=True)
 class RunSummary:
-    """What a run did to one table; `rows` are those it has now, None when the run did not come that far."""
+    """What a run did to one table; `rows` are those it has now, None when the run did not come that far. `filled` are rows whose new
+    or changed columns were filled."""
 
     counts: Counts
     rows: int | None
     seconds: float
+    filled: int = 0
 
 
 @dataclass(frozen=True)
@@ -58,16 +60,20 @@ def run_summaries(connection: Connection, run_id: str, *, schema: str = DEFAULT_
     sums = sql.SQL(", ").join(sql.SQL("coalesce(sum(m.{}), 0)::bigint").format(sql.Identifier(name)) for name in COUNT_NAMES)
     rows = connection.execute(
         sql.SQL(
-            "select t.label, t.row_count, coalesce(extract(epoch from max(r.ended_at) - min(r.started_at)), 0)::float8, {sums}"
+            "select t.label, t.row_count, coalesce(extract(epoch from max(r.ended_at) - min(r.started_at)), 0)::float8,"
+            " (select coalesce(sum(f.rewritten), 0)::bigint from {schema}.merges f"
+            " where f.table_name = t.table_name and f.run_id = %(run)s and f.mode = 'refill'), {sums}"
             " from {schema}.tables t left join {schema}.runs r on r.table_name = t.table_name and r.run_id = %(run)s"
             " left join {schema}.merges m on m.table_name = t.table_name and m.run_id = %(run)s and m.mode not in ('refill', 'replay')"
-            " where r.run_id is not null or m.run_id is not null group by t.label, t.row_count"
+            " where r.run_id is not null or m.run_id is not null group by t.table_name, t.label, t.row_count"
         ).format(sums=sums, schema=sql.Identifier(schema)),
         {"run": run_id},
     ).fetchall()
     return {
-        str(label): RunSummary(Counts(*(int(str(value)) for value in values)), int(str(row_count)), float(str(seconds)))
-        for label, row_count, seconds, *values in rows
+        str(label): RunSummary(
+            Counts(*(int(str(value)) for value in values)), int(str(row_count)), float(str(seconds)), filled=int(str(filled))
+        )
+        for label, row_count, seconds, filled, *values in rows
     }
 
 

@@ -7,8 +7,10 @@ from pathlib import Path
 import click
 
 from sequin_pipeline import embedded, environment
+from sequin_pipeline.cli.surroundings import bring_up
 from sequin_pipeline.embedded import DATABASES, EmbeddedServer
 from sequin_pipeline.postgres_url import mask_url
+from sequin_pipeline.sandbox import launcher
 
 NOT_RUNNING = 3
 """Exit status of `status` for a server that is not running, as of service scripts (LSB)."""
@@ -22,23 +24,26 @@ def command() -> None:
 @command.command()
 @click.option("--sandbox", is_flag=True, help="Have records of the sandbox in the database that WAREHOUSE_URL names.")
 def start(*, sandbox: bool) -> None:
-    """Start the embedded Postgres if something lies in it, and write .env for Dagster's own commands."""
-    directory = Path.cwd()
-    settings = environment.prepare(os.environ, directory, wants_sandbox=sandbox)
+    """Start the embedded Postgres and the sandbox if they are needed, and write .env for Dagster's own commands."""
+    settings, variables = bring_up(wants_sandbox=sandbox)
     if settings.needs_embedded:
         _show(embedded.start(_environ()))
     else:
         click.echo(f"The embedded Postgres is not needed: {mask_url(settings.warehouse_url)} is yours.")
     for line in settings.describe():
         click.echo(line)
-    project = environment.find_project(directory)
+    if settings.uses_sandbox:
+        click.echo(f"The sandbox serves the records API on {variables[environment.SEQUIN_API_URL]}.")
+    project = environment.find_project(Path.cwd())
     if project is not None and settings.defaults():
-        click.echo(f"Written to {project / '.env'} for dg and dagster. The server runs until `sequin-pipeline db stop`.")
+        click.echo(f"Written to {project / '.env'} for dg and dagster. All of it runs until `sequin-pipeline db stop`.")
 
 
 @command.command()
 def stop() -> None:
-    """Stop the embedded Postgres; sessions in it are ended."""
+    """Stop the embedded Postgres, sessions in it being ended, and the sandbox."""
+    if launcher.stop(launcher.default_home(_environ())):
+        click.echo("The sandbox has been stopped.")
     stopped = embedded.stop(_environ())
     click.echo("The embedded Postgres has been stopped." if stopped else "The embedded Postgres was not running.")
 

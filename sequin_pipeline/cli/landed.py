@@ -2,7 +2,7 @@
 
 import json
 import sys
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import asdict, dataclass
 
 import click
@@ -30,6 +30,7 @@ class Landed:
     counts: Counts
     rows: int | None
     seconds: float
+    filled: int = 0
     failure: str | None = None
 
 
@@ -59,7 +60,7 @@ def _landed(warehouse: Warehouse, run: FinishedRun) -> list[Landed]:
     for collection in run.collections:
         did = summaries.get(collection.label, nothing)
         failure = run.failures.get(collection.label)
-        results.append(Landed(collection.label, str(collection.table), did.counts, did.rows, did.seconds, failure))
+        results.append(Landed(collection.label, str(collection.table), did.counts, did.rows, did.seconds, did.filled, failure))
     labels = {collection.label for collection in run.collections}
     others = [(label, failure) for label, failure in run.failures.items() if label not in labels]
     return results + [Landed(label, "", Counts(), rows=None, seconds=0.0, failure=failure) for label, failure in others]
@@ -82,20 +83,25 @@ def _print(session: Session, results: Sequence[Landed]) -> None:
         if one.failure:
             click.echo(f"\n{one.collection} failed: {one.failure}", err=True)
     click.echo()
-    total = sum((one.counts for one in results), Counts())
-    click.echo(_verdict(total))
+    for sentence in _verdict(results):
+        click.echo(sentence)
     click.echo(f"database  {mask_url(session.settings.warehouse_url)}")
     click.echo("UI        make ui, then http://127.0.0.1:3000")
 
 
-def _verdict(total: Counts) -> str:
+def _verdict(results: Sequence[Landed]) -> Iterator[str]:
+    total = sum((one.counts for one in results), Counts())
     changed = total.inserted + total.updated + total.deleted
+    filled, failed = sum(one.filled for one in results), sum(one.failure is not None for one in results)
+    if failed:
+        yield f"{failed} of {len(results)} failed; the next run goes on where they stopped."
+    if filled:
+        yield f"{filled:,} rows filled with new or changed columns."
     if total.rejected:
-        return f"{changed:,} rows written, {total.rejected:,} records rejected: `sequin-pipeline status` shows where."
-    if not changed:
-        return (
-            f"Nothing was written: {total.fetched:,} records fetched, all known."
-            if total.fetched
-            else "Nothing new: nothing was written."
-        )
-    return f"{changed:,} rows written from {total.fetched:,} records."
+        yield f"{changed:,} rows written, {total.rejected:,} records rejected: `sequin-pipeline rejects list` says why."
+    elif changed:
+        yield f"{changed:,} rows written from {total.fetched:,} records."
+    elif total.fetched:
+        yield f"Nothing was written: {total.fetched:,} records fetched, all known."
+    elif not failed and not filled:
+        yield "Nothing new: nothing was written."

@@ -74,23 +74,30 @@ def _table(board: _Board) -> Table:
 
 
 def _columns(progress: Progress) -> tuple[str, str, str]:
+    pages = "1 page" if progress.pages == 1 else f"{progress.pages:,} pages"
+    if not progress.records:
+        return "nothing new", pages, ""
     rate = progress.records / progress.seconds if progress.seconds else 0.0
-    return f"{progress.records:,} records", f"{progress.pages:,} pages", f"{rate:,.0f} records/s"
+    return f"{progress.records:,} records", pages, f"{rate:,.0f} records/s"
 
 
 @contextmanager
 def _lines(board: _Board, console: Console) -> Iterator[None]:
     stopping = threading.Event()
+    printed: dict[str, Progress] = {}
 
     def print_changes() -> None:
-        printed: dict[str, Progress] = {}
-        while not stopping.wait(EVERY_SECONDS):
-            for label, progress in list(board.latest.items()):
-                if printed.get(label) != progress:
-                    printed[label] = progress
-                    console.print(f"{label}: {', '.join(_columns(progress))}", highlight=False)
+        for label, progress in list(board.latest.items()):
+            if printed.get(label) != progress:
+                printed[label] = progress
+                console.print(f"{label}: {', '.join(filter(None, _columns(progress)))}", highlight=False)
 
-    printer = threading.Thread(target=print_changes, name="sequin-progress", daemon=True)
+    def keep_printing() -> None:
+        while not stopping.wait(EVERY_SECONDS):
+            print_changes()
+        print_changes()
+
+    printer = threading.Thread(target=keep_printing, name="sequin-progress", daemon=True)
     printer.start()
     try:
         yield

@@ -13,12 +13,9 @@ import click
 from sequin_pipeline import environment
 from sequin_pipeline.catalog import Collection
 from sequin_pipeline.catalog_files import load_collections
-from sequin_pipeline.dotenv import write_dotenv
+from sequin_pipeline.cli.surroundings import bring_up
 from sequin_pipeline.environment import Settings
 from sequin_pipeline.errors import ConfigurationError, SourceUnavailable
-from sequin_pipeline.sandbox import launcher
-
-SANDBOX_TOKEN = "sandbox"  # noqa: S105 - the sandbox asks for none; runs must send something
 
 CHECK_SECONDS = 10.0
 
@@ -49,26 +46,14 @@ def open_session(*, wants_sandbox: bool = False) -> Session:
 
     Raises ConfigurationError or CatalogError before anything else has happened.
     """
-    directory = Path.cwd()
-    project = environment.find_project(directory)
-    given = environment.merge_dotenv(os.environ, project)
-    collections = load_collections(given)
-    settings = environment.prepare(os.environ, directory, wants_sandbox=wants_sandbox)
-    kept_memory = {name: os.environ.get(name, value) for name, value in KEPT_MEMORY.items()}
-    variables = {**DAGSTER_EVENTS, **kept_memory, **settings.variables()}
-    if settings.api_url is None:
-        variables |= {
-            environment.SEQUIN_API_URL: launcher.ensure_running(launcher.default_home(given)),
-            environment.SEQUIN_API_TOKEN: SANDBOX_TOKEN,
-        }
-        if project is not None:
-            ours = {name: variables[name] for name in (environment.SEQUIN_API_URL, environment.SEQUIN_API_TOKEN)}
-            write_dotenv(project / ".env", {**settings.defaults(), **ours})
-    elif environment.SEQUIN_API_TOKEN not in variables:
+    collections = load_collections(environment.merge_dotenv(os.environ, environment.find_project(Path.cwd())))
+    settings, variables = bring_up(wants_sandbox=wants_sandbox)
+    if environment.SEQUIN_API_TOKEN not in variables:
         raise ConfigurationError(
             f"{environment.SEQUIN_API_URL} is set, but {environment.SEQUIN_API_TOKEN} is not: set it to the token of the records API"
         )
-    os.environ.update(variables)
+    kept_memory = {name: os.environ.get(name, value) for name, value in KEPT_MEMORY.items()}
+    os.environ.update({**DAGSTER_EVENTS, **kept_memory, **variables})
     return Session(settings, variables[environment.SEQUIN_API_URL], collections)
 
 

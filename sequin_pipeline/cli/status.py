@@ -19,7 +19,7 @@ from sequin_pipeline.warehouse import Warehouse, attempt
 @click.command()
 @click.option("--sandbox", is_flag=True, help="Look at the sandbox's records in the database that WAREHOUSE_URL names.")
 def command(*, sandbox: bool) -> None:
-    """Show rows, live cursor, lag, last merge and open rejects of every collection."""
+    """Show rows, live cursor, the age of the newest record read (the lag is that at most), last merge and open rejects."""
     session = open_session(wants_sandbox=sandbox)
     announce(session)
     warehouse = Warehouse(session.settings.warehouse_url)
@@ -38,8 +38,10 @@ def command(*, sandbox: bool) -> None:
 
 def _print(session: Session, statuses: dict[str, TableStatus]) -> None:
     table = Table(box=None, pad_edge=False, header_style="bold")
-    for heading in ("collection", "table", "rows", "live cursor", "lag at most", "last merge", "open rejects"):
-        table.add_column(heading, justify="right" if heading in ("rows", "lag at most", "open rejects") else "left", no_wrap=True)
+    for heading in ("collection", "table", "rows", "live cursor", "newest record", "last merge", "open rejects"):
+        table.add_column(
+            heading, justify="right" if heading in ("rows", "newest record", "open rejects") else "left", no_wrap=True
+        )
     now = datetime.now(UTC)
     for label, collection in session.collections.items():
         status = statuses.get(str(collection.table))
@@ -65,7 +67,7 @@ def _age(moment: datetime | None, now: datetime) -> str:
         return ""
     seconds = int((now - moment).total_seconds())
     days, hours, minutes = seconds // 86_400, seconds % 86_400 // 3_600, seconds % 3_600 // 60
-    return f"{days}d {hours}h" if days else f"{hours}h {minutes}m" if hours else f"{minutes}m {seconds % 60}s"
+    return f"{days}d {hours}h ago" if days else f"{hours}h {minutes}m ago" if hours else f"{minutes}m {seconds % 60}s ago"
 
 
 def _offered(session: Session) -> frozenset[str]:

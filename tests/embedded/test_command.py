@@ -4,13 +4,14 @@ import os
 import stat
 import subprocess
 import sys
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from pathlib import Path
 
 import pytest
 
 from sequin_pipeline import embedded
 from sequin_pipeline.embedded import HOME_VARIABLE
+from sequin_pipeline.sandbox import launcher
 from tests.embedded.conftest import Environ
 
 Run = Callable[..., "subprocess.CompletedProcess[str]"]
@@ -24,8 +25,8 @@ def project(tmp_path: Path) -> Path:
 
 
 @pytest.fixture
-def run(made: Environ, project: Path) -> Run:
-    """Runs `sequin-pipeline db` in the project, on a server that has been started before."""
+def run(made: Environ, project: Path) -> Iterator[Run]:
+    """Runs `sequin-pipeline db` in the project, on a server that has been started before; ends its sandbox."""
     inherited = {name: value for name, value in os.environ.items() if name not in PIPELINE_VARIABLES}
 
     def run(*arguments: str, **variables: str) -> "subprocess.CompletedProcess[str]":
@@ -33,7 +34,8 @@ def run(made: Environ, project: Path) -> Run:
         environ = {**inherited, **made, **variables}
         return subprocess.run(command, cwd=project, env=environ, capture_output=True, text=True, check=False)
 
-    return run
+    yield run
+    launcher.stop(launcher.default_home(made))
 
 
 def test_start_says_what_runs_where_and_tells_dagster(run: Run, made: Environ, project: Path) -> None:
@@ -41,6 +43,7 @@ def test_start_says_what_runs_where_and_tells_dagster(run: Run, made: Environ, p
 
     done = run("start")
 
+    api_url = launcher.running_url(launcher.default_home(made))
     assert (done.returncode, done.stderr) == (0, "")
     assert done.stdout.splitlines()[1:] == [
         f"  warehouse  postgresql://postgres@/warehouse?host={home}/run&port=5432",
@@ -50,12 +53,15 @@ def test_start_says_what_runs_where_and_tells_dagster(run: Run, made: Environ, p
         "records API      the sandbox, since SEQUIN_API_URL is not set",
         f"Dagster storage  embedded Postgres postgresql+psycopg2://postgres@/dagster?host={home}/run&port=5432",
         f"Dagster home     {project}",
-        f"Written to {project}/.env for dg and dagster. The server runs until `sequin-pipeline db stop`.",
+        f"The sandbox serves the records API on {api_url}.",
+        f"Written to {project}/.env for dg and dagster. All of it runs until `sequin-pipeline db stop`.",
     ]
     assert (project / ".env").read_text() == (
         f"WAREHOUSE_URL='postgresql://postgres@/sandbox?host={home}/run&port=5432'  # written by sequin-pipeline\n"
         f"DAGSTER_POSTGRES_URL='postgresql+psycopg2://postgres@/dagster?host={home}/run&port=5432'  # written by sequin-pipeline\n"
         f"DAGSTER_HOME='{project}'  # written by sequin-pipeline\n"
+        f"SEQUIN_API_URL='{api_url}'  # written by sequin-pipeline\n"
+        "SEQUIN_API_TOKEN='sandbox'  # written by sequin-pipeline\n"
     )
     assert stat.S_IMODE((project / ".env").stat().st_mode) == 0o600
 
@@ -78,6 +84,15 @@ def test_start_takes_out_of_the_env_file_what_you_have_set_since(run: Run, proje
 
     names = [line.partition("=")[0] for line in (project / ".env").read_text().splitlines()]
     assert names == ["DAGSTER_POSTGRES_URL", "DAGSTER_HOME"]
+
+
+def test_stop_ends_the_sandbox_too(run: Run, made: Environ) -> None:
+    run("start")
+
+    done = run("stop")
+
+    assert done.stdout == "The sandbox has been stopped.\nThe embedded Postgres has been stopped.\n"
+    assert launcher.running_url(launcher.default_home(made)) is None
 
 
 def test_status_stop_and_url_tell_by_their_exit_status(run: Run, made: Environ) -> None:
