@@ -76,7 +76,7 @@ def _table(board: _Board) -> Table:
 def _columns(progress: Progress) -> tuple[str, str, str]:
     pages = "1 page" if progress.pages == 1 else f"{progress.pages:,} pages"
     if not progress.records:
-        return "nothing new", pages, ""
+        return "0 records", pages, ""
     rate = progress.records / progress.seconds if progress.seconds else 0.0
     return f"{progress.records:,} records", pages, f"{rate:,.0f} records/s"
 
