@@ -72,13 +72,15 @@ def test_children_do_not_outlive_a_parent_that_was_killed(tmp_path: Path) -> Non
 
 
 def test_a_request_to_stop_is_noted_and_ends_nothing() -> None:
+    earlier = signal.getsignal(signal.SIGTERM)
+
     with stop_requested() as is_stopping:
         before = is_stopping()
         os.kill(os.getpid(), signal.SIGTERM)
         after = is_stopping()
 
     assert (before, after) == (False, True)
-    assert signal.getsignal(signal.SIGTERM) == signal.SIG_DFL
+    assert signal.getsignal(signal.SIGTERM) == earlier
 
 
 def _ignore(name: str, line: str) -> None: ...
