@@ -7,23 +7,21 @@ while it runs, all that it leaves behind) is seen on a real one.
 import json
 import signal
 import socket
-import sys
 import time
 import warnings
-from collections.abc import Callable, Iterator
-from dataclasses import dataclass, replace
+from collections.abc import Iterator
+from dataclasses import replace
 from itertools import pairwise
 from urllib.parse import urlsplit
 
 import psycopg
 import pytest
 
-from sequin_pipeline.cli import main
 from sequin_pipeline.sandbox.feeds import RecordedFeed
 from sequin_pipeline.sandbox.server import running_sandbox
 from sequin_pipeline.sandbox.settings import Settings
 from tests.builders import record
-from tests.e2e.project import THIS_MONTH, TOKEN, MakeProject, Project, SandboxControls, killed_at_the_end
+from tests.e2e.project import THIS_MONTH, TOKEN, Command, MakeProject, Project, SandboxControls, killed_at_the_end
 
 pytestmark = pytest.mark.filterwarnings("ignore:InitResourceContext.dagster_run is deprecated")
 """Said by Dagster of itself."""
@@ -60,42 +58,6 @@ def api() -> Iterator[SandboxControls]:
     """A stream that keeps every version, behind the project's token."""
     with running_sandbox(RecordedFeed(THINGS, is_compacted=False), Settings(token=TOKEN)) as url:
         yield SandboxControls(url)
-
-
-@dataclass(frozen=True)
-class Finished:
-    """How a command ended, and what it wrote."""
-
-    status: int
-    stdout: str
-    stderr: str
-
-
-Command = Callable[..., Finished]
-
-
-@pytest.fixture
-def command(monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]) -> Command:
-    """Runs the console script's function as in the project's folder and environment."""
-
-    def run(project: Project, *arguments: str) -> Finished:
-        with monkeypatch.context() as patch:
-            for name, value in project.environment().items():
-                patch.setenv(name, value)
-            for name in ("WAREHOUSE_URL", "SEQUIN_API_URL", "SEQUIN_API_TOKEN"):
-                if not project.environment()[name]:
-                    patch.delenv(name)
-            patch.setenv("DAGSTER_EVENT_BATCH_SIZE", "1000")
-            patch.chdir(project.folder)
-            patch.setattr(sys, "argv", ["sequin-pipeline", *arguments])
-            capsys.readouterr()
-            with pytest.raises(SystemExit) as ended:
-                main()
-        said = capsys.readouterr()
-        assert isinstance(ended.value.code, int)
-        return Finished(ended.value.code, said.out, said.err)
-
-    return run
 
 
 def row_versions(project: Project) -> list[tuple[object, ...]]:

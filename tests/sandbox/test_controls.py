@@ -55,11 +55,11 @@ def test_of_records_with_a_bad_line_none_is_appended() -> None:
 
 
 def test_health_names_the_home_the_process_and_the_stream() -> None:
-    with running_sandbox(RecordedFeed(lines(3)), Settings(home="/home/of/mine")) as url, client(url) as http:
+    with running_sandbox(RecordedFeed(lines(3)), Settings(home="/folder/of/mine")) as url, client(url) as http:
         health = http.get("/_sandbox/health").json()
 
     assert health.pop("version")
-    assert health == {"home": "/home/of/mine", "pid": os.getpid(), "records": 3, "head": "Mw"}
+    assert health == {"home": "/folder/of/mine", "pid": os.getpid(), "records": 3, "head": "Mw"}
 
 
 def test_a_delay_holds_each_page_back() -> None:

@@ -130,7 +130,7 @@ def test_a_sandbox_that_died_is_replaced_at_its_url(home: Path) -> None:
 
 def test_a_sandbox_whose_port_was_taken_in_the_meantime_gets_another(home: Path) -> None:
     home.mkdir()
-    with running_sandbox(RecordedFeed(), Settings(home="/home/of/a/stranger")) as stranger:
+    with running_sandbox(RecordedFeed(), Settings(home="/folder/of/a/stranger")) as stranger:
         (home / "sandbox.json").write_text(json.dumps({"url": stranger, "pid": 1}))
 
         url = launcher.ensure_running(home)
@@ -141,7 +141,7 @@ def test_a_sandbox_whose_port_was_taken_in_the_meantime_gets_another(home: Path)
 
 def test_a_stranger_on_the_recorded_address_is_neither_adopted_nor_stopped(home: Path) -> None:
     home.mkdir()
-    with running_sandbox(RecordedFeed(), Settings(home="/home/of/a/stranger")) as stranger:
+    with running_sandbox(RecordedFeed(), Settings(home="/folder/of/a/stranger")) as stranger:
         (home / "sandbox.json").write_text(json.dumps({"url": stranger, "pid": 1}))
 
         adopted = launcher.running_url(home)
