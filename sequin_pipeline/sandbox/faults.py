@@ -1,8 +1,8 @@
 """Which request goes wrong, and how: faults are texts such as `status:503,at=2` or `cut:120,every=5,collection=stripe:customer`.
 
-    KIND[:VALUE][,at=N | ,every=N | ,first=K][,path=TEXT][,collection=ID][,retry-after=SECONDS | ,retry-after-date=SECONDS]
+    KIND[:VALUE][,at=N | ,every=N | ,first=K | ,from=N][,path=TEXT][,collection=ID][,retry-after=SECONDS | ,retry-after-date=SECONDS]
 
-Each fault counts the requests under `/v1/` that it applies to, from 1; without `at`, `every` or `first` it strikes every one. How
+Each fault counts the requests under `/v1/` that it applies to, from 1; without `at`, `every`, `first` or `from` it strikes every one. How
 a fault is carried out is damage.py's and pages.py's business.
 """
 
@@ -27,7 +27,8 @@ DEFAULT_VALUES: Mapping[str, int] = {"cut": 100, "reset-in-body": 100, "slow": 1
 """Bytes of the body that are sent, milliseconds that the body takes, bytes that the header promises too many. A reset throws away
 what the sockets have not taken yet: of more than some 50 kB less may arrive."""
 
-_NUMBERS = ("at", "every", "first", "retry-after", "retry-after-date")
+_OCCASIONS = ("at", "every", "first", "from")
+_NUMBERS = (*_OCCASIONS, "retry-after", "retry-after-date")
 _TEXTS = ("path", "collection")
 
 
@@ -41,6 +42,7 @@ class Fault:
     at: int | None = None
     every: int | None = None
     first: int | None = None
+    since: int | None = None
     path: str | None = None
     collection: str | None = None
     retry_after: int | None = None
@@ -54,6 +56,8 @@ class Fault:
             return number == self.at
         if self.every is not None:
             return number % self.every == 0
+        if self.since is not None:
+            return number >= self.since
         return self.first is None or number <= self.first
 
 
@@ -78,8 +82,9 @@ def parse_fault(text: str) -> Fault:
             numbers[name] = _number(text, operand)
         else:
             raise _not_understood(text, f"{condition!r} is none of {', '.join((*_NUMBERS, *_TEXTS))} with its value")
-    if len(numbers.keys() & {"at", "every", "first"}) > 1 or any(numbers.get(name) == 0 for name in ("at", "every", "first")):
-        raise _not_understood(text, "say one of at, every and first, counted from 1")
+    occasions = [numbers[name] for name in _OCCASIONS if name in numbers]
+    if len(occasions) > 1 or 0 in occasions:
+        raise _not_understood(text, "say one of at, every, first and from, counted from 1")
     return Fault(
         text,
         kind,
@@ -87,6 +92,7 @@ def parse_fault(text: str) -> Fault:
         at=numbers.get("at"),
         every=numbers.get("every"),
         first=numbers.get("first"),
+        since=numbers.get("from"),
         path=texts.get("path"),
         collection=texts.get("collection"),
         retry_after=numbers.get("retry-after"),

@@ -17,7 +17,7 @@ from sequin_pipeline.stream import RecordStream
 from sequin_pipeline.sync import run_sync
 from sequin_pipeline.warehouse import Warehouse
 from tests.builders import COLUMNS, ListSource, collection, live_plan, record
-from tests.merge.fold import Fold
+from tests.fold import Fold
 from tests.merge.reading import COUNT_NAMES, merges, query, raw
 
 EXAMPLES = 100

@@ -30,6 +30,7 @@ def statuses(faults: tuple[str, ...], count: int) -> list[int]:
         pytest.param(("status:503,at=2",), [200, 503, 200, 200, 200], id="on request number n"),
         pytest.param(("status:429,every=2",), [200, 429, 200, 429, 200], id="every nth"),
         pytest.param(("status:500,first=3",), [500, 500, 500, 200, 200], id="the first k"),
+        pytest.param(("status:500,from=4",), [200, 200, 200, 500, 500], id="from the nth on"),
         pytest.param(("status:503,at=1", "status:401,at=4"), [503, 200, 200, 401, 200], id="two"),
         pytest.param(("status:503,path=/v1/syncs",), [200, 200, 200, 200, 200], id="another path"),
         pytest.param(("status:520,at=1",), [520, 200, 200, 200, 200], id="a number without a name"),
@@ -226,8 +227,8 @@ def test_the_sandbox_serves_on_after_every_fault() -> None:
         pytest.param("status", "a status is a number from 200 to 599", id="status missing"),
         pytest.param("cut:many", "'many' is no whole number", id="number"),
         pytest.param("cut:1,when=2", "'when=2' is none of", id="condition"),
-        pytest.param("cut:1,at=0", "say one of at, every and first, counted from 1", id="counted from 1"),
-        pytest.param("cut:1,at=1,every=2", "say one of at, every and first, counted from 1", id="two conditions"),
+        pytest.param("cut:1,at=0", "say one of at, every, first and from, counted from 1", id="counted from 1"),
+        pytest.param("cut:1,at=1,every=2", "say one of at, every, first and from, counted from 1", id="two conditions"),
     ],
 )
 def test_a_fault_that_is_not_understood_is_refused(text: str, reason: str) -> None:

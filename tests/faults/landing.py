@@ -1,0 +1,105 @@
+"""A collection's table under faults: runs that write to it, and what must hold for it after each of them, however it ended.
+
+What is expected comes from a fold of what runs were given; nothing of the pipeline's own arithmetic is asked.
+"""
+
+import itertools
+import json
+import re
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass, field
+from typing import Any
+
+from sequin_pipeline.catalog import Collection, Column, parse_path
+from sequin_pipeline.outcome import SyncOutcome
+from sequin_pipeline.sources import Source
+from sequin_pipeline.stream import ReadPlan, RecordStream
+from sequin_pipeline.sync import run_sync
+from sequin_pipeline.warehouse import Warehouse
+from tests.builders import COLUMNS, collection, live_plan
+from tests.fold import Fold, Record
+from tests.merge.reading import query, raw
+
+THING = collection(columns=(*COLUMNS, Column("marker", parse_path("record.marker"), "text")))
+
+FATES = ("inserted", "updated", "deleted", "unchanged", "stale", "duplicate", "rejected")
+
+
+@dataclass
+class Landing:
+    """One collection in one database. `delivered` are the records of every batch that was committed, in their order and as often as
+    they came; `rejected` those among them that cannot be stored."""
+
+    url: str
+    of: Collection = THING
+    delivered: list[Record] = field(default_factory=list)
+    rejected: list[Record] = field(default_factory=list)
+    _numbers: Iterator[int] = field(default_factory=lambda: itertools.count(1))
+
+    def sync(self, source: Source, *, plan: ReadPlan | None = None, **options: Any) -> SyncOutcome:
+        """One run to its end, live unless planned otherwise; `options` are those of `run_sync`."""
+        options = {"run_id": f"run {next(self._numbers)}", **options}
+        return run_sync(RecordStream(plan or live_plan(self.of), source), Warehouse(self.url), **options)
+
+    def deliver(self, *records: Record, rejected: Sequence[Record] = ()) -> None:
+        """Says what runs have committed since the last time."""
+        self.delivered += [*records, *rejected]
+        self.rejected += rejected
+
+    def cursors(self) -> set[object]:
+        """Of every lane; none before the first live run."""
+        return {cursor for (cursor,) in query(self.url, "select cursor from sequin_pipeline.cursors")}
+
+    def check(self, *, cursor: str | None) -> None:
+        """The table is the fold of what was delivered, each record has one fate in the ledger, the live cursor is exactly where
+        the deliveries end (None: where there were none), and every reject is kept, open until a good version as new has come."""
+        stored = [record for record in self.delivered if record not in self.rejected]
+        fold = Fold(self.of.on_delete == "remove", window_keys=(), window_starts=())
+        for record in stored:
+            fold.deliver(record)
+        rows = query(
+            self.url, f"select id, updated_idx, deleted, record_inserted_at, marker, status, amount, data from {self.of.table}"
+        )
+        assert len(rows) == len(fold.rows)
+        assert {row[0]: row[1:] for row in rows} == {record_id: row.columns() for record_id, row in fold.rows.items()}
+        self._check_counts(rows=len(rows))
+        assert self.cursors() - {None} == ({cursor} if cursor is not None else set())
+        self._check_rejects(fold)
+
+    def _check_counts(self, *, rows: int) -> None:
+        [(fetched, fates, rejected, gained)] = query(
+            self.url,
+            f"select coalesce(sum(fetched), 0), coalesce(sum({' + '.join(FATES)}), 0), coalesce(sum(rejected), 0),"
+            " coalesce(sum(created - removed), 0) from sequin_pipeline.merges"
+            " where table_name = %s and mode in ('live', 'backfill')",
+            str(self.of.table),
+        )
+        assert (fetched, fates, rejected) == (len(self.delivered), len(self.delivered), len(self.rejected))
+        [(row_count,)] = query(
+            self.url, "select row_count from sequin_pipeline.tables where table_name = %s", str(self.of.table)
+        ) or [(0,)]
+        assert (gained, row_count) == (rows, rows)
+
+    def _check_rejects(self, fold: Fold) -> None:
+        kept = query(
+            self.url,
+            "select raw, resolved_at is null from sequin_pipeline.rejects where table_name = %s order by raw",
+            str(self.of.table),
+        )
+        waiting = {raw(record): self._waits(record, fold) for record in self.rejected}
+        assert kept == sorted(waiting.items())
+
+    def _waits(self, record: Record, fold: Fold) -> bool:
+        row, record_id = fold.rows.get(str(record["id"])), str(record["id"])
+        reached = max(row.version if row else 0, fold.removed.get(record_id, 0))
+        return reached < int(str(record["updated_idx"]))
+
+
+def lines(*records: Record) -> list[bytes]:
+    """As a server sends them, and as a reject keeps them."""
+    return [json.dumps(record).encode() for record in records]
+
+
+def assert_says(message: str, pattern: str) -> None:
+    """The whole message matches; compared so that a failure shows both."""
+    assert re.fullmatch(pattern, message, re.DOTALL), f"\n{message}\ndoes not match\n{pattern}"

@@ -1,0 +1,108 @@
+"""Answers that fail and then come: what was read before is kept, the same page is asked for again, and nothing is passed over."""
+
+from dataclasses import dataclass
+
+import pytest
+
+from sequin_pipeline.errors import SourceError, SourceFault, SourceUnavailable
+from sequin_pipeline.sources.retries import RetryPolicy
+from tests.faults.faulty_api import cursor_after, faulty_api, things
+from tests.faults.landing import Landing, assert_says
+from tests.sources.reading import StandingTime, source
+
+RECORDS = things(1, 6)
+"""Three pages."""
+
+IMPATIENT = RetryPolicy(budget_seconds=2.0)
+"""With the draw of the jitter at 1: waits 0.5 and 1 second, and gives up before the third."""
+
+GAVE_UP = r"gave up after 3 requests in 2 seconds; the last one ended with "
+RUN_AGAIN = r"\. Run again once the source is well"
+
+
+@dataclass(frozen=True)
+class Outage:
+    """A fault as the sandbox takes it, how a run ends for which it lasts too long, and how long a run waits that meets it once: our
+    own 0.5 seconds, or as long as it is told to. One more answer may be lost where the first spoiled the connection."""
+
+    fault: str
+    said: str
+    ends_as: type[SourceError] = SourceUnavailable
+    told_to_wait_seconds: float = 0.0
+    retries: tuple[int, ...] = (1,)
+
+
+def status(code: int, phrase: str) -> Outage:
+    return Outage(f"status:{code}", rf"{GAVE_UP}status {code} \({phrase}\), saying '{{\"summary\":\"{phrase}\"}}'{RUN_AGAIN}")
+
+
+def limited(retry_after: str, *, seconds: float) -> Outage:
+    said = rf"{TOO_MANY}\. The source asks us to come back at [0-9: -]{{19}} UTC, beyond the 2 seconds that are left .*"
+    return Outage(f"status:429,{retry_after}", said, told_to_wait_seconds=seconds)
+
+
+def not_a_page(fault: str, said: str) -> Outage:
+    return Outage(fault, rf"{GAVE_UP}{said}, where a JSON object with `records` and `cursor` was expected .*", SourceFault)
+
+
+def broken(fault: str, said: str) -> Outage:
+    return Outage(fault, rf"{GAVE_UP}{said}{RUN_AGAIN}")
+
+
+TOO_MANY = r"status 429 \(Too Many Requests\), saying '{\"summary\":\"Too Many Requests\"}'"
+
+OUTAGES = {
+    "status 500": status(500, "Internal Server Error"),
+    "status 502": status(502, "Bad Gateway"),
+    "status 503": status(503, "Service Unavailable"),
+    "status 504": status(504, "Gateway Timeout"),
+    "status 408": status(408, "Request Timeout"),
+    "status 429 without Retry-After": status(429, "Too Many Requests"),
+    "status 429, Retry-After in seconds": limited("retry-after=7", seconds=7),
+    "status 429, Retry-After as a date": limited("retry-after-date=120", seconds=120),
+    "status 429, Retry-After that is no time": Outage("status:429,retry-after=-5", rf"{GAVE_UP}{TOO_MANY}{RUN_AGAIN}"),
+    "connection reset before the answer": broken("reset-before", r"ReadError: .*"),
+    "connection reset in the body": broken("reset-in-body:50", r"(ReadError|RemoteProtocolError): .*"),
+    "body cut": broken("cut:120", r"RemoteProtocolError: .*received 120 bytes.*"),
+    "body slower than the timeout": broken("slow:5000", r"ReadTimeout: .*"),
+    "body shorter than its length": broken("wrong-length:10", r"RemoteProtocolError: .*"),
+    "body longer than its length": Outage("wrong-length:-10", rf"{GAVE_UP}.*", SourceError, retries=(1, 2)),
+    "gzip that is broken": broken("broken-gzip", r"DecodingError: .*"),
+    "HTML with status 200": not_a_page(
+        "html", r"a body that is not JSON: .*; content type 'text/html; charset=utf-8', beginning with '<!doctype html>.*'"
+    ),
+    "JSON cut": not_a_page("json-cut", r"a body that is not JSON: .*, beginning with '{\"records\":.*'"),
+    "JSON that is not an object": not_a_page("not-object", r"JSON that is no page: Expected `object`, got `array`.*"),
+    "empty body": not_a_page("empty-body", r"a body that is not JSON: .*, beginning with ''"),
+}
+
+
+@pytest.mark.parametrize("outage", [pytest.param(outage, id=name) for name, outage in OUTAGES.items()])
+def test_outage_keeps_what_was_read_and_the_next_run_asks_again(
+    landing: Landing, outage: Outage, caplog: pytest.LogCaptureFixture
+) -> None:
+    time = StandingTime()
+
+    with faulty_api(RECORDS) as api:
+        api.set_faults(f"{outage.fault},from=2")
+        with pytest.raises(outage.ends_as) as caught:
+            landing.sync(source(api.url, retry=IMPATIENT, read_timeout_seconds=0.2))
+        landing.deliver(*RECORDS[:2])
+        landing.check(cursor=cursor_after(2))
+        api.set_faults(f"{outage.fault},at=2")
+        caplog.clear()
+        outcome = landing.sync(source(api.url, time=time, read_timeout_seconds=0.2))
+
+    about = f"reading demo:thing after cursor '{cursor_after(2)}' from {api.url}: "
+    assert str(caught.value).startswith(about)
+    assert_says(str(caught.value).removeprefix(about), outage.said)
+    landing.deliver(*RECORDS[2:])
+    landing.check(cursor=cursor_after(6))
+    assert outcome.retries in outage.retries
+    assert outcome.requests == 3 + outcome.retries
+    # A date names whole seconds.
+    assert outcome.rate_limit_seconds == pytest.approx(outage.told_to_wait_seconds, abs=2)
+    assert sum(time.waits) == (outcome.rate_limit_seconds or (0.0, 0.5, 1.5)[outcome.retries])
+    told = [entry.getMessage() for entry in caplog.records if entry.name == "sequin_pipeline.sources"]
+    assert len(told) == outcome.retries
+    assert told[0].startswith(f"reading demo:thing after cursor '{cursor_after(4)}': attempt 1 failed with ")
