@@ -15,7 +15,7 @@ from sequin_pipeline.assets import build_asset
 from sequin_pipeline.environment import DAGSTER_HOME, DAGSTER_POSTGRES_URL
 from sequin_pipeline.io_manager import PostgresMergeIOManager
 from sequin_pipeline.plan import FULL_REFRESH_TAG
-from sequin_pipeline.resources import IO_MANAGER, SOURCE, WAREHOUSE, SequinSourceResource, WarehouseResource
+from sequin_pipeline.resources import IO_MANAGER, SOURCE, WAREHOUSE, SourceResource, WarehouseResource
 from sequin_pipeline.schedules import RANGE_END_TAG, RANGE_START_TAG
 from sequin_pipeline.windows import MODE_TAG
 
@@ -36,7 +36,7 @@ def main() -> None:
     asset = build_asset(collection_in(place.schema))
     warehouse = WarehouseResource(url=place.database_url)
     resources = {
-        SOURCE: SequinSourceResource(base_url=place.api_url),
+        SOURCE: SourceResource(variables={"SEQUIN_API_URL": place.api_url}),
         WAREHOUSE: warehouse,
         IO_MANAGER: PostgresMergeIOManager(warehouse=warehouse),
     }

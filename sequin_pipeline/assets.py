@@ -81,7 +81,7 @@ def build_asset(collection: Collection, *, retry_policy: dg.RetryPolicy = RETRY_
         context: dg.AssetExecutionContext, config: CollectionConfig
     ) -> Iterator[dg.Output[RecordStream] | dg.AssetObservation | dg.AssetCheckResult]:
         with failing():
-            stream = RecordStream(read_plan(context, config, collection), getattr(context.resources, SOURCE).open())
+            stream = RecordStream(read_plan(context, config, collection), getattr(context.resources, SOURCE).open(collection))
         if stream.plan.sync_id is None:
             yield dg.Output(stream)
         else:

@@ -19,6 +19,8 @@ ColumnType = Literal[
 TimeFormat = Literal["iso", "epoch_seconds", "epoch_milliseconds"]
 OnDelete = Literal["mark", "remove"]
 WindowWidth = Literal["hour", "day", "week", "month"]
+SourceKindName = Literal["sequin"]
+"""Where a provider's records are read from; what each kind is and needs is in sources/registry.py."""
 
 COLUMN_TYPES: tuple[str, ...] = get_args(ColumnType)
 
@@ -127,12 +129,36 @@ class Windows:
 
 
 @dataclass(frozen=True)
+class Account:
+    """One sync of a source that is read account by account: its name is the tenant's `sync_id`.
+
+    `key_variable` names the environment variable that holds its key; `connected_account` is asked for by header, with that key.
+    """
+
+    name: str
+    key_variable: str
+    connected_account: str | None = None
+    external_id: str | None = None
+    metadata: Mapping[str, object] = field(default_factory=dict)
+
+
+@dataclass(frozen=True)
+class SourceDeclaration:
+    """What a provider's records are read from, and how. `accounts` and `relist_hours` mean something to some kinds only."""
+
+    kind: SourceKindName = "sequin"
+    accounts: tuple[Account, ...] = ()
+    relist_hours: int = 24
+
+
+@dataclass(frozen=True)
 class Collection:
     """A class of objects of one provider, and the table its records land in.
 
     `lanes` is how many connections write it beside each other. `reject_limit_records` and `reject_limit_share`: a run that rejects
     more than both fails after everything good was committed.
-    `origin` is `file:line` of its declaration.
+    `origin` is `file:line` of its declaration. `observes_time`: versions are times of observation rather than counters, so that equal
+    content at a newer version is unchanged.
     """
 
     provider: str
@@ -148,6 +174,8 @@ class Collection:
     reject_limit_records: int = 100
     reject_limit_share: float = 0.01
     origin: str | None = None
+    source: SourceDeclaration = SourceDeclaration()
+    observes_time: bool = False
 
     @property
     def id(self) -> str:

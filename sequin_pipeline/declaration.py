@@ -9,7 +9,7 @@ from typing import Annotated, Literal
 from pydantic import BaseModel, ConfigDict, Field
 
 from sequin_pipeline.buckets import BUCKETS
-from sequin_pipeline.catalog import ColumnType, OnDelete, TimeFormat, WindowWidth
+from sequin_pipeline.catalog import ColumnType, OnDelete, SourceKindName, TimeFormat, WindowWidth
 
 PROVIDER_PATTERN = r"^[A-Za-z0-9][A-Za-z0-9_-]{0,62}$"
 """A Dagster kind and, with `-` as `_`, a group: 63 characters of this alphabet."""
@@ -21,6 +21,8 @@ OWNER_PATTERN = r"^(team:.+|[A-Za-z0-9._%+-]+@[A-Za-z0-9.-]+\.[A-Za-z]{2,7})$"
 """Dagster's own rule for owners."""
 TAG_PATTERN = r"^([A-Za-z0-9_.-]{1,63}/)?[A-Za-z0-9_.-]{1,63}$"
 TAG_VALUE_PATTERN = r"^[A-Za-z0-9_.-]{0,63}$"
+SYNC_PATTERN = r"^[A-Za-z0-9_][A-Za-z0-9_.-]{0,62}$"
+VARIABLE_PATTERN = r"^[A-Za-z_][A-Za-z0-9_]*$"
 START_PATTERN = r"^\d{4}-\d{2}-\d{2}([T ]\d{2}:\d{2}(:00)?(Z|\+00:00))?$"
 CRON_PATTERN = r"^(@(hourly|daily|weekly|monthly|yearly|annually|midnight)|\S+( +\S+){4})$"
 
@@ -101,6 +103,22 @@ class CollectionModel(_Strict):
     rejects: RejectsModel = RejectsModel()
 
 
+class SyncModel(_Strict):
+    """One account of the provider, for sources that are read account by account."""
+
+    name: str = Field(description="becomes sync_id of its records", json_schema_extra={"pattern": SYNC_PATTERN})
+    key: str = Field(
+        default="STRIPE_API_KEY",
+        description="the environment variable that holds the account's key; never the key itself",
+        json_schema_extra={"pattern": VARIABLE_PATTERN},
+    )
+    account: str | None = Field(
+        default=None, description="a connected account that is read with this key", examples=["acct_1032D82eZvKYlo2C"]
+    )
+    external_id: str | None = Field(default=None, description="your own id of the tenant: becomes internal_id of its records")
+    metadata: dict[str, str] = Field(default_factory=dict, description="stands in the envelope, at record.sync.metadata")
+
+
 class ProviderModel(_Strict):
     """What is synced from one provider. `provider` and `collections` are required."""
 
@@ -112,6 +130,17 @@ class ProviderModel(_Strict):
         description="by the API's names, without the provider",
         examples=[{"subscription": {}}],
         json_schema_extra={"propertyNames": {"pattern": COLLECTION_PATTERN}},
+    )
+    source: SourceKindName = Field(
+        default="sequin", description="what the records are read from: the records API, or the provider itself"
+    )
+    syncs: list[SyncModel] = Field(
+        default_factory=list, description="accounts that a source reads itself; left out: one, named default, by the usual key"
+    )
+    relist_hours: int = Field(
+        default=24,
+        ge=0,
+        description="how often a source that follows events lists everything again, to find what left no event; 0: at every run",
     )
     schedule: str | None = Field(
         default=None,

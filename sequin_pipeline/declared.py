@@ -7,14 +7,17 @@ import re
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from datetime import UTC, datetime
+from difflib import get_close_matches
 
 import yaml
 
 from sequin_pipeline.catalog import (
     RECORD_COLUMNS,
     RESERVED_SCHEMAS,
+    Account,
     Collection,
     Column,
+    SourceDeclaration,
     TableName,
     Windows,
     default_table,
@@ -26,17 +29,24 @@ from sequin_pipeline.declaration import (
     OWNER_PATTERN,
     PROVIDER_PATTERN,
     START_PATTERN,
+    SYNC_PATTERN,
     TABLE_PATTERN,
     TAG_PATTERN,
     TAG_VALUE_PATTERN,
+    VARIABLE_PATTERN,
     CollectionModel,
     ColumnModel,
     ProviderModel,
+    SyncModel,
     TableModel,
     WindowsModel,
 )
 from sequin_pipeline.errors import CatalogError
+from sequin_pipeline.sources.registry import KINDS
 from sequin_pipeline.windows import check_windows
+
+DEFAULT_SYNC = "default"
+"""The one account of a provider that declares none."""
 
 SYSTEM_COLUMNS = frozenset({"tableoid", "xmin", "cmin", "xmax", "cmax", "ctid"})
 """Postgres refuses them as names of columns (Postgres documentation, 5.6)."""
@@ -73,8 +83,9 @@ def collections_of(provider: ProviderModel, node: Node, *, now: datetime) -> tup
     )
     _check_labels(provider.owners, provider.tags, node)
     windows = _windows(provider.windows, node / "windows", now=now)
+    source = _source(provider, node)
     return tuple(
-        _collection(provider, name, model or CollectionModel(), node=node / "collections" / name, windows=windows)
+        _collection(provider, name, model or CollectionModel(), node=node / "collections" / name, windows=windows, source=source)
         for name, model in provider.collections.items()
     )
 
@@ -101,7 +112,37 @@ def check_keys(text: str, filename: str) -> None:
             nodes.append(value)
 
 
-def _collection(provider: ProviderModel, name: str, model: CollectionModel, *, node: Node, windows: Windows) -> Collection:
+def _source(provider: ProviderModel, node: Node) -> SourceDeclaration:
+    kind = KINDS[provider.source]
+    for key in ("syncs", "relist_hours"):
+        if key in provider.model_fields_set and not kind.reads_accounts:
+            raise (node / key).refused(
+                f"{key!r} means nothing to source {provider.source!r}, whose records come from one place: remove it"
+            )
+    names = [sync.name for sync in provider.syncs]
+    repeated = next((name for name in names if names.count(name) > 1), None)
+    if repeated is not None:
+        raise (node / "syncs").refused(f"sync {repeated!r} is declared more than once: give each account a name of its own")
+    accounts = tuple(_account(sync, node / "syncs" / str(index)) for index, sync in enumerate(provider.syncs))
+    if kind.reads_accounts and not accounts:
+        accounts = (Account(DEFAULT_SYNC, SyncModel(name=DEFAULT_SYNC).key),)
+    return SourceDeclaration(provider.source, accounts, provider.relist_hours)
+
+
+def _account(sync: SyncModel, node: Node) -> Account:
+    _check("sync", sync.name, SYNC_PATTERN, node=node, rule="letters, digits, ., - and _, at most 63")
+    if not re.fullmatch(VARIABLE_PATTERN, sync.key) or sync.key.startswith(("sk_", "rk_")):
+        # Not quoted: it may be the key itself.
+        raise node.refused(
+            f"the key of sync {sync.name!r} is not the name of an environment variable: name the variable that holds it, "
+            "as in key: STRIPE_API_KEY, and keep the key out of this file"
+        )
+    return Account(sync.name, sync.key, sync.account, sync.external_id, sync.metadata)
+
+
+def _collection(
+    provider: ProviderModel, name: str, model: CollectionModel, *, node: Node, windows: Windows, source: SourceDeclaration
+) -> Collection:
     _check(
         "collection",
         name,
@@ -109,6 +150,17 @@ def _collection(provider: ProviderModel, name: str, model: CollectionModel, *, n
         node=node,
         rule="letters, digits, ., - and _, a letter, digit or _ first, at most 200",
     )
+    kind = KINDS[source.kind]
+    if kind.collections is not None and name not in kind.collections:
+        similar = get_close_matches(name, kind.collections, n=3)
+        raise node.refused(
+            f"source {source.kind!r} cannot list {name!r}"
+            + (
+                f": did you mean {' or '.join(map(repr, similar))}?"
+                if similar
+                else f": it has {', '.join(sorted(kind.collections))}"
+            )
+        )
     _check_labels(model.owners, model.tags, node)
     return Collection(
         provider=provider.provider,
@@ -127,6 +179,8 @@ def _collection(provider: ProviderModel, name: str, model: CollectionModel, *, n
         reject_limit_records=model.rejects.limit_records,
         reject_limit_share=model.rejects.limit_share,
         origin=node.origin,
+        source=source,
+        observes_time=kind.observes_time,
     )
 
 

@@ -13,7 +13,7 @@ from sequin_pipeline.catalog_files import check_files, component_tree
 from sequin_pipeline.component import CollectionSync
 from sequin_pipeline.freshness import build_freshness
 from sequin_pipeline.io_manager import PostgresMergeIOManager
-from sequin_pipeline.resources import IO_MANAGER, SOURCE, WAREHOUSE, SequinSourceResource, WarehouseResource
+from sequin_pipeline.resources import IO_MANAGER, SOURCE, WAREHOUSE, SourceResource, WarehouseResource
 from sequin_pipeline.table_checks import build_table_checks
 
 
@@ -55,7 +55,7 @@ def _build_sync_definitions(tree: dg.ComponentTree) -> dg.Definitions:
         tree.build_defs(),
         dg.Definitions(
             resources={
-                SOURCE: SequinSourceResource(base_url=dg.EnvVar("SEQUIN_API_URL")),
+                SOURCE: SourceResource(),
                 WAREHOUSE: warehouse,
                 IO_MANAGER: PostgresMergeIOManager(warehouse=warehouse),
             },

@@ -26,8 +26,8 @@ VARIABLES = (WAREHOUSE_URL, SEQUIN_API_URL, SEQUIN_API_TOKEN, SEQUIN_COLLECTIONS
 
 @dataclass(frozen=True)
 class Settings:
-    """Everything resolved. `api_url` None: the sandbox. `embedded_variables`: those whose value is a database of the embedded
-    server; `given` holds what the user said, unchanged."""
+    """Everything resolved. `api_url` None: the sandbox, unless no provider reads the records API. `embedded_variables`: those whose
+    value is a database of the embedded server; `given` holds what the user said, unchanged."""
 
     warehouse_url: str = field(repr=False)
     dagster_postgres_url: str = field(repr=False)
@@ -35,10 +35,11 @@ class Settings:
     embedded_variables: frozenset[str]
     given: Mapping[str, str] = field(repr=False)
     api_url: str | None = field(repr=False)
+    reads_records_api: bool = True
 
     @property
     def uses_sandbox(self) -> bool:
-        return self.api_url is None
+        return self.reads_records_api and self.api_url is None
 
     @property
     def needs_embedded(self) -> bool:
@@ -63,19 +64,30 @@ class Settings:
         """Lines for people: where everything is, and why."""
         return [
             f"warehouse        {self._origin(WAREHOUSE_URL)} {mask_url(self.warehouse_url)}",
-            f"records API      {mask_url(self.api_url) if self.api_url else 'the sandbox, since SEQUIN_API_URL is not set'}",
+            f"records API      {self._records_api()}",
             f"Dagster storage  {self._origin(DAGSTER_POSTGRES_URL)} {mask_url(self.dagster_postgres_url)}",
             f"Dagster home     {self.dagster_home}",
         ]
+
+    def _records_api(self) -> str:
+        if not self.reads_records_api:
+            return "not needed: every provider is read from a source of its own"
+        return mask_url(self.api_url) if self.api_url else "the sandbox, since SEQUIN_API_URL is not set"
 
     def _origin(self, variable: str) -> str:
         return "embedded Postgres" if variable in self.embedded_variables else f"your {variable}"
 
 
 def read_settings(
-    environ: Mapping[str, str], project: Path | None, *, embedded_home: Home | None, wants_sandbox: bool = False
+    environ: Mapping[str, str],
+    project: Path | None,
+    *,
+    embedded_home: Home | None,
+    wants_sandbox: bool = False,
+    reads_records_api: bool = True,
 ) -> Settings:
-    """Decides. `project` is the folder with dagster.yaml, if there is one; `embedded_home` None: no embedded server can run here.
+    """Decides. `project` is the folder with dagster.yaml, if there is one; `embedded_home` None: no embedded server can run here;
+    `reads_records_api`: does any declared provider?
 
     An empty variable counts as unset. What we would write to `.env` ourselves counts as a default, not as the user's: the file may
     have been sourced. Raises ConfigurationError where something is missing or contradicts itself.
@@ -88,7 +100,12 @@ def read_settings(
         raise ConfigurationError(
             f"the sandbox was asked for, but {SEQUIN_API_URL} names an API ({mask_url(api_url)}): unset one of them"
         )
-    warehouse_url, warehouse_is_embedded = _warehouse(given, embedded_home, wants_sandbox=wants_sandbox)
+    if wants_sandbox and not reads_records_api:
+        raise ConfigurationError(
+            "the sandbox was asked for, but no declared provider reads the records API, which it serves: leave --sandbox out"
+        )
+    has_records = SEQUIN_API_URL in given or not reads_records_api
+    warehouse_url, warehouse_is_embedded = _warehouse(given, embedded_home, has_records=has_records, wants_sandbox=wants_sandbox)
     dagster_url, dagster_is_embedded = _dagster_storage(given, embedded_home)
     sources = {WAREHOUSE_URL: warehouse_is_embedded, DAGSTER_POSTGRES_URL: dagster_is_embedded}
     return Settings(
@@ -98,10 +115,13 @@ def read_settings(
         embedded_variables=frozenset(name for name, is_embedded in sources.items() if is_embedded),
         given=given,
         api_url=api_url,
+        reads_records_api=reads_records_api,
     )
 
 
-def prepare(environ: Mapping[str, str], directory: Path, *, wants_sandbox: bool = False) -> Settings:
+def prepare(
+    environ: Mapping[str, str], directory: Path, *, wants_sandbox: bool = False, reads_records_api: bool = True
+) -> Settings:
     """Settings whose databases can be connected to: starts or adopts the embedded server if something lies in it.
 
     Rewrites our lines in the project's `.env`, so that Dagster's commands use the same databases as ours.
@@ -109,7 +129,9 @@ def prepare(environ: Mapping[str, str], directory: Path, *, wants_sandbox: bool 
     project = find_project(directory)
     environ = merge_dotenv(environ, project)
     home = embedded.find_home(environ) if embedded.is_available(environ) else None
-    settings = read_settings(environ, project, embedded_home=home, wants_sandbox=wants_sandbox)
+    settings = read_settings(
+        environ, project, embedded_home=home, wants_sandbox=wants_sandbox, reads_records_api=reads_records_api
+    )
     if settings.needs_embedded:
         embedded.start(environ)
     if project is not None:
@@ -138,12 +160,12 @@ def merge_dotenv(environ: Mapping[str, str], project: Path | None) -> dict[str, 
     return {**written, **environ}
 
 
-def _warehouse(given: Mapping[str, str], home: Home | None, *, wants_sandbox: bool) -> tuple[str, bool]:
-    """The URL, and whether it is the embedded server's. Records of the sandbox and of an API never meet in one database."""
+def _warehouse(given: Mapping[str, str], home: Home | None, *, has_records: bool, wants_sandbox: bool) -> tuple[str, bool]:
+    """The URL, and whether it is the embedded server's. Records of the sandbox and real ones (`has_records`) never meet in one
+    database."""
     named = plain_postgres_url(given[WAREHOUSE_URL], WAREHOUSE_URL) if WAREHOUSE_URL in given else None
     is_embedded = named is not None and home is not None and named in (home.url("warehouse"), home.url("sandbox"))
-    has_api = SEQUIN_API_URL in given
-    if named is not None and (has_api or (wants_sandbox and not is_embedded)):
+    if named is not None and (has_records or (wants_sandbox and not is_embedded)):
         return named, is_embedded
     if named is not None and not is_embedded:
         raise ConfigurationError(
@@ -155,7 +177,7 @@ def _warehouse(given: Mapping[str, str], home: Home | None, *, wants_sandbox: bo
             f"{WAREHOUSE_URL} is not set, and there is no Postgres to start instead: set it to "
             "postgresql://user:password@host:5432/database, or install the extra sequin-pipeline[embedded]"
         )
-    return home.url("warehouse" if has_api else "sandbox"), True
+    return home.url("warehouse" if has_records else "sandbox"), True
 
 
 def _dagster_storage(given: Mapping[str, str], home: Home | None) -> tuple[str, bool]:

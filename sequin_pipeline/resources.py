@@ -1,19 +1,21 @@
-"""What runs and ticks need from outside: the records API and the warehouse.
+"""What runs and ticks need from outside: sources of records and the warehouse.
 
 The environment is read when a run or a tick needs it, never while definitions load; a variable that is missing fails the run, by
 its name.
 """
 
+import os
 from collections.abc import Mapping
 from dataclasses import dataclass
 from datetime import datetime, timedelta
 
 import dagster as dg
 
+from sequin_pipeline.catalog import Collection
 from sequin_pipeline.ledger import HEARTBEAT_SECONDS, beating_runs, cursor_times
 from sequin_pipeline.ledger_schema import migrate
 from sequin_pipeline.sources import Source
-from sequin_pipeline.sources.sequin import SequinSource
+from sequin_pipeline.sources.registry import open_source
 from sequin_pipeline.warehouse import Warehouse, attempt
 
 SOURCE = "source"
@@ -24,15 +26,14 @@ LIFE_SIGN = timedelta(seconds=60 * HEARTBEAT_SECONDS)
 """Ten minutes: as long as one page may be asked for again. A run that was silent for longer is taken for dead."""
 
 
-class SequinSourceResource(dg.ConfigurableResource["SequinSourceResource"]):
-    """The page API at `base_url`, read with the bearer token of the environment, if there is one: the sandbox needs none."""
+class SourceResource(dg.ConfigurableResource["SourceResource"]):
+    """Whatever each collection's provider is read from. `variables` stand before those of the environment; no secrets in there."""
 
-    base_url: str
-    token_variable: str = "SEQUIN_API_TOKEN"  # noqa: S105 - the name of a variable, not a token
+    variables: dict[str, str] = {}  # noqa: RUF012 - a field of the resource, copied for each
 
-    def open(self) -> Source:
-        """A source with connections of its own. Raises ConfigurationError for an address or token that cannot be used."""
-        return SequinSource(self.base_url, dg.EnvVar(self.token_variable).get_value())
+    def open(self, collection: Collection) -> Source:
+        """A source with connections of its own. Raises ConfigurationError for a variable that is missing or cannot be used."""
+        return open_source(collection.source, {**os.environ, **self.variables})
 
 
 class WarehouseResource(dg.ConfigurableResource["WarehouseResource"]):

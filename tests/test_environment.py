@@ -19,8 +19,12 @@ YOURS = "postgresql://you:hush@db.example/yours"
 API = "https://api.example"
 
 
-def settings(environ: dict[str, str], *, embedded_home: Home | None = HOME, wants_sandbox: bool = False) -> Settings:
-    return read_settings(environ, PROJECT, embedded_home=embedded_home, wants_sandbox=wants_sandbox)
+def settings(
+    environ: dict[str, str], *, embedded_home: Home | None = HOME, wants_sandbox: bool = False, reads_records_api: bool = True
+) -> Settings:
+    return read_settings(
+        environ, PROJECT, embedded_home=embedded_home, wants_sandbox=wants_sandbox, reads_records_api=reads_records_api
+    )
 
 
 @pytest.mark.parametrize(
@@ -199,3 +203,16 @@ def test_two_values_for_one_variable_are_refused_without_being_shown(tmp_path: P
         f"SEQUIN_API_TOKEN has one value in the environment and another in '{tmp_path}/.env', which wins in Dagster's own "
         "processes: make them equal, or remove one"
     )
+
+
+@pytest.mark.parametrize(("environ", "warehouse"), [({}, EMBEDDED["warehouse"]), ({"WAREHOUSE_URL": YOURS}, YOURS)])
+def test_without_a_provider_of_the_records_api_nothing_is_asked_of_its_address(environ: dict[str, str], warehouse: str) -> None:
+    resolved = settings(environ, reads_records_api=False)
+
+    assert (resolved.warehouse_url, resolved.uses_sandbox) == (warehouse, False)
+    assert resolved.describe()[1] == "records API      not needed: every provider is read from a source of its own"
+
+
+def test_the_sandbox_is_refused_where_no_provider_reads_the_records_api() -> None:
+    with pytest.raises(ConfigurationError, match="no declared provider reads the records API"):
+        settings({}, wants_sandbox=True, reads_records_api=False)

@@ -392,7 +392,7 @@ class Opening:
 
     source: ListSource
 
-    def open(self) -> ListSource:
+    def open(self, collection: object) -> ListSource:
         return self.source
 
 

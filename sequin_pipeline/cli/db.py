@@ -7,6 +7,7 @@ from pathlib import Path
 import click
 
 from sequin_pipeline import embedded, environment
+from sequin_pipeline.catalog_files import load_collections
 from sequin_pipeline.cli.surroundings import bring_up
 from sequin_pipeline.embedded import DATABASES, EmbeddedServer
 from sequin_pipeline.postgres_url import mask_url
@@ -25,7 +26,8 @@ def command() -> None:
 @click.option("--sandbox", is_flag=True, help="Have records of the sandbox in the database that WAREHOUSE_URL names.")
 def start(*, sandbox: bool) -> None:
     """Start the embedded Postgres and the sandbox if they are needed, and write .env for Dagster's own commands."""
-    settings, variables = bring_up(wants_sandbox=sandbox)
+    collections = load_collections(_environ())
+    settings, variables = bring_up(collections.values(), wants_sandbox=sandbox)
     if settings.needs_embedded:
         _show(embedded.start(_environ()))
     else:

@@ -34,10 +34,10 @@ time, which costs a client a tenth of its CPU. Read when a process begins, ignor
 
 @dataclass(frozen=True)
 class Session:
-    """A command's surroundings: everything that it names is up."""
+    """A command's surroundings: everything that it names is up. `api_url` None: no provider reads the records API."""
 
     settings: Settings
-    api_url: str = field(repr=False)
+    api_url: str | None = field(repr=False)
     collections: Mapping[str, Collection]
 
 
@@ -47,14 +47,14 @@ def open_session(*, wants_sandbox: bool = False) -> Session:
     Raises ConfigurationError or CatalogError before anything else has happened.
     """
     collections = load_collections(environment.merge_dotenv(os.environ, environment.find_project(Path.cwd())))
-    settings, variables = bring_up(wants_sandbox=wants_sandbox)
-    if environment.SEQUIN_API_TOKEN not in variables:
+    settings, variables = bring_up(collections.values(), wants_sandbox=wants_sandbox)
+    if settings.reads_records_api and environment.SEQUIN_API_TOKEN not in variables:
         raise ConfigurationError(
             f"{environment.SEQUIN_API_URL} is set, but {environment.SEQUIN_API_TOKEN} is not: set it to the token of the records API"
         )
     kept_memory = {name: os.environ.get(name, value) for name, value in KEPT_MEMORY.items()}
     os.environ.update({**DAGSTER_EVENTS, **kept_memory, **variables})
-    return Session(settings, variables[environment.SEQUIN_API_URL], collections)
+    return Session(settings, variables[environment.SEQUIN_API_URL] if settings.reads_records_api else None, collections)
 
 
 def announce(session: Session) -> None:
@@ -69,6 +69,8 @@ def check_api(session: Session) -> None:
 
     Only connects: nothing is asked of an API before the ledger has agreed that it is the right one. Raises SourceUnavailable.
     """
+    if session.api_url is None:
+        return
     address = urlsplit(session.api_url)
     host, port = address.hostname or "", address.port or (443 if address.scheme == "https" else 80)
     if address.scheme in getproxies() and not proxy_bypass(host):

@@ -71,6 +71,8 @@ def _age(moment: datetime | None, now: datetime) -> str:
 
 
 def _offered(session: Session) -> frozenset[str]:
+    if session.api_url is None:
+        return frozenset()
     source = SequinSource(session.api_url, os.environ[environment.SEQUIN_API_TOKEN])
     try:
         return source.collection_ids() or frozenset()

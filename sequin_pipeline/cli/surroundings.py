@@ -1,27 +1,59 @@
 """Databases and API of a command: what is missing is started, and `.env` tells Dagster's own commands where everything is."""
 
 import os
+from collections.abc import Iterable, Mapping
 from pathlib import Path
 
 from sequin_pipeline import environment
+from sequin_pipeline.catalog import Collection
 from sequin_pipeline.dotenv import write_dotenv
 from sequin_pipeline.environment import Settings
+from sequin_pipeline.errors import ConfigurationError
 from sequin_pipeline.sandbox import launcher
+from sequin_pipeline.sources.registry import KINDS, missing_variables
 
 SANDBOX_TOKEN = "sandbox"  # noqa: S105 - the sandbox asks for none; runs must send something
 
 
-def bring_up(*, wants_sandbox: bool = False) -> tuple[Settings, dict[str, str]]:
-    """Starts or adopts the embedded Postgres and the sandbox where they are needed; returns the settings, and the variables for
-    processes that read the API, which hold secrets. Raises ConfigurationError."""
+def bring_up(collections: Iterable[Collection], *, wants_sandbox: bool = False) -> tuple[Settings, dict[str, str]]:
+    """Starts or adopts the embedded Postgres and the sandbox where these collections need them; returns the settings, and the
+    variables for processes that read sources, which hold secrets. Raises ConfigurationError."""
     directory = Path.cwd()
     project = environment.find_project(directory)
-    settings = environment.prepare(os.environ, directory, wants_sandbox=wants_sandbox)
-    variables = settings.variables()
-    if settings.api_url is None:
+    given = environment.merge_dotenv(os.environ, project)
+    reads_records_api, needed = _check_sources(collections, given)
+    settings = environment.prepare(os.environ, directory, wants_sandbox=wants_sandbox, reads_records_api=reads_records_api)
+    variables = {**settings.variables(), **{name: given[name] for name in needed}}
+    if settings.uses_sandbox:
         home = launcher.default_home(environment.merge_dotenv(os.environ, project))
         sandbox = {environment.SEQUIN_API_URL: launcher.ensure_running(home), environment.SEQUIN_API_TOKEN: SANDBOX_TOKEN}
         variables |= sandbox
         if project is not None:
             write_dotenv(project / ".env", {**settings.defaults(), **sandbox})
     return settings, variables
+
+
+def _check_sources(collections: Iterable[Collection], given: Mapping[str, str]) -> tuple[bool, set[str]]:
+    """Does any provider read the records API, and which variables do the other sources need? Raises ConfigurationError for one that is
+    missing, and where records of the sandbox would land beside real ones."""
+    of_records_api, of_others, needed = "", "", set[str]()
+    for collection in collections:
+        source = collection.source
+        if KINDS[source.kind].reads_records_api:
+            of_records_api = collection.provider
+            continue
+        of_others = collection.provider
+        missing = missing_variables(source, given)
+        if missing:
+            raise ConfigurationError(
+                f"provider {collection.provider!r} is read from source {source.kind!r}, which needs {' and '.join(missing)}: set it in "
+                "the environment or in .env"
+            )
+        needed.update(KINDS[source.kind].variables(source))
+    if of_records_api and of_others and not given.get(environment.SEQUIN_API_URL, "").strip():
+        raise ConfigurationError(
+            f"provider {of_records_api!r} reads the records API, and {environment.SEQUIN_API_URL} is not set, so that records of the "
+            f"sandbox would land beside those of {of_others!r}, which are real: set {environment.SEQUIN_API_URL}, or name a folder "
+            f"without {of_records_api!r} in {environment.SEQUIN_COLLECTIONS}"
+        )
+    return bool(of_records_api) or not of_others, needed

@@ -59,6 +59,16 @@ REFUSED = {
         6,
         "attributes.collections.a.colums: Extra inputs are not permitted",
     ),
+    "unknown source": (
+        "  provider: stripe\n  source: strip\n  collections: {a: }\n",
+        4,
+        "attributes.source: Input should be 'sequin'",
+    ),
+    "accounts of a source without": (
+        "  provider: stripe\n  syncs:\n    - name: main\n  collections: {a: }\n",
+        4,
+        "'syncs' means nothing to source 'sequin', whose records come from one place: remove it",
+    ),
     "no provider": ("  collections: {a: }\n", 2, "attributes.provider: Field required"),
     "no collections": ("  provider: stripe\n", 2, "attributes.collections: Field required"),
     "number for a text": ("  provider: 7\n  collections: {a: }\n", 3, "attributes.provider: Input should be a valid string"),

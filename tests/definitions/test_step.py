@@ -85,7 +85,7 @@ class Opened:
     def __init__(self, error: Exception | None = None) -> None:
         self._error = error
 
-    def open(self) -> object:
+    def open(self, collection: Collection) -> object:
         if self._error is not None:
             raise self._error
         return object()

@@ -1,0 +1,65 @@
+"""The kinds of sources that a defs.yaml can name: what each one is, what it needs from the environment, how it is opened.
+
+A new kind is a module beside this one, an entry in KINDS, and its name in `catalog.SourceKindName`.
+"""
+
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass
+
+from sequin_pipeline.catalog import SourceDeclaration, SourceKindName
+from sequin_pipeline.errors import ConfigurationError
+from sequin_pipeline.sources import Source
+from sequin_pipeline.sources.sequin import SequinSource
+
+Environment = Mapping[str, str]
+
+
+@dataclass(frozen=True)
+class SourceKind:
+    """One kind of source.
+
+    `variables` names what the environment must hold for a declaration, `open` builds the source once it does. `collections` are the
+    names that can be declared (None: any). `reads_records_api`: the sandbox can stand in for it, and does where no address is set.
+    `reads_accounts`: the declaration's accounts say what is read. `can_reread` and `observes_time` are those of its sources.
+    """
+
+    variables: Callable[[SourceDeclaration], tuple[str, ...]]
+    open: Callable[[SourceDeclaration, Environment], Source]
+    can_reread: bool
+    observes_time: bool
+    collections: frozenset[str] | None = None
+    reads_records_api: bool = False
+    reads_accounts: bool = False
+
+
+def _open_sequin(declaration: SourceDeclaration, environment: Environment) -> Source:
+    # Without a token too: the sandbox asks for none.
+    return SequinSource(environment["SEQUIN_API_URL"], environment.get("SEQUIN_API_TOKEN"))
+
+
+KINDS: Mapping[SourceKindName, SourceKind] = {
+    "sequin": SourceKind(
+        variables=lambda declaration: ("SEQUIN_API_URL",),
+        open=_open_sequin,
+        can_reread=SequinSource.can_reread,
+        observes_time=SequinSource.observes_time,
+        reads_records_api=True,
+    ),
+}
+
+
+def missing_variables(declaration: SourceDeclaration, environment: Environment) -> tuple[str, ...]:
+    """What the environment lacks, or holds empty, for this source."""
+    needed = dict.fromkeys(KINDS[declaration.kind].variables(declaration))
+    return tuple(name for name in needed if not environment.get(name, "").strip())
+
+
+def open_source(declaration: SourceDeclaration, environment: Environment) -> Source:
+    """A source that has sent nothing yet. Raises ConfigurationError for a variable that is missing or cannot be used."""
+    missing = missing_variables(declaration, environment)
+    if missing:
+        raise ConfigurationError(
+            f"source {declaration.kind!r} needs {' and '.join(missing)}, which the environment does not have: "
+            "set it, or name another source in the defs.yaml"
+        )
+    return KINDS[declaration.kind].open(declaration, environment)
