@@ -5,7 +5,7 @@ from datetime import UTC, datetime
 
 import dagster as dg
 
-from sequin_pipeline.assets import asset_key, group_name
+from sequin_pipeline.assets import POOL, asset_key, group_name
 from sequin_pipeline.catalog import Collection
 from sequin_pipeline.errors import CatalogError
 from sequin_pipeline.freshness import FRESHNESS
@@ -108,14 +108,16 @@ def step_checks(repository: dg.RepositoryDefinition, keys: Sequence[dg.AssetKey]
 def _end_silent_runs(instance: dg.DagsterInstance, provider: str, state: LiveState, *, now: datetime) -> list[str]:
     """Reports live runs of the provider as failed that have shown no life for LIFE_SIGN; returns the ids of the others.
 
-    Dagster leaves a run whose process was killed STARTED for as long as a day, and its place in the pool taken. A queued run has no
-    life to show yet: it waits for a place.
+    Dagster leaves a run whose process was killed STARTED for as long as a day, and its place in the pool taken. A run that is queued,
+    or whose steps wait for places in the pool, has no life to show; one that does not come to start is ended by run monitoring.
     """
     at_work = []
+    waiting = _waiting_runs(instance, now=now)
     for record in instance.get_run_records(dg.RunsFilter(job_name=job_name(provider), tags={MODE_TAG: "live"}, statuses=ALIVE)):
         run = record.dagster_run
         silent_for = now - record.update_timestamp.replace(tzinfo=UTC)
-        if run.status == dg.DagsterRunStatus.QUEUED or run.run_id in state.beating_runs or silent_for < LIFE_SIGN:
+        has_begun = run.status == dg.DagsterRunStatus.STARTED and run.run_id not in waiting
+        if not has_begun or run.run_id in state.beating_runs or silent_for < LIFE_SIGN:
             at_work.append(run.run_id)
         else:
             minutes = int(LIFE_SIGN.total_seconds() // 60)
@@ -126,3 +128,13 @@ def _end_silent_runs(instance: dg.DagsterInstance, provider: str, state: LiveSta
             )
             instance.event_log_storage.free_concurrency_slots_for_run(run.run_id)
     return at_work
+
+
+def _waiting_runs(instance: dg.DagsterInstance, *, now: datetime) -> frozenset[str]:
+    """The ids of runs that wait for a place in the pool. One that has a place for another of its steps can show life there; and a
+    place that was given and not taken within LIFE_SIGN says that nobody waits any more."""
+    pool = instance.event_log_storage.get_concurrency_info(POOL)
+    waiting = {
+        step.run_id for step in pool.pending_steps if step.assigned_timestamp is None or now - step.assigned_timestamp < LIFE_SIGN
+    }
+    return frozenset(waiting - {slot.run_id for slot in pool.claimed_slots})

@@ -144,7 +144,7 @@ STARTING, STARTED, FAILURE = dg.DagsterRunStatus.STARTING, dg.DagsterRunStatus.S
     ("status", "mode", "silent_for", "is_beating", "is_skipped", "left"),
     [
         pytest.param(STARTING, "live", timedelta(minutes=9), False, True, STARTING, id="about to start"),
-        pytest.param(STARTING, "live", timedelta(minutes=11), False, False, FAILURE, id="never started"),
+        pytest.param(STARTING, "live", timedelta(minutes=11), False, True, STARTING, id="Dagster's own to end"),
         pytest.param(STARTED, "live", timedelta(minutes=9), False, True, STARTED, id="started just now"),
         pytest.param(STARTED, "live", timedelta(hours=3), True, True, STARTED, id="started long ago, shows life"),
         pytest.param(STARTED, "live", timedelta(minutes=11), False, False, FAILURE, id="its process was killed"),
@@ -175,6 +175,69 @@ def test_a_tick_passes_while_a_live_run_is_at_work_and_ends_a_dead_one(
     assert skipped == (f"run {run.run_id} is at work on stripe and will read to the end of the stream" if is_skipped else None)
     assert found is not None
     assert found.status == left
+
+
+POOL = "records_api"
+"""As in dagster.yaml."""
+
+
+@pytest.fixture
+def own_instance() -> Iterator[dg.DagsterInstance]:
+    """One whose pool nobody has used."""
+    with dg.instance_for_test() as instance:
+        yield instance
+
+
+@pytest.mark.parametrize(
+    ("places", "claims", "is_skipped"),
+    [
+        pytest.param(1, ["other", "waiter"], True, id="waits behind another run"),
+        pytest.param(
+            2, ["waiter", "other", "waiter's second step"], False, id="has a place for one step, and waits with another"
+        ),
+    ],
+)
+def test_a_run_that_waits_for_a_place_in_the_pool_is_not_taken_for_dead(
+    own_instance: dg.DagsterInstance, places: int, claims: list[str], *, is_skipped: bool
+) -> None:
+    pool = own_instance.event_log_storage
+    run = started_live_run(own_instance)
+    pool.set_concurrency_slots(POOL, places)
+    for claim in claims:
+        pool.claim_concurrency_slot(POOL, run.run_id if claim.startswith("waiter") else claim, claim)
+
+    requests, _ = evaluate(own_instance, LiveState({}), clock=datetime.now(UTC) + timedelta(hours=2))
+
+    found = own_instance.get_run_by_id(run.run_id)
+    assert bool(requests) is not is_skipped
+    assert found is not None
+    assert found.status == (STARTED if is_skipped else FAILURE)
+
+
+@pytest.mark.parametrize(
+    ("minutes", "is_skipped"), [pytest.param(9, True, id="just now"), pytest.param(11, False, id="too long ago")]
+)
+def test_a_run_that_does_not_take_its_place_in_the_pool_is_taken_for_dead_and_gives_it_back(
+    own_instance: dg.DagsterInstance, minutes: int, *, is_skipped: bool
+) -> None:
+    pool = own_instance.event_log_storage
+    run = started_live_run(own_instance)
+    pool.set_concurrency_slots(POOL, 1)
+    pool.claim_concurrency_slot(POOL, "other", "step")
+    pool.claim_concurrency_slot(POOL, run.run_id, "step")
+    pool.free_concurrency_slots_for_run("other")
+
+    requests, _ = evaluate(own_instance, LiveState({}), clock=datetime.now(UTC) + timedelta(minutes=minutes))
+
+    waiting = [step.run_id for step in pool.get_concurrency_info(POOL).pending_steps]
+    assert bool(requests) is not is_skipped
+    assert waiting == ([run.run_id] if is_skipped else [])
+
+
+def started_live_run(instance: dg.DagsterInstance) -> dg.DagsterRun:
+    job = dg.define_asset_job("sync_stripe", selection=[revenue])
+    known = dg.Definitions(assets=[revenue], jobs=[job]).resolve_job_def("sync_stripe")
+    return instance.create_run_for_job(known, status=STARTED, tags={"sequin_pipeline/mode": "live"})
 
 
 def test_a_fresh_warehouse_has_no_cursors_and_no_runs(warehouse_url: str) -> None:
