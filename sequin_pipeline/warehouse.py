@@ -6,6 +6,7 @@ transaction pooler may stand in front of Postgres.
 
 import logging
 import random
+import re
 import time
 from collections.abc import Callable, Iterator
 from contextlib import closing, contextmanager
@@ -41,6 +42,13 @@ RETRYABLE_CLASSES = ("08",)  # connection exceptions
 RECORD_CLASSES = ("22", "23", "54", "P0")
 """Data exceptions, integrity violations, limits (a key too long for its index, an object nested too deeply), and what triggers
 raise: the fault of single rows."""
+
+TURNED_AWAY = re.compile(
+    r'password authentication failed|no password supplied|(database|role) "[^"]*" does not exist|pg_hba\.conf'
+    r"|permission denied for database|is not permitted to log in"
+)
+"""Of a connection that was not let in, libpq tells no SQLSTATE, only words. A server that says them in another language is taken for
+one that may let us in later."""
 
 ATTEMPTS = 6
 """With the waits below about half a minute: longer than a failover's reconnect, shorter than a person's patience."""
@@ -103,8 +111,12 @@ def is_retryable(error: psycopg.Error) -> bool:
     """May the same transaction succeed later without anybody changing anything? A lost connection has no SQLSTATE."""
     state = error.sqlstate
     if state is None:
-        return isinstance(error, psycopg.OperationalError | psycopg.InterfaceError)
+        return isinstance(error, psycopg.OperationalError | psycopg.InterfaceError) and not _was_turned_away(error)
     return state in RETRYABLE_SQLSTATES or state.startswith(RETRYABLE_CLASSES)
+
+
+def _was_turned_away(error: psycopg.Error) -> bool:
+    return error.sqlstate is None and TURNED_AWAY.search(str(error)) is not None
 
 
 def is_about_a_record(error: psycopg.Error) -> bool:
@@ -119,6 +131,8 @@ def explain(error: psycopg.Error, doing: str) -> PipelineError:
     hint = f" Postgres' hint: {error.diag.message_hint}" if error.diag.message_hint else ""
     if is_retryable(error):
         return WarehouseUnavailable(f"while {doing}, Postgres said {said!r}{state}; it may pass: run again.{hint}")
+    if _was_turned_away(error):
+        return ConfigurationError(f"while {doing}, Postgres said {said!r}: mend WAREHOUSE_URL, or let this role in")
     match error.sqlstate:
         case "42501":
             return TableRefused(
@@ -132,8 +146,6 @@ def explain(error: psycopg.Error, doing: str) -> PipelineError:
             return WarehouseError(
                 f"while {doing}, Postgres said {said!r}{state}: its disk is full; make room and run again.{hint}"
             )
-        case "28000" | "28P01" | "3D000":
-            return ConfigurationError(f"while {doing}, Postgres said {said!r}{state}: mend WAREHOUSE_URL.{hint}")
         case _:
             return TableRefused(f"while {doing}, Postgres said {said!r}{state}.{hint}")
 

@@ -9,7 +9,7 @@ from rich.console import Console
 from sequin_pipeline.cli.interrupts import interruptible
 from sequin_pipeline.cli.landed import landed, tell
 from sequin_pipeline.cli.progress import shown
-from sequin_pipeline.cli.session import announce, check_api, open_session, select
+from sequin_pipeline.cli.session import announce, check_api, check_warehouse, open_session, select
 from sequin_pipeline.launch import Request, backfill_groups, run_groups
 from sequin_pipeline.warehouse import Warehouse
 
@@ -33,6 +33,7 @@ def command(*, labels: Sequence[str], first: str, last: str | None, sync_id: str
     collections = select(session, providers=(), labels=labels)
     groups = backfill_groups(collections, first, last, now=datetime.now(UTC))
     announce(session)
+    check_warehouse(session)
     check_api(session)
     request = Request("backfill", sync_id=sync_id)
     with shown(Console(stderr=True)):

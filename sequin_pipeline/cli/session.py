@@ -15,7 +15,8 @@ from sequin_pipeline.catalog import Collection
 from sequin_pipeline.catalog_files import load_collections
 from sequin_pipeline.cli.surroundings import bring_up
 from sequin_pipeline.environment import Settings
-from sequin_pipeline.errors import ConfigurationError, SourceUnavailable
+from sequin_pipeline.errors import ConfigurationError, SourceUnavailable, WarehouseUnavailable
+from sequin_pipeline.warehouse import Warehouse
 
 CHECK_SECONDS = 10.0
 
@@ -62,6 +63,18 @@ def announce(session: Session) -> None:
     for line in session.settings.describe():
         click.echo(line, err=True)
     click.echo(err=True)
+
+
+def check_warehouse(session: Session) -> None:
+    """Does the warehouse let us in? Asked once, while somebody watches: runs ask again for half a minute, each of them.
+
+    Raises ConfigurationError where WAREHOUSE_URL is to be mended, WarehouseUnavailable where nothing answers there.
+    """
+    try:
+        with Warehouse(session.settings.warehouse_url).connect():
+            return
+    except WarehouseUnavailable as error:
+        raise WarehouseUnavailable(f"{error} If your Postgres is elsewhere, mend {environment.WAREHOUSE_URL}") from error
 
 
 def check_api(session: Session) -> None:

@@ -8,7 +8,7 @@ from rich.console import Console
 from rich.table import Table
 
 from sequin_pipeline import environment
-from sequin_pipeline.cli.session import Session, announce, open_session
+from sequin_pipeline.cli.session import Session, announce, check_warehouse, open_session
 from sequin_pipeline.errors import SourceError
 from sequin_pipeline.ledger_schema import migrate
 from sequin_pipeline.overview import TableStatus, table_statuses
@@ -22,6 +22,7 @@ def command(*, sandbox: bool) -> None:
     """Show rows, live cursor, the age of the newest record read (the lag is that at most), last merge and open rejects."""
     session = open_session(wants_sandbox=sandbox)
     announce(session)
+    check_warehouse(session)
     warehouse = Warehouse(session.settings.warehouse_url)
 
     def read() -> dict[str, TableStatus]:

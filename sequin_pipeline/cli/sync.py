@@ -10,7 +10,7 @@ from sequin_pipeline.catalog import Collection
 from sequin_pipeline.cli.interrupts import interruptible
 from sequin_pipeline.cli.landed import Landed, landed, tell
 from sequin_pipeline.cli.progress import shown
-from sequin_pipeline.cli.session import Session, announce, check_api, open_session, select
+from sequin_pipeline.cli.session import Session, announce, check_api, check_warehouse, open_session, select
 from sequin_pipeline.errors import ConfigurationError
 from sequin_pipeline.launch import Request, live_groups, run_groups
 from sequin_pipeline.ledger import cursor_times
@@ -47,6 +47,7 @@ def command(
     session = open_session(wants_sandbox=sandbox)
     collections = select(session, providers=providers, labels=labels)
     announce(session)
+    check_warehouse(session)
     check_api(session)
     request = Request("backfill" if sync_id else "live", sync_id=sync_id, full_refresh=full_refresh, adopt=adopt)
     tell(session, _run(session, collections, request), as_json=as_json)

@@ -280,6 +280,42 @@ def test_a_wrong_token_or_address_fails_the_collections_and_writes_no_row(
     assert project.query("select count(*)::int from demo.thing") == [(0,)]
 
 
+@pytest.mark.parametrize("name", ["sync", "status"])
+def test_a_warehouse_that_does_not_answer_is_told_at_once_and_without_its_password(
+    api: SandboxControls, make_project: MakeProject, command: Command, caplog: pytest.LogCaptureFixture, name: str
+) -> None:
+    with socket.create_server(("127.0.0.1", 0)) as closed_soon:
+        port = closed_soon.getsockname()[1]
+    project = make_project(api.url).declare(demo=TWO_COLLECTIONS)
+    elsewhere = replace(project, warehouse_url=f"postgresql://me:s3cret@127.0.0.1:{port}/records")
+
+    ended = command(elsewhere, name)
+
+    assert ended.status == 1
+    assert f"sequin-pipeline: while connecting to me@127.0.0.1:{port}/records, Postgres said" in ended.stderr
+    assert "Connection refused" in ended.stderr
+    assert ended.stderr.endswith("it may pass: run again. If your Postgres is elsewhere, mend WAREHOUSE_URL\n")
+    assert "s3cret" not in ended.stderr
+    assert "attempt 1 of" not in caplog.text
+    assert api.arrived() == 0
+
+
+@pytest.mark.parametrize("name", ["sync", "status"])
+def test_a_warehouse_that_does_not_let_us_in_is_told_at_once_as_wrong_usage(
+    api: SandboxControls, make_project: MakeProject, command: Command, caplog: pytest.LogCaptureFixture, name: str
+) -> None:
+    project = make_project(api.url).declare(demo=TWO_COLLECTIONS)
+    stranger = replace(project, warehouse_url=project.warehouse_url.replace("//postgres@", "//nobody_known:s3cret@"))
+
+    ended = command(stranger, name)
+
+    assert ended.status == 2
+    assert 'FATAL:  role "nobody_known" does not exist\': mend WAREHOUSE_URL, or let this role in\n' in ended.stderr
+    assert "s3cret" not in ended.stderr
+    assert "attempt 1 of" not in caplog.text
+    assert api.arrived() == 0
+
+
 def test_an_address_where_nobody_is_is_told_before_any_run_begins(make_project: MakeProject, command: Command) -> None:
     with socket.create_server(("127.0.0.1", 0)) as closed_soon:
         port = closed_soon.getsockname()[1]
