@@ -117,10 +117,12 @@ class RecordStream:
             yield from _within(pages, self.plan.window)
             return
         first_response_at: datetime | None = None
+        clocks_agree = True
         for streamed in pages:
             first_response_at = first_response_at or streamed.page.received_at
+            clocks_agree = clocks_agree and not _is_ahead_of_its_answer(streamed)
             yield streamed
-            if _all_after(streamed, first_response_at):
+            if clocks_agree and _all_after(streamed, first_response_at):
                 # Everything that stood in the stream when the run began has been read: what comes now is the next run's.
                 return
 
@@ -135,6 +137,12 @@ def _within(pages: Iterator[StreamedPage], window: TimeWindow) -> Iterator[Strea
 def _all_after(streamed: StreamedPage, moment: datetime) -> bool:
     inserted_at = streamed.normalized.frame["record_inserted_at"]
     return len(inserted_at) > 0 and not inserted_at.hasnans and bool(inserted_at.min() > moment)
+
+
+def _is_ahead_of_its_answer(streamed: StreamedPage) -> bool:
+    """A version entered the stream before the answer that holds it: else the source's clocks contradict each other, and a run that
+    compared them would end after every page, however long the stream."""
+    return streamed.inserted_at_max is not None and streamed.inserted_at_max > streamed.page.received_at + SLACK
 
 
 def _restrict(streamed: StreamedPage, window: TimeWindow) -> StreamedPage:

@@ -2,7 +2,9 @@
 
 import pytest
 
-from tests.faults.landing import Landing
+pytest.register_assert_rewrite("tests.faults.landing")
+
+from tests.faults.landing import Landing  # noqa: E402 - after the line that makes its assertions speak
 
 
 @pytest.fixture

@@ -1,8 +1,9 @@
-"""The sandbox as a source that fails on demand: two records a page, and nothing that waits.
+"""The sandbox as a source that fails on demand, two records a page.
 
 A fault is a text as in docs/sandbox.md. What the sandbox cannot do is scripted: tests/sources/scripted.py.
 """
 
+import socket
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from datetime import timedelta
@@ -11,6 +12,7 @@ from sequin_pipeline.sandbox.feeds import RecordedFeed
 from sequin_pipeline.sandbox.server import running_sandbox
 from sequin_pipeline.sandbox.settings import Settings
 from sequin_pipeline.sandbox.stream import cursor_at
+from sequin_pipeline.sources.retries import RetryPolicy
 from tests.builders import EPOCH, record
 from tests.e2e.project import SandboxControls
 from tests.faults.landing import lines
@@ -18,6 +20,9 @@ from tests.fold import Record
 from tests.sources.reading import TOKEN
 
 PAGE_RECORDS = 2
+
+IMPATIENT = RetryPolicy(budget_seconds=2.0)
+"""With the draw of the jitter at 1: waits 0.5 and 1 second, and gives up before the third."""
 
 
 def things(first: int, last: int) -> list[Record]:
@@ -39,3 +44,12 @@ def faulty_api(records: Sequence[Record] | RecordedFeed, *, port: int = 0) -> It
     feed = records if isinstance(records, RecordedFeed) else RecordedFeed(lines(*records))
     with running_sandbox(feed, Settings(token=TOKEN, limit_cap=PAGE_RECORDS), port=port) as url:
         yield SandboxControls(url)
+
+
+@contextmanager
+def reserved_port() -> Iterator[int]:
+    """A port on which nobody listens but who is told of it: other programs get another one."""
+    with socket.socket() as holder:
+        holder.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
+        holder.bind(("127.0.0.1", 0))
+        yield holder.getsockname()[1]

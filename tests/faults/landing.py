@@ -60,8 +60,8 @@ class Landing:
         rows = query(
             self.url, f"select id, updated_idx, deleted, record_inserted_at, marker, status, amount, data from {self.of.table}"
         )
-        assert len(rows) == len(fold.rows)
         assert {row[0]: row[1:] for row in rows} == {record_id: row.columns() for record_id, row in fold.rows.items()}
+        assert len(rows) == len(fold.rows)
         self._check_counts(rows=len(rows))
         assert self.cursors() - {None} == ({cursor} if cursor is not None else set())
         self._check_rejects(fold)

@@ -5,16 +5,12 @@ from dataclasses import dataclass
 import pytest
 
 from sequin_pipeline.errors import SourceError, SourceFault, SourceUnavailable
-from sequin_pipeline.sources.retries import RetryPolicy
-from tests.faults.faulty_api import cursor_after, faulty_api, things
+from tests.faults.faulty_api import IMPATIENT, cursor_after, faulty_api, things
 from tests.faults.landing import Landing, assert_says
 from tests.sources.reading import StandingTime, source
 
 RECORDS = things(1, 6)
 """Three pages."""
-
-IMPATIENT = RetryPolicy(budget_seconds=2.0)
-"""With the draw of the jitter at 1: waits 0.5 and 1 second, and gives up before the third."""
 
 GAVE_UP = r"gave up after 3 requests in 2 seconds; the last one ended with "
 RUN_AGAIN = r"\. Run again once the source is well"

@@ -7,22 +7,18 @@ import os
 import socket
 import ssl
 import sys
-from datetime import UTC, datetime, timedelta
+from datetime import UTC, datetime
 from http import HTTPStatus
-from ipaddress import IPv4Address
 from pathlib import Path
 
 import pytest
-from cryptography import x509
-from cryptography.hazmat.primitives import hashes, serialization
-from cryptography.hazmat.primitives.asymmetric import ec
-from cryptography.x509.oid import NameOID
 
 from sequin_pipeline.errors import SourceError, SourceFault, SourceRefused, SourceUnavailable
 from sequin_pipeline.sources import Page, PageCost
 from sequin_pipeline.sources.http import HttpOptions
 from sequin_pipeline.sources.retries import RetryPolicy
 from sequin_pipeline.sources.sequin import SequinSource
+from tests.sources.certificates import server_context, write_certificate
 from tests.sources.reading import NOW, TOKEN, StandingTime, read, request, source
 from tests.sources.scripted import Reply, page, scripted_server, zipped
 
@@ -303,34 +299,12 @@ def test_page_says_when_the_source_answered(date: str | None, received_at: datet
 
 @pytest.fixture(scope="module")
 def certificate(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """A self-signed certificate for 127.0.0.1 with its key, in one file."""
-    key = ec.generate_private_key(ec.SECP256R1())
-    name = x509.Name([x509.NameAttribute(NameOID.COMMON_NAME, "loopback")])
-    now = datetime.now(UTC)
-    signed = (
-        x509.CertificateBuilder()
-        .subject_name(name)
-        .issuer_name(name)
-        .public_key(key.public_key())
-        .serial_number(x509.random_serial_number())
-        .not_valid_before(now - timedelta(days=1))
-        .not_valid_after(now + timedelta(days=1))
-        .add_extension(x509.SubjectAlternativeName([x509.IPAddress(IPv4Address("127.0.0.1"))]), critical=False)
-        .sign(key, hashes.SHA256())
-    )
-    path = tmp_path_factory.mktemp("tls") / "loopback.pem"
-    path.write_bytes(
-        key.private_bytes(serialization.Encoding.PEM, serialization.PrivateFormat.PKCS8, serialization.NoEncryption())
-        + signed.public_bytes(serialization.Encoding.PEM)
-    )
-    return path
+    return write_certificate(tmp_path_factory.mktemp("tls") / "loopback.pem")
 
 
 @pytest.fixture
 def tls(certificate: Path) -> ssl.SSLContext:
-    context = ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER)
-    context.load_cert_chain(certificate)
-    return context
+    return server_context(certificate)
 
 
 def test_certificate_that_cannot_be_verified_is_refused_at_once(tls: ssl.SSLContext) -> None:
