@@ -68,6 +68,22 @@ def record_rejects(connection: Connection, ledger: Ledger, rejects: Iterable[Rej
     )
 
 
+def count_discarded(connection: Connection, ledger: Ledger, rejects: Iterable[Reject]) -> int:
+    """How many of these an operator has given up before: content that was discarded and came again."""
+    contents = [xxhash.xxh3_128_digest(reject.raw) for reject in rejects]
+    if not contents:
+        return 0
+    row = connection.execute(
+        sql.SQL(
+            "select count(*) from unnest(%s::bytea[]) content join {rejects} r"
+            " on r.table_name = %s and r.content_hash = encode(content, 'hex')::uuid where r.resolution = 'discarded'"
+        ).format(rejects=ledger.table("rejects")),
+        (contents, ledger.table_name),
+    ).fetchone()
+    assert row is not None  # noqa: S101 - an aggregate has one row
+    return int(str(row[0]))
+
+
 def _version(raw: bytes) -> int | None:
     """The record's version where it has a sound one: a reject without can only be settled by hand."""
     try:
@@ -143,24 +159,68 @@ class KeptReject:
     run_id: str
 
 
-def list_rejects(
-    connection: Connection,
-    ledger: Ledger,
-    *,
-    numbers: Sequence[str] = (),
-    limit: int | None = None,
-) -> list[KeptReject]:
+_KEPT = (
+    "select left(content_hash::text, 8), record_id, version, raw, reason, class, sqlstate, first_seen_at, last_seen_at, seen, run_id"
+    " from {rejects} where table_name = %(table)s and resolved_at is null"
+)
+
+
+def list_rejects(connection: Connection, ledger: Ledger, *, numbers: Sequence[str] = ()) -> list[KeptReject]:
     """Open rejects of the table, oldest version first; only those with these `numbers`, where asked."""
     rows = connection.execute(
         sql.SQL(
-            "select left(content_hash::text, 8), record_id, version, raw, reason, class, sqlstate, first_seen_at,"
-            " last_seen_at, seen, run_id from {rejects} where table_name = %(table)s and resolved_at is null"
-            " and (%(numbers)s::text[] = '{{}}' or left(content_hash::text, 8) = any(%(numbers)s))"
-            " order by version nulls last, first_seen_at, content_hash limit %(limit)s"
+            _KEPT + " and (%(numbers)s::text[] = '{{}}' or left(content_hash::text, 8) = any(%(numbers)s))"
+            " order by version nulls last, first_seen_at, content_hash"
         ).format(rejects=ledger.table("rejects")),
-        {"table": ledger.table_name, "numbers": list(numbers), "limit": limit},
+        {"table": ledger.table_name, "numbers": list(numbers)},
     ).fetchall()
     return [KeptReject(*row) for row in rows]  # type: ignore[arg-type]  # by the table's definition
+
+
+def newest_rejects(connection: Connection, ledger: Ledger, *, limit: int | None) -> list[KeptReject]:
+    """Open rejects of the table, those that were seen last first; None: all of them."""
+    rows = connection.execute(
+        sql.SQL(_KEPT + " order by last_seen_at desc, record_id, content_hash limit %(limit)s").format(
+            rejects=ledger.table("rejects")
+        ),
+        {"table": ledger.table_name, "limit": limit},
+    ).fetchall()
+    return [KeptReject(*row) for row in rows]  # type: ignore[arg-type]  # by the table's definition
+
+
+def rejects_of_record(connection: Connection, ledger: Ledger, record_id: str) -> list[tuple[KeptReject, str | None]]:
+    """All rejects of one record, settled ones too, newest version first; with each how it was settled."""
+    rows = connection.execute(
+        sql.SQL(
+            "select left(content_hash::text, 8), record_id, version, raw, reason, class, sqlstate, first_seen_at, last_seen_at, seen,"
+            " run_id, resolution from {rejects} where table_name = %s and record_id = %s order by version desc nulls first, last_seen_at"
+        ).format(rejects=ledger.table("rejects")),
+        (ledger.table_name, record_id),
+    ).fetchall()
+    return [(KeptReject(*kept), resolution) for *kept, resolution in rows]  # type: ignore[arg-type, misc]  # by the table's definition
+
+
+@dataclass(frozen=True)
+class RejectGroup:
+    """Open rejects with one reason, in which `…` stands for the value at fault."""
+
+    count: int
+    reject_class: str
+    last_seen_at: datetime
+    reason: str
+
+
+def reject_groups(connection: Connection, ledger: Ledger) -> list[RejectGroup]:
+    """The table's open rejects by reason, the commonest first."""
+    rows = connection.execute(
+        sql.SQL(
+            "select count(*), class, max(last_seen_at),"
+            " regexp_replace(regexp_replace(reason, 'found .*?, where', 'found …, where', 'g'), '=\\(.*?\\)', '=(…)', 'g') as shape"
+            " from {rejects} where table_name = %s and resolved_at is null group by class, shape order by 1 desc, shape"
+        ).format(rejects=ledger.table("rejects")),
+        (ledger.table_name,),
+    ).fetchall()
+    return [RejectGroup(*row) for row in rows]  # type: ignore[arg-type]  # by this statement
 
 
 def settle_refilled(connection: Connection, ledger: Ledger, record_ids: Iterable[str]) -> None:

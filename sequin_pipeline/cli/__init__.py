@@ -1,4 +1,7 @@
-"""`sequin-pipeline …`: one module per command, imported only when the command is asked for.
+"""`sequin-pipeline …`: one module per command.
+
+Dagster, pandas and servers take seconds to import: modules of commands do so inside their functions, so that help and wrong usage
+answer at once.
 
 Errors of the pipeline end here as one message on stderr: status 2 for what the caller must mend, 1 for the rest. No traceback.
 """
@@ -23,7 +26,7 @@ COMMANDS = {
 
 
 class LazyGroup(click.Group):
-    """Each command is the attribute `command` of its module: `--help` of one does not import Dagster for another."""
+    """Each command is the attribute `command` of its module, which is imported when somebody asks for it."""
 
     def list_commands(self, ctx: click.Context) -> list[str]:
         return sorted(COMMANDS)

@@ -8,9 +8,7 @@ from rich.console import Console
 
 from sequin_pipeline.cli.interrupts import interruptible
 from sequin_pipeline.cli.landed import landed, tell
-from sequin_pipeline.cli.progress import shown
 from sequin_pipeline.cli.session import announce, check_api, check_warehouse, open_session, select
-from sequin_pipeline.launch import Request, backfill_groups, run_groups
 from sequin_pipeline.warehouse import Warehouse
 
 
@@ -29,6 +27,9 @@ def command(*, labels: Sequence[str], first: str, last: str | None, sync_id: str
     One run for each provider and width of windows. Exit status: 0 all landed, 1 a run failed, 2 wrong usage, 3 landed, but some
     records were rejected.
     """
+    from sequin_pipeline.cli.progress import shown
+    from sequin_pipeline.launch import Request, backfill_groups, run_groups
+
     session = open_session(wants_sandbox=sandbox)
     collections = select(session, providers=(), labels=labels)
     groups = backfill_groups(collections, first, last, now=datetime.now(UTC))

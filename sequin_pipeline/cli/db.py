@@ -7,11 +7,8 @@ from pathlib import Path
 import click
 
 from sequin_pipeline import embedded, environment
-from sequin_pipeline.catalog_files import load_collections
-from sequin_pipeline.cli.surroundings import bring_up
 from sequin_pipeline.embedded import DATABASES, EmbeddedServer
 from sequin_pipeline.postgres_url import mask_url
-from sequin_pipeline.sandbox import launcher
 
 NOT_RUNNING = 3
 """Exit status of `status` for a server that is not running, as of service scripts (LSB)."""
@@ -26,6 +23,9 @@ def command() -> None:
 @click.option("--sandbox", is_flag=True, help="Have records of the sandbox in the database that WAREHOUSE_URL names.")
 def start(*, sandbox: bool) -> None:
     """Start the embedded Postgres and the sandbox if they are needed, and write .env for Dagster's own commands."""
+    from sequin_pipeline.catalog_files import load_collections
+    from sequin_pipeline.cli.surroundings import bring_up
+
     collections = load_collections(_environ())
     settings, variables = bring_up(collections.values(), wants_sandbox=sandbox)
     if settings.needs_embedded:
@@ -44,6 +44,8 @@ def start(*, sandbox: bool) -> None:
 @command.command()
 def stop() -> None:
     """Stop the embedded Postgres, sessions in it being ended, and the sandbox."""
+    from sequin_pipeline.sandbox import launcher
+
     if launcher.stop(launcher.default_home(_environ())):
         click.echo("The sandbox has been stopped.")
     stopped = embedded.stop(_environ())

@@ -4,18 +4,21 @@ import json
 import sys
 from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import asdict, dataclass
+from typing import TYPE_CHECKING
 
 import click
 from rich.console import Console
 from rich.table import Table
 
 from sequin_pipeline.cli.session import Session
-from sequin_pipeline.launch import FinishedRun
 from sequin_pipeline.ledger import COUNT_NAMES, Counts
 from sequin_pipeline.ledger_schema import migrate
 from sequin_pipeline.overview import RunSummary, run_summaries
 from sequin_pipeline.postgres_url import mask_url
 from sequin_pipeline.warehouse import Warehouse
+
+if TYPE_CHECKING:
+    from sequin_pipeline.launch import FinishedRun
 
 FATES = COUNT_NAMES[1:8]
 FAILED, LANDED_WITH_REJECTS = 1, 3
@@ -34,7 +37,7 @@ class Landed:
     failure: str | None = None
 
 
-def landed(warehouse: Warehouse, runs: Iterable[FinishedRun]) -> list[Landed]:
+def landed(warehouse: Warehouse, runs: "Iterable[FinishedRun]") -> list[Landed]:
     """Pulls the runs one after the other, and asks the ledger after each what it did."""
     return [one for run in runs for one in _landed(warehouse, run)]
 
@@ -51,7 +54,7 @@ def tell(session: Session, results: Sequence[Landed], *, as_json: bool) -> None:
         sys.exit(LANDED_WITH_REJECTS)
 
 
-def _landed(warehouse: Warehouse, run: FinishedRun) -> list[Landed]:
+def _landed(warehouse: Warehouse, run: "FinishedRun") -> list[Landed]:
     with warehouse.connect() as connection:
         migrate(connection)
         summaries = run_summaries(connection, run.run_id)

@@ -2,7 +2,9 @@
 
 import json
 from collections.abc import Callable, Sequence
-from typing import TypeVar
+from datetime import datetime
+from functools import partial
+from typing import TYPE_CHECKING, TypeVar
 from uuid import uuid4
 
 import click
@@ -14,14 +16,16 @@ from sequin_pipeline.cli.session import Session, open_session, select
 from sequin_pipeline.errors import ConfigurationError
 from sequin_pipeline.ledger import Ledger
 from sequin_pipeline.ledger_schema import migrate
-from sequin_pipeline.rejects import KeptReject, list_rejects, settle
-from sequin_pipeline.replay import replay
 from sequin_pipeline.warehouse import Connection, Warehouse, attempt
+
+if TYPE_CHECKING:
+    from sequin_pipeline.rejects import KeptReject
 
 Result = TypeVar("Result")
 
-SHOWN = 100
+SHOWN = 10
 REASON_CHARACTERS = 160
+HEADINGS = ("collection", "reject", "record", "version", "class", "seen", "last seen", "reason")
 
 
 @click.group()
@@ -34,36 +38,35 @@ def command(context: click.Context, *, sandbox: bool) -> None:
 
 @command.command("list")
 @click.argument("labels", metavar="[P/N]...", nargs=-1)
+@click.option("--all", "shows_all", is_flag=True, help=f"Show every open reject, not the newest {SHOWN} of each collection.")
 @click.pass_obj
-def list_(sandbox: bool, labels: Sequence[str]) -> None:  # noqa: FBT001 - click's
-    """Show the open rejects of all collections, or of those named."""
+def list_(sandbox: bool, labels: Sequence[str], *, shows_all: bool) -> None:  # noqa: FBT001 - click's
+    """Count the open rejects by reason, and show the newest; of all collections, or of those named."""
+    from sequin_pipeline.rejects import newest_rejects, reject_groups
+
     session = open_session(wants_sandbox=sandbox)
-    table = Table(box=None, pad_edge=False, header_style="bold")
-    for heading in ("collection", "reject", "record", "version", "class", "seen", "last seen", "reason"):
-        table.add_column(heading, no_wrap=heading != "reason")
-    waiting, is_cut = 0, False
+    groups, newest = _table("collection", "records", "class", "last seen", "reason"), _table(*HEADINGS)
+    waiting = shown = 0
     for collection in select(session, providers=(), labels=labels):
-        found = _read(session, collection, lambda connection, ledger: list_rejects(connection, ledger, limit=SHOWN + 1))
-        is_cut |= len(found) > SHOWN
-        for reject in found[:SHOWN]:
-            waiting += 1
-            table.add_row(
-                collection.label,
-                reject.number,
-                reject.record_id or "without id",
-                "" if reject.version is None else str(reject.version),
-                f"{reject.reject_class} {reject.sqlstate or ''}".strip(),
-                str(reject.seen),
-                f"{reject.last_seen_at:%Y-%m-%d %H:%M}",
-                reject.reason[:REASON_CHARACTERS],
+        for group in _read(session, collection, reject_groups):
+            waiting += group.count
+            groups.add_row(
+                collection.label, f"{group.count:,}", group.reject_class, _minute(group.last_seen_at), _short(group.reason)
             )
+        limit = None if shows_all else SHOWN
+        for reject in _read(session, collection, partial(newest_rejects, limit=limit)):
+            shown += 1
+            newest.add_row(collection.label, *_cells(reject))
     if not waiting:
         click.echo("No record waits.")
         return
     console = Console()
-    (console if console.is_terminal else Console(width=250)).print(table)
-    if is_cut:
-        click.echo(f"Only {SHOWN} of a collection are shown: the ledger's table `rejects` has them all.")
+    for table in (groups, newest):
+        (console if console.is_terminal else Console(width=250)).print(table)
+        click.echo()
+    if shown < waiting:
+        click.echo(f"{shown:,} of {waiting:,} open rejects are shown: `--all` shows them all.")
+    click.echo("`sequin-pipeline rejects show P/N REJECT` shows one whole; `replay` tries again, `discard` gives up.")
 
 
 @command.command()
@@ -89,6 +92,8 @@ def show(sandbox: bool, label: str, number: str) -> None:  # noqa: FBT001 - clic
 @click.pass_obj
 def replay_(sandbox: bool, label: str, numbers: Sequence[str]) -> None:  # noqa: FBT001 - click's
     """Try rejects of a collection again, as it is declared now; all open ones, or those named."""
+    from sequin_pipeline.replay import replay
+
     session = open_session(wants_sandbox=sandbox)
     (collection,) = select(session, providers=(), labels=(label,))
     wanted = {reject.number for reject in _named(session, collection, numbers)}
@@ -110,15 +115,19 @@ def replay_(sandbox: bool, label: str, numbers: Sequence[str]) -> None:  # noqa:
 @click.pass_obj
 def discard(sandbox: bool, label: str, numbers: Sequence[str]) -> None:  # noqa: FBT001 - click's
     """Give rejects up: they are settled without being stored, also when the same content comes again."""
+    from sequin_pipeline.rejects import settle
+
     session = open_session(wants_sandbox=sandbox)
     (collection,) = select(session, providers=(), labels=(label,))
     raws = [reject.raw for reject in _named(session, collection, numbers)]
-    settled = _read(session, collection, lambda connection, ledger: settle(connection, ledger, raws, resolution="discarded"))
+    settled = _read(session, collection, partial(settle, raws=raws, resolution="discarded"))
     click.echo(f"{settled:,} rejects of {label} have been discarded.")
 
 
-def _named(session: Session, collection: Collection, numbers: Sequence[str]) -> list[KeptReject]:
-    found = _read(session, collection, lambda connection, ledger: list_rejects(connection, ledger, numbers=numbers))
+def _named(session: Session, collection: Collection, numbers: Sequence[str]) -> "list[KeptReject]":
+    from sequin_pipeline.rejects import list_rejects
+
+    found = _read(session, collection, partial(list_rejects, numbers=numbers))
     missing = sorted(set(numbers) - {reject.number for reject in found})
     if missing:
         raise ConfigurationError(
@@ -142,3 +151,30 @@ def _warehouse(session: Session) -> Warehouse:
 
 def _ledger(collection: Collection) -> Ledger:
     return Ledger(str(collection.table), collection.label)
+
+
+def _table(*headings: str) -> Table:
+    table = Table(box=None, pad_edge=False, header_style="bold")
+    for heading in headings:
+        table.add_column(heading, no_wrap=heading != "reason", justify="right" if heading in ("records", "seen") else "left")
+    return table
+
+
+def _cells(reject: "KeptReject") -> tuple[str, ...]:
+    return (
+        reject.number,
+        reject.record_id or "without id",
+        "" if reject.version is None else str(reject.version),
+        f"{reject.reject_class} {reject.sqlstate or ''}".strip(),
+        str(reject.seen),
+        _minute(reject.last_seen_at),
+        _short(reject.reason),
+    )
+
+
+def _minute(moment: datetime) -> str:
+    return f"{moment:%Y-%m-%d %H:%M}"
+
+
+def _short(reason: str) -> str:
+    return reason if len(reason) <= REASON_CHARACTERS else f"{reason[: REASON_CHARACTERS - 1]}…"

@@ -1,20 +1,10 @@
 """`sequin-pipeline sandbox`: a server of the records API on this machine, for development and tests."""
 
-import os
-import socket
-from collections.abc import Iterator
-from contextlib import closing, contextmanager, suppress
-from datetime import UTC, datetime
 from pathlib import Path
 
 import click
 
 from sequin_pipeline.errors import ConfigurationError
-from sequin_pipeline.sandbox import launcher
-from sequin_pipeline.sandbox.feeds import Feed, GeneratedFeed, feed_of_file
-from sequin_pipeline.sandbox.journal import Journal
-from sequin_pipeline.sandbox.population import Population
-from sequin_pipeline.sandbox.server import listening_socket, server_of, url_of
 from sequin_pipeline.sandbox.settings import ENDS, MAX_LIMIT, NEXT_FORMS, RECORD_FORMS, End, NextForm, RecordForm, Settings
 
 
@@ -58,7 +48,7 @@ def command(
 ) -> None:
     """Serve the records API on 127.0.0.1, with made-up objects or the records of a file.
 
-    Prints its address as one line, then serves until it is interrupted. Point the pipeline at it with SEQUIN_API_URL.
+    Prints its address, and the line to paste where the pipeline is to read from it; serves until it is interrupted.
     """
     if records is not None and (rate or state):
         raise ConfigurationError("--rate and --state belong to made-up objects: a sandbox that serves --records does not change")
@@ -74,29 +64,15 @@ def command(
         faults=faults,
         home=str(home) if home else None,
     )
-    listener = listening_socket(port) if listener_fd is None else socket.socket(fileno=listener_fd)
-    if records is not None:
-        feed_opened = _recorded(records, is_compacted=not no_compact)
-    else:
-        state = state or (home or launcher.default_home(os.environ)) / f"seed-{seed}.json"
-        feed_opened = _generated(seed, rate, state=state, is_compacted=not no_compact)
-    with closing(listener), feed_opened as feed:
-        server = server_of(feed, settings)
-        if listener_fd is not None:
-            launcher.leave_parent()
-        else:
-            click.echo(f"sandbox: {url_of(listener)}")
-        with suppress(KeyboardInterrupt):
-            server.run(sockets=[listener])
+    from sequin_pipeline.sandbox.foreground import serve
 
-
-@contextmanager
-def _recorded(path: Path, *, is_compacted: bool) -> Iterator[Feed]:
-    yield feed_of_file(path, is_compacted=is_compacted)
-
-
-@contextmanager
-def _generated(seed: int, rate: float, *, state: Path, is_compacted: bool) -> Iterator[Feed]:
-    """A sandbox that stands still, and always did, leaves no state and shares the one of nobody."""
-    with closing(Journal(seed, state if rate or state.exists() else None)) as journal:
-        yield GeneratedFeed(Population(seed), journal, rate=rate, clock=lambda: datetime.now(UTC), is_compacted=is_compacted)
+    serve(
+        settings,
+        records=records,
+        is_compacted=not no_compact,
+        seed=seed,
+        rate=rate,
+        state=state,
+        port=port,
+        listener_fd=listener_fd,
+    )

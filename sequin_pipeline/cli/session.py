@@ -12,8 +12,6 @@ import click
 
 from sequin_pipeline import environment
 from sequin_pipeline.catalog import Collection
-from sequin_pipeline.catalog_files import load_collections
-from sequin_pipeline.cli.surroundings import bring_up
 from sequin_pipeline.environment import Settings
 from sequin_pipeline.errors import ConfigurationError, SourceUnavailable, WarehouseUnavailable
 from sequin_pipeline.warehouse import Warehouse
@@ -47,6 +45,9 @@ def open_session(*, wants_sandbox: bool = False) -> Session:
 
     Raises ConfigurationError or CatalogError before anything else has happened.
     """
+    from sequin_pipeline.catalog_files import load_collections
+    from sequin_pipeline.cli.surroundings import bring_up
+
     collections = load_collections(environment.merge_dotenv(os.environ, environment.find_project(Path.cwd())))
     settings, variables = bring_up(collections.values(), wants_sandbox=wants_sandbox)
     if settings.reads_records_api and environment.SEQUIN_API_TOKEN not in variables:

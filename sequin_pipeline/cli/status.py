@@ -12,7 +12,6 @@ from sequin_pipeline.cli.session import Session, announce, check_warehouse, open
 from sequin_pipeline.errors import SourceError
 from sequin_pipeline.ledger_schema import migrate
 from sequin_pipeline.overview import TableStatus, table_statuses
-from sequin_pipeline.sources.sequin import SequinSource
 from sequin_pipeline.warehouse import Warehouse, attempt
 
 
@@ -74,6 +73,8 @@ def _age(moment: datetime | None, now: datetime) -> str:
 def _offered(session: Session) -> frozenset[str]:
     if session.api_url is None:
         return frozenset()
+    from sequin_pipeline.sources.sequin import SequinSource
+
     source = SequinSource(session.api_url, os.environ[environment.SEQUIN_API_TOKEN])
     try:
         return source.collection_ids() or frozenset()

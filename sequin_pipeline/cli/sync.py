@@ -2,6 +2,7 @@
 
 from collections.abc import Sequence
 from datetime import UTC, datetime
+from typing import TYPE_CHECKING
 
 import click
 from rich.console import Console
@@ -9,13 +10,14 @@ from rich.console import Console
 from sequin_pipeline.catalog import Collection
 from sequin_pipeline.cli.interrupts import interruptible
 from sequin_pipeline.cli.landed import Landed, landed, tell
-from sequin_pipeline.cli.progress import shown
 from sequin_pipeline.cli.session import Session, announce, check_api, check_warehouse, open_session, select
 from sequin_pipeline.errors import ConfigurationError
-from sequin_pipeline.launch import Request, live_groups, run_groups
 from sequin_pipeline.ledger import cursor_times
 from sequin_pipeline.ledger_schema import migrate
 from sequin_pipeline.warehouse import Warehouse, attempt
+
+if TYPE_CHECKING:
+    from sequin_pipeline.launch import Request
 
 
 @click.command()
@@ -44,6 +46,8 @@ def command(
     """
     if sync_id is not None and full_refresh:
         raise ConfigurationError("--sync-id and --full-refresh exclude each other: a read of one sync moves no cursor")
+    from sequin_pipeline.launch import Request
+
     session = open_session(wants_sandbox=sandbox)
     collections = select(session, providers=providers, labels=labels)
     announce(session)
@@ -53,7 +57,10 @@ def command(
     tell(session, _run(session, collections, request), as_json=as_json)
 
 
-def _run(session: Session, collections: Sequence[Collection], request: Request) -> list[Landed]:
+def _run(session: Session, collections: Sequence[Collection], request: "Request") -> list[Landed]:
+    from sequin_pipeline.cli.progress import shown
+    from sequin_pipeline.launch import live_groups, run_groups
+
     warehouse = Warehouse(session.settings.warehouse_url)
 
     def read_cursor_times() -> dict[str, datetime | None]:

@@ -16,8 +16,6 @@ from contextlib import contextmanager
 from pathlib import Path
 
 import click
-import dagster as dg
-import httpx2
 import yaml
 
 from sequin_pipeline import embedded, environment
@@ -65,6 +63,8 @@ def command(*, port: int, sandbox: bool) -> None:
 
 
 def _serve(url: str, *, port: int, is_stopping: Callable[[], bool]) -> None:
+    import dagster as dg
+
     begun_at = time.time()
     with tempfile.TemporaryDirectory(prefix="sequin-ui-") as folder:
         directory = Path(folder)
@@ -114,6 +114,8 @@ def _is_ready(url: str, *, since: float) -> bool:
 
     Raises PipelineError when the definitions did not load.
     """
+    import httpx2
+
     try:
         answer = httpx2.post(f"{url}/graphql", json={"query": STATE_QUERY}, timeout=5, trust_env=False)
         state = answer.raise_for_status().json()["data"]

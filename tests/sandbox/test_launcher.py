@@ -31,6 +31,7 @@ def command(*arguments: str) -> Iterator[str]:
         try:
             printed = re.fullmatch(r"sandbox: (http://127\.0\.0\.1:\d+)\n", process.stdout.readline())
             assert printed
+            assert process.stdout.readline() == f"  export SEQUIN_API_URL={printed[1]} SEQUIN_API_TOKEN=sandbox\n"
             yield printed[1]
         finally:
             process.kill()
