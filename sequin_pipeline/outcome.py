@@ -30,8 +30,9 @@ class SyncOutcome:
 
     `counts_by_window` is keyed by partition. `outside` were records outside the asked windows, passed over. `swept` are rows that were
     only marked as deleted before the collection was told to remove them. `lag_seconds`: 0 at the end of the stream, else the age of the
-    last record read. `rows` is the table's size by the ledger's running total. `missing_parents` are those of the rejected records that
-    wait for a row which a foreign key points to. `seconds` are by stage, and with lanes add up to more than `total`.
+    last record read. `rows` is the table's size by the ledger's running total. Of the rejected records, `missing_parents` wait for a row
+    which a foreign key points to, and `discarded` had been given up before. `seconds` are by stage, and with lanes add up
+    to more than `total`.
     """
 
     counts: Counts
@@ -51,6 +52,7 @@ class SyncOutcome:
     seconds: Mapping[str, float]
     open_rejects: int
     missing_parents: int
+    discarded: int
     reject_examples: tuple[tuple[str, str], ...]
     required_missing: Mapping[str, int] = field(default_factory=dict)
     drift: Drift = field(default_factory=Drift)
@@ -112,6 +114,7 @@ class Totals:
         for stage, seconds in committed.seconds.items():
             self._seconds[stage] += seconds
         self._sums["wal_bytes"] += committed.wal_bytes
+        self._sums["discarded"] += committed.discarded
         self._sums["missing_parents"] += sum(reject.reject_class == "parent" for reject in committed.rejects)
         self._required_missing.update(column for reject in committed.rejects for column in reject.missing)
 
@@ -135,6 +138,7 @@ class Totals:
             seconds={**self._seconds, "total": self.seconds},
             open_rejects=rejects.count,
             missing_parents=self._sums["missing_parents"],
+            discarded=self._sums["discarded"],
             reject_examples=rejects.examples,
             required_missing=dict(self._required_missing),
             drift=drift,

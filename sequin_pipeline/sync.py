@@ -80,7 +80,7 @@ def run_sync(
 
 def _check_rejects(stream: RecordStream, outcome: SyncOutcome) -> None:
     collection = stream.plan.collection
-    rejected, fetched = outcome.counts.rejected - outcome.missing_parents, outcome.counts.fetched
+    rejected, fetched = outcome.counts.rejected - outcome.missing_parents - outcome.discarded, outcome.counts.fetched
     is_over_limit = rejected > collection.reject_limit_records and rejected > collection.reject_limit_share * fetched
     if is_over_limit or (rejected and outcome.counts.rejected == fetched):
         record_id, reason = outcome.reject_examples[0] if outcome.reject_examples else ("", "")

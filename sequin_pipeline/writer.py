@@ -26,7 +26,7 @@ from sequin_pipeline.ledger import Counts, Ledger, LiveCursor, MergeRecord
 from sequin_pipeline.merge import MergeCounts, Merged
 from sequin_pipeline.normalize import NormalizedPage, Reject
 from sequin_pipeline.refused import RowsRefused, find_refused, merge_rows
-from sequin_pipeline.rejects import record_rejects
+from sequin_pipeline.rejects import count_discarded, record_rejects
 from sequin_pipeline.target import Target
 from sequin_pipeline.warehouse import Connection, Warehouse, attempt, explain, is_open, limit_lock_waits
 
@@ -59,10 +59,12 @@ class Delivery:
 
 @dataclass(frozen=True)
 class Committed:
-    """What the attempt that committed did: counts by key of the window, rejects taken out, and what it cost."""
+    """What the attempt that committed did: counts by key of the window, rejects taken out (`discarded` of them given up before, those
+    that wait for a parent aside), and what it cost."""
 
     counts: dict[str, Counts]
     rejects: tuple[Reject, ...]
+    discarded: int
     copied_bytes: int
     wal_bytes: int
     seconds: dict[str, float]
@@ -180,7 +182,11 @@ class TableWriter:
         for cursor in self.ledger.live_cursors(connection):
             if cursor.lane == self.lane.index and cursor.run_id == self._run_id:
                 self.cursor = cursor
-        return Committed(self.ledger.batch_counts(connection, batch_id), rejects, copied_bytes=0, wal_bytes=0, seconds={})
+        counts, discarded = self.ledger.batch_counts(connection, batch_id), self._count_discarded(connection, rejects)
+        return Committed(counts, rejects, discarded, copied_bytes=0, wal_bytes=0, seconds={})
+
+    def _count_discarded(self, connection: Connection, rejects: tuple[Reject, ...]) -> int:
+        return count_discarded(connection, self.ledger, [reject for reject in rejects if reject.reject_class != "parent"])
 
     def _transact(self, connection: Connection, batch_id: UUID, delivery: Delivery, prepared: _Prepared) -> Committed:
         started = time.perf_counter()
@@ -193,6 +199,7 @@ class TableWriter:
             )
             counts = self._count(prepared, merged)
             record_rejects(connection, self.ledger, prepared.rejects, run_id=self._run_id)
+            discarded = self._count_discarded(connection, prepared.rejects)
             self.ledger.add_rows(connection, sum(window.created - window.removed for window in counts.values()))
             self.ledger.record_positions(connection, delivery.positions)
             wal_bytes = _wal_bytes_since(connection, wal_start)
@@ -218,6 +225,7 @@ class TableWriter:
         return Committed(
             counts,
             prepared.rejects,
+            discarded,
             copied_bytes=merged.copied_bytes,
             wal_bytes=wal_bytes,
             seconds={**merged.seconds, "ledger": ledger_seconds, "commit": commit_seconds},

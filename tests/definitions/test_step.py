@@ -43,6 +43,7 @@ ONE_RECORD = SyncOutcome(
     seconds={"copy": 0.25},
     open_rejects=0,
     missing_parents=0,
+    discarded=0,
     reject_examples=(),
 )
 """What a run did that found one record, in March."""

@@ -3,7 +3,9 @@
 from dataclasses import replace
 
 import psycopg
+import pytest
 
+from sequin_pipeline.errors import TooManyRejects
 from sequin_pipeline.ledger import Counts, Ledger
 from sequin_pipeline.rejects import list_rejects, settle
 from sequin_pipeline.replay import replay
@@ -76,6 +78,23 @@ def test_discarded_content_stays_discarded_when_it_comes_again(warehouse_url: st
 
     assert (outcome.counts, outcome.open_rejects) == (Counts(fetched=2, unchanged=1, rejected=1), 0)
     assert resolutions(warehouse_url) == [("b", "discarded")]
+
+
+def test_a_run_of_nothing_but_discarded_records_does_not_fail(warehouse_url: str) -> None:
+    warehouse = Warehouse(warehouse_url)
+    bad = record("b", 7, data={"status": "x", "amount": "a dozen"})
+    source = ListSource([[record("a", 1), bad]])
+    run_sync(RecordStream(live_plan(collection()), source), warehouse, run_id="first")
+    with warehouse.connect() as connection:
+        settle(connection, LEDGER, [reject.raw for reject in list_rejects(connection, LEDGER)], resolution="discarded")
+    source.page_records = [*source.page_records, [bad]]
+
+    outcome = run_sync(RecordStream(live_plan(collection()), source), warehouse, run_id="second")
+
+    assert (outcome.counts, outcome.discarded, outcome.open_rejects) == (Counts(fetched=1, rejected=1), 1, 0)
+    source.page_records = [*source.page_records, [bad, record("c", 8, data={"status": "x", "amount": "a score"})]]
+    with pytest.raises(TooManyRejects, match=r"^1 of 2 records of 'demo/thing' were rejected.*'c'"):
+        run_sync(RecordStream(live_plan(collection()), source), warehouse, run_id="third")
 
 
 def test_record_without_its_parent_lands_with_the_run_after_the_parent_came(warehouse_url: str) -> None:
