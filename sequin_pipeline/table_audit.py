@@ -11,11 +11,9 @@ from psycopg import sql
 from sequin_pipeline.catalog import Collection
 from sequin_pipeline.ledger import Ledger
 from sequin_pipeline.ledger_schema import DEFAULT_SCHEMA, migrate
-from sequin_pipeline.rejects import OpenRejects, open_rejects
 from sequin_pipeline.warehouse import Connection
 
 SHOWN = 10
-NO_REJECTS = OpenRejects(0, 0, ())
 
 
 @dataclass(frozen=True)
@@ -26,7 +24,6 @@ class TableAudit:
     rows: int | None
     expected_rows: int | None
     missing: Mapping[str, tuple[str, ...]] = field(default_factory=dict)
-    rejects: OpenRejects = NO_REJECTS
 
 
 def audit_table(connection: Connection, collection: Collection, *, schema: str = DEFAULT_SCHEMA) -> TableAudit:
@@ -39,14 +36,9 @@ def audit_table(connection: Connection, collection: Collection, *, schema: str =
     table = sql.Identifier(collection.table.schema, collection.table.name)
     found = connection.execute("select to_regclass(%s) is not null", (table.as_string(connection),)).fetchone()
     if found != (True,):
-        return TableAudit(rows=None, expected_rows=record.row_count, rejects=open_rejects(connection, ledger))
+        return TableAudit(rows=None, expected_rows=record.row_count)
     rows, expected_rows = _count(connection, table, ledger)
-    return TableAudit(
-        rows=rows,
-        expected_rows=expected_rows,
-        missing=_missing(connection, table, collection),
-        rejects=open_rejects(connection, ledger),
-    )
+    return TableAudit(rows=rows, expected_rows=expected_rows, missing=_missing(connection, table, collection))
 
 
 def _count(connection: Connection, table: sql.Identifier, ledger: Ledger) -> tuple[int, int]:

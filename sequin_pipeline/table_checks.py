@@ -20,7 +20,6 @@ DAILY = "0 5 * * *"
 DESCRIPTIONS = {
     "table_row_count": "The table has as many rows as the ledger counted: nobody else added or removed any.",
     "table_required_columns": "Every live row that carries an object has the values that the declaration requires.",
-    "table_open_rejects": "No record of the collection waits as a reject.",
 }
 
 
@@ -43,6 +42,7 @@ def build_table_checks(collections: Sequence[Collection]) -> dg.Definitions:
         job_name=JOB,
         cron_schedule=DAILY,
         execution_timezone="UTC",
+        description="Compares every table with the ledger and the declaration, once a day, and reads whole tables to do so.",
         default_status=dg.DefaultScheduleStatus.STOPPED,
     )
     return dg.Definitions(
@@ -54,7 +54,6 @@ def table_results(key: dg.AssetKey, audit: TableAudit) -> Iterator[dg.AssetCheck
     """One result for each description, in their order."""
     yield _row_count(key, audit)
     yield _required_columns(key, audit)
-    yield _open_rejects(key, audit)
 
 
 def _build_checks(collection: Collection) -> dg.AssetChecksDefinition:
@@ -110,18 +109,4 @@ def _required_columns(key: dg.AssetKey, audit: TableAudit) -> dg.AssetCheckResul
         severity=dg.AssetCheckSeverity.ERROR,
         description=f"{some} rows lack a required value" if audit.missing else "no required value is missing",
         metadata={"missing": dg.MetadataValue.json({row_id: list(names) for row_id, names in audit.missing.items()})},
-    )
-
-
-def _open_rejects(key: dg.AssetKey, audit: TableAudit) -> dg.AssetCheckResult:
-    count = audit.rejects.count
-    return dg.AssetCheckResult(
-        check_name="table_open_rejects",
-        asset_key=key,
-        passed=count == 0,
-        severity=dg.AssetCheckSeverity.WARN,
-        description=f"{count} records wait; `sequin-pipeline rejects list {key.to_user_string()}` shows them"
-        if count
-        else "no record waits",
-        metadata={"open_rejects": count, "examples": dg.MetadataValue.json(dict(audit.rejects.examples))},
     )

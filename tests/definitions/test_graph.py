@@ -266,7 +266,7 @@ def test_every_provider_with_a_schedule_is_watched_and_every_table_is_checked(tm
         for key in definitions.get_repository_def().asset_graph.asset_check_keys
         if key.name == "freshness" or key.name.startswith("table_")
     }
-    of_tables = {"table_row_count", "table_required_columns", "table_open_rejects"}
+    of_tables = {"table_row_count", "table_required_columns"}
     assert checks == {
         ("stripe/plan", "freshness"),
         *(("stripe/plan", name) for name in of_tables),
