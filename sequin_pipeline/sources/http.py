@@ -15,6 +15,7 @@ from types import TracebackType
 from typing import Generic, Self, TypeVar
 
 import httpx2
+import msgspec
 
 from sequin_pipeline.errors import SourceUnavailable
 from sequin_pipeline.sources import PageCost
@@ -68,9 +69,17 @@ class Answer(Generic[Value]):
     cost: PageCost
 
 
+@dataclass(frozen=True)
+class _Request:
+    method: str
+    path: str
+    params: tuple[tuple[str, str], ...] = ()
+    content: bytes | None = field(default=None, repr=False)
+
+
 @dataclass
 class _Spent:
-    """What one call of `get` has spent so far."""
+    """What one call of `get` or `post` has spent so far."""
 
     started_at: float
     requests: int = 0
@@ -115,12 +124,19 @@ class HttpClient:
 
         Raises SourceUnavailable, SourceRefused (StatusRefused for a status) or SourceFault.
         """
+        return self._ask(_Request("GET", path, tuple(params)), purpose=purpose, read=read)
+
+    def post(self, path: str, content: object, *, purpose: str, read: Callable[[Response], Value]) -> Answer[Value]:
+        """As `get`, with `content` as JSON in the body; for requests that may be repeated without harm only."""
+        return self._ask(_Request("POST", path, content=msgspec.json.encode(content)), purpose=purpose, read=read)
+
+    def _ask(self, request: _Request, *, purpose: str, read: Callable[[Response], Value]) -> Answer[Value]:
         failures = Failures(self._endpoint, purpose=purpose)
         spent = _Spent(started_at=self._options.clock())
         while True:
             spent.requests += 1
             try:
-                response = self._send(path, params, failures=failures, spent=spent)
+                response = self._send(request, failures=failures, spent=spent)
                 value = read(response)
             except AskAgain as failure:
                 wait_seconds = self._wait_or_give_up(failure, failures=failures, spent=spent)
@@ -151,7 +167,7 @@ class HttpClient:
             raise failures.of_budget(failure, requests=spent.requests, elapsed_seconds=elapsed_seconds) from failure
         return wait_seconds
 
-    def _send(self, path: str, params: Sequence[tuple[str, str]], *, failures: Failures, spent: _Spent) -> Response:
+    def _send(self, request: _Request, *, failures: Failures, spent: _Spent) -> Response:
         deadline = spent.started_at + self._options.retry.budget_seconds
         remaining_seconds = max(0.001, deadline - self._options.clock())
         timeout = httpx2.Timeout(
@@ -159,7 +175,14 @@ class HttpClient:
             connect=min(self._options.connect_timeout_seconds, remaining_seconds),
         )
         try:
-            with self._client.stream("GET", path, params=list(params), timeout=timeout) as response:
+            with self._client.stream(
+                request.method,
+                request.path,
+                params=list(request.params),
+                content=request.content,
+                headers={} if request.content is None else {"content-type": "application/json"},
+                timeout=timeout,
+            ) as response:
                 received_at = parse_http_date(response.headers.get("date")) or self._options.now()
                 try:
                     if not response.is_success:

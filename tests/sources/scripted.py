@@ -29,12 +29,13 @@ class Reply:
 
 @dataclass(frozen=True)
 class Asked:
-    """One request as the server saw it; `connection` counts from 1."""
+    """One request as the server saw it; `connection` counts from 1, `content` is the JSON of its body."""
 
     path: str
     query: dict[str, str]
     headers: Mapping[str, str]
     connection: int
+    content: object = None
 
 
 class ScriptedServer(ThreadingHTTPServer):
@@ -69,9 +70,17 @@ class _Handler(BaseHTTPRequestHandler):
         self.connection_number = self.server.connections
 
     def do_GET(self) -> None:
+        self._answer(None)
+
+    def do_POST(self) -> None:
+        self._answer(json.loads(self.rfile.read(int(self.headers["content-length"]))))
+
+    def _answer(self, content: object) -> None:
         parts = urlsplit(self.path)
         position = len(self.server.asked)
-        self.server.asked.append(Asked(parts.path, dict(parse_qsl(parts.query)), dict(self.headers), self.connection_number))
+        self.server.asked.append(
+            Asked(parts.path, dict(parse_qsl(parts.query)), dict(self.headers), self.connection_number, content)
+        )
         reply = self.server.script[position] if position < len(self.server.script) else Reply(418)
         if reply.then == "reset":
             self.connection.setsockopt(socket.SOL_SOCKET, socket.SO_LINGER, struct.pack("ii", 1, 0))
