@@ -1,7 +1,7 @@
-"""The records API under `/v1/`: every request is counted, meets the faults that were asked for, and is answered.
+"""The records API under `/v1/`, and the queue of a self-hosted Sequin under `/api/`.
 
-What a fault does is said in damage.py and pages.py, what a page is in pages.py, the queue in queue_routes.py, the sandbox's own
-controls in controls.py.
+Every request is counted, meets the faults that were asked for, and is answered. What a fault does is said in damage.py and pages.py,
+what a page is in pages.py, the queues in queue_routes.py, the sandbox's own controls in controls.py.
 """
 
 import asyncio
@@ -46,6 +46,15 @@ def build_app(feed: Feed, settings: Settings) -> Starlette:
         Route("/v1/http-consumers/{consumer_id}/next", api.served(queue.next), methods=["GET", "POST"]),
         Route("/v1/http-consumers/{consumer_id}/ack", api.served(queue.ack), methods=["POST"]),
         Route("/v1/http-consumers/{consumer_id}/nack", api.served(queue.nack), methods=["POST"]),
+        *(
+            Route(f"/api/{name}/{{consumer_id}}/{verb}", api.served(answer), methods=methods)
+            for name in ("http_pull_consumers", "sequin_streams")
+            for verb, answer, methods in (
+                ("receive", queue.receive, ["GET", "POST"]),
+                ("ack", queue.ack_received, ["POST"]),
+                ("nack", queue.nack_received, ["POST"]),
+            )
+        ),
         *Controls(feed, settings, plan=plan, log=log, news=news).routes(),
     ]
     return Starlette(routes=routes, exception_handlers={HTTPException: _http_error})

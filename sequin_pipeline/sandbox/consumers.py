@@ -4,11 +4,14 @@ A record that changes comes again as its new version; one whose newer version ha
 """
 
 import base64
+import uuid
 from collections.abc import Callable, Iterable
 from dataclasses import dataclass
 from itertools import takewhile
 
 from sequin_pipeline.sandbox.stream import START, Entry, Stream
+
+_TOKEN_NAMESPACE = uuid.uuid5(uuid.NAMESPACE_URL, "https://github.com/sequinstream/sequin")
 
 
 @dataclass(frozen=True)
@@ -19,6 +22,16 @@ class Message:
     entry: Entry
 
 
+def opaque_token(delivery: int, position: int) -> str:
+    """As consumers of the records API call them."""
+    return base64.urlsafe_b64encode(f"{delivery}:{position}".encode()).decode()
+
+
+def uuid_token(delivery: int, position: int) -> str:
+    """As a self-hosted Sequin calls them."""
+    return str(uuid.uuid5(_TOKEN_NAMESPACE, f"{delivery}:{position}"))
+
+
 @dataclass(frozen=True)
 class _Delivery:
     entry: Entry
@@ -26,13 +39,23 @@ class _Delivery:
 
 
 class Consumer:
-    """One reader's progress through the whole stream, from its start. `clock` gives monotonic seconds."""
+    """One reader's progress through the whole stream, from its start. `clock` gives monotonic seconds, `build_token` a delivery's
+    token from its number and the entry's position."""
 
-    def __init__(self, stream: Stream, *, ack_wait_seconds: float, max_ack_pending: int, clock: Callable[[], float]) -> None:
+    def __init__(
+        self,
+        stream: Stream,
+        *,
+        ack_wait_seconds: float,
+        max_ack_pending: int,
+        clock: Callable[[], float],
+        build_token: Callable[[int, int], str] = opaque_token,
+    ) -> None:
         self._stream = stream
         self._ack_wait_seconds = ack_wait_seconds
         self._max_ack_pending = max_ack_pending
         self._clock = clock
+        self._build_token = build_token
         self._position = START
         self._deliveries = 0
         self._again: list[Entry] = []
@@ -78,7 +101,7 @@ class Consumer:
 
     def _deliver(self, entry: Entry) -> Message:
         self._deliveries += 1
-        token = base64.urlsafe_b64encode(f"{self._deliveries}:{entry.position}".encode()).decode()
+        token = self._build_token(self._deliveries, entry.position)
         self._unacknowledged[token] = _Delivery(entry, self._clock() + self._ack_wait_seconds)
         return Message(token, entry)
 

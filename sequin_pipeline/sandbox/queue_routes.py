@@ -1,6 +1,10 @@
-"""`/v1/http-consumers/{id}/…`: next, ack and nack, and the waiting of long polls."""
+"""The queues: `/v1/http-consumers/{id}/…` (next, ack, nack) and, as a self-hosted Sequin serves them, `…/{name}/receive`, ack, nack.
+
+What a Sequin Stream's message holds is stream_messages.py; how messages are waited for and come again is the same for both.
+"""
 
 import asyncio
+import re
 import time
 from collections.abc import Sequence
 
@@ -8,16 +12,22 @@ import msgspec
 from starlette.requests import Request
 from starlette.responses import Response
 
-from sequin_pipeline.sandbox.answers import ApiError
-from sequin_pipeline.sandbox.consumers import Consumer, Message
+from sequin_pipeline.sandbox.answers import ApiError, json_answer
+from sequin_pipeline.sandbox.consumers import Consumer, Message, opaque_token, uuid_token
 from sequin_pipeline.sandbox.feeds import Feed
 from sequin_pipeline.sandbox.parameters import choice, json_object, strings, whole_number
-from sequin_pipeline.sandbox.settings import NEXT_FORMS, RECORD_FORMS, Settings
+from sequin_pipeline.sandbox.settings import MESSAGE_FORMS, NEXT_FORMS, RECORD_FORMS, Settings
+from sequin_pipeline.sandbox.stream_messages import ChangeMessages
 from sequin_pipeline.sandbox.wire import older_form
 
 MAX_BATCH_SIZE = 1000
 MAX_WAIT_MS = 600_000
 """The contract names no limit; nobody's test waits longer than ten minutes."""
+
+MIN_STREAM_WAIT_MS, MAX_STREAM_WAIT_MS = 500, 300_000
+"""Outside of these a self-hosted Sequin refuses to wait."""
+
+_UUID = re.compile(r"[0-9a-f]{8}(-[0-9a-f]{4}){3}-[0-9a-f]{12}")
 
 
 class News:
@@ -44,7 +54,8 @@ class QueueRoutes:
         self._feed = feed
         self._settings = settings
         self._news = news
-        self._consumers: dict[str, Consumer] = {}
+        self._consumers: dict[tuple[str, bool], Consumer] = {}
+        self._changes: dict[str, ChangeMessages] = {}
 
     async def next(self, request: Request) -> Response:
         asked: dict[str, object] = {**request.query_params, **await json_object(request)}
@@ -73,18 +84,46 @@ class QueueRoutes:
         self._news.announce()
         return Response(status_code=204)
 
-    def _consumer(self, consumer_id: str) -> Consumer:
+    async def receive(self, request: Request) -> Response:
+        asked: dict[str, object] = {**request.query_params, **await json_object(request)}
+        asked.setdefault("max_batch_size", asked.get("batch_size", 1))
+        batch_size = whole_number(asked, "max_batch_size", default=1, lowest=1, highest=MAX_BATCH_SIZE)
+        wait_ms = 0
+        if "wait_for" in asked:
+            wait_ms = whole_number(asked, "wait_for", default=0, lowest=MIN_STREAM_WAIT_MS, highest=MAX_STREAM_WAIT_MS)
+        form = choice(asked, "message_form", choices=MESSAGE_FORMS, default=self._settings.message_form)
+        name = request.path_params["consumer_id"]
+        consumer = self._consumer(name, of_stream=True)
+        self._changes.setdefault(name, ChangeMessages(name, backfilled_to=self._feed.stream.head))
+        messages = await self._messages(consumer, batch_size, wait_until=time.monotonic() + wait_ms / 1000)
+        changes = self._changes[name]
+        items = b",".join(changes.text(message, form) for message in messages)
+        return Response(b'{"data":[' + items + b"]}", media_type="application/json")
+
+    async def ack_received(self, request: Request) -> Response:
+        self._known_consumer(request, of_stream=True).ack(await _ack_ids(request))
+        self._news.announce()
+        return json_answer({"success": True})
+
+    async def nack_received(self, request: Request) -> Response:
+        self._known_consumer(request, of_stream=True).nack(await _ack_ids(request))
+        self._news.announce()
+        return json_answer({"success": True})
+
+    def _consumer(self, name: str, *, of_stream: bool = False) -> Consumer:
+        consumer_id = (name, of_stream)
         if consumer_id not in self._consumers:
             self._consumers[consumer_id] = Consumer(
                 self._feed.stream,
                 ack_wait_seconds=self._settings.ack_wait_ms / 1000,
                 max_ack_pending=self._settings.max_ack_pending,
                 clock=time.monotonic,
+                build_token=uuid_token if of_stream else opaque_token,
             )
         return self._consumers[consumer_id]
 
-    def _known_consumer(self, request: Request) -> Consumer:
-        consumer = self._consumers.get(request.path_params["consumer_id"])
+    def _known_consumer(self, request: Request, *, of_stream: bool = False) -> Consumer:
+        consumer = self._consumers.get((request.path_params["consumer_id"], of_stream))
         if consumer is None:
             raise ApiError(404, "There is no such consumer")
         return consumer
@@ -97,6 +136,14 @@ class QueueRoutes:
             self._feed.catch_up()
             messages = consumer.next_messages(batch_size)
         return messages
+
+
+async def _ack_ids(request: Request) -> list[str]:
+    """Refused as the server itself does, which takes UUIDs only and no empty list."""
+    ack_ids = strings(await json_object(request), "ack_ids")
+    if not ack_ids or not all(map(_UUID.fullmatch, ack_ids)):
+        raise ApiError(400, "Invalid ack_ids: send a list of UUIDs that is not empty")
+    return ack_ids
 
 
 def _message_text(message: Message, *, is_old: bool) -> bytes:

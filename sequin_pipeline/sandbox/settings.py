@@ -8,10 +8,13 @@ End = Literal["empty-null", "empty-absent", "empty-same", "records-null", "recor
 
 RecordForm = Literal["current", "old"]
 NextForm = Literal["object", "array"]
+MessageForm = Literal["nested", "flat"]
+"""Whether a Sequin Stream's message holds its change below `data`, as servers send it, or beside `ack_id`, as they document it."""
 
 ENDS: tuple[End, ...] = get_args(End)
 RECORD_FORMS: tuple[RecordForm, ...] = get_args(RecordForm)
 NEXT_FORMS: tuple[NextForm, ...] = get_args(NextForm)
+MESSAGE_FORMS: tuple[MessageForm, ...] = get_args(MessageForm)
 
 DEFAULT_LIMIT = 100
 MAX_LIMIT = 1000
@@ -29,6 +32,7 @@ class Settings:
     end: End = "empty-null"
     form: RecordForm = "current"
     next_form: NextForm = "object"
+    message_form: MessageForm = "nested"
     ack_wait_ms: int = 30_000
     max_ack_pending: int = 1000
     faults: tuple[str, ...] = ()

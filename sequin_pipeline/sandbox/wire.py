@@ -48,8 +48,8 @@ def entry_of_line(line: bytes, position: int) -> Entry:
     Any JSON value is taken, so that a reader can be shown bad records: what cannot be told of it is None. Raises ValueError when
     the line is not JSON.
     """
-    record = _members(line)
-    sync_id = _text(record.get("sync_id")) or _text(_members(record.get("sync", b"null")).get("id"))
+    record = members_of(line)
+    sync_id = _text(record.get("sync_id")) or _text(members_of(record.get("sync", b"null")).get("id"))
     collection_id = _text(record.get("collection_id")) or _text(record.get("collection"))
     upstream_id = _text(record.get("upstream_id"))
     provider = _text(record.get("provider")) or (collection_id.partition(":")[0] if collection_id else None)
@@ -61,14 +61,14 @@ def entry_of_line(line: bytes, position: int) -> Entry:
 
 def older_form(body: bytes) -> bytes:
     """The same record as the older API sent it: a flat `sync_id`, `collection`, `created_at`, no `id`, `provider`, `stream_id`."""
-    record = _members(body)
+    record = members_of(body)
     if not record:
         return body
     renamed = {"collection_id": "collection", "inserted_at": "created_at"}
     older: dict[str, bytes] = {}
     for name, value in record.items():
         if name == "sync":
-            older["sync_id"] = _members(value).get("id", b"null")
+            older["sync_id"] = members_of(value).get("id", b"null")
         elif name not in ("id", "provider", "stream_id"):
             older[renamed.get(name, name)] = value
     return b"{" + b",".join(json.dumps(name).encode() + b":" + value for name, value in older.items()) + b"}"
@@ -76,9 +76,21 @@ def older_form(body: bytes) -> bytes:
 
 def sync_of(body: bytes) -> tuple[str | None, Mapping[str, object]]:
     """`external_id` and `metadata` of the sync that a record names."""
-    sync = _members(_members(body).get("sync", b"null"))
+    sync = members_of(members_of(body).get("sync", b"null"))
     metadata = json.loads(sync.get("metadata", b"null"))
     return _text(sync.get("external_id")), metadata if isinstance(metadata, dict) else {}
+
+
+def members_of(text: bytes) -> dict[str, bytes]:
+    """The members of an object by name, each as its own JSON text; none for any other JSON value. Raises ValueError."""
+    if not text.isascii():
+        text.decode()  # msgspec does not look into strings that it skips
+    try:
+        return {name: bytes(value) for name, value in _MEMBERS.decode(text).items()}
+    except msgspec.ValidationError:
+        return {}
+    except msgspec.DecodeError:
+        return _lenient_members(text.decode())
 
 
 def _record_id(sync_id: str, collection_id: str, upstream_id: str) -> str:
@@ -93,18 +105,6 @@ def _iso(at: datetime | None) -> str | None:
 def _text(value: bytes | None) -> str | None:
     decoded = json.loads(value) if value is not None and value.startswith(b'"') else None
     return decoded if isinstance(decoded, str) else None
-
-
-def _members(text: bytes) -> dict[str, bytes]:
-    """The members of an object by name, each as its own JSON text; none for any other JSON value. Raises ValueError."""
-    if not text.isascii():
-        text.decode()  # msgspec does not look into strings that it skips
-    try:
-        return {name: bytes(value) for name, value in _MEMBERS.decode(text).items()}
-    except msgspec.ValidationError:
-        return {}
-    except msgspec.DecodeError:
-        return _lenient_members(text.decode())
 
 
 def _lenient_members(text: str) -> dict[str, bytes]:
