@@ -1,0 +1,180 @@
+"""What the sources that are queues share: each delivery is a page, acknowledged after its commit and given back when none comes.
+
+How messages are asked for and what a message holds is the business of each source. A queue keeps its own place, so a cursor is only
+the number of a delivery within this read, and means nothing to another run.
+"""
+
+import logging
+from abc import ABC, abstractmethod
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import dataclass, field, replace
+from typing import ClassVar
+
+import msgspec
+
+from sequin_pipeline import json_text
+from sequin_pipeline.errors import SourceError
+from sequin_pipeline.sources import FieldDescription, Page, ReadRequest, SourceIdentity
+from sequin_pipeline.sources.endpoint import Endpoint
+from sequin_pipeline.sources.http import Answer, HttpClient, HttpOptions, Response
+from sequin_pipeline.sources.retries import AskAgain, RetryPolicy
+
+LOGGER = logging.getLogger("sequin_pipeline.sources")
+
+DEFAULT_OPTIONS = HttpOptions()
+
+DELIVERY_MESSAGES = 1000
+"""The most that both queues give at once; a consumer has no more than so many unacknowledged either, unless it was told otherwise."""
+
+WAIT_MILLISECONDS = 1000
+"""How long a request waits for messages before the queue counts as empty; Sequin Stream refuses less than 500."""
+
+GIVE_BACK = RetryPolicy(budget_seconds=5.0)
+"""For a read that failed: what cannot be given back in this time comes again by itself, once the queue stops waiting for it."""
+
+MALFORMED_REPEATS = 6
+"""As for pages: half a minute for a gateway that shows its error page with status 200."""
+
+
+@dataclass(frozen=True)
+class Message:
+    """One message: what acknowledges it, and its record as JSON text in the envelope of the records API."""
+
+    ack_id: str
+    record: bytes = field(repr=False)
+
+
+class QueueSource(ABC):
+    """A queue that hands each message to one reader at a time, until it is acknowledged.
+
+    Any number of readers may drain one queue beside each other. What one of them has neither acknowledged nor given back comes again
+    by itself. One thread at a time; connections are closed when a read ends.
+    """
+
+    can_reread = False
+    observes_time = False
+
+    ack_field: ClassVar[str]
+    """What the queue calls the tokens in the body of `ack` and `nack`."""
+
+    identity: SourceIdentity
+
+    def __init__(
+        self,
+        endpoint: Endpoint,
+        path: str,
+        *,
+        wait_milliseconds: int = WAIT_MILLISECONDS,
+        options: HttpOptions = DEFAULT_OPTIONS,
+    ) -> None:
+        self._endpoint = endpoint
+        self._path = path
+        self._wait_milliseconds = wait_milliseconds
+        self._options = options
+        self._http: HttpClient | None = None
+        self._delivered = 0
+        self._outstanding: dict[int, tuple[str, ...]] = {}
+
+    def __repr__(self) -> str:
+        return f"{type(self).__name__}({str(self.identity)!r})"
+
+    @property
+    def _purpose(self) -> str:
+        return f"draining {self.identity.kind} {self.identity.stream!r}"
+
+    @abstractmethod
+    def _receive(self, http: HttpClient) -> Answer[list[Message]]:
+        """The next messages; empty when none came in the time that is waited."""
+
+    def pages(self, request: ReadRequest) -> Iterator[Page]:
+        """One delivery a page, all collections of the queue together, until it has nothing more: `request` narrows nothing.
+
+        When the read fails or is closed, what was delivered and not committed is given back, to come again at once.
+        Raises SourceRefused, SourceUnavailable, SourceFault.
+        """
+        with HttpClient(self._endpoint, self._options) as self._http:
+            try:
+                while True:
+                    answer = self._receive(self._http)
+                    if not answer.value:
+                        return
+                    self._delivered += 1
+                    self._outstanding[self._delivered] = tuple(message.ack_id for message in answer.value)
+                    records = b"[" + b",".join(message.record for message in answer.value) + b"]"
+                    yield Page(records, str(self._delivered), answer.received_at, answer.cost)
+            except BaseException:
+                self._give_back()
+                raise
+            finally:
+                self._http = None
+
+    def committed(self, cursor: str) -> None:
+        """Acknowledges every delivery up to `cursor`. Raises as `pages` does; then the rows are there, and the messages come again."""
+        done = [number for number in self._outstanding if number <= int(cursor)]
+        ack_ids = [ack_id for number in done for ack_id in self._outstanding[number]]
+        if self._http is not None:
+            self._settle(self._http, "ack", ack_ids)
+        else:
+            with HttpClient(self._endpoint, self._options) as http:
+                self._settle(http, "ack", ack_ids)
+        for number in done:
+            del self._outstanding[number]
+
+    def head(self, collection_id: str) -> str | None:
+        """A queue does not say where it ends."""
+        return None
+
+    def describe(self, collection_id: str) -> tuple[FieldDescription, ...]:
+        """A queue describes nothing."""
+        return ()
+
+    def collection_ids(self) -> frozenset[str] | None:
+        """What a queue holds shows when it is drained."""
+        return None
+
+    def _give_back(self) -> None:
+        ack_ids = [ack_id for delivery in self._outstanding.values() for ack_id in delivery]
+        self._outstanding.clear()
+        if not ack_ids:
+            return
+        try:
+            with HttpClient(self._endpoint, replace(self._options, retry=GIVE_BACK)) as http:
+                self._settle(http, "nack", ack_ids)
+        except SourceError as error:
+            LOGGER.warning("%d messages could not be given back and come again later: %s", len(ack_ids), error)
+
+    def _settle(self, http: HttpClient, verb: str, ack_ids: Sequence[str]) -> None:
+        for start in range(0, len(ack_ids), DELIVERY_MESSAGES):
+            content = {self.ack_field: list(ack_ids[start : start + DELIVERY_MESSAGES])}
+            http.post(f"{self._path}/{verb}", content, purpose=f"{self._purpose}: {verb}", read=lambda response: None)
+
+    def _read(self, response: Response) -> list[Message]:
+        """The messages of an answer in either of its forms: an object with `data`, or a bare array. Raises AskAgain."""
+        body = response.body.strip(json_text.SPACE)
+        try:
+            array = member(json_text.members(body), "data") if body.startswith(b"{") else body
+            return [self._message(element) for element in json_text.elements(array)]
+        except ValueError as error:
+            beginning = self._endpoint.excerpt(body[:4096].decode(errors="replace"))
+            raise AskAgain(
+                f"an answer that holds no messages ({self._endpoint.excerpt(str(error))}), beginning with "
+                f"{beginning}, where JSON with an array of messages was expected (does {self._endpoint.url_variable} name the right "
+                "server?)",
+                at_most=MALFORMED_REPEATS,
+            ) from error
+
+    @abstractmethod
+    def _message(self, element: bytes) -> Message:
+        """One message of an answer. Raises ValueError for what could never be acknowledged."""
+
+
+def member(members: Mapping[str, bytes], name: str) -> bytes:
+    """The JSON text of a member that must be there. Raises ValueError."""
+    if name not in members:
+        raise ValueError(f"a message has no {name!r}")
+    return members[name]
+
+
+def text_member(members: Mapping[str, bytes], name: str) -> str:
+    """A member that must be a string. Raises ValueError."""
+    return msgspec.json.decode(member(members, name), type=str)

@@ -1,0 +1,49 @@
+"""A consumer of Sequin's API sync, `/v1/http-consumers/{id}`: the records of a whole stream as a work queue.
+
+At least once and in any order; all collections of the stream together. Records come in the envelope of the records API as they are.
+"""
+
+from urllib.parse import quote
+
+from sequin_pipeline import json_text
+from sequin_pipeline.sources import SourceIdentity
+from sequin_pipeline.sources.endpoint import Endpoint
+from sequin_pipeline.sources.http import Answer, HttpClient, HttpOptions
+from sequin_pipeline.sources.queue import (
+    DEFAULT_OPTIONS,
+    DELIVERY_MESSAGES,
+    WAIT_MILLISECONDS,
+    Message,
+    QueueSource,
+    member,
+    text_member,
+)
+
+
+class SequinConsumerSource(QueueSource):
+    """Drains consumer `consumer` of the records API at `url`, with bearer `token`."""
+
+    ack_field = "ack_tokens"
+
+    def __init__(
+        self,
+        url: str,
+        token: str | None = None,
+        *,
+        consumer: str,
+        wait_milliseconds: int = WAIT_MILLISECONDS,
+        options: HttpOptions = DEFAULT_OPTIONS,
+    ) -> None:
+        endpoint = Endpoint(url, token)
+        super().__init__(
+            endpoint, f"/v1/http-consumers/{quote(consumer, safe='')}", wait_milliseconds=wait_milliseconds, options=options
+        )
+        self.identity = SourceIdentity("sequin_consumer", endpoint.base_url, consumer)
+
+    def _receive(self, http: HttpClient) -> Answer[list[Message]]:
+        params = [("batch_size", str(DELIVERY_MESSAGES)), ("wait_for", str(self._wait_milliseconds))]
+        return http.get(f"{self._path}/next", params, purpose=self._purpose, read=self._read)
+
+    def _message(self, element: bytes) -> Message:
+        members = json_text.members(element)
+        return Message(text_member(members, "ack_token"), member(members, "record"))

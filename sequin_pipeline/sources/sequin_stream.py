@@ -1,0 +1,150 @@
+"""Sequin Stream, the queue of a self-hosted Sequin: changes of Postgres tables, each turned into a record of the records API.
+
+A collection is `schema:table`. What the messages do not say is decided here: the record's id, its tenant and its version.
+"""
+
+from urllib.parse import quote
+
+import msgspec
+
+from sequin_pipeline import json_text
+from sequin_pipeline.envelope import derived_id
+from sequin_pipeline.sources import SourceIdentity
+from sequin_pipeline.sources.endpoint import Endpoint
+from sequin_pipeline.sources.http import Answer, HttpClient, HttpOptions
+from sequin_pipeline.sources.queue import (
+    DEFAULT_OPTIONS,
+    DELIVERY_MESSAGES,
+    WAIT_MILLISECONDS,
+    Message,
+    QueueSource,
+    member,
+    text_member,
+)
+
+VERSIONS_A_COMMIT = 4096
+"""How far apart the versions of two neighbouring log positions lie, so that 64 bits hold the log's first 2 PB.
+
+A transaction of more changes runs on into the versions of later positions, which is harmless: another transaction that changes the
+same row commits at least 64 bytes of log later, so that its versions are greater unless the first had 262,144 changes, and then too
+wherever more log than that lies between them."""
+
+DELETED = {"insert": False, "update": False, "read": False, "delete": True}
+
+
+class SequinStreamSource(QueueSource):
+    """Drains the Sequin Stream sink `consumer` of the server at `url`, with bearer `token`."""
+
+    ack_field = "ack_ids"
+
+    def __init__(
+        self,
+        url: str,
+        token: str | None = None,
+        *,
+        consumer: str,
+        wait_milliseconds: int = WAIT_MILLISECONDS,
+        options: HttpOptions = DEFAULT_OPTIONS,
+    ) -> None:
+        endpoint = Endpoint(url, token, url_variable="SEQUIN_STREAM_URL", token_variable="SEQUIN_STREAM_TOKEN")  # noqa: S106
+        super().__init__(
+            endpoint, f"/api/http_pull_consumers/{quote(consumer, safe='')}", wait_milliseconds=wait_milliseconds, options=options
+        )
+        self.identity = SourceIdentity("sequin_stream", endpoint.base_url, consumer)
+
+    def _receive(self, http: HttpClient) -> Answer[list[Message]]:
+        # Servers of either age take `batch_size`; only newer ones take the name that their documentation gives it.
+        content = {"batch_size": DELIVERY_MESSAGES, "max_batch_size": DELIVERY_MESSAGES, "wait_for": self._wait_milliseconds}
+        return http.post(f"{self._path}/receive", content, purpose=self._purpose, read=self._read)
+
+    def _message(self, element: bytes) -> Message:
+        members = json_text.members(element)
+        ack_id = text_member(members, "ack_id")
+        try:
+            change = json_text.members(members["data"]) if "data" in members else members
+            return Message(ack_id, record_of_change(change, stream=self.identity.stream))
+        except ValueError:
+            # Whatever this is, it names no table: it is handed on whole, and kept as a record that cannot be placed.
+            return Message(ack_id, element)
+
+
+class _Database(msgspec.Struct):
+    id: str | None = None
+    name: str | None = None
+
+
+class _Metadata(msgspec.Struct):
+    table_schema: str
+    table_name: str
+    commit_timestamp: str | None = None
+    commit_lsn: int | None = None
+    commit_idx: int | None = None
+    record_pks: list[str | int] | None = None
+    database: _Database | None = None
+    database_name: str | None = None
+
+
+def record_of_change(change: dict[str, bytes], *, stream: str) -> bytes:
+    """A change's `record`, `action` and `metadata` as a record's JSON text. Raises ValueError where they name no table.
+
+    `upstream_id` is the row's primary key: the metadata's where it tells, else the column `id`; several columns become a JSON array.
+    What is missing or unknown stays out, and the record is rejected for it with everything that came.
+    """
+    metadata = msgspec.json.decode(member(change, "metadata"), type=_Metadata)
+    row = member(change, "record")
+    action = _text(change.get("action", b"null"))
+    collection_id = f"{metadata.table_schema}:{metadata.table_name}"
+    sync_id = (metadata.database and metadata.database.id) or metadata.database_name or stream
+    upstream_id, key_columns = _primary_key(metadata, row)
+    # Messages of the kind `record` have no action: each is the row as it is.
+    deleted: bool | str = DELETED.get(action, action) if action is not None else False
+    envelope: dict[str, object] = {
+        "collection_id": collection_id,
+        "provider": metadata.table_schema,
+        "stream_id": stream,
+        "sync": {"id": sync_id, "external_id": None, "metadata": {}},
+        "deleted": deleted,
+        "inserted_at": metadata.commit_timestamp,
+    }
+    if upstream_id is not None:
+        envelope |= {"id": derived_id(sync_id, collection_id, upstream_id), "upstream_id": upstream_id}
+    version = version_of(metadata.commit_lsn, metadata.commit_idx, action=action)
+    if version is not None:
+        envelope["updated_idx"] = version
+    is_bare = deleted is True and _is_key_only(row, key_columns)
+    return msgspec.json.encode(envelope)[:-1] + b',"data":' + (b"null" if is_bare else row) + b"}"
+
+
+def version_of(commit_lsn: int | None, commit_idx: int | None, *, action: str | None = None) -> int | None:
+    """The version of a row: greater for what was committed later, and within one transaction for what was changed later.
+
+    A row of a backfill for which the server tells no position is older than any change that is known; None for every other change
+    without one.
+    """
+    if commit_lsn is None:
+        return 0 if action == "read" else None
+    return commit_lsn * VERSIONS_A_COMMIT + (commit_idx or 0)
+
+
+def _primary_key(metadata: _Metadata, row: bytes) -> tuple[str | None, int]:
+    """The key as text, None where it cannot be told, and how many columns it has."""
+    values = metadata.record_pks
+    if values is None:
+        found = json_text.members(row).get("id", b"null")
+        if found == b"null":
+            return None, 1
+        values = [msgspec.json.decode(found, type=str | int)]
+    if len(values) == 1:
+        return str(values[0]), 1
+    return msgspec.json.encode([str(value) for value in values]).decode(), len(values)
+
+
+def _is_key_only(row: bytes, key_columns: int) -> bool:
+    """Under REPLICA IDENTITY DEFAULT a delete carries nothing but the key: its nulls are no values, and must not replace any."""
+    filled = [value for value in json_text.members(row).values() if value != b"null"]
+    return len(filled) <= key_columns
+
+
+def _text(raw: bytes) -> str | None:
+    action: str | None = msgspec.json.decode(raw, type=str | None)
+    return action
