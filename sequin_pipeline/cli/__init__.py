@@ -20,6 +20,7 @@ COMMANDS = {
     "rejects": "sequin_pipeline.cli.rejects",
     "sandbox": "sequin_pipeline.cli.sandbox",
     "status": "sequin_pipeline.cli.status",
+    "schema": "sequin_pipeline.cli.schema",
     "sync": "sequin_pipeline.cli.sync",
     "ui": "sequin_pipeline.cli.ui",
 }

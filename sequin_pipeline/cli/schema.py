@@ -1,0 +1,26 @@
+"""`sequin-pipeline schema`: the managed tables as models for somebody's application."""
+
+import os
+from collections.abc import Sequence
+from pathlib import Path
+
+import click
+
+from sequin_pipeline import environment
+from sequin_pipeline.catalog_files import load_collections
+from sequin_pipeline.errors import ConfigurationError
+from sequin_pipeline.models import FORMATS
+from sequin_pipeline.models.table import model_table
+
+
+@click.command()
+@click.option("--format", "format_name", type=click.Choice(list(FORMATS)), required=True, help="For which tool.")
+@click.argument("labels", nargs=-1, metavar="[PROVIDER/NAME]…")
+def command(*, format_name: str, labels: Sequence[str]) -> None:
+    """Print the models of these collections' tables, by default of all; nothing is started or connected to."""
+    collections = load_collections(environment.merge_dotenv(os.environ, environment.find_project(Path.cwd())))
+    for label in labels:
+        if label not in collections:
+            raise ConfigurationError(f"no collection {label!r} is declared: there are {', '.join(collections) or 'none'}")
+    wanted = [collection for label, collection in collections.items() if not labels or label in labels]
+    click.echo(FORMATS[format_name]([model_table(collection) for collection in wanted]), nl=False)
