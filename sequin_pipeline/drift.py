@@ -4,7 +4,7 @@ What earlier samples held stands in the ledger's table `fields`, one row a field
 """
 
 from collections import Counter
-from collections.abc import Mapping
+from collections.abc import Mapping, Set
 from dataclasses import dataclass, field
 
 from psycopg import sql
@@ -19,6 +19,9 @@ from sequin_pipeline.warehouse import Connection
 SAMPLE_RECORDS = 200
 ENOUGH_RECORDS = 2_000
 """After that many the counts say what is usual: samples without news are not written down any more."""
+
+MAX_FIELDS = 1_000
+"""That the ledger remembers of a table. Objects with more are keyed by ids or the like: another name is no news, and no row."""
 
 MAX_NAME_CHARACTERS = 200
 """Of a field: keys of objects may be texts of any length, keys of an index may not."""
@@ -65,11 +68,17 @@ class Sample:
             (ledger.table_name,),
         ).fetchall()
         known = {str(name): (int(str(present)), int(str(sampled)), _as_set(types)) for name, present, sampled, types in rows}
+        self._pass_over_surplus(known.keys())
         drift = self._drift(known) if known else Drift()
         is_news = not known or drift != Drift()
         if is_news or max(sampled for _, sampled, _ in known.values()) < ENOUGH_RECORDS:
             self._remember(connection, ledger, known)
         return drift
+
+    def _pass_over_surplus(self, known: Set[str]) -> None:
+        room = max(0, MAX_FIELDS - len(known))
+        for name in sorted(self._types.keys() - known)[room:]:
+            del self._types[name], self._present[name]
 
     def _drift(self, known: Mapping[str, tuple[int, int, set[str]]]) -> Drift:
         was_always_there = {name for name, (present, sampled, _) in known.items() if present == sampled}

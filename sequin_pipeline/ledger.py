@@ -324,21 +324,6 @@ class Ledger:
         return sql.SQL(statement).format(**{name: self.table(name) for name in names})
 
 
-def prune(connection: Connection, retention: timedelta, *, schema: str = DEFAULT_SCHEMA) -> int:
-    """Deletes merges, runs and resolved rejects older than `retention`; returns how many rows. Cursors, positions, versions
-    and open rejects stay for ever: they are what the promises stand on."""
-    deleted = 0
-    with connection.cursor() as cursor:
-        for statement in (
-            "delete from {schema}.merges where committed_at < now() - %s",
-            "delete from {schema}.runs where heartbeat_at < now() - %s",
-            "delete from {schema}.rejects where resolved_at < now() - %s and resolution <> 'discarded'",
-        ):
-            cursor.execute(sql.SQL(statement).format(schema=sql.Identifier(schema)), (retention,))
-            deleted += cursor.rowcount
-    return deleted
-
-
 def cursor_times(connection: Connection, *, schema: str = DEFAULT_SCHEMA) -> dict[str, datetime | None]:
     """By label (`provider/name`): the stream time of the live cursor, of those that have one.
 

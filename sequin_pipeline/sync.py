@@ -6,19 +6,20 @@ What is decided here: where reading starts, what makes a batch, what a run leave
 import time
 from collections.abc import Callable, Iterator
 from dataclasses import replace
-from datetime import UTC, datetime, timedelta
+from datetime import UTC, datetime
 from functools import partial
 
 from sequin_pipeline.buckets import Lane
 from sequin_pipeline.errors import SourceError, TooManyRejects
 from sequin_pipeline.lanes import Finished, Lanes
-from sequin_pipeline.ledger import HEARTBEAT_SECONDS, Ledger, prune
+from sequin_pipeline.ledger import HEARTBEAT_SECONDS, Ledger
 from sequin_pipeline.ledger_schema import DEFAULT_SCHEMA, migrate
 from sequin_pipeline.outcome import Progress, SyncOutcome, Totals
 from sequin_pipeline.position import Position
 from sequin_pipeline.refill import declare_columns, refill
 from sequin_pipeline.rejects import open_rejects, resolve_outdated
 from sequin_pipeline.replay import replay
+from sequin_pipeline.retention import prune
 from sequin_pipeline.stream import RecordStream, StreamedPage
 from sequin_pipeline.tables import prepare_table
 from sequin_pipeline.target import collection_target
@@ -32,8 +33,6 @@ BATCH_BYTES = 16 * 1024 * 1024
 """Between 1,000 and 200,000 rows a batch costs the same per row; small ones lose less to a crash and hold less memory."""
 BATCH_PAGES = 500
 """Of a stream of small or empty pages: so many requests are not to be lost to a crash."""
-
-RETENTION = timedelta(days=90)
 
 
 def run_sync(
@@ -286,7 +285,7 @@ class _Run:
             self._show_life(connection, has_ended=True)
             drift = self._totals.sample.compare(connection, self._ledger)
             if self._totals.records:
-                prune(connection, RETENTION, schema=self._ledger.schema)
+                prune(connection, self._ledger)
             record = self._ledger.find_table(connection)
         return self._totals.outcome(
             rows=record.row_count if record else 0,
