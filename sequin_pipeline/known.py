@@ -64,7 +64,9 @@ def _counts(batch: Batch, is_needed: Flags, is_stale: Flags) -> dict[int, MergeC
 
 
 def _statement(target: Target, versions: sql.Identifier) -> sql.Composed:
-    equal = "when t.version = s.version and t.hash = s.hash then 'unchanged' else 'needed' end"
+    # A stored version above the incoming one is stale by now.
+    version = "" if target.observes_time else "t.version = s.version and "
+    equal = f"when {version}t.hash = s.hash then 'unchanged' else 'needed' end"
     if target.removes:
         verdict = sql.SQL(
             "case when t.version > s.version or k.updated_idx > s.version then 'stale' when s.is_deleted then"

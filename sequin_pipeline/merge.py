@@ -1,7 +1,8 @@
 """The merge: one batch into its table, in one statement that locks rows of the target.
 
 For any order, repetition and overlap of merges, the table ends as the fold of what was delivered: for each key the greatest version,
-among equal ones the last. Rows already known are not touched: no tuple, no row lock. The ledger is not written here.
+among equal ones the last. Where versions are times of observation, a row that holds already what a newer one brings keeps its own.
+Rows already known are not touched: no tuple, no row lock. The ledger is not written here.
 """
 
 import time
@@ -155,7 +156,8 @@ class MergeStatements:
 
     def count_equal(self) -> sql.Composed:
         """By window, how many staged rows the target holds now exactly as staged (a removed one: is remembered at this version)."""
-        version = sql.SQL("t.{v} = s.{v} and ").format(**self._names) if self.target.version else sql.SQL("")
+        equal = "t.{v} <= s.{v} and " if self.target.observes_time else "t.{v} = s.{v} and "
+        version = sql.SQL(equal).format(**self._names) if self.target.version else sql.SQL("")
         removed = sql.SQL(
             " or (s.{d} and exists (select from {versions} k"
             " where k.table_name = %(table)s and k.id = s.{key} and k.updated_idx = s.{v}))"
@@ -211,20 +213,20 @@ class MergeStatements:
         if self.target.version is None:
             return sql.SQL("case when t.tid is null then 'new' when t.is_same then 'unchanged' else 'newer' end")
         outranked = "when k.updated_idx > s.{v} then 'stale' " if self.target.has_removed_rows else ""
-        live = outranked + (
-            "when t.tid is null then 'new' when t.version < s.{v} then 'newer' when t.version > s.{v} then 'stale'"
-            " when t.is_same then 'unchanged'"
+        newer, unchanged = "when t.version < s.{v} then 'newer' ", "when t.is_same then 'unchanged' "
+        live = f"{outranked}when t.tid is null then 'new' when t.version > s.{{v}} then 'stale' " + (
+            unchanged + newer if self.target.observes_time else newer + unchanged
         )
         if self.target.removes:
             return sql.SQL(
                 "case when t.version > s.{v} or k.updated_idx > s.{v} then 'stale'"
                 " when s.{d} then case when k.updated_idx = s.{v} and t.tid is null then 'unchanged' else 'gone' end "
                 + live
-                + " else 'rewrite' end"
+                + "else 'rewrite' end"
             )
         if self.target.tombstone is None:
-            return sql.SQL("case " + live + " else 'rewrite' end")
-        return sql.SQL("case " + live + " when t.was_deleted and s.{d} then 'rewrite of a tombstone' else 'rewrite' end")
+            return sql.SQL("case " + live + "else 'rewrite' end")
+        return sql.SQL("case " + live + "when t.was_deleted and s.{d} then 'rewrite of a tombstone' else 'rewrite' end")
 
     def _same(self, incoming: sql.SQL) -> sql.Composed:
         """Does row `t` hold already what `incoming` brings? An equal hash says yes, but for an object that was carried over and is not
@@ -241,11 +243,12 @@ class MergeStatements:
         if self.target.content_hash is None:
             return by_columns
         hashed = sql.SQL(" and (not {i}.{d} or {keeps})").format(**self._names, i=incoming, keeps=self._keeps(incoming))
-        return sql.SQL(
-            "case when t.{v} <> {i}.{v} then false when t.{hash} = {i}.{hash}{hashed} then true else {columns} end"
-        ).format(
+        return sql.SQL("case {other_version}when t.{hash} = {i}.{hash}{hashed} then true else {columns} end").format(
             **self._names,
             i=incoming,
+            other_version=sql.SQL("" if self.target.observes_time else "when t.{v} <> {i}.{v} then false ").format(
+                **self._names, i=incoming
+            ),
             hash=sql.Identifier(self.target.content_hash),
             hashed=hashed if self.has_bare_tombstones else sql.SQL(""),
             columns=by_columns,
@@ -318,9 +321,12 @@ class MergeStatements:
         """What the row must be, once locked, for the incoming one to outrank it."""
         if self.target.version is None:
             return sql.SQL("not {}").format(self._same(EXCLUDED))
-        return sql.SQL("t.{v} < excluded.{v} or (t.{v} = excluded.{v} and not {same})").format(
-            **self._names, same=self._same(EXCLUDED)
+        outranks = (
+            "t.{v} <= excluded.{v} and not {same}"
+            if self.target.observes_time
+            else "t.{v} < excluded.{v} or (t.{v} = excluded.{v} and not {same})"
         )
+        return sql.SQL(outranks).format(**self._names, same=self._same(EXCLUDED))
 
     def _remembered(self) -> sql.Composed:
         """Tombstones outrank late older copies from here on."""

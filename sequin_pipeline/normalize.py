@@ -24,6 +24,10 @@ MAX_PAGE_BYTES = 256 * 2**20
 """A frame's text columns end at 2 GiB each; pages of the records API are of some megabytes."""
 
 
+TIMES_OF_OBSERVATION = frozenset({"updated_idx", "record_inserted_at"})
+"""Of sources that observe time: what differs each time an object is looked at, whether or not it has changed."""
+
+
 @dataclass(frozen=True)
 class Reject:
     """A record that is not stored, or a value of it that is not, and why.
@@ -79,6 +83,7 @@ class Normalizer:
         self._pages = PageReader(collection)
         self._records = RecordReader(collection)
         self._fingerprint = declaration_fingerprint(collection)
+        self._unhashed = TIMES_OF_OBSERVATION if collection.observes_time else frozenset[str]()
         self._declared_types = {column.name: column.type for column in collection.columns}
 
     def __call__(self, records: bytes) -> NormalizedPage:
@@ -136,7 +141,11 @@ class Normalizer:
     def _frame(self, table: pa.Table) -> pd.DataFrame:
         columns = dict(zip(table.column_names, table.columns, strict=True))
         position = columns.pop(POSITION)
-        *written, data = [column.chunk(0) if column.num_chunks == 1 else column.combine_chunks() for column in columns.values()]
+        *written, data = [
+            column.chunk(0) if column.num_chunks == 1 else column.combine_chunks()
+            for name, column in columns.items()
+            if name not in self._unhashed
+        ]
         hashes = content_hashes(written, data, self._fingerprint) if len(table) else pa.array([], pa.binary(HASH_BYTES))
         columns |= {"content_hash": pa.chunked_array([hashes]), POSITION: position}
         return pd.DataFrame({name: pd.arrays.ArrowExtensionArray(column) for name, column in columns.items()}, copy=False)

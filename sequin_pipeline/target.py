@@ -38,7 +38,8 @@ class Target:
     `version` None: each delivery is newest. `content_hash` None: rows are compared column by column. `tombstone` and `data` name the
     columns that make a bare tombstone (`deleted` and no object); None where rows are never deleted. `stream_time` is the column that
     places a row in a window. `has_removed_rows`: the ledger remembers versions of rows that were removed, which outrank late older
-    copies whatever `on_delete` says now. `created_at` and `changed_at` are stamped here and never compared.
+    copies whatever `on_delete` says now. `observes_time`: versions are times of observation, so that a row which holds already what a
+    newer one brings is left as it is, its version too. `created_at` and `changed_at` are stamped here and never compared.
     """
 
     table: TableName
@@ -54,6 +55,7 @@ class Target:
     changed_at: str | None = None
     on_delete: OnDelete = "mark"
     has_removed_rows: bool = False
+    observes_time: bool = False
     description: str = ""
     column_names: tuple[str, ...] = field(init=False)
 
@@ -72,8 +74,8 @@ class Target:
 
     @property
     def compared(self) -> tuple[TargetColumn, ...]:
-        """The columns in which two rows of one version may differ."""
-        apart = {*self.key, self.version, self.content_hash}
+        """The columns in which two rows of one version may differ, or of any two versions that are times of observation."""
+        apart = {*self.key, self.version, self.content_hash, self.stream_time if self.observes_time else None}
         return tuple(column for column in self.columns if column.name not in apart)
 
 
@@ -120,6 +122,7 @@ def collection_target(collection: Collection) -> Target:
         created_at="inserted_at",
         changed_at="updated_at",
         on_delete=collection.on_delete,
+        observes_time=collection.observes_time,
         description=collection.description,
     )
 

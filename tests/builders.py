@@ -19,7 +19,12 @@ COLUMNS = (
 
 
 def collection(
-    *, columns: tuple[Column, ...] = COLUMNS, on_delete: OnDelete = "mark", table: str = "demo.thing", name: str = "thing"
+    *,
+    columns: tuple[Column, ...] = COLUMNS,
+    on_delete: OnDelete = "mark",
+    table: str = "demo.thing",
+    name: str = "thing",
+    observes_time: bool = False,
 ) -> Collection:
     schema, table_name = table.split(".")
     return Collection(
@@ -29,6 +34,7 @@ def collection(
         windows=Windows("month", EPOCH),
         columns=columns,
         on_delete=on_delete,
+        observes_time=observes_time,
     )
 
 

@@ -1,7 +1,7 @@
 """What a table must hold, and what each batch must count, in plain Python: the promise of the merge, written down a second time.
 
 Knows nothing of frames, SQL or batches' inner life. One record after another: for each id the greatest version stands, and of equal
-ones the last delivered.
+ones the last delivered. Where versions are times of observation, a row that a batch leaves as it was keeps its version and time.
 """
 
 from collections import Counter
@@ -48,6 +48,7 @@ class Fold:
     removed: dict[str, int] = field(default_factory=dict)
     rejected: set[bytes] = field(default_factory=set)
     cases: set[str] = field(default_factory=set)
+    observes_time: bool = False
 
     def deliver(self, record: Record) -> None:
         """One record that can be stored."""
@@ -79,6 +80,8 @@ class Fold:
             loser = rival if row_of(record).version >= row_of(rival).version else record
             newest[str(record["id"])] = record if loser is rival else rival
             tally.setdefault(self.window_of(loser), Counter()).update(fetched=1, duplicate=1)
+        if self.observes_time:
+            self._keep_times(before, gone_before)
         for record_id, record in newest.items():
             fate = self._fate(record, before.get(record_id), gone_before.get(record_id))
             tally.setdefault(self.window_of(record), Counter()).update({"fetched": 1, **fate})
@@ -90,6 +93,19 @@ class Fold:
             self.cases.add("a batch over several windows")
         self._note_carried(records, newest)
         return tally
+
+    def _keep_times(self, before: Mapping[str, Row], gone_before: Mapping[str, int]) -> None:
+        """What came and went within the batch was never there."""
+        for record_id, stored in before.items():
+            found = self.rows.get(record_id)
+            if found is None or found != replace(stored, version=found.version, inserted_at=found.inserted_at):
+                continue
+            self.rows[record_id] = stored
+            self.removed.pop(record_id, None)
+            if record_id in gone_before:
+                self.removed[record_id] = gone_before[record_id]
+            if found.version > stored.version:
+                self.cases.add("an equal content at a newer time")
 
     def window_of(self, record: Record) -> str:
         """The last window that starts at or before the record's time; without a time, the first."""

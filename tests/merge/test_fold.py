@@ -25,6 +25,9 @@ RARE = 0.05
 
 MARKED = collection(columns=(*COLUMNS, Column("marker", parse_path("record.marker"), "text")), table="demo.marked")
 REMOVED = collection(columns=MARKED.columns, table="demo.removed", on_delete="remove")
+OBSERVED = collection(columns=MARKED.columns, table="demo.observed", observes_time=True)
+OBSERVED_REMOVED = collection(columns=MARKED.columns, table="demo.observed_removed", on_delete="remove", observes_time=True)
+KINDS = (MARKED, REMOVED, OBSERVED, OBSERVED_REMOVED)
 
 TIMES = (
     None,
@@ -60,11 +63,16 @@ class Run:
 
 def random_history(chance: random.Random) -> list[Run]:
     """Few records, few versions and small pages, so that they meet; drawn evenly: mutated examples are all alike, and one takes 0.2 s."""
+    drawn: list[dict[str, object]] = []
+
+    def draw() -> dict[str, object]:
+        again = chance.random() < 0.3 and bool(drawn)
+        drawn.append(seen_again(chance, chance.choice(drawn)) if again else random_record(chance))
+        return drawn[-1]
+
     return [
         Run(
-            pages=tuple(
-                tuple(random_record(chance) for _ in range(chance.choice((0, 1, 2, 4, 6)))) for _ in range(chance.randint(1, 4))
-            ),
+            pages=tuple(tuple(draw() for _ in range(chance.choice((0, 1, 2, 4, 6)))) for _ in range(chance.randint(1, 4))),
             batch_records=chance.randint(1, 7),
             full_refresh=chance.random() < 0.3,
             breaks_after=chance.choice((None, None, 0, 1, 2)),
@@ -91,6 +99,11 @@ def random_record(chance: random.Random) -> dict[str, object]:
     return {name: value for name, value in built.items() if value is not ABSENT}
 
 
+def seen_again(chance: random.Random, earlier: dict[str, object]) -> dict[str, object]:
+    """The same content at a later version and another time."""
+    return {**earlier, "updated_idx": int(str(earlier["updated_idx"])) + 1, "inserted_at": chance.choice(TIMES)}
+
+
 @dataclass
 class World:
     """One example: the stream so far, the fold of what was delivered, and where the cursor must be."""
@@ -101,7 +114,9 @@ class World:
 
     def __post_init__(self) -> None:
         plan = live_plan(self.of)
-        self.fold = Fold(self.of.on_delete == "remove", plan.partition_keys, plan.window_starts)
+        self.fold = Fold(
+            self.of.on_delete == "remove", plan.partition_keys, plan.window_starts, observes_time=self.of.observes_time
+        )
 
     def source(self, run: Run) -> ListSource:
         """The stream as the run will meet it."""
@@ -146,7 +161,7 @@ class World:
 
 def test_any_history_leaves_the_fold_of_what_was_delivered(warehouse_url: str) -> None:
     met: Counter[str] = Counter()
-    for of in (MARKED, REMOVED):
+    for of in KINDS:
         run_sync(RecordStream(live_plan(of), ListSource([])), Warehouse(warehouse_url), run_id="first")
 
     with psycopg.connect(warehouse_url, autocommit=True) as connection:
@@ -160,8 +175,8 @@ def test_any_history_leaves_the_fold_of_what_was_delivered(warehouse_url: str) -
             suppress_health_check=[HealthCheck.too_slow],  # the machine may be busy
         )
         def check(chance: random.Random) -> None:
-            world, history = World(chance.choice((MARKED, REMOVED))), random_history(chance)
-            note(f"{world.of.on_delete}: {history}")
+            world, history = World(chance.choice(KINDS)), random_history(chance)
+            note(f"{world.of.table}: {history}")
             _forget_everything(connection)
             for number, run in enumerate(history):
                 world.stream += run.pages
@@ -213,6 +228,7 @@ CASES = {
     "a live record without an object",
     "a reject over an older good version",
     "a removed row back",
+    "an equal content at a newer time",
     "a removed row back at its own version",
     "one version with two contents",
     "resurrection",
@@ -289,8 +305,8 @@ def _check_rejects(connection: psycopg.Connection[tuple[object, ...]], world: Wo
 
 def _forget_everything(connection: psycopg.Connection[tuple[object, ...]]) -> None:
     connection.execute(
-        "truncate demo.marked, demo.removed, sequin_pipeline.merges, sequin_pipeline.rejects, sequin_pipeline.versions,"
-        " sequin_pipeline.cursors, sequin_pipeline.positions, sequin_pipeline.runs, sequin_pipeline.fields"
+        "truncate demo.marked, demo.removed, demo.observed, demo.observed_removed, sequin_pipeline.merges, sequin_pipeline.rejects,"
+        " sequin_pipeline.versions, sequin_pipeline.cursors, sequin_pipeline.positions, sequin_pipeline.runs, sequin_pipeline.fields"
     )
     connection.execute("update sequin_pipeline.tables set row_count = 0")
 
