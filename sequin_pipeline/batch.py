@@ -130,9 +130,9 @@ def build_batch(
 def _gather(
     target: Target, pages: Sequence[NormalizedPage], without: frozenset[Place], lane: Lane
 ) -> tuple[pa.Table, Indexes, Indexes]:
-    tables = [_share(target, pa.Table.from_pandas(page.frame, preserve_index=False), lane) for page in pages]
+    tables = [_share(target, _arrow_table(page.frame), lane) for page in pages]
     page_of = np.repeat(np.arange(len(tables)), [len(table) for table in tables])
-    rows = pa.concat_tables(tables).combine_chunks()
+    rows = pa.concat_tables(tables)
     position_of = rows.column(POSITION).to_numpy().astype(np.int64)
     rows = rows.select(list(target.column_names))
     if without:
@@ -141,6 +141,14 @@ def _gather(
         )
         rows, page_of, position_of = rows.filter(pa.array(is_kept)), page_of[is_kept], position_of[is_kept]
     return rows, page_of, position_of
+
+
+def _arrow_table(frame: pd.DataFrame) -> pa.Table:
+    """The frame's own Arrow columns, not copied; those of other dtypes converted."""
+    columns = [frame[name].array for name in frame.columns]
+    if all(isinstance(column, pd.arrays.ArrowExtensionArray) for column in columns):
+        return pa.table(dict(zip(frame.columns, (column.__arrow_array__() for column in columns), strict=True)))
+    return pa.Table.from_pandas(frame, preserve_index=False)
 
 
 def _share(target: Target, rows: pa.Table, lane: Lane) -> pa.Table:
