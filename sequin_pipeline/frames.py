@@ -78,7 +78,7 @@ def write_frame(
         for start in range(0, len(columns), FRAME_BATCH_ROWS):
             part = columns.iloc[start : start + FRAME_BATCH_ROWS].reset_index(drop=True)
             part[POSITION] = pd.array(range(len(part)), dtype=pd.ArrowDtype(pa.int32()))
-            committed = writer.commit(Delivery(pages=(FramePage(records=b"[]", frame=part, rejects=()),)))
+            committed = writer.commit(writer.prepare(Delivery(pages=(FramePage(records=b"[]", frame=part, rejects=()),))))
             counts = sum(committed.counts.values(), counts)
         record = writer.attempt(ledger.find_table, "reading the ledger")
     if counts.rejected:

@@ -1,7 +1,7 @@
 """Writers of one table beside each other: each takes the ids of its own buckets from every delivery, and commits all of them in order.
 
-With one writer nothing runs beside anything. With several, each has a thread, a connection and a cursor of its own; the collection's
-cursor is the lowest of theirs.
+Each has a thread, a connection and a cursor of its own, and the collection's cursor is the lowest of theirs. While one delivery is being
+committed, the next is read and prepared: so Postgres, also with one writer, waits for nobody who is faster than it is.
 """
 
 from collections import deque
@@ -12,10 +12,10 @@ from dataclasses import dataclass, field, replace
 from types import TracebackType
 from typing import Self
 
-from sequin_pipeline.writer import Committed, Delivery, TableWriter
+from sequin_pipeline.writer import Committed, Delivery, Prepared, TableWriter
 
 DELIVERIES_AHEAD = 1
-"""How far a lane may run ahead of the slowest: one delivery keeps both busy, more only costs memory."""
+"""How many are prepared while one is committed, and how far a lane may run ahead of the slowest: more only costs memory."""
 
 
 @dataclass(frozen=True)
@@ -39,10 +39,7 @@ class Lanes:
     def __enter__(self) -> Self:
         for writer in self.writers:
             self._stack.enter_context(writer)
-        if len(self.writers) > 1:
-            self._threads = [
-                ThreadPoolExecutor(1, thread_name_prefix=f"sequin-lane-{writer.lane.index}") for writer in self.writers
-            ]
+        self._threads = [ThreadPoolExecutor(1, thread_name_prefix=f"sequin-lane-{writer.lane.index}") for writer in self.writers]
         return self
 
     def __exit__(self, kind: type[BaseException] | None, error: BaseException | None, traceback: TracebackType | None) -> None:
@@ -53,12 +50,9 @@ class Lanes:
     def commit(self, delivery: Delivery) -> Iterator[Finished]:
         """Hands the delivery over, and yields what all lanes have committed meanwhile, in order. Raises what a lane raised; then
         nothing more is committed by that lane, and the others end with what they were handed."""
-        if not self._threads:
-            yield Finished(delivery, (self.writers[0].commit(delivery),))
-            return
         parts = [delivery, *(replace(delivery, positions=()) for _ in self.writers[1:])]
         futures = [
-            thread.submit(self._commit, writer, part)
+            thread.submit(self._commit, writer, writer.prepare(part))
             for thread, writer, part in zip(self._threads, self.writers, parts, strict=True)
         ]
         self._under_way.append((delivery, futures))
@@ -74,13 +68,13 @@ class Lanes:
         delivery, futures = self._under_way.popleft()
         return Finished(delivery, tuple(future.result() for future in futures))
 
-    def _commit(self, writer: TableWriter, delivery: Delivery) -> Committed:
+    def _commit(self, writer: TableWriter, prepared: Prepared) -> Committed:
         lane = writer.lane.index
         if lane in self._errors:
             # To go on behind a batch that was not committed would lose its records.
             raise self._errors[lane]
         try:
-            return writer.commit(delivery)
+            return writer.commit(prepared)
         except Exception as error:
             self._errors[lane] = error
             raise

@@ -8,6 +8,8 @@ definition of all is in ledger_schema.py.
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
 from datetime import datetime, timedelta
+from functools import cache
+from typing import LiteralString
 from uuid import UUID
 
 from psycopg import sql
@@ -268,12 +270,10 @@ class Ledger:
 
     def record_merge(self, connection: Connection, merge: MergeRecord) -> None:
         """One row a window; sizes and seconds stand with the first."""
-        names = sql.SQL(", ").join(map(sql.Identifier, COUNT_NAMES))
-        statement = sql.SQL(
+        statement = self._sql(
             "insert into {merges} (batch_id, lane, window_key, table_name, label, run_id, mode, cursor_before, cursor_after,"
-            " bytes, wal_bytes, seconds, {names}) values ({values})"
-        ).format(
-            merges=self.table("merges"), names=names, values=sql.SQL(", ").join([sql.Placeholder()] * (12 + len(COUNT_NAMES)))
+            " bytes, wal_bytes, seconds, fetched, inserted, updated, deleted, unchanged, stale, duplicate, rejected,"
+            " created, removed, rewritten) values (" + ", ".join(["%s"] * 23) + ")"
         )
         with connection.cursor() as cursor:
             for index, (window_key, counts) in enumerate(merge.counts.items()):
@@ -319,9 +319,15 @@ class Ledger:
             },
         )
 
-    def _sql(self, statement: str) -> sql.Composed:
-        names = ("tables", "cursors", "positions", "merges", "rejects", "versions", "columns", "runs")
-        return sql.SQL(statement).format(**{name: self.table(name) for name in names})
+    def _sql(self, statement: LiteralString) -> bytes:
+        return _composed(statement, self.schema)
+
+
+@cache
+def _composed(statement: LiteralString, schema: str) -> bytes:
+    """The statement over the ledger's tables. A batch runs a dozen of them, and composing one costs as much as running it."""
+    names = ("tables", "cursors", "positions", "merges", "rejects", "versions", "columns", "runs")
+    return sql.SQL(statement).format(**{name: sql.Identifier(schema, name) for name in names}).as_bytes()
 
 
 def cursor_times(connection: Connection, *, schema: str = DEFAULT_SCHEMA) -> dict[str, datetime | None]:

@@ -9,6 +9,7 @@ import time
 from collections.abc import Iterable, Sequence
 from dataclasses import asdict, dataclass, field
 from datetime import datetime
+from functools import cache
 
 from psycopg import sql
 
@@ -82,7 +83,7 @@ def write(
         copied = time.perf_counter()
         if encoded.target.removes:
             lock_buckets(cursor, encoded.target, encoded.batch.rows)
-        cursor.execute(statements.merge(), parameters)
+        cursor.execute(merge_statement(statements), parameters)
         tallies = {int(str(window)): (int(str(staged)), _counts(row)) for window, staged, *row in cursor.fetchall()}
         if any(staged != counts.staged for staged, counts in tallies.values()):
             cursor.execute(statements.count_equal(), parameters)
@@ -132,7 +133,7 @@ class MergeStatements:
 
     target: Target
     staging: Staging
-    versions: sql.Identifier
+    versions: sql.Identifier = field(hash=False)  # equality is enough to tell two ledgers apart
     has_windows: bool = False
     has_bare_tombstones: bool = False
 
@@ -371,6 +372,12 @@ class MergeStatements:
         return sql.SQL("greatest(coalesce(width_bucket({time}, %(starts)s::timestamptz[]), 1) - 1, 0)").format(
             time=_column(row, self.target.stream_time)
         )
+
+
+@cache
+def merge_statement(statements: MergeStatements) -> bytes:
+    """`statements.merge()`, composed once for all batches of one shape."""
+    return statements.merge().as_bytes()
 
 
 def _all_equal(columns: Sequence[TargetColumn], incoming: sql.SQL) -> sql.Composed:

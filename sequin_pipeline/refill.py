@@ -88,7 +88,7 @@ def _write(writer: TableWriter, page: NormalizedPage, *, run_id: str) -> int:
     writer.attempt(
         lambda connection: record_rejects(connection, writer.ledger, rejects, run_id=run_id), "keeping values that do not fit"
     )
-    committed = writer.commit(Delivery(pages=(replace(page, rejects=()),)))
+    committed = writer.commit(writer.prepare(Delivery(pages=(replace(page, rejects=()),))))
     fitting = set(page.frame["id"]) - {reject.record_id for reject in rejects}
     settling = partial(settle_refilled, ledger=writer.ledger, record_ids=sorted(fitting))
     writer.attempt(settling, "settling what fits by now")

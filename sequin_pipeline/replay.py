@@ -43,7 +43,7 @@ def replay(
         for start in range(0, len(waiting), REPLAY_RECORDS):
             part = waiting[start : start + REPLAY_RECORDS]
             page = normalize(b"[" + b",".join(reject.raw for reject in part) + b"]")
-            committed = writer.commit(Delivery(pages=(page,)))
+            committed = writer.commit(writer.prepare(Delivery(pages=(page,))))
             still_rejected = {reject.raw for reject in committed.rejects}
             landed = [reject.raw for reject in part if reject.raw not in still_rejected]
             settled = partial(settle, ledger=ledger, raws=landed, resolution="replayed")

@@ -212,13 +212,16 @@ def _create_statement(target: Target, *, has_lz4: bool) -> sql.Composed:
         sql.SQL("{} timestamptz not null").format(sql.Identifier(name)) for name in (target.created_at, target.changed_at) if name
     ]
     key = sql.SQL("primary key ({})").format(sql.SQL(", ").join(map(sql.Identifier, target.key)))
-    return sql.SQL("create table {} ({})").format(
-        sql.Identifier(target.table.schema, target.table.name), sql.SQL(", ").join([*definitions, *stamps, key])
+    return sql.SQL("create table {} ({}){}").format(
+        sql.Identifier(target.table.schema, target.table.name),
+        sql.SQL(", ").join([*definitions, *stamps, key]),
+        sql.SQL("" if has_lz4 else " with (toast_tuple_target = 8160)"),
     )
 
 
 def _has_lz4(connection: Connection) -> bool:
-    """The embedded server and those before 14 have none; pglz costs a third of the whole merge."""
+    """The embedded server and those before 14 have none. Compressing by pglz would cost a third of the whole merge: there, rows of
+    up to 8 kB stay as they are."""
     row = connection.execute("select 'lz4' = any(enumvals) from pg_settings where name = 'default_toast_compression'").fetchone()
     return row == (True,)
 

@@ -7,7 +7,7 @@ import logging
 import time
 from collections.abc import Callable, Mapping, Sequence
 from contextlib import AbstractContextManager, ExitStack
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, field, replace
 from datetime import datetime
 from functools import partial
 from types import TracebackType
@@ -33,6 +33,8 @@ from sequin_pipeline.warehouse import Connection, Warehouse, attempt, explain, i
 logger = logging.getLogger("sequin_pipeline.writer")
 
 Result = TypeVar("Result")
+
+NOTHING_REFUSED: Mapping[Place, Reject] = {}
 
 
 @dataclass(frozen=True)
@@ -71,12 +73,25 @@ class Committed:
 
 
 @dataclass(frozen=True)
-class _Prepared:
-    """A batch ready to be sent: all of its rows, those that are sent, what is rejected, and what the table was found to know."""
+class Prepared:
+    """A delivery as one writer will send it: its share of the rows, as a batch and as bytes, and the rejects that it commits.
 
-    batch: Batch
+    `encoded` is None where the table is to be asked first which of the rows it knows; `seconds` is what preparing took.
+    """
+
+    delivery: Delivery
+    batch: Batch = field(repr=False)
+    encoded: staging.EncodedBatch | None = field(repr=False)
+    rejects: tuple[Reject, ...] = field(repr=False)
+    seconds: float
+
+
+@dataclass(frozen=True)
+class _Sendable:
+    """What is sent of a prepared batch, and what the table was found to know of the rest."""
+
+    prepared: Prepared
     encoded: staging.EncodedBatch
-    rejects: tuple[Reject, ...]
     known: Mapping[int, MergeCounts]
 
 
@@ -130,36 +145,48 @@ class TableWriter:
         """Runs `work` on the connection, again when Postgres gave up for a reason that passes."""
         return attempt(lambda: work(self.connection()), doing, sleep=self._warehouse.sleep)
 
-    def commit(self, delivery: Delivery) -> Committed:
+    def prepare(self, delivery: Delivery, *, without: Mapping[Place, Reject] = NOTHING_REFUSED) -> Prepared:
+        """Makes the bytes of the next batch; needs no connection, so that it can be done while the last one is being committed.
+
+        `without` are rows that Postgres refused.
+        """
+        started = time.perf_counter()
+        batch = build_batch(
+            self.target, delivery.pages, window_starts=self._window_starts, without=frozenset(without), lane=self.lane
+        )
+        came_as_rejects = [reject for page in delivery.pages for reject in page.rejects] if self.lane.index == 0 else []
+        is_to_ask = self._known_share >= WORTHWHILE_SHARE and can_ask(self.target) and batch.rows.num_rows > 0
+        encoded = None if is_to_ask else staging.encode(self.target, batch)
+        return Prepared(delivery, batch, encoded, (*came_as_rejects, *without.values()), time.perf_counter() - started)
+
+    def commit(self, prepared: Prepared) -> Committed:
         """One batch. Raises RunFenced when another run has moved the cursor, WarehouseError else; then nothing was written."""
         batch_id = uuid4()
         refused: dict[Place, Reject] = {}
         started = time.perf_counter()
+        seconds = prepared.seconds
         while True:
-            prepared = self._prepare(delivery, refused)
-            prepare_seconds = time.perf_counter() - started
+            sendable = self._ask_first(prepared)
+            seconds += time.perf_counter() - started
             try:
-                committed = self._commit_once_for_all(batch_id, delivery, prepared)
+                committed = self._commit_once_for_all(batch_id, sendable)
             except RowsRefused as error:
-                refused |= self._find_refused(prepared.encoded.batch, delivery, error)
+                refused |= self._find_refused(sendable.encoded.batch, prepared.delivery, error)
+                started = time.perf_counter()
+                prepared = self.prepare(prepared.delivery, without=refused)
                 continue
             self._known_share = _known_share(committed)
-            return replace(committed, seconds={"encode": prepare_seconds, **committed.seconds})
+            return replace(committed, seconds={"encode": seconds, **committed.seconds})
 
-    def _prepare(self, delivery: Delivery, refused: Mapping[Place, Reject]) -> _Prepared:
-        """What is to be sent, ready in memory: when the last batch was mostly known, only what the table does not know."""
-        batch = build_batch(
-            self.target, delivery.pages, window_starts=self._window_starts, without=frozenset(refused), lane=self.lane
-        )
-        came_as_rejects = [reject for page in delivery.pages for reject in page.rejects] if self.lane.index == 0 else []
-        rejects = (*came_as_rejects, *refused.values())
-        if self._known_share < WORTHWHILE_SHARE or not can_ask(self.target) or not batch.rows.num_rows:
-            return _Prepared(batch, staging.encode(self.target, batch), rejects, {})
-        asking = partial(ask, target=self.target, batch=batch, versions=self.ledger.table("versions"))
+    def _ask_first(self, prepared: Prepared) -> _Sendable:
+        """When the last batch was mostly known, only what the table does not know is sent."""
+        if prepared.encoded is not None:
+            return _Sendable(prepared, prepared.encoded, {})
+        asking = partial(ask, target=self.target, batch=prepared.batch, versions=self.ledger.table("versions"))
         known = self.attempt(asking, f"asking table {str(self.target.table)!r} what it knows")
-        return _Prepared(batch, staging.encode(self.target, batch.only(known.is_needed)), rejects, known.counts)
+        return _Sendable(prepared, staging.encode(self.target, prepared.batch.only(known.is_needed)), known.counts)
 
-    def _commit_once_for_all(self, batch_id: UUID, delivery: Delivery, prepared: _Prepared) -> Committed:
+    def _commit_once_for_all(self, batch_id: UUID, sendable: _Sendable) -> Committed:
         attempts = 0
 
         def work(connection: Connection) -> Committed:
@@ -167,13 +194,13 @@ class TableWriter:
             attempts += 1
             if attempts > 1 and self.ledger.has_batch(connection, batch_id):
                 # Committed by an attempt whose answer got lost on the way.
-                return self._recalled(connection, batch_id, prepared.rejects)
+                return self._recalled(connection, batch_id, sendable.prepared.rejects)
             try:
-                return self._transact(connection, batch_id, delivery, prepared)
+                return self._transact(connection, batch_id, sendable)
             except (RunFenced, psycopg.errors.UniqueViolation):
                 # The attempt before was still committing, it seems: what it had locked made this one wait, and then stopped it.
                 if attempts > 1 and self.ledger.has_batch(connection, batch_id):
-                    return self._recalled(connection, batch_id, prepared.rejects)
+                    return self._recalled(connection, batch_id, sendable.prepared.rejects)
                 raise
 
         return self.attempt(work, f"writing a batch of {self.target.label!r} to table {str(self.target.table)!r}")
@@ -188,18 +215,19 @@ class TableWriter:
     def _count_discarded(self, connection: Connection, rejects: tuple[Reject, ...]) -> int:
         return count_discarded(connection, self.ledger, [reject for reject in rejects if reject.reject_class != "parent"])
 
-    def _transact(self, connection: Connection, batch_id: UUID, delivery: Delivery, prepared: _Prepared) -> Committed:
+    def _transact(self, connection: Connection, batch_id: UUID, sendable: _Sendable) -> Committed:
+        delivery, rejects = sendable.prepared.delivery, sendable.prepared.rejects
         started = time.perf_counter()
         with connection.transaction():
             limit_lock_waits(connection, self._warehouse.lock_timeout_seconds)
             moved = self._fence(connection, delivery.move)
             wal_start = _wal_position(connection)
             merged = merge_rows(
-                connection, prepared.encoded, window_starts=self._window_starts, versions=self.ledger.table("versions")
+                connection, sendable.encoded, window_starts=self._window_starts, versions=self.ledger.table("versions")
             )
-            counts = self._count(prepared, merged)
-            record_rejects(connection, self.ledger, prepared.rejects, run_id=self._run_id)
-            discarded = self._count_discarded(connection, prepared.rejects)
+            counts = self._count(sendable, merged)
+            record_rejects(connection, self.ledger, rejects, run_id=self._run_id)
+            discarded = self._count_discarded(connection, rejects)
             self.ledger.add_rows(connection, sum(window.created - window.removed for window in counts.values()))
             self.ledger.record_positions(connection, delivery.positions)
             wal_bytes = _wal_bytes_since(connection, wal_start)
@@ -224,7 +252,7 @@ class TableWriter:
         ledger_seconds = before_commit - started - sum(merged.seconds.values())
         return Committed(
             counts,
-            prepared.rejects,
+            rejects,
             discarded,
             copied_bytes=merged.copied_bytes,
             wal_bytes=wal_bytes,
@@ -264,14 +292,14 @@ class TableWriter:
             raise explain(refusal.error, f"writing a batch of {self.target.label!r}") from refusal
         return found
 
-    def _count(self, prepared: _Prepared, merged: Merged) -> dict[str, Counts]:
+    def _count(self, sendable: _Sendable, merged: Merged) -> dict[str, Counts]:
         """By key of the window. Rejects have no time that could be trusted: they stand with the batch's newest window."""
-        batch, rejected = prepared.batch, len(prepared.rejects)
+        batch, rejected = sendable.prepared.batch, len(sendable.prepared.rejects)
         newest = int(batch.windows.max()) if len(batch.windows) else len(self._window_keys) - 1
-        indexes = sorted({*merged.counts, *prepared.known, *np.flatnonzero(batch.duplicates).tolist(), newest})
+        indexes = sorted({*merged.counts, *sendable.known, *np.flatnonzero(batch.duplicates).tolist(), newest})
         counts = {}
         for index in indexes:
-            tally = merged.counts.get(index, MergeCounts()) + prepared.known.get(index, MergeCounts())
+            tally = merged.counts.get(index, MergeCounts()) + sendable.known.get(index, MergeCounts())
             duplicate = int(batch.duplicates[index]) if index < len(batch.duplicates) else 0
             rejected_here = rejected if index == newest else 0
             counts[self._window_keys[index]] = Counts(
