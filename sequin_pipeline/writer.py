@@ -76,7 +76,7 @@ class Committed:
 class Prepared:
     """A delivery as one writer will send it: its share of the rows, as a batch and as bytes, and the rejects that it commits.
 
-    `encoded` is None where the table is to be asked first which of the rows it knows; `seconds` is what preparing took.
+    `encoded` is None where the table will most likely be asked first which of the rows it knows; `seconds` is what preparing took.
     """
 
     delivery: Delivery
@@ -155,8 +155,7 @@ class TableWriter:
             self.target, delivery.pages, window_starts=self._window_starts, without=frozenset(without), lane=self.lane
         )
         came_as_rejects = [reject for page in delivery.pages for reject in page.rejects] if self.lane.index == 0 else []
-        is_to_ask = self._known_share >= WORTHWHILE_SHARE and can_ask(self.target) and batch.rows.num_rows > 0
-        encoded = None if is_to_ask else staging.encode(self.target, batch)
+        encoded = None if self._asks_first(batch) else staging.encode(self.target, batch)
         return Prepared(delivery, batch, encoded, (*came_as_rejects, *without.values()), time.perf_counter() - started)
 
     def commit(self, prepared: Prepared) -> Committed:
@@ -166,7 +165,7 @@ class TableWriter:
         started = time.perf_counter()
         seconds = prepared.seconds
         while True:
-            sendable = self._ask_first(prepared)
+            sendable = self._sendable(prepared)
             seconds += time.perf_counter() - started
             try:
                 committed = self._commit_once_for_all(batch_id, sendable)
@@ -178,10 +177,13 @@ class TableWriter:
             self._known_share = _known_share(committed)
             return replace(committed, seconds={"encode": seconds, **committed.seconds})
 
-    def _ask_first(self, prepared: Prepared) -> _Sendable:
+    def _asks_first(self, batch: Batch) -> bool:
         """When the last batch was mostly known, only what the table does not know is sent."""
-        if prepared.encoded is not None:
-            return _Sendable(prepared, prepared.encoded, {})
+        return self._known_share >= WORTHWHILE_SHARE and can_ask(self.target) and batch.rows.num_rows > 0
+
+    def _sendable(self, prepared: Prepared) -> _Sendable:
+        if not self._asks_first(prepared.batch):
+            return _Sendable(prepared, prepared.encoded or staging.encode(self.target, prepared.batch), {})
         asking = partial(ask, target=self.target, batch=prepared.batch, versions=self.ledger.table("versions"))
         known = self.attempt(asking, f"asking table {str(self.target.table)!r} what it knows")
         return _Sendable(prepared, staging.encode(self.target, prepared.batch.only(known.is_needed)), known.counts)
