@@ -57,12 +57,13 @@ def encode(target: Target, batch: Batch) -> EncodedBatch:
 
 def fill(cursor: Cursor, encoded: EncodedBatch) -> None:
     """Creates the session's staging table where it is missing and copies the batch into it; the commit empties it."""
-    _create(cursor, encoded.staging)
+    create(cursor, encoded.staging)
     with cursor.copy(sql.SQL("copy {} from stdin (format binary)").format(encoded.staging.identifier)) as copy:
         copy.write(encoded.payload)
 
 
-def _create(cursor: Cursor, staging: Staging) -> None:
+def create(cursor: Cursor, staging: Staging) -> None:
+    """Makes the session's staging table, where it is missing."""
     cursor.execute(
         "select relname from pg_class where relnamespace = pg_my_temp_schema() and relkind = 'r' and starts_with(relname, 'staging_')"
     )
