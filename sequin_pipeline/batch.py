@@ -39,7 +39,8 @@ class Batch:
 
     `rows` holds the target's columns, and OBJECT_VERSION when `has_bare_tombstones`. `duplicates` counts, by index of the window,
     the rows that were not the newest of their key; `windows` is the index of each row's window; `places` where each row came from,
-    `object_places` where its object did: elsewhere for a bare tombstone that carries one.
+    `object_places` where its object did: elsewhere for a bare tombstone that carries one. `superseded`: keys and versions of the
+    duplicates, for a target with a history.
     """
 
     rows: pa.Table = field(repr=False)
@@ -48,6 +49,7 @@ class Batch:
     places: tuple[Indexes, Indexes] = field(repr=False)
     object_places: tuple[Indexes, Indexes] = field(repr=False)
     has_bare_tombstones: bool = False
+    superseded: pa.Table | None = field(default=None, repr=False)
 
     def place(self, row: int) -> Place:
         """The origin of the row at index `row` of `rows`."""
@@ -124,6 +126,7 @@ def build_batch(
         places=(page_of[newest], position_of[newest]),
         object_places=(page_of[object_rows], position_of[object_rows]),
         has_bare_tombstones=has_bare_tombstones,
+        superseded=rows.take(pa.array(dropped)).select([*target.key, target.version]) if target.history else None,
     )
 
 

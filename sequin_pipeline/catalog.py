@@ -8,7 +8,7 @@ import hashlib
 import re
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, field
-from datetime import datetime
+from datetime import datetime, timedelta
 from typing import Literal, get_args
 
 from sequin_pipeline.errors import CatalogError
@@ -155,8 +155,8 @@ class SourceDeclaration:
 class Collection:
     """A class of objects of one provider, and the table its records land in.
 
-    `lanes` is how many connections write it beside each other. `reject_limit_records` and `reject_limit_share`: a run that rejects
-    more than both fails after everything good was committed.
+    `lanes` is how many connections write it beside each other, `history` how long the ledger keeps what became of each record.
+    `reject_limit_records` and `reject_limit_share`: a run that rejects more than both fails after everything good was committed.
     `origin` is `file:line` of its declaration. `observes_time`: versions are times of observation rather than counters, so that equal
     content at a newer version is unchanged.
     """
@@ -171,6 +171,7 @@ class Collection:
     owners: tuple[str, ...] = ()
     tags: Mapping[str, str] = field(default_factory=dict)
     lanes: int = 1
+    history: timedelta | None = None
     reject_limit_records: int = 100
     reject_limit_share: float = 0.01
     origin: str | None = None

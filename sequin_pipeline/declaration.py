@@ -23,6 +23,7 @@ TAG_PATTERN = r"^([A-Za-z0-9_.-]{1,63}/)?[A-Za-z0-9_.-]{1,63}$"
 TAG_VALUE_PATTERN = r"^[A-Za-z0-9_.-]{0,63}$"
 SYNC_PATTERN = r"^[A-Za-z0-9_][A-Za-z0-9_.-]{0,62}$"
 VARIABLE_PATTERN = r"^[A-Za-z_][A-Za-z0-9_]*$"
+HISTORY_PATTERN = r"^[1-9]\d{0,3}d$"
 START_PATTERN = r"^\d{4}-\d{2}-\d{2}([T ]\d{2}:\d{2}(:00)?(Z|\+00:00))?$"
 CRON_PATTERN = r"^(@(hourly|daily|weekly|monthly|yearly|annually|midnight)|\S+( +\S+){4})$"
 
@@ -94,6 +95,12 @@ class CollectionModel(_Strict):
     table: TableModel | None = None
     on_delete: OnDelete = Field(default="mark", description="mark deleted records' rows, or remove them")
     lanes: int = Field(default=1, ge=1, le=BUCKETS, description="connections that write the table beside each other")
+    history: str | None = Field(
+        default=None,
+        description="keep, for so many days, what became of every record that was not unchanged",
+        examples=["30d"],
+        json_schema_extra={"pattern": HISTORY_PATTERN},
+    )
     owners: list[Owner] = Field(default_factory=list, description="instead of the provider's: e-mail addresses or team:<name>")
     tags: dict[str, str] = Field(
         default_factory=dict,

@@ -6,7 +6,7 @@ Knows neither Dagster nor the warehouse. What only shows among several files is 
 import re
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
-from datetime import UTC, datetime
+from datetime import UTC, datetime, timedelta
 from difflib import get_close_matches
 
 import yaml
@@ -26,6 +26,7 @@ from sequin_pipeline.catalog import (
 from sequin_pipeline.declaration import (
     COLLECTION_PATTERN,
     COLUMN_PATTERN,
+    HISTORY_PATTERN,
     OWNER_PATTERN,
     PROVIDER_PATTERN,
     START_PATTERN,
@@ -176,12 +177,20 @@ def _collection(
         owners=tuple(model.owners or provider.owners),
         tags={**provider.tags, **model.tags},
         lanes=model.lanes,
+        history=_history(model.history, node / "history"),
         reject_limit_records=model.rejects.limit_records,
         reject_limit_share=model.rejects.limit_share,
         origin=node.origin,
         source=source,
         observes_time=kind.observes_time,
     )
+
+
+def _history(text: str | None, node: Node) -> timedelta | None:
+    if text is None:
+        return None
+    _check("history", text, HISTORY_PATTERN, node=node, rule="a number of days from 1d to 9999d, as in 30d")
+    return timedelta(days=int(text.removesuffix("d")))
 
 
 def _column(name: str, model: ColumnModel, node: Node, *, prefix: str) -> Column:

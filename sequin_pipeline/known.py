@@ -52,6 +52,9 @@ def ask(connection: Connection, target: Target, batch: Batch, *, versions: sql.I
     is_stale = np.zeros(rows.num_rows, dtype=bool)
     for ordinal, verdict in answered:
         (is_needed if verdict == "needed" else is_stale)[int(str(ordinal)) - 1] = True
+    if target.history is not None:
+        # The merge logs what it finds to be stale.
+        is_needed, is_stale = is_needed | is_stale, np.zeros_like(is_stale)
     # A tombstone that carries an object of its own batch may yet change the row: its hash does not cover that object.
     is_needed |= batch.carries & ~is_stale
     return Known(is_needed, _counts(batch, is_needed, is_stale))

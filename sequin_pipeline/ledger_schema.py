@@ -155,6 +155,25 @@ _MIGRATIONS = (
     create index on {schema}.runs (label, ended_at) where mode = 'live';
     create index on {schema}.runs (heartbeat_at);
     """,
+    # Of collections that declare a history.
+    """
+    create table {schema}.history (
+        table_name text not null,
+        record_id text,
+        version bigint,
+        fate text not null,
+        stored_version bigint,
+        reason text,
+        batch_id uuid not null,
+        run_id text not null,
+        mode text not null,
+        at timestamptz not null default now(),
+        expires_at timestamptz not null
+    );
+    create index on {schema}.history (table_name, record_id, at);
+    create index on {schema}.history (expires_at);
+    comment on table {schema}.history is 'what became of every record that was not unchanged, of collections that declare it';
+    """,
 )
 VERSION = len(_MIGRATIONS)
 

@@ -10,10 +10,12 @@ from collections.abc import Iterable, Sequence
 from dataclasses import asdict, dataclass, field
 from datetime import datetime
 from functools import cache
+from typing import LiteralString
 
 from psycopg import sql
 
 from sequin_pipeline.batch import OBJECT_VERSION
+from sequin_pipeline.history import BatchHistory
 from sequin_pipeline.staging import Cursor, EncodedBatch, Staging, fill
 from sequin_pipeline.target import Target, TargetColumn
 from sequin_pipeline.versions import lock_buckets
@@ -21,6 +23,7 @@ from sequin_pipeline.warehouse import Connection
 
 STAGED = sql.SQL("s")
 EXCLUDED = sql.SQL("excluded")
+_SHARED_BY_ENTRIES = sql.SQL("%(batch)s::uuid, %(run)s, %(mode)s, now() + %(keep)s")
 WRITING_VERDICTS = ("new", "newer", "rewrite", "rewrite of a tombstone")
 
 
@@ -58,11 +61,17 @@ class Merged:
 
 
 def write(
-    connection: Connection, encoded: EncodedBatch, *, window_starts: Sequence[datetime], versions: sql.Identifier
+    connection: Connection,
+    encoded: EncodedBatch,
+    *,
+    window_starts: Sequence[datetime],
+    versions: sql.Identifier,
+    history: BatchHistory | None = None,
 ) -> Merged:
     """Copies and merges inside the open transaction, which must be read committed.
 
-    `versions` is the ledger's table of removed rows. Raises psycopg.Error; then the transaction, or its savepoint, must be rolled back.
+    `versions` is the ledger's table of removed rows; `history` None: nothing is logged. Raises psycopg.Error; then the
+    transaction, or its savepoint, must be rolled back.
     """
     if encoded.batch.rows.num_rows == 0:
         return Merged({})
@@ -74,8 +83,11 @@ def write(
         versions=versions,
         has_windows=not is_one_window,
         has_bare_tombstones=encoded.batch.has_bare_tombstones,
+        history=history.table if history else None,
     )
-    parameters = {"starts": None if is_one_window else list(window_starts), "table": str(encoded.target.table)}
+    parameters: dict[str, object] = {"starts": None if is_one_window else list(window_starts), "table": str(encoded.target.table)}
+    if history is not None:
+        parameters |= history.parameters()
     started = time.perf_counter()
     with connection.cursor() as cursor:
         pin_plan(cursor)
@@ -86,6 +98,8 @@ def write(
         cursor.execute(merge_statement(statements), parameters)
         tallies = {int(str(window)): (int(str(staged)), _counts(row)) for window, staged, *row in cursor.fetchall()}
         if any(staged != counts.staged for staged, counts in tallies.values()):
+            if history is not None:
+                cursor.execute(statements.log_outranked(), parameters)
             cursor.execute(statements.count_equal(), parameters)
             equal_now = {int(str(window)): int(str(equal)) for window, equal in cursor.fetchall()}
             tallies = {
@@ -128,7 +142,8 @@ def pin_plan(cursor: Cursor) -> None:
 class MergeStatements:
     """The statements for one shape of batch. In them `t` is the target, `s` staging, `k` the version of a removed row.
 
-    Parameters: `starts` (timestamptz[], when `has_windows`) and `table` (the target's name in the ledger, when rows are removed).
+    Parameters: `starts` (timestamptz[], when `has_windows`), `table` (the target's name in the ledger, when rows are removed) and, with
+    a `history`, those of BatchHistory.
     """
 
     target: Target
@@ -136,6 +151,7 @@ class MergeStatements:
     versions: sql.Identifier = field(hash=False)  # equality is enough to tell two ledgers apart
     has_windows: bool = False
     has_bare_tombstones: bool = False
+    history: sql.Identifier | None = field(default=None, hash=False)
 
     @property
     def keeps_objects(self) -> bool:
@@ -153,6 +169,8 @@ class MergeStatements:
         if self.target.removes:
             parts += [self._remembered(), self._removed()]
         parts.append(self._written())
+        if self.history is not None:
+            parts.append(self._logged())
         return sql.SQL("with {} {}").format(sql.SQL(", ").join(parts), self._tally())
 
     def count_equal(self) -> sql.Composed:
@@ -197,13 +215,14 @@ class MergeStatements:
         )
         # offset 0 keeps the planner from pulling the probe up into a join over the whole table.
         return sql.SQL(
-            "seen as materialized (select s.ctid as tid, {window} as window_index, {verdict} as verdict from {staging} s"
+            "seen as materialized (select s.ctid as tid, {window} as window_index, {verdict} as verdict{stored} from {staging} s"
             " left join lateral (select t.ctid as tid, {version} as version, {same} as is_same, {was_deleted} as was_deleted"
             " from {table} t where {key_equal} offset 0) t on true{removed})"
         ).format(
             **self._names,
             window=self._window(STAGED),
             verdict=self._verdict().format(**self._names),
+            stored=sql.SQL("" if self.history is None else f", {self._stored_version} as stored_version"),
             version=sql.SQL("t.{v}").format(**self._names) if self.target.version else sql.SQL("null::bigint"),
             same=self._same(STAGED),
             was_deleted=sql.SQL("t.{d}").format(**self._names) if self.target.tombstone else sql.SQL("false"),
@@ -280,7 +299,7 @@ class MergeStatements:
             "written as (insert into {table} as t ({columns})"
             " select {values} from seen join {staging} s on s.ctid = seen.tid where seen.verdict = any({writing})"
             " on conflict ({keys}) do update set {assignments} where {guard}"
-            " returning (t.xmax = 0) as is_created, {is_deleted} as is_deleted, {window} as window_index)"
+            " returning (t.xmax = 0) as is_created, {is_deleted} as is_deleted, {window} as window_index{told})"
         ).format(
             **self._names,
             columns=sql.SQL(", ").join([*(sql.Identifier(column.name) for column in target.columns), *stamps]),
@@ -293,7 +312,59 @@ class MergeStatements:
             guard=self._guard(),
             is_deleted=sql.SQL("t.{d}").format(**self._names) if target.tombstone else sql.SQL("false"),
             window=self._window(sql.SQL("t")),
+            told=sql.SQL("" if self.history is None else ", t.{key} as id, t.{v} as version").format(**self._names),
         )
+
+    @property
+    def _stored_version(self) -> LiteralString:
+        return "coalesce(t.version, k.updated_idx)" if self.target.remembers else "t.version"
+
+    def _logged(self) -> sql.Composed:
+        """What became of each row that was not unchanged; one that lost to a concurrent writer has no fate yet. Rows seen and rows written
+        are brought together by grouping: a join of two results without an index would be quadratic under the pinned plan."""
+        return sql.SQL(
+            "logged as ({insert} select %(table)s, told.id, told.version, told.fate, told.stored_version, {shared} from ("
+            "select id, max(version) as version, max(stored_version) as stored_version, case"
+            " when bool_or(is_written) and bool_or(is_deleted) and max(verdict) <> 'rewrite of a tombstone' then 'deleted'"
+            " when bool_or(is_created) then 'inserted' when bool_or(is_written) then 'updated'"
+            " when max(verdict) = 'gone' then 'deleted' when max(verdict) = 'stale' then 'stale' end as fate"
+            " from (select s.{key} as id, s.{v} as version, seen.stored_version, seen.verdict, false as is_written,"
+            " false as is_created, false as is_deleted from seen join {staging} s on s.ctid = seen.tid where seen.verdict <> 'unchanged'"
+            " union all select id, version, null, null, true, is_created, is_deleted from written) one group by id) told"
+            " where told.fate <> 'stale' or (told.fate = 'stale' and not {is_logged}))"
+        ).format(
+            **self._names,
+            insert=self._log_insert(),
+            shared=_SHARED_BY_ENTRIES,
+            is_logged=self._is_logged(sql.SQL("told.id"), sql.SQL("told.version")),
+        )
+
+    def log_outranked(self) -> sql.Composed:
+        """A second look, at rows that lost to a concurrent writer after they had been seen: they are stale, or unchanged, now."""
+        return sql.SQL(
+            "with {seen} {insert} select %(table)s, s.{key}, s.{v}, 'stale', seen.stored_version, {shared}"
+            " from seen join {staging} s on s.ctid = seen.tid where seen.verdict = 'stale' and not {is_logged}"
+        ).format(
+            **self._names,
+            seen=self._seen(),
+            insert=self._log_insert(),
+            shared=_SHARED_BY_ENTRIES,
+            is_logged=self._is_logged(sql.SQL("s.{key}").format(**self._names), sql.SQL("s.{v}").format(**self._names)),
+        )
+
+    def _log_insert(self) -> sql.Composed:
+        assert self.history is not None  # noqa: S101 - asked for by the callers
+        return sql.SQL(
+            "insert into {} (table_name, record_id, version, fate, stored_version, batch_id, run_id, mode, expires_at)"
+        ).format(self.history)
+
+    def _is_logged(self, record_id: sql.Composable, version: sql.Composable) -> sql.Composed:
+        """Leans on history (table_name, record_id, at)."""
+        assert self.history is not None  # noqa: S101 - asked for by the callers
+        return sql.SQL(
+            "exists (select from {history} h where h.table_name = %(table)s and h.record_id = {record_id}"
+            " and h.version = {version} and h.fate = 'stale')"
+        ).format(history=self.history, record_id=record_id, version=version)
 
     def _assignments(self) -> sql.Composed:
         objects = [column for column in self.target.columns if column.is_object] if self.keeps_objects else []

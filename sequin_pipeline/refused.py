@@ -12,6 +12,7 @@ from psycopg import sql
 
 from sequin_pipeline import staging
 from sequin_pipeline.batch import Batch, Place, without_objects
+from sequin_pipeline.history import BatchHistory
 from sequin_pipeline.merge import Merged, write
 from sequin_pipeline.normalize import NormalizedPage, Reject
 from sequin_pipeline.target import Target
@@ -31,11 +32,16 @@ class RowsRefused(Exception):
 
 
 def merge_rows(
-    connection: Connection, encoded: staging.EncodedBatch, *, window_starts: Sequence[datetime], versions: sql.Identifier
+    connection: Connection,
+    encoded: staging.EncodedBatch,
+    *,
+    window_starts: Sequence[datetime],
+    versions: sql.Identifier,
+    history: BatchHistory | None = None,
 ) -> Merged:
     """Merges inside the open transaction, deferred constraints included. Raises RowsRefused where a row is at fault, else psycopg.Error."""
     try:
-        merged = write(connection, encoded, window_starts=window_starts, versions=versions)
+        merged = write(connection, encoded, window_starts=window_starts, versions=versions, history=history)
         connection.execute("set constraints all immediate")
     except psycopg.Error as error:
         if is_about_a_record(error):

@@ -58,10 +58,10 @@ def record_rejects(connection: Connection, ledger: Ledger, rejects: Iterable[Rej
             "label": ledger.label,
             "run": run_id,
             "contents": [content for content, _ in ordered],
-            "ids": [_storable(reject.record_id) for _, reject in ordered],
-            "versions": [_version(reject.raw) for _, reject in ordered],
+            "ids": [storable(reject.record_id) for _, reject in ordered],
+            "versions": [reject_version(reject.raw) for _, reject in ordered],
             "raws": [reject.raw for _, reject in ordered],
-            "reasons": [_storable(reject.reason) for _, reject in ordered],
+            "reasons": [storable(reject.reason) for _, reject in ordered],
             "classes": [reject.reject_class for _, reject in ordered],
             "sqlstates": [reject.sqlstate for _, reject in ordered],
         },
@@ -84,7 +84,7 @@ def count_discarded(connection: Connection, ledger: Ledger, rejects: Iterable[Re
     return int(str(row[0]))
 
 
-def _version(raw: bytes) -> int | None:
+def reject_version(raw: bytes) -> int | None:
     """The record's version where it has a sound one: a reject without can only be settled by hand."""
     try:
         version = scaled_integer(json_text.members(raw).get("updated_idx", b"").decode(), 0)
@@ -93,7 +93,7 @@ def _version(raw: bytes) -> int | None:
     return version if MIN_UPDATED_IDX <= version <= MAX_UPDATED_IDX else None
 
 
-def _storable(text: str | None) -> str | None:
+def storable(text: str | None) -> str | None:
     """What Postgres cannot hold of an id or a reason is shown escaped; the record itself is kept as bytes."""
     if text is None:
         return None

@@ -5,6 +5,7 @@ Derived from a collection or from a plain DataFrame; DDL, staging and merge stat
 
 from collections.abc import Mapping
 from dataclasses import dataclass, field
+from datetime import timedelta
 
 import pandas as pd
 import pyarrow as pa
@@ -40,6 +41,7 @@ class Target:
     places a row in a window. `has_removed_rows`: the ledger remembers versions of rows that were removed, which outrank late older
     copies whatever `on_delete` says now. `observes_time`: versions are times of observation, so that a row which holds already what a
     newer one brings is left as it is, its version too. `created_at` and `changed_at` are stamped here and never compared.
+    `history`: how long the ledger keeps what became of each record; None: nothing is kept.
     """
 
     table: TableName
@@ -56,6 +58,7 @@ class Target:
     on_delete: OnDelete = "mark"
     has_removed_rows: bool = False
     observes_time: bool = False
+    history: timedelta | None = None
     description: str = ""
     column_names: tuple[str, ...] = field(init=False)
 
@@ -123,6 +126,7 @@ def collection_target(collection: Collection) -> Target:
         changed_at="updated_at",
         on_delete=collection.on_delete,
         observes_time=collection.observes_time,
+        history=collection.history,
         description=collection.description,
     )
 

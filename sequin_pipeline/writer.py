@@ -21,6 +21,7 @@ from sequin_pipeline import staging
 from sequin_pipeline.batch import Batch, Place, build_batch
 from sequin_pipeline.buckets import Lane
 from sequin_pipeline.errors import RunFenced
+from sequin_pipeline.history import BatchHistory, record_passed_over
 from sequin_pipeline.known import WORTHWHILE_SHARE, ask, can_ask
 from sequin_pipeline.ledger import Counts, Ledger, LiveCursor, MergeRecord
 from sequin_pipeline.merge import MergeCounts, Merged
@@ -220,13 +221,20 @@ class TableWriter:
     def _transact(self, connection: Connection, batch_id: UUID, sendable: _Sendable) -> Committed:
         delivery, rejects = sendable.prepared.delivery, sendable.prepared.rejects
         started = time.perf_counter()
+        history = self._history(batch_id)
         with connection.transaction():
             limit_lock_waits(connection, self._warehouse.lock_timeout_seconds)
             moved = self._fence(connection, delivery.move)
             wal_start = _wal_position(connection)
             merged = merge_rows(
-                connection, sendable.encoded, window_starts=self._window_starts, versions=self.ledger.table("versions")
+                connection,
+                sendable.encoded,
+                window_starts=self._window_starts,
+                versions=self.ledger.table("versions"),
+                history=history,
             )
+            if history is not None:
+                record_passed_over(connection, history, self.target, sendable.prepared.batch.superseded, rejects)
             counts = self._count(sendable, merged)
             record_rejects(connection, self.ledger, rejects, run_id=self._run_id)
             discarded = self._count_discarded(connection, rejects)
@@ -259,6 +267,18 @@ class TableWriter:
             copied_bytes=merged.copied_bytes,
             wal_bytes=wal_bytes,
             seconds={**merged.seconds, "ledger": ledger_seconds, "commit": commit_seconds},
+        )
+
+    def _history(self, batch_id: UUID) -> BatchHistory | None:
+        if self.target.history is None:
+            return None
+        return BatchHistory(
+            table=self.ledger.table("history"),
+            table_name=self.ledger.table_name,
+            batch_id=batch_id,
+            run_id=self._run_id,
+            mode=self._mode,
+            keep=self.target.history,
         )
 
     def _fence(self, connection: Connection, move: CursorMove | None) -> LiveCursor | None:

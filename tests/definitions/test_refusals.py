@@ -119,6 +119,11 @@ REFUSED = {
         4,
         "start 'January' cannot be used: expected a day or a time in UTC, as in 2024-01-01 or 2024-01-01T06:00Z",
     ),
+    "time of a history": (
+        "  provider: stripe\n  collections:\n    a:\n      history: 4 weeks\n",
+        6,
+        "history '4 weeks' cannot be used: expected a number of days from 1d to 9999d, as in 30d",
+    ),
     "width of windows": (
         "  provider: stripe\n  windows: {every: year}\n  collections: {a: }\n",
         4,
