@@ -8,7 +8,7 @@ import pytest
 
 from sequin_pipeline.errors import CursorRefused, SourceError, SourceFault, SourceRefused, SourceUnavailable
 from sequin_pipeline.sandbox.feeds import RecordedFeed, append_lines
-from tests.builders import live_plan
+from tests.builders import live_plan, record
 from tests.faults.faulty_api import IMPATIENT, cursor_after, faulty_api, reserved_port, things
 from tests.faults.landing import THING, Landing, assert_says, lines
 from tests.sources.certificates import server_context, write_certificate
@@ -177,7 +177,7 @@ def test_redirect_to_another_host_is_not_followed(landing: Landing) -> None:
 
 def test_answer_that_is_too_large_is_given_up_while_it_arrives(landing: Landing) -> None:
     records, time = things(1, 4), StandingTime()
-    records[2]["data"] = {"status": "large", "amount": 3, "blob": "x" * 3_000_000}
+    records[2] = record("r3", 3, data={"status": "large", "amount": 3, "blob": "x" * 3_000_000})
 
     with faulty_api(records) as api:
         with pytest.raises(SourceFault) as caught:
