@@ -7,7 +7,6 @@ from pathlib import Path
 import click
 
 from sequin_pipeline import environment
-from sequin_pipeline.catalog_files import load_collections
 from sequin_pipeline.errors import ConfigurationError
 from sequin_pipeline.models import FORMATS
 from sequin_pipeline.models.table import model_table
@@ -18,6 +17,8 @@ from sequin_pipeline.models.table import model_table
 @click.argument("labels", nargs=-1, metavar="[PROVIDER/NAME]…")
 def command(*, format_name: str, labels: Sequence[str]) -> None:
     """Print the models of these collections' tables, by default of all; nothing is started or connected to."""
+    from sequin_pipeline.catalog_files import load_collections
+
     collections = load_collections(environment.merge_dotenv(os.environ, environment.find_project(Path.cwd())))
     for label in labels:
         if label not in collections:

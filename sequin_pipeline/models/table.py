@@ -3,7 +3,6 @@
 from dataclasses import dataclass
 
 from sequin_pipeline.catalog import RECORD_COLUMNS, Collection, TableName
-from sequin_pipeline.target import collection_target
 
 
 @dataclass(frozen=True)
@@ -28,6 +27,9 @@ class ModelTable:
 
 def model_table(collection: Collection) -> ModelTable:
     """The table that the pipeline would create for the collection."""
+    # Not above: the names of the formats stand in a command's help, which is not to wait for pandas.
+    from sequin_pipeline.target import collection_target
+
     target = collection_target(collection)
     written = tuple(
         ModelColumn(column.name, column.type, column.is_nullable, column.name in target.key, column.description)
