@@ -17,6 +17,7 @@ from sequin_pipeline.errors import ConfigurationError, PipelineError
 COMMANDS = {
     "backfill": "sequin_pipeline.cli.backfill",
     "db": "sequin_pipeline.cli.db",
+    "explain": "sequin_pipeline.cli.explain",
     "rejects": "sequin_pipeline.cli.rejects",
     "sandbox": "sequin_pipeline.cli.sandbox",
     "status": "sequin_pipeline.cli.status",

@@ -1,0 +1,167 @@
+"""`sequin-pipeline explain`: everything that is known of one record."""
+
+import os
+from collections.abc import Iterator
+from datetime import datetime
+from typing import TYPE_CHECKING
+
+import click
+
+from sequin_pipeline.catalog import Collection
+from sequin_pipeline.cli.session import Session, announce, check_api, open_session, select
+from sequin_pipeline.errors import PipelineError
+from sequin_pipeline.ledger_schema import migrate
+from sequin_pipeline.warehouse import Warehouse, attempt
+
+if TYPE_CHECKING:
+    from sequin_pipeline.explanation import Explanation, FoundMerge, LastWrite
+
+SHOWN_CHARACTERS = 400
+UNKNOWN = 1
+"""Exit status for a record of which nobody has heard."""
+
+
+@click.command()
+@click.argument("label", metavar="PROVIDER/NAME")
+@click.argument("record_id", metavar="ID")
+@click.option(
+    "--pages",
+    "max_pages",
+    type=click.IntRange(min=0),
+    default=20,
+    show_default=True,
+    help="How many pages of the source to look through; 0: do not ask it.",
+)
+@click.option("--sandbox", is_flag=True, help="Look at the sandbox's records in the database that WAREHOUSE_URL names.")
+def command(*, label: str, record_id: str, max_pages: int, sandbox: bool) -> None:
+    """Show a record's row, version or tombstone, rejects and history, the merge that last wrote it, and what the source holds now.
+
+    Exit status: 0 the record is known, 1 nobody has heard of it, or a server cannot be reached, 2 wrong usage.
+    """
+    from sequin_pipeline.explanation import Explanation, explain_record
+    from sequin_pipeline.ledger import Ledger
+
+    session = open_session(wants_sandbox=sandbox)
+    (collection,) = select(session, providers=(), labels=(label,))
+    announce(session)
+
+    def look() -> Explanation:
+        with Warehouse(session.settings.warehouse_url).connect() as connection:
+            migrate(connection)
+            return explain_record(connection, collection, Ledger(str(collection.table), label), record_id)
+
+    found = attempt(look, f"looking for record {record_id!r} of {label!r}")
+    click.echo(f"record {record_id!r} of {label}, table {collection.table}\n")
+    for part in (_row(found), _last_write(found.last_write), _rejects(found), _history(collection, found)):
+        for line in part:
+            click.echo(line)
+    is_in_source, said = _source(session, collection, record_id, found=found, max_pages=max_pages)
+    click.echo(f"source      {said}")
+    if not (found.row or found.removed or found.rejects or found.history or is_in_source):
+        raise SystemExit(UNKNOWN)
+
+
+def _row(found: "Explanation") -> Iterator[str]:
+    if found.table is None:
+        yield "row         none: the collection has never been synced"
+    elif found.row is not None:
+        yield f"row         version {found.row.version}, {'a tombstone: deleted at the provider' if found.row.is_deleted else 'live'}"
+        for name, value in found.row.values.items():
+            yield f"  {name:<22} {'null' if value is None else _short(value)}"
+    elif found.removed is None:
+        yield "row         none"
+    if found.removed is not None:
+        version, at = found.removed
+        outranked = found.row is not None and found.row.version > version
+        yield f"removed     by the tombstone of version {version} at {_time(at)}" + (
+            "; a newer version came since" if outranked else "; no older version brings it back"
+        )
+
+
+def _last_write(last: "LastWrite | None") -> Iterator[str]:
+    if last is None:
+        return
+    if len(last.exact) == 1:
+        (merge,) = last.exact
+        yield f"written     by batch {merge.batch_id} of {merge.mode} run {merge.run_id}, at {_time(merge.committed_at)}"
+        return
+    if last.exact:
+        batches = " or ".join(f"batch {merge.batch_id} of {merge.mode} run {merge.run_id}" for merge in last.exact)
+        yield f"written     at {_time(last.at)}, by {batches}: they began in the same microsecond"
+        return
+    bounds = [f"{word} batch {merge.batch_id} at {_time(merge.committed_at)}" for word, merge in _bounds(last)]
+    yield f"written     at {_time(last.at)}, by no merge that the ledger has: it keeps them for 90 days, and others leave none"
+    if bounds:
+        yield f"            only a bracket: {' and '.join(bounds)}"
+
+
+def _bounds(last: "LastWrite") -> Iterator[tuple[str, "FoundMerge"]]:
+    if last.before is not None:
+        yield "after", last.before
+    if last.after is not None:
+        yield "before", last.after
+
+
+def _rejects(found: "Explanation") -> Iterator[str]:
+    if not found.rejects:
+        yield "rejects     none"
+    for reject, resolution in found.rejects:
+        state = f"settled ({resolution})" if resolution else "open"
+        yield f"reject      {reject.number}, version {reject.version}, {state}, last seen {_time(reject.last_seen_at)}"
+        yield f"            {_short(reject.reason)}"
+
+
+def _history(collection: Collection, found: "Explanation") -> Iterator[str]:
+    if collection.history is None and not found.history:
+        yield "history     is not kept: `history: 30d` in the YAML of the collection keeps it from then on"
+    elif not found.history:
+        yield f"history     nothing in the last {collection.history.days if collection.history else 0} days"
+    for entry in found.history:
+        yield f"history     {_time(entry.at)}  {entry.fate} version {entry.version} ({entry.mode} run {entry.run_id}): {_short(entry.why)}"
+
+
+def _source(
+    session: Session, collection: Collection, record_id: str, *, found: "Explanation", max_pages: int
+) -> tuple[bool, str]:
+    """Whether the source holds the record, and what to say of it."""
+    from sequin_pipeline.explanation import ask_source
+    from sequin_pipeline.sources.registry import open_source
+
+    if not max_pages:
+        return False, "was not asked"
+    try:
+        source = open_source(collection.source, os.environ)
+        if not source.can_reread:
+            return False, f"{source.identity} is a queue, which gives each message once: it cannot be asked"
+        if found.table is not None and found.table.source != source.identity:
+            return False, f"was not asked: the table has been filled from {found.table.source}, and {source.identity} is set now"
+        check_api(session)
+        answer = ask_source(source, collection, record_id, explanation=found, max_pages=max_pages)
+    except PipelineError as error:
+        return False, f"could not be asked: {error}"
+    searched = (
+        f"{answer.pages} pages read {'behind the stored version' if found.position else 'from the beginning'}; it has no lookup"
+    )
+    if answer.reason is not None:
+        return True, f"holds it, and it is rejected: {_short(answer.reason)} ({searched})"
+    if answer.version is None:
+        where = "to the end of the stream" if answer.reached_end else "it may stand further on: `--pages` reads more"
+        return False, f"not found, {where} ({searched})"
+    stored = found.row.version if found.row else found.removed[0] if found.removed else None
+    compared = (
+        "which is not stored"
+        if stored is None
+        else "which is what is stored"
+        if answer.version == stored
+        else f"{'newer' if answer.version > stored else 'older'} than version {stored}, which is stored"
+    )
+    return True, f"holds version {answer.version}{' (deleted)' if answer.is_deleted else ''}, {compared} ({searched})"
+
+
+def _time(moment: datetime) -> str:
+    return f"{moment:%Y-%m-%d %H:%M:%S%z}".replace("+0000", "Z")
+
+
+def _short(text: str) -> str:
+    flat = "".join(character if character.isprintable() else "�" for character in text)
+    return flat if len(flat) <= SHOWN_CHARACTERS else f"{flat[:SHOWN_CHARACTERS]}… ({len(flat):,} characters)"
