@@ -18,6 +18,7 @@ COMMANDS = {
     "backfill": "sequin_pipeline.cli.backfill",
     "db": "sequin_pipeline.cli.db",
     "explain": "sequin_pipeline.cli.explain",
+    "infer": "sequin_pipeline.cli.infer",
     "rejects": "sequin_pipeline.cli.rejects",
     "sandbox": "sequin_pipeline.cli.sandbox",
     "status": "sequin_pipeline.cli.status",

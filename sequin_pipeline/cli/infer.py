@@ -1,0 +1,65 @@
+"""`sequin-pipeline infer`: a declaration for a collection, proposed from a sample of its records."""
+
+import os
+from typing import TYPE_CHECKING
+
+import click
+
+from sequin_pipeline.cli.session import Session, announce, check_api, open_session
+from sequin_pipeline.errors import ConfigurationError
+
+if TYPE_CHECKING:
+    from sequin_pipeline.catalog import Collection
+
+DEFAULT_RECORDS = 1_000
+
+
+@click.command()
+@click.option("--records", type=click.IntRange(min=1), default=DEFAULT_RECORDS, show_default=True, help="How many to look at.")
+@click.option("--sandbox", is_flag=True, help="Look at the sandbox's records, whatever WAREHOUSE_URL names.")
+@click.argument("label", metavar="PROVIDER/NAME")
+def command(*, label: str, records: int, sandbox: bool) -> None:
+    """Print a defs.yaml for a collection of the API: a column for each field, with its type, how often it is null, and an example.
+
+    The collection need not be declared. Every record of the sample fits what is proposed; nothing is written anywhere.
+    """
+    from sequin_pipeline.inference.proposal import propose
+    from sequin_pipeline.inference.sample import read_sample
+    from sequin_pipeline.inference.tried import tried
+    from sequin_pipeline.sources import ReadRequest
+    from sequin_pipeline.sources.registry import open_source
+
+    _check_label(label)
+    session = open_session(wants_sandbox=sandbox)
+    announce(session)
+    check_api(session)
+    collection = _bare_collection(session, label)
+    source = open_source(collection.source, os.environ)
+    if not source.can_reread:
+        raise ConfigurationError(
+            f"collection {label!r} is read from a queue ({collection.source.kind}), where looking at records takes them away from the "
+            "runs for a while: name the columns by hand"
+        )
+    sample = read_sample(source.pages(ReadRequest(frozenset({collection.id}))), collection, wanted_records=records)
+    described = source.describe(collection.id)
+    if not sample.records and not described:
+        offered = sorted(source.collection_ids() or ())
+        raise ConfigurationError(
+            f"the API has no record of {collection.id!r} and does not describe it: it offers {', '.join(offered) or 'no collection'}"
+        )
+    click.echo(tried(propose(collection, sample, described), sample), nl=False)
+
+
+def _check_label(label: str) -> None:
+    provider, _, name = label.partition("/")
+    if not (provider and name):
+        raise ConfigurationError(f"{label!r} names no collection: write PROVIDER/NAME, as in stripe/subscription")
+
+
+def _bare_collection(session: Session, label: str) -> "Collection":
+    """Without columns, whatever is declared; a collection that is not declared is read from where its provider's others are."""
+    from sequin_pipeline.inference.sample import bare_collection
+
+    provider, _, name = label.partition("/")
+    sources = [collection.source for collection in session.collections.values() if collection.provider == provider]
+    return bare_collection(provider, name, *sources[:1])
