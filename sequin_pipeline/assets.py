@@ -107,6 +107,7 @@ def _metadata(collection: Collection) -> Mapping[str, object]:
         "dagster/column_schema": _column_schema(collection),
         "dagster/column_lineage": _column_lineage(collection),
         "sequin_pipeline/collection": collection.id,
+        "sequin_pipeline/managed": collection.foreign is None,
         "sequin_pipeline/on_delete": collection.on_delete,
         **_code_references(collection),
     }
@@ -125,7 +126,7 @@ def _column_schema(collection: Collection) -> dg.TableSchema:
     required = {column.name for column in collection.columns if column.is_required}
     columns = [
         dg.TableColumn(
-            column.name,
+            column.table_name,
             type=column.type,
             description=column.description or None,
             constraints=dg.TableColumnConstraints(
@@ -134,21 +135,21 @@ def _column_schema(collection: Collection) -> dg.TableSchema:
                 other=["required where the record carries an object"] if column.name in required else [],
             ),
         )
-        for column in target.columns
+        for column in target.stored
     ]
     stamped = [
         dg.TableColumn(
-            name, type="timestamptz", description=RECORD_COLUMNS[name], constraints=dg.TableColumnConstraints(nullable=False)
+            name, type="timestamptz", description=RECORD_COLUMNS[ours], constraints=dg.TableColumnConstraints(nullable=False)
         )
-        for name in (target.created_at, target.changed_at)
-        if name is not None
+        for ours, name in target.stamps.items()
     ]
     return dg.TableSchema(columns=[*columns, *stamped])
 
 
 def _column_lineage(collection: Collection) -> dg.TableColumnLineage:
     upstream = source_key(collection)
+    names = {column.name: column.table_name for column in collection_target(collection).stored}
     deps: dict[str, Sequence[dg.TableColumnDep]] = {
-        column.name: [dg.TableColumnDep(asset_key=upstream, column_name=str(column.path))] for column in collection.columns
+        names[column.name]: [dg.TableColumnDep(asset_key=upstream, column_name=str(column.path))] for column in collection.columns
     }
     return dg.TableColumnLineage(deps_by_column=deps)

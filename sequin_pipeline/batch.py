@@ -7,6 +7,7 @@ filled in key order, which is the order in which rows of the target are locked, 
 from collections.abc import Sequence
 from dataclasses import dataclass, field, replace
 from datetime import UTC, datetime
+from typing import Any
 
 import numpy as np
 import pandas as pd
@@ -126,7 +127,7 @@ def build_batch(
         places=(page_of[newest], position_of[newest]),
         object_places=(page_of[object_rows], position_of[object_rows]),
         has_bare_tombstones=has_bare_tombstones,
-        superseded=rows.take(pa.array(dropped)).select([*target.key, target.version]) if target.history else None,
+        superseded=rows.take(pa.array(dropped)).select([target.record_id, target.version]) if target.history else None,
     )
 
 
@@ -155,7 +156,7 @@ def _arrow_table(frame: pd.DataFrame) -> pa.Table:
 
 
 def _share(target: Target, rows: pa.Table, lane: Lane) -> pa.Table:
-    return rows if lane.count == 1 else rows.filter(pa.array(lane.takes(rows.column(target.key[0]).to_pylist())))
+    return rows if lane.count == 1 else rows.filter(pa.array(lane.takes(rows.column(target.key[-1]).to_pylist())))
 
 
 def _windows(target: Target, rows: pa.Table, starts: Sequence[datetime]) -> Indexes:
@@ -201,10 +202,10 @@ def _with_carried_objects(
     for each the index of the row that its object came from."""
     assert target.version is not None  # noqa: S101 - tombstones come with versions
     versions = rows.column(target.version).to_numpy()
-    keys = pd.Series(rows.column(target.key[0]).to_pandas(types_mapper=pd.ArrowDtype))
+    keys = _keys(target, rows)
     wanted = set(keys.iloc[newest[bare[newest]]])
-    carried: dict[str, int] = {}
-    highest: dict[str, int] = {}
+    carried: dict[object, int] = {}
+    highest: dict[object, int] = {}
     for index in np.flatnonzero(keys.isin(wanted).to_numpy()):
         key = keys.iloc[index]
         version = int(versions[index])
@@ -224,6 +225,13 @@ def _with_carried_objects(
         name: rows.column(name).take(pa.array(object_rows if name in object_names else newest)) for name in target.column_names
     }
     return pa.table({**taken, OBJECT_VERSION: pa.array(object_versions, pa.int64())}), object_rows
+
+
+def _keys(target: Target, rows: pa.Table) -> "pd.Series[Any]":
+    columns = [rows.column(name) for name in target.key]
+    if len(columns) == 1:
+        return pd.Series(columns[0].to_pandas(types_mapper=pd.ArrowDtype))
+    return pd.Series(list(zip(*(column.to_pylist() for column in columns), strict=True)))
 
 
 def without_objects(target: Target, batch: Batch) -> Batch:

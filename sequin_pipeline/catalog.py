@@ -21,6 +21,8 @@ OnDelete = Literal["mark", "remove"]
 WindowWidth = Literal["hour", "day", "week", "month"]
 SourceKindName = Literal["sequin"]
 """Where a provider's records are read from; what each kind is and needs is in sources/registry.py."""
+KeyColumn = Literal["id", "sync_id", "upstream_id", "internal_id"]
+"""What the key of a foreign table can be made of: they never change for a record."""
 
 COLUMN_TYPES: tuple[str, ...] = get_args(ColumnType)
 
@@ -152,10 +154,24 @@ class SourceDeclaration:
 
 
 @dataclass(frozen=True)
+class ForeignTable:
+    """How a collection's columns stand in a table that belongs to an application: nothing to do with foreign data wrappers.
+
+    `columns` names the table's column for each of ours; what it does not name is not written. Rows are found by `key`, columns of
+    ours. `rounds` stores a time in a column that keeps fewer digits of a second; else its record is rejected.
+    """
+
+    columns: Mapping[str, str]
+    key: tuple[str, ...] = ("id",)
+    rounds: bool = False
+
+
+@dataclass(frozen=True)
 class Collection:
     """A class of objects of one provider, and the table its records land in.
 
-    `lanes` is how many connections write it beside each other, `history` how long the ledger keeps what became of each record.
+    `foreign` is None for a table that the pipeline manages. `lanes` is how many connections write it beside each other, `history` how
+    long the ledger keeps what became of each record.
     `reject_limit_records` and `reject_limit_share`: a run that rejects more than both fails after everything good was committed.
     `origin` is `file:line` of its declaration. `observes_time`: versions are times of observation rather than counters, so that equal
     content at a newer version is unchanged.
@@ -166,6 +182,7 @@ class Collection:
     table: TableName
     windows: Windows
     columns: tuple[Column, ...] = ()
+    foreign: ForeignTable | None = None
     description: str = ""
     on_delete: OnDelete = "mark"
     owners: tuple[str, ...] = ()

@@ -17,6 +17,7 @@ from sequin_pipeline.catalog import (
     Account,
     Collection,
     Column,
+    ForeignTable,
     SourceDeclaration,
     TableName,
     Windows,
@@ -26,6 +27,8 @@ from sequin_pipeline.catalog import (
 from sequin_pipeline.declaration import (
     COLLECTION_PATTERN,
     COLUMN_PATTERN,
+    FOREIGN_COLUMN_PATTERN,
+    FOREIGN_TABLE_PATTERN,
     HISTORY_PATTERN,
     OWNER_PATTERN,
     PROVIDER_PATTERN,
@@ -172,6 +175,7 @@ def _collection(
             _column(column_name, column, node / "columns" / column_name, prefix=provider.provider)
             for column_name, column in model.columns.items()
         ),
+        foreign=_foreign(name, model, node) if model.table and not model.table.managed else None,
         description=model.description,
         on_delete=model.on_delete,
         owners=tuple(model.owners or provider.owners),
@@ -234,22 +238,7 @@ def _table(provider: str, name: str, model: TableModel | None, *, node: Node) ->
             )
     else:
         place = node / "table"
-        _check(
-            "table",
-            model.name,
-            TABLE_PATTERN,
-            node=place / "name",
-            rule="schema.table, each part letters, digits and _, at most 63",
-        )
-        if not model.managed:
-            raise (place / "managed").refused(
-                f"collection {name!r} asks for a table that somebody else manages, which this version cannot write: "
-                "leave `managed` out to have the pipeline create and extend the table"
-            )
-        if model.columns:
-            raise (place / "columns").refused(
-                f"collection {name!r} maps columns of a table that the pipeline manages, whose columns have fixed names: remove `columns`"
-            )
+        _check_table_model(name, model, place)
         table = TableName(*model.name.split("."))
     if table.schema.startswith("pg_") or table.schema in RESERVED_SCHEMAS:
         raise place.refused(
@@ -257,6 +246,59 @@ def _table(provider: str, name: str, model: TableModel | None, *, node: Node) ->
             "name another table with `table: {name: schema.table}`"
         )
     return table
+
+
+def _check_table_model(name: str, model: TableModel, place: Node) -> None:
+    if not model.managed:
+        rule = "schema.table, each part at most 63 characters without dots and quotes"
+        _check("table", model.name, FOREIGN_TABLE_PATTERN, node=place / "name", rule=rule)
+        return
+    rule = "schema.table, each part letters, digits and _, at most 63"
+    _check("table", model.name, TABLE_PATTERN, node=place / "name", rule=rule)
+    for only_foreign in ("columns", "key", "round"):
+        if only_foreign in model.model_fields_set:
+            raise (place / only_foreign).refused(
+                f"collection {name!r} gives {only_foreign!r} for a table that the pipeline manages, whose columns and key are its own: "
+                f"remove {only_foreign!r}, or say `managed: false` for a table that belongs to an application"
+            )
+
+
+def _foreign(name: str, model: CollectionModel, node: Node) -> ForeignTable:
+    """Only what the YAML alone can tell; the table itself is looked at before the first row (foreign.py)."""
+    assert model.table is not None  # noqa: S101 - the caller asked
+    place = node / "table"
+    columns = {**{column: column for column in model.columns}, **model.table.columns}
+    known = [*(column for column in RECORD_COLUMNS if column != "content_hash"), *model.columns]
+    seen: dict[str, str] = {}
+    for ours, theirs in columns.items():
+        at = place / "columns" / ours
+        if ours not in known:
+            raise at.refused(
+                f"collection {name!r} maps {ours!r}, which it neither declares nor has of the record: "
+                f"name one of {', '.join(known)}, or declare it below `columns` of the collection"
+            )
+        _check("column", theirs, FOREIGN_COLUMN_PATTERN, node=at, rule="the name of a column, at most 63 characters")
+        first = seen.setdefault(theirs, ours)
+        if first != ours:
+            raise at.refused(f"collection {name!r} maps both {first!r} and {ours!r} to column {theirs!r}: give each its own")
+    key = tuple(dict.fromkeys(model.table.key))
+    for column in key:
+        if column not in columns:
+            raise (place / "columns").refused(
+                f"collection {name!r} finds rows by {column!r}, which is mapped to no column of table {model.table.name!r}: "
+                f"add `{column}: <its column>`, or name with `key` the columns that identify a row there"
+            )
+    if "id" not in key and not {"sync_id", "upstream_id"} <= set(key):
+        raise (place / "key").refused(
+            f"collection {name!r} has the key ({', '.join(key)}), which records of several syncs can share: "
+            "use [id], or [sync_id, upstream_id]"
+        )
+    if "deleted" not in columns and model.on_delete == "mark":
+        raise place.refused(
+            f"collection {name!r} marks deleted records, and no column of table {model.table.name!r} takes `deleted`: "
+            "map `deleted` to a boolean column, or say `on_delete: remove`"
+        )
+    return ForeignTable(columns=columns, key=key, rounds=model.table.round)
 
 
 def _windows(model: WindowsModel, node: Node, *, now: datetime) -> Windows:

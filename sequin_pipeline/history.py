@@ -77,7 +77,7 @@ def record_passed_over(
     told: list[tuple[str | None, int | None, str, str | None]] = [
         (record_id, version, "duplicate", None)
         for record_id, version in zip(
-            superseded.column(target.key[0]).to_pylist(), superseded.column(target.version).to_pylist(), strict=True
+            superseded.column(target.record_id).to_pylist(), superseded.column(target.version).to_pylist(), strict=True
         )
     ]
     told += [(storable(one.record_id), reject_version(one.raw), "rejected", storable(one.reason)) for one in rejects]

@@ -57,7 +57,7 @@ def scaled_integer(text: str, places: int, *, rounds: bool = False) -> int:
     digits = ((match["whole"] or "") + fraction).lstrip("0")
     if not digits:
         return 0
-    point = len(digits) - len(fraction) + _exponent(match["exponent"]) + places
+    point = len(digits) - len(fraction) + exponent_of(match["exponent"]) + places
     if point > _MAX_WHOLE_DIGITS:
         raise Unfit(f"a number of at most {_MAX_WHOLE_DIGITS} digits before the point")
     whole = int(digits[:point].ljust(point, "0")) if point > 0 else 0
@@ -69,7 +69,8 @@ def scaled_integer(text: str, places: int, *, rounds: bool = False) -> int:
     return -whole if match["sign"] == "-" else whole
 
 
-def _exponent(text: str | None) -> int:
+def exponent_of(text: str | None) -> int:
+    """The number behind the e of a decimal, 0 without one; cut to what a decimal in memory can tell apart."""
     if text is None:
         return 0
     digits = text.lstrip("+-").lstrip("0")

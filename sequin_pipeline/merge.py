@@ -12,17 +12,18 @@ from datetime import datetime
 from functools import cache
 from typing import LiteralString
 
+import numpy as np
 from psycopg import sql
 
 from sequin_pipeline.batch import OBJECT_VERSION
 from sequin_pipeline.history import BatchHistory
-from sequin_pipeline.staging import Cursor, EncodedBatch, Staging, fill
+from sequin_pipeline.staging import Cursor, EncodedBatch, Staging, encode, fill
 from sequin_pipeline.target import Target, TargetColumn
-from sequin_pipeline.versions import lock_buckets
+from sequin_pipeline.versions import STAGED, lock_buckets, row_id
 from sequin_pipeline.warehouse import Connection
 
-STAGED = sql.SQL("s")
 EXCLUDED = sql.SQL("excluded")
+STORED = sql.SQL("t")
 _SHARED_BY_ENTRIES = sql.SQL("%(batch)s::uuid, %(run)s, %(mode)s, now() + %(keep)s")
 WRITING_VERDICTS = ("new", "newer", "rewrite", "rewrite of a tombstone")
 
@@ -77,6 +78,8 @@ def write(
         return Merged({})
     windows = encoded.batch.windows
     is_one_window = windows.min() == windows.max()
+    if encoded.target.is_foreign and not is_one_window:
+        return _write_by_window(connection, encoded, window_starts=window_starts, versions=versions, history=history)
     statements = MergeStatements(
         target=encoded.target,
         staging=encoded.staging,
@@ -93,7 +96,7 @@ def write(
         pin_plan(cursor)
         fill(cursor, encoded)
         copied = time.perf_counter()
-        if encoded.target.removes:
+        if encoded.target.locks_buckets:
             lock_buckets(cursor, encoded.target, encoded.batch.rows)
         cursor.execute(merge_statement(statements), parameters)
         tallies = {int(str(window)): (int(str(staged)), _counts(row)) for window, staged, *row in cursor.fetchall()}
@@ -111,6 +114,30 @@ def write(
         {int(windows[0]) if is_one_window else window: counts for window, (_, counts) in tallies.items()},
         copied_bytes=len(encoded.payload),
         seconds={"copy": copied - started, "merge": merged - copied},
+    )
+
+
+def _write_by_window(
+    connection: Connection,
+    encoded: EncodedBatch,
+    *,
+    window_starts: Sequence[datetime],
+    versions: sql.Identifier,
+    history: BatchHistory | None,
+) -> Merged:
+    """One merge a window: what a foreign table gives back of a row does not tell its window."""
+    if encoded.target.locks_buckets:
+        with connection.cursor() as cursor:
+            lock_buckets(cursor, encoded.target, encoded.batch.rows)
+    parts = []
+    for window in np.unique(encoded.batch.windows):
+        part = encode(encoded.target, encoded.batch.only(encoded.batch.windows == window))
+        parts.append(write(connection, part, window_starts=window_starts, versions=versions, history=history))
+        connection.execute(sql.SQL("truncate {}").format(part.staging.identifier))
+    return Merged(
+        {window: counts for part in parts for window, counts in part.counts.items()},
+        copied_bytes=sum(part.copied_bytes for part in parts),
+        seconds={stage: sum(part.seconds[stage] for part in parts) for stage in parts[0].seconds},
     )
 
 
@@ -166,8 +193,12 @@ class MergeStatements:
         parts: list[sql.Composable] = [self._seen()]
         if self.keeps_objects:
             parts.append(self._carried())
+        if self.target.removes or self.target.keeps_versions:
+            parts.append(self._remembered())
         if self.target.removes:
-            parts += [self._remembered(), self._removed()]
+            parts.append(self._removed())
+        if self.target.is_foreign:
+            parts.append(self._updated())
         parts.append(self._written())
         if self.history is not None:
             parts.append(self._logged())
@@ -175,19 +206,20 @@ class MergeStatements:
 
     def count_equal(self) -> sql.Composed:
         """By window, how many staged rows the target holds now exactly as staged (a removed one: is remembered at this version)."""
-        equal = "t.{v} <= s.{v} and " if self.target.observes_time else "t.{v} = s.{v} and "
-        version = sql.SQL(equal).format(**self._names) if self.target.version else sql.SQL("")
+        equal = "t.{tv} <= s.{v} and " if self.target.observes_time else "t.{tv} = s.{v} and "
+        version = sql.SQL(equal).format(**self._names) if self._has_version_column else sql.SQL("")
         removed = sql.SQL(
             " or (s.{d} and exists (select from {versions} k"
-            " where k.table_name = %(table)s and k.id = s.{key} and k.updated_idx = s.{v}))"
+            " where k.table_name = %(table)s and k.id = {id} and k.updated_idx = s.{v}))"
         )
         return sql.SQL(
-            "select {window}, count(*) from {staging} s"
+            "select {window}, count(*) from {staging} s{remembered}"
             " left join lateral (select true as is_equal from {table} t where {key_equal} and {version}{same} offset 0) t on true"
             " where t.is_equal{removed} group by 1"
         ).format(
             **self._names,
             window=self._window(STAGED),
+            remembered=self._remembered_version() if self.target.keeps_versions else sql.SQL(""),
             version=version,
             same=self._same(STAGED),
             removed=removed.format(**self._names) if self.target.removes else sql.SQL(""),
@@ -200,46 +232,70 @@ class MergeStatements:
             "table": sql.Identifier(target.table.schema, target.table.name),
             "staging": self.staging.identifier,
             "versions": self.versions,
-            "key": sql.Identifier(target.key[0]),
+            "id": row_id(target, STAGED),
+            "record": sql.Identifier(target.record_id),
             "v": sql.Identifier(target.version or ""),
             "d": sql.Identifier(target.tombstone or ""),
+            "tv": self._stored_as(target.version),
+            "td": self._stored_as(target.tombstone),
             "o": sql.Identifier(OBJECT_VERSION),
-            "key_equal": sql.SQL(" and ").join(sql.SQL("t.{k} = s.{k}").format(k=sql.Identifier(name)) for name in target.key),
+            "key_equal": sql.SQL(" and ").join(
+                sql.SQL("t.{} = {}").format(sql.Identifier(column.table_name), _value(column, STAGED))
+                for column in map(target.column, target.key)
+            ),
         }
+
+    def _stored_as(self, name: str | None) -> sql.Identifier:
+        return sql.Identifier(self.target.column(name).table_name if name else "")
+
+    @property
+    def _has_version_column(self) -> bool:
+        return self.target.version is not None and not self.target.keeps_versions
+
+    def _is_deleted(self) -> sql.Composed:
+        return sql.SQL("t.{td}" if self.target.is_stored(self.target.tombstone) else "false").format(**self._names)
 
     def _seen(self) -> sql.Composed:
         """Narrow on purpose: where each staged row stands and what is to become of it, not the wide row."""
-        removed = sql.SQL(
-            " left join lateral (select k.updated_idx from {versions} k"
-            " where k.table_name = %(table)s and k.id = s.{key} offset 0) k on true"
-        )
+        tells_stored_version = self.history is not None or self.target.keeps_versions
         # offset 0 keeps the planner from pulling the probe up into a join over the whole table.
         return sql.SQL(
-            "seen as materialized (select s.ctid as tid, {window} as window_index, {verdict} as verdict{stored} from {staging} s"
+            "seen as materialized (select s.ctid as tid, {window} as window_index, {verdict} as verdict{stored}"
+            " from {staging} s{remembered}"
             " left join lateral (select t.ctid as tid, {version} as version, {same} as is_same, {was_deleted} as was_deleted"
-            " from {table} t where {key_equal} offset 0) t on true{removed})"
+            " from {table} t where {key_equal} offset 0) t on true)"
         ).format(
             **self._names,
             window=self._window(STAGED),
-            verdict=self._verdict().format(**self._names),
-            stored=sql.SQL("" if self.history is None else f", {self._stored_version} as stored_version"),
-            version=sql.SQL("t.{v}").format(**self._names) if self.target.version else sql.SQL("null::bigint"),
+            verdict=self._verdict().format(
+                **self._names, stored=sql.SQL("k.updated_idx" if self.target.keeps_versions else "t.version")
+            ),
+            stored=sql.SQL(f", {self._stored_version} as stored_version" if tells_stored_version else ""),
+            version=sql.SQL("t.{tv}").format(**self._names) if self._has_version_column else sql.SQL("null::bigint"),
             same=self._same(STAGED),
-            was_deleted=sql.SQL("t.{d}").format(**self._names) if self.target.tombstone else sql.SQL("false"),
-            removed=removed.format(**self._names) if self.target.remembers else sql.SQL(""),
+            was_deleted=self._is_deleted(),
+            remembered=self._remembered_version() if self.target.remembers else sql.SQL(""),
         )
+
+    def _remembered_version(self) -> sql.Composed:
+        return sql.SQL(
+            " left join lateral (select k.updated_idx from {versions} k where k.table_name = %(table)s and k.id = {id} offset 0) k on true"
+        ).format(**self._names)
 
     def _verdict(self) -> sql.SQL:
         if self.target.version is None:
             return sql.SQL("case when t.tid is null then 'new' when t.is_same then 'unchanged' else 'newer' end")
-        outranked = "when k.updated_idx > s.{v} then 'stale' " if self.target.has_removed_rows else ""
-        newer, unchanged = "when t.version < s.{v} then 'newer' ", "when t.is_same then 'unchanged' "
-        live = f"{outranked}when t.tid is null then 'new' when t.version > s.{{v}} then 'stale' " + (
+        outranked = (
+            "when k.updated_idx > s.{v} then 'stale' " if self.target.has_removed_rows or self.target.keeps_versions else ""
+        )
+        # A row whose version nobody knows is an application's own, and older than every record.
+        newer, unchanged = "when coalesce({stored} < s.{v}, true) then 'newer' ", "when t.is_same then 'unchanged' "
+        live = f"{outranked}when t.tid is null then 'new' when {{stored}} > s.{{v}} then 'stale' " + (
             unchanged + newer if self.target.observes_time else newer + unchanged
         )
         if self.target.removes:
             return sql.SQL(
-                "case when t.version > s.{v} or k.updated_idx > s.{v} then 'stale'"
+                "case when {stored} > s.{v} or k.updated_idx > s.{v} then 'stale'"
                 " when s.{d} then case when k.updated_idx = s.{v} and t.tid is null then 'unchanged' else 'gone' end "
                 + live
                 + "else 'rewrite' end"
@@ -274,82 +330,142 @@ class MergeStatements:
             columns=by_columns,
         )
 
-    def _keeps(self, incoming: sql.SQL) -> sql.Composed:
+    def _keeps(self, incoming: sql.SQL, *, stored_version: LiteralString | None = None) -> sql.Composed:
         """Does the incoming row leave the stored object as it is? A bare tombstone does, unless its batch carried an object over
         from a version that outranks the stored row. `excluded` has the target's columns only and asks `carried`."""
+        kept_by_ledger = self.target.keeps_versions
         if incoming is STAGED:
-            return sql.SQL("(s.{d} and (s.{o} is null or s.{o} < t.{v}))").format(**self._names)
+            stored = stored_version or ("k.updated_idx" if kept_by_ledger else "t.{tv}")
+            return sql.SQL("(s.{d} and (s.{o} is null or s.{o} < {stored}))").format(
+                **self._names, stored=sql.SQL(stored).format(**self._names)
+            )
         if not self.keeps_objects:
             return sql.SQL("false").format()
+        # A row that came to be between the snapshot and its insertion is an application's: the version it stands for is not known.
+        outranked = "carried.object_version is null" if kept_by_ledger else "coalesce(carried.object_version < t.{tv}, true)"
+        untold = (
+            sql.SQL("excluded.{} is null").format(self._stored_as(self.target.data))
+            if self._has_data_column
+            else sql.SQL("false")
+        )
         return sql.SQL(
-            "(excluded.{d} and coalesce((select carried.object_version < t.{v} from carried where carried.id = excluded.{key}),"
-            " excluded.{data} is null))"
-        ).format(**self._names, data=sql.Identifier(self.target.data or ""))
+            "(excluded.{td} and coalesce((select {outranked} from carried where carried.id = {excluded_id}), {untold}))"
+        ).format(
+            **self._names,
+            outranked=sql.SQL(outranked).format(**self._names),
+            excluded_id=row_id(self.target, EXCLUDED),
+            untold=untold,
+        )
+
+    @property
+    def _has_data_column(self) -> bool:
+        return self.target.is_stored(self.target.data)
 
     def _carried(self) -> sql.Composed:
+        """Only what the written row cannot tell: a scan of these stands behind every tombstone that meets a row."""
+        names = {**self._names, "data": sql.Identifier(self.target.data or "")}
+        untold = (
+            "s.{o} is not null and (s.{o} < s.{v} or s.{data} is null)"
+            if self._has_data_column
+            else "s.{o} is distinct from s.{v}"
+        )
         return sql.SQL(
-            "carried as materialized (select s.{key} as id, s.{o} as object_version from {staging} s where s.{d} and s.{o} is not null"
-            " and (s.{o} < s.{v} or s.{data} is null))"
-        ).format(**self._names, data=sql.Identifier(self.target.data or ""))
+            "carried as materialized (select {id} as id, s.{o} as object_version from {staging} s where s.{d} and {untold})"
+        ).format(**names, untold=sql.SQL(untold).format(**names))
+
+    def _updated(self) -> sql.Composed:
+        """Rows of an application that are there are updated in place: an upsert would have the row that it proposes checked first, in
+        which columns that are not ours hold their defaults and a bare tombstone has no object, and would use up an identity."""
+        return sql.SQL(
+            "updated as (update {table} t set {assignments} from (select s.*{stored} from seen join {staging} s"
+            " on s.ctid = seen.tid where seen.verdict = any({writing}) offset 0) s where {key_equal} and ({guard})"
+            " returning {is_deleted} as is_deleted, {window} as window_index{told})"
+        ).format(
+            **self._names,
+            assignments=self._assignments(STAGED),
+            stored=sql.SQL(", seen.stored_version" if self.target.keeps_versions else ""),
+            writing=sql.Literal([verdict for verdict in WRITING_VERDICTS if verdict != "new"]),
+            guard=self._guard(STAGED),
+            is_deleted=self._is_deleted(),
+            window=self._window(STORED),
+            told=self._told(),
+        )
 
     def _written(self) -> sql.Composed:
         target = self.target
-        stamps = [sql.Identifier(name) for name in (target.created_at, target.changed_at) if name]
+        stamps = list(target.stamps.values())
         return sql.SQL(
             "written as (insert into {table} as t ({columns})"
             " select {values} from seen join {staging} s on s.ctid = seen.tid where seen.verdict = any({writing})"
             " on conflict ({keys}) do update set {assignments} where {guard}"
-            " returning (t.xmax = 0) as is_created, {is_deleted} as is_deleted, {window} as window_index{told})"
+            " returning {is_created} as is_created, {is_deleted} as is_deleted, {window} as window_index{told})"
         ).format(
             **self._names,
-            columns=sql.SQL(", ").join([*(sql.Identifier(column.name) for column in target.columns), *stamps]),
-            values=sql.SQL(", ").join(
-                [*(_value(column, STAGED) for column in target.columns), *(sql.SQL("now()") for _ in stamps)]
-            ),
-            writing=sql.Literal(list(WRITING_VERDICTS)),
-            keys=sql.SQL(", ").join(map(sql.Identifier, target.key)),
-            assignments=self._assignments(),
-            guard=self._guard(),
-            is_deleted=sql.SQL("t.{d}").format(**self._names) if target.tombstone else sql.SQL("false"),
-            window=self._window(sql.SQL("t")),
-            told=sql.SQL("" if self.history is None else ", t.{key} as id, t.{v} as version").format(**self._names),
+            columns=sql.SQL(", ").join(map(sql.Identifier, [*(column.table_name for column in target.stored), *stamps])),
+            values=sql.SQL(", ").join([*(_value(column, STAGED) for column in target.stored), *map(self._stamp, stamps)]),
+            writing=sql.Literal(["new"] if target.is_foreign else list(WRITING_VERDICTS)),
+            keys=sql.SQL(", ").join(map(self._stored_as, target.key)),
+            assignments=self._assignments(EXCLUDED),
+            guard=self._guard(EXCLUDED),
+            # Of a partitioned table Postgres gives back no system column: a row that came to be in between counts as created.
+            is_created=sql.SQL("true" if target.is_partitioned else "(t.xmax = 0)"),
+            is_deleted=self._is_deleted(),
+            window=self._window(STORED),
+            told=self._told(),
         )
+
+    def _told(self) -> sql.Composed:
+        return sql.SQL("{}{}").format(
+            sql.SQL("" if self.history is None else ", "),
+            sql.SQL("") if self.history is None else sql.SQL("{} as id").format(row_id(self.target, STORED)),
+        )
+
+    def _stamp(self, name: str) -> sql.Composed:
+        cast = self.target.stamp_casts.get(name)
+        return sql.SQL("now(){}").format(sql.SQL(f"::{cast}" if cast else ""))
 
     @property
     def _stored_version(self) -> LiteralString:
+        if self.target.keeps_versions:
+            return "k.updated_idx"
         return "coalesce(t.version, k.updated_idx)" if self.target.remembers else "t.version"
 
     def _logged(self) -> sql.Composed:
         """What became of each row that was not unchanged; one that lost to a concurrent writer has no fate yet. Rows seen and rows written
         are brought together by grouping: a join of two results without an index would be quadratic under the pinned plan."""
+        updated = (
+            " union all select id, null, null, null, null, true, false, is_deleted from updated" if self.target.is_foreign else ""
+        )
         return sql.SQL(
-            "logged as ({insert} select %(table)s, told.id, told.version, told.fate, told.stored_version, {shared} from ("
-            "select id, max(version) as version, max(stored_version) as stored_version, case"
+            "logged as ({insert} select %(table)s, told.record_id, told.version, told.fate, told.stored_version, {shared} from ("
+            "select max(record_id) as record_id, max(version) as version, max(stored_version) as stored_version, case"
             " when bool_or(is_written) and bool_or(is_deleted) and max(verdict) <> 'rewrite of a tombstone' then 'deleted'"
             " when bool_or(is_created) then 'inserted' when bool_or(is_written) then 'updated'"
             " when max(verdict) = 'gone' then 'deleted' when max(verdict) = 'stale' then 'stale' end as fate"
-            " from (select s.{key} as id, s.{v} as version, seen.stored_version, seen.verdict, false as is_written,"
-            " false as is_created, false as is_deleted from seen join {staging} s on s.ctid = seen.tid where seen.verdict <> 'unchanged'"
-            " union all select id, version, null, null, true, is_created, is_deleted from written) one group by id) told"
+            " from (select {id} as id, s.{record} as record_id, s.{v} as version, seen.stored_version, seen.verdict,"
+            " false as is_written, false as is_created, false as is_deleted"
+            " from seen join {staging} s on s.ctid = seen.tid where seen.verdict <> 'unchanged'"
+            " union all select id, null, null, null, null, true, is_created, is_deleted from written{updated}) one group by id) told"
             " where told.fate <> 'stale' or (told.fate = 'stale' and not {is_logged}))"
         ).format(
             **self._names,
             insert=self._log_insert(),
             shared=_SHARED_BY_ENTRIES,
-            is_logged=self._is_logged(sql.SQL("told.id"), sql.SQL("told.version")),
+            updated=sql.SQL(updated),
+            is_logged=self._is_logged(sql.SQL("told.record_id"), sql.SQL("told.version")),
         )
 
     def log_outranked(self) -> sql.Composed:
         """A second look, at rows that lost to a concurrent writer after they had been seen: they are stale, or unchanged, now."""
         return sql.SQL(
-            "with {seen} {insert} select %(table)s, s.{key}, s.{v}, 'stale', seen.stored_version, {shared}"
+            "with {seen} {insert} select %(table)s, s.{record}, s.{v}, 'stale', seen.stored_version, {shared}"
             " from seen join {staging} s on s.ctid = seen.tid where seen.verdict = 'stale' and not {is_logged}"
         ).format(
             **self._names,
             seen=self._seen(),
             insert=self._log_insert(),
             shared=_SHARED_BY_ENTRIES,
-            is_logged=self._is_logged(sql.SQL("s.{key}").format(**self._names), sql.SQL("s.{v}").format(**self._names)),
+            is_logged=self._is_logged(sql.SQL("s.{record}").format(**self._names), sql.SQL("s.{v}").format(**self._names)),
         )
 
     def _log_insert(self) -> sql.Composed:
@@ -366,55 +482,66 @@ class MergeStatements:
             " and h.version = {version} and h.fate = 'stale')"
         ).format(history=self.history, record_id=record_id, version=version)
 
-    def _assignments(self) -> sql.Composed:
-        objects = [column for column in self.target.columns if column.is_object] if self.keeps_objects else []
+    def _assignments(self, incoming: sql.SQL) -> sql.Composed:
+        objects = [column for column in self.target.stored if column.is_object] if self.keeps_objects else []
         assignments: list[sql.Composable] = [
-            sql.SQL("{n} = excluded.{n}").format(n=sql.Identifier(column.name))
-            for column in self.target.columns
+            sql.SQL("{} = {}").format(sql.Identifier(column.table_name), _incoming(column, incoming))
+            for column in self.target.stored
             if column.name not in self.target.key and column not in objects
         ]
         if self.target.changed_at:
-            assignments.append(sql.SQL("{} = now()").format(sql.Identifier(self.target.changed_at)))
+            changed_at = self.target.changed_at
+            assignments.append(sql.SQL("{} = {}").format(sql.Identifier(changed_at), self._stamp(changed_at)))
         if objects:
             kept = [
-                sql.SQL("case when kept.is_kept then t.{n} else excluded.{n} end").format(n=sql.Identifier(column.name))
+                sql.SQL("case when kept.is_kept then t.{} else {} end").format(
+                    sql.Identifier(column.table_name), _incoming(column, incoming)
+                )
                 for column in objects
             ]
             assignments.append(
                 sql.SQL("({names}) = (select {kept} from (select {keeps} as is_kept offset 0) kept)").format(
-                    names=sql.SQL(", ").join(sql.Identifier(column.name) for column in objects),
+                    names=sql.SQL(", ").join(sql.Identifier(column.table_name) for column in objects),
                     kept=sql.SQL(", ").join(kept),
-                    keeps=self._keeps(EXCLUDED),
+                    keeps=self._keeps(incoming, stored_version="s.stored_version" if self.target.keeps_versions else None),
                 )
             )
-        return sql.SQL(", ").join(assignments)
+        nothing = sql.SQL("{key} = t.{key}").format(key=self._stored_as(self.target.key[0]))
+        return sql.SQL(", ").join(assignments or [nothing])
 
-    def _guard(self) -> sql.Composed:
+    def _guard(self, incoming: sql.SQL) -> sql.Composed:
         """What the row must be, once locked, for the incoming one to outrank it."""
+        if self.target.keeps_versions:
+            # The locks on its bucket keep every other writer of ours away, and nobody else knows of versions.
+            return sql.SQL("true").format()
         if self.target.version is None:
-            return sql.SQL("not {}").format(self._same(EXCLUDED))
+            return sql.SQL("not {}").format(self._same(incoming))
         outranks = (
-            "t.{v} <= excluded.{v} and not {same}"
+            "coalesce(t.{tv} <= {version}, true) and not {same}"
             if self.target.observes_time
-            else "t.{v} < excluded.{v} or (t.{v} = excluded.{v} and not {same})"
+            else "coalesce(t.{tv} < {version}, true) or (t.{tv} = {version} and not {same})"
         )
-        return sql.SQL(outranks).format(**self._names, same=self._same(EXCLUDED))
+        version = sql.SQL("{}.{}").format(incoming, self._names["v" if incoming is STAGED else "tv"])
+        return sql.SQL(outranks).format(**self._names, version=version, same=self._same(incoming))
 
     def _remembered(self) -> sql.Composed:
-        """Tombstones outrank late older copies from here on."""
+        """Tombstones outrank late older copies from here on, and so does every version where the table has no column for it."""
+        verdicts = ["gone", *WRITING_VERDICTS] if self.target.keeps_versions else ["gone"]
         return sql.SQL(
             "remembered as (insert into {versions} as k (table_name, id, updated_idx)"
-            " select %(table)s, s.{key}, s.{v} from seen join {staging} s on s.ctid = seen.tid where seen.verdict = 'gone'"
+            " select %(table)s, {id}, s.{v} from seen join {staging} s on s.ctid = seen.tid where seen.verdict = any({verdicts})"
             " on conflict (table_name, id) do update set updated_idx = excluded.updated_idx, deleted_at = now()"
             " where k.updated_idx < excluded.updated_idx)"
-        ).format(**self._names)
+        ).format(**self._names, verdicts=sql.Literal(verdicts))
 
     def _removed(self) -> sql.Composed:
+        columns = [sql.SQL("s.{}").format(sql.Identifier(name)) for name in (*self.target.key, self.target.version or "")]
+        outranked = "coalesce(t.{tv} <= s.{v}, true)" if self._has_version_column else "true"
         return sql.SQL(
-            "removed as (delete from {table} t using (select s.{key} as id, s.{v} as version, seen.window_index"
-            " from seen join {staging} s on s.ctid = seen.tid where seen.verdict = 'gone' offset 0) gone"
-            " where t.{key} = gone.id and t.{v} <= gone.version returning gone.window_index)"
-        ).format(**self._names)
+            "removed as (delete from {table} t using (select {columns}, seen.window_index"
+            " from seen join {staging} s on s.ctid = seen.tid where seen.verdict = 'gone' offset 0) s"
+            " where {key_equal} and {outranked} returning s.window_index)"
+        ).format(**self._names, columns=sql.SQL(", ").join(columns), outranked=sql.SQL(outranked).format(**self._names))
 
     def _tally(self) -> sql.Composed:
         """A tombstone written again at its own version changed its object only: that is an update, not a deletion."""
@@ -432,12 +559,19 @@ class MergeStatements:
             " count(*) filter (where what in ('rewrite', 'rewrite of a tombstone'))"
             " from (select window_index, true as is_staged, verdict as what from seen"
             " union all select window_index, false, case when is_created and is_deleted then 'created tombstone'"
-            " when is_created then 'created' when is_deleted then 'tombstone' else 'changed' end from written{removed}) tally"
+            " when is_created then 'created' when is_deleted then 'tombstone' else 'changed' end from written{updated}{removed}) tally"
             " group by window_index"
-        ).format(removed=sql.SQL(" union all select window_index, false, 'removed' from removed" if self.target.removes else ""))
+        ).format(
+            updated=sql.SQL(
+                " union all select window_index, false, case when is_deleted then 'tombstone' else 'changed' end from updated"
+                if self.target.is_foreign
+                else ""
+            ),
+            removed=sql.SQL(" union all select window_index, false, 'removed' from removed" if self.target.removes else ""),
+        )
 
     def _window(self, row: sql.SQL) -> sql.Composable:
-        if not self.has_windows or self.target.stream_time is None:
+        if not self.has_windows or self.target.stream_time is None or self.target.is_foreign:
             return sql.SQL("0")
         # Before the first window, or without a time: the first window, which is open to the left.
         return sql.SQL("greatest(coalesce(width_bucket({time}, %(starts)s::timestamptz[]), 1) - 1, 0)").format(
@@ -453,13 +587,18 @@ def merge_statement(statements: MergeStatements) -> bytes:
 
 def _all_equal(columns: Sequence[TargetColumn], incoming: sql.SQL) -> sql.Composed:
     equal = [
-        sql.SQL("t.{name} is not distinct from {value}").format(
-            name=sql.Identifier(column.name),
-            value=_value(column, incoming) if incoming is STAGED else _column(incoming, column.name),
+        sql.SQL("t.{name}{form} is not distinct from {value}{form}").format(
+            name=sql.Identifier(column.table_name),
+            value=sql.SQL("({})").format(_incoming(column, incoming)) if column.compared_as else _incoming(column, incoming),
+            form=sql.SQL(f"::{column.compared_as}" if column.compared_as else ""),
         )
         for column in columns
     ]
     return sql.SQL("({})").format(sql.SQL(" and ").join(equal) if equal else sql.SQL("true"))
+
+
+def _incoming(column: TargetColumn, incoming: sql.SQL) -> sql.Composed:
+    return _value(column, incoming) if incoming is STAGED else _column(incoming, column.table_name)
 
 
 def _value(column: TargetColumn, row: sql.SQL) -> sql.Composed:

@@ -111,7 +111,7 @@ class _Search:
         # Of a CHECK or a missing value, the detail is the whole row; of keys it names the key.
         detail = f" ({error.diag.message_detail})" if error.diag.message_detail and error.sqlstate in ("23503", "23505") else ""
         self.found[place] = Reject(
-            record_id=str(row.rows.column(self.target.key[0])[0]),
+            record_id=str(row.rows.column(self.target.record_id)[0]),
             raw=self.pages[place.page].raw_record(place.position),
             reason=f"Postgres refused the row: {said}{detail}",
             reject_class="parent" if error.sqlstate == "23503" else "postgres",

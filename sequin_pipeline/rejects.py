@@ -22,6 +22,9 @@ EXAMPLES = 10
 """How many open rejects a check shows; `rejects list` shows more."""
 
 
+OUTDATED = "a good version was stored"
+
+
 @dataclass(frozen=True)
 class OpenRejects:
     """How many records of a table wait, of which `missing_parents` for a row that a foreign key points to; a few with reasons."""
@@ -106,21 +109,44 @@ def resolve_outdated(connection: Connection, ledger: Ledger, target: Target) -> 
     A value that did not fit when its column was refilled waits for a newer version: its row has been there all along.
     """
     assert target.version is not None  # noqa: S101 - records have versions
+    if target.key != (target.record_id,):
+        # A reject says only its record's id: of such a table's, those are settled as newer versions come (settle_delivered).
+        return 0
+    key = target.column(target.key[0])
+    stored = sql.SQL(
+        "exists (select from {target} t where {key} = r.record_id"
+        " and (t.{version} > r.version or (t.{version} = r.version and r.class <> 'refill')))"
+    ).format(
+        target=sql.Identifier(target.table.schema, target.table.name),
+        # What is no uuid or number must not be cast to one: then this scans the table, once a run with open rejects.
+        key=sql.SQL("t.{}::text" if key.cast else "t.{}").format(sql.Identifier(key.table_name)),
+        version=sql.Identifier(target.column(target.version).table_name),
+    )
     return connection.execute(
         sql.SQL(
-            "update {rejects} r set resolved_at = now(), resolution = 'a good version was stored'"
-            " where r.table_name = %(table)s and r.resolved_at is null and (exists (select from {target} t where t.{key} = r.record_id"
-            " and (t.{version} > r.version or (t.{version} = r.version and r.class <> 'refill')))"
+            "update {rejects} r set resolved_at = now(), resolution = {resolution}"
+            " where r.table_name = %(table)s and r.resolved_at is null and ({stored}"
             " or exists (select from {versions} k where k.table_name = %(table)s and k.id = r.record_id and k.updated_idx >= r.version))"
         ).format(
             rejects=ledger.table("rejects"),
+            resolution=sql.Literal(OUTDATED),
             versions=ledger.table("versions"),
-            target=sql.Identifier(target.table.schema, target.table.name),
-            key=sql.Identifier(target.key[0]),
-            version=sql.Identifier(target.version),
+            stored=sql.SQL("false") if target.keeps_versions else stored,
         ),
         {"table": ledger.table_name},
     ).rowcount
+
+
+def settle_delivered(connection: Connection, ledger: Ledger, ids: Sequence[str], versions: Sequence[int]) -> None:
+    """Settles open rejects of records of which this version, the same or a newer one, is being stored."""
+    connection.execute(
+        sql.SQL(
+            "update {rejects} r set resolved_at = now(), resolution = {resolution}"
+            " from unnest(%(ids)s::text[], %(versions)s::bigint[]) s (id, version)"
+            " where r.table_name = %(table)s and r.resolved_at is null and r.record_id = s.id and r.version <= s.version"
+        ).format(rejects=ledger.table("rejects"), resolution=sql.Literal(OUTDATED)),
+        {"table": ledger.table_name, "ids": list(ids), "versions": list(versions)},
+    )
 
 
 def open_rejects(connection: Connection, ledger: Ledger) -> OpenRejects:

@@ -8,6 +8,7 @@ from dataclasses import replace
 from functools import partial
 
 from sequin_pipeline.catalog import Collection
+from sequin_pipeline.foreign import look_up
 from sequin_pipeline.ledger import Counts, Ledger
 from sequin_pipeline.normalize import Normalizer
 from sequin_pipeline.rejects import KeptReject, list_rejects, settle
@@ -39,7 +40,9 @@ def replay(
 
         waiting = writer.attempt(find, f"reading the rejects of {collection.label!r}")
         has_removed_rows = writer.attempt(ledger.has_removed_rows, f"reading the ledger of {collection.label!r}")
-        writer.target = replace(writer.target, has_removed_rows=has_removed_rows)
+        looking = partial(look_up, target=writer.target)
+        target = writer.attempt(looking, f"looking at table {ledger.table_name!r} of {collection.label!r}")
+        writer.target = replace(target, has_removed_rows=has_removed_rows)
         for start in range(0, len(waiting), REPLAY_RECORDS):
             part = waiting[start : start + REPLAY_RECORDS]
             page = normalize(b"[" + b",".join(reject.raw for reject in part) + b"]")

@@ -127,7 +127,9 @@ class _Run:
         """Ledger, table, columns, and the place to start from; nothing has been requested of the source yet."""
         preparing = f"preparing table {str(self._writer.target.table)!r} of {self._label!r}"
         self._writer.attempt(self._prepare_table, preparing)
-        self._totals.refilled = refill(self._warehouse, self._ledger, self._plan.collection, run_id=self._run_id)
+        if not self._writer.target.is_foreign:
+            # Of a foreign table's rows the objects may not be kept: its columns fill with the versions that come.
+            self._totals.refilled = refill(self._warehouse, self._ledger, self._plan.collection, run_id=self._run_id)
         self._position = self._writer.attempt(self._find_start, f"reading the ledger of {self._label!r}")
 
     def _prepare_table(self, connection: Connection) -> None:
@@ -141,9 +143,16 @@ class _Run:
             adopt=self._plan.adopt,
             full_refresh=self._plan.full_refresh,
         )
-        declare_columns(connection, self._ledger, self._plan.collection, preparation)
+        for writer in self._lanes.writers:
+            writer.target = preparation.target
         record = preparation.record
-        if target.removes and (preparation.is_adopted or (record is not None and record.on_delete != "remove")):
+        if not target.is_foreign:
+            declare_columns(connection, self._ledger, self._plan.collection, preparation)
+        if (
+            target.removes
+            and not target.is_foreign
+            and (preparation.is_adopted or (record is not None and record.on_delete != "remove"))
+        ):
             self._totals.swept += self._sweep(connection)
         if record is not None and record.on_delete != target.on_delete:
             self._ledger.set_on_delete(connection, target.on_delete)

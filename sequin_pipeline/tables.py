@@ -11,6 +11,7 @@ from psycopg import sql
 
 from sequin_pipeline.catalog import RECORD_COLUMNS
 from sequin_pipeline.errors import LedgerRefused, TableRefused
+from sequin_pipeline.foreign import look_up
 from sequin_pipeline.ledger import Ledger, TableRecord
 from sequin_pipeline.ledger_schema import create_schema, lock_ddl
 from sequin_pipeline.sources import SourceIdentity
@@ -35,8 +36,9 @@ class FoundTable:
 
 @dataclass(frozen=True)
 class Preparation:
-    """What preparing found: the ledger's record, None for a table just created or adopted."""
+    """What preparing found: the target as its table takes it, and the ledger's record, None for a table just created or adopted."""
 
+    target: Target
     record: TableRecord | None
     is_adopted: bool = False
 
@@ -55,6 +57,8 @@ def prepare_table(
     `adopt` takes over a table that the ledger does not know, or knows from another source, and starts it from the beginning;
     `full_refresh` may create anew one that has vanished. Raises TableRefused, LedgerRefused, psycopg.Error; then nothing has changed.
     """
+    if target.is_foreign:
+        return _prepare_foreign(connection, look_up(connection, target), ledger, source=source, adopt=adopt)
     record, found = ledger.find_table(connection), _find(connection, target)
     if (record is None) != (found is None):
         # Somebody may be creating it between the two looks: under their lock, what is there is there for good.
@@ -69,7 +73,7 @@ def prepare_table(
         )
     if found is None:
         if _create(connection, target, ledger, source):
-            return Preparation(None)
+            return Preparation(target, None)
         return prepare_table(connection, target, ledger, source=source, adopt=adopt, full_refresh=full_refresh)
     if record is None and source != FRAME_SOURCE and not adopt:
         raise TableRefused(
@@ -89,8 +93,27 @@ def prepare_table(
         _add(connection, target, (*missing, *stamps), found=found)
     if is_new_owner:
         _register(connection, target, ledger, source)
-        return Preparation(None, is_adopted=True)
-    return Preparation(record)
+        return Preparation(target, None, is_adopted=True)
+    return Preparation(target, record)
+
+
+def _prepare_foreign(
+    connection: Connection, target: Target, ledger: Ledger, *, source: SourceIdentity, adopt: bool
+) -> Preparation:
+    """All that is written is the ledger's: the declaration has said whose the table is, so it needs no `--adopt` at first."""
+    record = ledger.find_table(connection)
+    if record is None:
+        with connection.transaction(), connection.cursor() as cursor:
+            lock_ddl(cursor)
+            record = ledger.find_table(connection)
+            if record is None:
+                _register(connection, target, ledger, source)
+                return Preparation(target, None)
+    _check_source(target, record, source, adopt=adopt)
+    if record.source == source:
+        return Preparation(target, record)
+    _register(connection, target, ledger, source)
+    return Preparation(target, None, is_adopted=True)
 
 
 def _check_source(target: Target, record: TableRecord | None, source: SourceIdentity, *, adopt: bool) -> None:

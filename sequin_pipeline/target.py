@@ -4,23 +4,32 @@ Derived from a collection or from a plain DataFrame; DDL, staging and merge stat
 """
 
 from collections.abc import Mapping
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from datetime import timedelta
+from typing import Literal
 
 import pandas as pd
 import pyarrow as pa
 
 from sequin_pipeline.casts import STORAGE
-from sequin_pipeline.catalog import RECORD_COLUMNS, Collection, OnDelete, TableName
+from sequin_pipeline.catalog import RECORD_COLUMNS, Collection, ForeignTable, OnDelete, TableName
 from sequin_pipeline.errors import TableRefused
+from sequin_pipeline.limits import Limit
+
+Reach = Literal["batch", "staging", "table"]
 
 
 @dataclass(frozen=True)
 class TargetColumn:
     """A column that the merge writes from the frame's column of the same name.
 
-    `staging` is the type it is copied as, `cast` the type a surviving value is cast to (None: none needed). `is_object`: its value
-    comes from the provider's object, so that a bare tombstone leaves it as it is.
+    `staging` is the type it is copied as, `cast` what stands behind `::` to turn a surviving value into one of the table's (None:
+    nothing needed). `is_object`: its value comes from the provider's object, so that a bare tombstone leaves it as it is.
+
+    The rest is for foreign tables. `stored_as` is the table's own name for it; `reach` how far its values go: a version that no
+    column takes is staged and kept in the ledger, a time that no column takes says only which window a row is in. `compared_as` is
+    the type in which stored and staged value are compared. `limits` are what the table's type would change in silence; `rounds_to` are the
+    digits of a second to which times are rounded first.
     """
 
     name: str
@@ -30,6 +39,16 @@ class TargetColumn:
     is_object: bool = False
     is_nullable: bool = True
     description: str = ""
+    stored_as: str = ""
+    reach: Reach = "table"
+    compared_as: str | None = None
+    limits: tuple[Limit, ...] = ()
+    rounds_to: int | None = None
+
+    @property
+    def table_name(self) -> str:
+        """Its name in the table."""
+        return self.stored_as or self.name
 
 
 @dataclass(frozen=True)
@@ -42,6 +61,9 @@ class Target:
     copies whatever `on_delete` says now. `observes_time`: versions are times of observation, so that a row which holds already what a
     newer one brings is left as it is, its version too. `created_at` and `changed_at` are stamped here and never compared.
     `history`: how long the ledger keeps what became of each record; None: nothing is kept.
+
+    `foreign`: the table belongs to an application, and foreign.py has to look at it before the first row. Names of columns here are
+    the frame's; `stamp_casts` turns the present moment into a value of a stamped column of the table.
     """
 
     table: TableName
@@ -60,10 +82,18 @@ class Target:
     observes_time: bool = False
     history: timedelta | None = None
     description: str = ""
+    foreign: ForeignTable | None = field(default=None, hash=False)
+    is_partitioned: bool = False
+    stamp_casts: Mapping[str, str] = field(default_factory=dict, hash=False)
     column_names: tuple[str, ...] = field(init=False)
 
     def __post_init__(self) -> None:
         object.__setattr__(self, "column_names", tuple(column.name for column in self.columns))
+
+    @property
+    def is_foreign(self) -> bool:
+        """The table belongs to an application."""
+        return self.foreign is not None
 
     @property
     def removes(self) -> bool:
@@ -73,17 +103,83 @@ class Target:
     @property
     def remembers(self) -> bool:
         """Versions of removed rows have to be asked before a row is written."""
-        return self.removes or self.has_removed_rows
+        return self.removes or self.has_removed_rows or self.keeps_versions
+
+    @property
+    def stored(self) -> tuple[TargetColumn, ...]:
+        """The columns that the table has."""
+        return tuple(column for column in self.columns if column.reach == "table")
 
     @property
     def compared(self) -> tuple[TargetColumn, ...]:
         """The columns in which two rows of one version may differ, or of any two versions that are times of observation."""
         apart = {*self.key, self.version, self.content_hash, self.stream_time if self.observes_time else None}
-        return tuple(column for column in self.columns if column.name not in apart)
+        return tuple(column for column in self.stored if column.name not in apart)
+
+    @property
+    def keeps_versions(self) -> bool:
+        """The table has no column for versions: the ledger keeps all of them."""
+        return self.version is not None and not self.is_stored(self.version)
+
+    @property
+    def locks_buckets(self) -> bool:
+        """A batch locks its buckets first, since a row that is not there, or tells no version, cannot tell its writers apart."""
+        return self.removes or self.keeps_versions
+
+    @property
+    def stamps(self) -> Mapping[str, str]:
+        """By our names, the table's columns that take the present moment."""
+        named = {"inserted_at": self.created_at, "updated_at": self.changed_at}
+        return {ours: name for ours, name in named.items() if name}
+
+    @property
+    def record_id(self) -> str:
+        """The column that names a row to people."""
+        return "id" if "id" in self.column_names else self.key[0]
+
+    def is_stored(self, name: str | None) -> bool:
+        """Does the table have a column for it?"""
+        return any(column.name == name for column in self.stored)
+
+    def column(self, name: str) -> TargetColumn:
+        """By the frame's name."""
+        return self.columns[self.column_names.index(name)]
 
 
 def collection_target(collection: Collection) -> Target:
-    """The managed table of a collection: the record's own columns around the declared ones."""
+    """The table of a collection: the record's own columns around the declared ones.
+
+    Of a foreign table it knows what the declaration says; what the table's own types are, foreign.py adds.
+    """
+    managed = _managed_target(collection)
+    return managed if collection.foreign is None else _foreign_target(managed, collection.foreign)
+
+
+def _foreign_target(managed: Target, foreign: ForeignTable) -> Target:
+    """Without a hash, which nobody else would maintain: rows are compared column by column."""
+
+    def reach(name: str) -> Reach:
+        if name in foreign.columns:
+            return "table"
+        is_needed = name in (managed.version, managed.tombstone) or (name == "id" and managed.history is not None)
+        return "staging" if is_needed else "batch"
+
+    return replace(
+        managed,
+        columns=tuple(
+            replace(column, stored_as=foreign.columns.get(column.name, ""), reach=reach(column.name))
+            for column in managed.columns
+            if column.name != managed.content_hash
+        ),
+        key=foreign.key,
+        content_hash=None,
+        created_at=foreign.columns.get("inserted_at"),
+        changed_at=foreign.columns.get("updated_at"),
+        foreign=foreign,
+    )
+
+
+def _managed_target(collection: Collection) -> Target:
 
     def record(name: str, sql_type: str, *, is_nullable: bool = True) -> TargetColumn:
         return TargetColumn(name, sql_type, sql_type, is_nullable=is_nullable, description=RECORD_COLUMNS[name])

@@ -14,19 +14,32 @@ from sequin_pipeline.staging import Cursor
 from sequin_pipeline.target import Target
 
 SWEEP_ROWS = 5_000
+STAGED = sql.SQL("s")
+
+
+def row_id(target: Target, row: sql.SQL) -> sql.Composed:
+    """What the ledger calls a row by: its key, of several columns as an array literal. `row` is staging, or the table's row."""
+    parts = [
+        sql.SQL("{}.{}").format(row, sql.Identifier(column.name))
+        if row == STAGED
+        else sql.SQL("{}.{}::text").format(row, sql.Identifier(column.table_name))
+        for column in map(target.column, target.key)
+    ]
+    return parts[0] if len(parts) == 1 else sql.SQL("array[{}]::text").format(sql.SQL(", ").join(parts))
 
 
 def lock_buckets(cursor: Cursor, target: Target, rows: pa.Table) -> None:
-    """Locks the buckets that the batch touches until the transaction ends: exclusive where it holds a tombstone, else shared.
+    """Locks the buckets that the batch touches until the transaction ends: exclusive where it holds a tombstone, else shared; all
+    exclusive where the ledger keeps every version, since no row of the table then tells writers apart.
 
     Must be a statement of its own before the merge, whose snapshot then sees what the last holder committed. Ascending, so that no
     two batches wait for each other. Without it, a late older version and a removal can pass each other unseen.
     """
     is_tombstone = pc.fill_null(rows.column(target.tombstone), fill_value=False).to_pylist()
     exclusive: dict[int, bool] = {}
-    for record_id, removes in zip(rows.column(target.key[0]).to_pylist(), is_tombstone, strict=True):
+    for record_id, removes in zip(rows.column(target.key[-1]).to_pylist(), is_tombstone, strict=True):
         bucket = bucket_of(record_id)
-        exclusive[bucket] = exclusive.get(bucket, False) or removes
+        exclusive[bucket] = exclusive.get(bucket, False) or removes or target.keeps_versions
     _lock(cursor, target, dict(sorted(exclusive.items())))
 
 

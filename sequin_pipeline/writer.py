@@ -21,13 +21,14 @@ from sequin_pipeline import staging
 from sequin_pipeline.batch import Batch, Place, build_batch
 from sequin_pipeline.buckets import Lane
 from sequin_pipeline.errors import RunFenced
+from sequin_pipeline.fit import fit
 from sequin_pipeline.history import BatchHistory, record_passed_over
 from sequin_pipeline.known import WORTHWHILE_SHARE, ask, can_ask
 from sequin_pipeline.ledger import Counts, Ledger, LiveCursor, MergeRecord
 from sequin_pipeline.merge import MergeCounts, Merged
 from sequin_pipeline.normalize import NormalizedPage, Reject
 from sequin_pipeline.refused import RowsRefused, find_refused, merge_rows
-from sequin_pipeline.rejects import count_discarded, record_rejects
+from sequin_pipeline.rejects import count_discarded, record_rejects, settle_delivered
 from sequin_pipeline.target import Target
 from sequin_pipeline.warehouse import Connection, Warehouse, attempt, explain, is_open, limit_lock_waits
 
@@ -152,6 +153,8 @@ class TableWriter:
         `without` are rows that Postgres refused.
         """
         started = time.perf_counter()
+        if self.target.is_foreign:
+            delivery = replace(delivery, pages=tuple(fit(self.target, page) for page in delivery.pages))
         batch = build_batch(
             self.target, delivery.pages, window_starts=self._window_starts, without=frozenset(without), lane=self.lane
         )
@@ -236,6 +239,8 @@ class TableWriter:
             if history is not None:
                 record_passed_over(connection, history, self.target, sendable.prepared.batch.superseded, rejects)
             counts = self._count(sendable, merged)
+            if self.target.is_foreign and self.target.key != (self.target.record_id,):
+                self._settle_delivered(connection, sendable.prepared.batch)
             record_rejects(connection, self.ledger, rejects, run_id=self._run_id)
             discarded = self._count_discarded(connection, rejects)
             self.ledger.add_rows(connection, sum(window.created - window.removed for window in counts.values()))
@@ -280,6 +285,11 @@ class TableWriter:
             mode=self._mode,
             keep=self.target.history,
         )
+
+    def _settle_delivered(self, connection: Connection, batch: Batch) -> None:
+        assert self.target.version is not None  # noqa: S101 - records have versions
+        ids, versions = batch.rows.column(self.target.record_id), batch.rows.column(self.target.version)
+        settle_delivered(connection, self.ledger, ids.to_pylist(), versions.to_pylist())
 
     def _fence(self, connection: Connection, move: CursorMove | None) -> LiveCursor | None:
         """First of all: a rival waits here for the cursor's row, and then has done no work in vain."""

@@ -163,16 +163,50 @@ REFUSED = {
         7,
         "table 'subscription' cannot be used: expected schema.table, each part letters, digits and _, at most 63",
     ),
-    "table of somebody else": (
-        "  provider: stripe\n  collections:\n    a:\n      table:\n        name: public.a\n        managed: false\n",
-        8,
-        "collection 'a' asks for a table that somebody else manages, which this version cannot write: leave `managed` out to have "
-        "the pipeline create and extend the table",
-    ),
     "columns of a managed table": (
         "  provider: stripe\n  collections:\n    a:\n      table:\n        name: public.a\n        columns: {id: key}\n",
         8,
-        "collection 'a' maps columns of a table that the pipeline manages, whose columns have fixed names: remove `columns`",
+        "collection 'a' gives 'columns' for a table that the pipeline manages, whose columns and key are its own: remove 'columns', or "
+        "say `managed: false` for a table that belongs to an application",
+    ),
+    "name of a foreign table": (
+        "  provider: stripe\n  collections:\n    a:\n      table: {name: a, managed: false, columns: {id: id}}\n",
+        6,
+        "table 'a' cannot be used: expected schema.table, each part at most 63 characters without dots and quotes",
+    ),
+    "mapping of what is no column": (
+        "  provider: stripe\n  collections:\n    a:\n      table:\n        name: public.a\n        managed: false\n"
+        "        columns:\n          id: id\n          content_hash: hash\n",
+        11,
+        "collection 'a' maps 'content_hash', which it neither declares nor has of the record: name one of id, upstream_id, "
+        "internal_id, sync_id, updated_idx, deleted, inserted_at, updated_at, record_inserted_at, upstream_created_at, "
+        "upstream_updated_at, data, or declare it below `columns` of the collection",
+    ),
+    "two columns in one": (
+        "  provider: stripe\n  collections:\n    a:\n      columns: {plan: {path: plan, type: text}}\n      table:\n"
+        "        name: public.a\n        managed: false\n        columns:\n          id: id\n          deleted: plan\n",
+        12,
+        "collection 'a' maps both 'plan' and 'deleted' to column 'plan': give each its own",
+    ),
+    "foreign table without its key": (
+        "  provider: stripe\n  collections:\n    a:\n      table:\n        name: public.a\n        managed: false\n"
+        "        columns: {deleted: deleted}\n",
+        9,
+        "collection 'a' finds rows by 'id', which is mapped to no column of table 'public.a': add `id: <its column>`, or name with "
+        "`key` the columns that identify a row there",
+    ),
+    "key that syncs share": (
+        "  provider: stripe\n  collections:\n    a:\n      table:\n        name: public.a\n        managed: false\n"
+        "        columns: {upstream_id: id, deleted: deleted}\n        key: [upstream_id]\n",
+        10,
+        "collection 'a' has the key (upstream_id), which records of several syncs can share: use [id], or [sync_id, upstream_id]",
+    ),
+    "marks without a column for them": (
+        "  provider: stripe\n  collections:\n    a:\n      table:\n        name: public.a\n        managed: false\n"
+        "        columns: {id: id}\n",
+        6,
+        "collection 'a' marks deleted records, and no column of table 'public.a' takes `deleted`: map `deleted` to a boolean column, or "
+        "say `on_delete: remove`",
     ),
     "owner": (
         "  provider: stripe\n  owners: [bob]\n  collections: {a: }\n",
