@@ -10,6 +10,7 @@ import click
 from rich.console import Console
 from rich.table import Table
 
+from sequin_pipeline.cli.offered import offers
 from sequin_pipeline.cli.session import Session
 from sequin_pipeline.ledger import COUNT_NAMES, Counts
 from sequin_pipeline.ledger_schema import migrate
@@ -36,6 +37,11 @@ class Landed:
     filled: int = 0
     failure: str | None = None
 
+    @property
+    def has_never_had_records(self) -> bool:
+        """All went well, and nothing came, now or before."""
+        return self.failure is None and not self.counts.fetched and not self.rows
+
 
 def landed(warehouse: Warehouse, runs: "Iterable[FinishedRun]") -> list[Landed]:
     """Pulls the runs one after the other, and asks the ledger after each what it did."""
@@ -43,11 +49,15 @@ def landed(warehouse: Warehouse, runs: "Iterable[FinishedRun]") -> list[Landed]:
 
 
 def tell(session: Session, results: Sequence[Landed], *, as_json: bool) -> None:
-    """Prints the results and ends the process with 1 where a run failed, with 3 where records were rejected."""
+    """Prints the results, names the collections of which nothing can come, and ends the process with 1 where a run failed, with 3
+    where records were rejected."""
     if as_json:
         click.echo(json.dumps([{**asdict(one), "counts": asdict(one.counts)} for one in results], indent=2))
     else:
         _print(session, results)
+    silent = [session.collections[one.collection] for one in results if one.has_never_had_records]
+    for unknown in (sentence for offer in offers(silent) for sentence in offer.unknown()):
+        click.echo(f"\n{unknown}", err=True)
     if any(one.failure for one in results):
         sys.exit(FAILED)
     if any(one.counts.rejected for one in results):

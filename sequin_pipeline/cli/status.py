@@ -1,15 +1,13 @@
-"""`sequin-pipeline status`: how every collection stands, and what the API offers that nobody has declared."""
+"""`sequin-pipeline status`: how every collection stands, and where what is declared and what the API offers differ."""
 
-import os
 from datetime import UTC, datetime
 
 import click
 from rich.console import Console
 from rich.table import Table
 
-from sequin_pipeline import environment
+from sequin_pipeline.cli.offered import offers
 from sequin_pipeline.cli.session import Session, announce, check_warehouse, open_session
-from sequin_pipeline.errors import SourceError
 from sequin_pipeline.ledger_schema import migrate
 from sequin_pipeline.overview import TableStatus, table_statuses
 from sequin_pipeline.warehouse import Warehouse, attempt
@@ -30,10 +28,12 @@ def command(*, sandbox: bool) -> None:
             return table_statuses(connection)
 
     _print(session, attempt(read, "reading the ledger"))
-    offered = _offered(session)
-    undeclared = sorted(offered - {collection.id for collection in session.collections.values()})
+    found = offers(session.collections.values())
+    undeclared = sorted(collection_id for offer in found for collection_id in offer.undeclared)
     if undeclared:
         click.echo(f"\nThe API offers, and no defs.yaml declares: {', '.join(undeclared)}")
+    for unknown in (sentence for offer in found for sentence in offer.unknown()):
+        click.echo(f"\n{unknown}")
 
 
 def _print(session: Session, statuses: dict[str, TableStatus]) -> None:
@@ -68,16 +68,3 @@ def _age(moment: datetime | None, now: datetime) -> str:
     seconds = int((now - moment).total_seconds())
     days, hours, minutes = seconds // 86_400, seconds % 86_400 // 3_600, seconds % 3_600 // 60
     return f"{days}d {hours}h ago" if days else f"{hours}h {minutes}m ago" if hours else f"{minutes}m {seconds % 60}s ago"
-
-
-def _offered(session: Session) -> frozenset[str]:
-    if session.api_url is None:
-        return frozenset()
-    from sequin_pipeline.sources.sequin import SequinSource
-
-    source = SequinSource(session.api_url, os.environ[environment.SEQUIN_API_TOKEN])
-    try:
-        return source.collection_ids() or frozenset()
-    except SourceError as error:
-        click.echo(f"\nWhat the API offers could not be asked: {error}", err=True)
-        return frozenset()

@@ -6,6 +6,7 @@ http.py, how a page is taken apart envelope.py.
 
 import hashlib
 from collections.abc import Iterable, Iterator
+from dataclasses import replace
 from http import HTTPStatus
 from typing import TypeVar
 from urllib.parse import quote
@@ -33,6 +34,9 @@ DESCRIBED_SYNCS = 3
 """How many syncs are asked for a collection's fields: they are alike across accounts, but a sync may not be described yet."""
 
 DEFAULT_OPTIONS = HttpOptions()
+
+LISTING_SECONDS = 15.0
+"""For what only somebody who watches wants to know: no record depends on it."""
 
 MALFORMED_REPEATS = 6
 """Of a request whose answer is no page: half a minute, for a gateway that shows its error page with status 200. A wrong address
@@ -137,8 +141,12 @@ class SequinSource:
         """The API does not say where its stream ends."""
 
     def collection_ids(self) -> frozenset[str] | None:
-        """The collections of all syncs that the token can see; None where the server has no `/v1/syncs`."""
-        with HttpClient(self._endpoint, self._options) as http:
+        """The collections of all syncs that the token can see; None where the server has no `/v1/syncs`.
+
+        Given up after LISTING_SECONDS rather than after the time for a page.
+        """
+        retry = replace(self._options.retry, budget_seconds=min(LISTING_SECONDS, self._options.retry.budget_seconds))
+        with HttpClient(self._endpoint, replace(self._options, retry=retry)) as http:
             syncs = self._syncs(http)
         if syncs is None:
             return None

@@ -60,6 +60,12 @@ def api() -> Iterator[SandboxControls]:
         yield SandboxControls(url)
 
 
+NO_PARTS = (
+    "\ndemo/part: the source offers no collection 'demo:part', so that no record of it can come: mend its name in the defs.yaml, or "
+    "have it synced there\n"
+)
+
+
 def row_versions(project: Project) -> list[tuple[object, ...]]:
     return project.query("select id, ctid::text, xmin::text, xmax::text, updated_at from demo.thing order by id")
 
@@ -83,6 +89,8 @@ def test_a_sync_prints_what_landed_and_a_second_one_writes_nothing(
     status = command(project, "status")
 
     assert (first.status, second.status, status.status) == (0, 0, 0)
+    assert [NO_PARTS in said for said in (first.stderr, second.stderr, status.stdout)] == [True, True, True]
+    assert "demo/thing: the source offers no collection" not in first.stderr + second.stderr + status.stdout
     heading, *rows = (line.split() for line in first.stdout.splitlines()[:3])
     assert " ".join(heading) == "collection table inserted updated deleted unchanged stale duplicate rejected rows seconds"
     assert [" ".join(row[:-1]) for row in rows] == [
@@ -96,6 +104,30 @@ def test_a_sync_prints_what_landed_and_a_second_one_writes_nothing(
         ["demo/thing", "demo.thing", "3", "NA"],
         ["demo/part", "demo.part", "0", "none"],
     ]
+
+
+@pytest.mark.parametrize(
+    ("fault", "told"),
+    [
+        pytest.param("status:404,path=/v1/syncs", "", id="cannot say"),
+        pytest.param(
+            "status:403,path=/v1/syncs",
+            "\nWhat 'sequin' offers could not be asked: reading which collections there are from ",
+            id="will not say",
+        ),
+    ],
+)
+def test_a_source_that_does_not_say_what_it_offers_fails_nothing(
+    api: SandboxControls, make_project: MakeProject, command: Command, fault: str, told: str
+) -> None:
+    project = make_project(api.url).declare(demo=TWO_COLLECTIONS)
+    api.set_faults(fault)
+
+    ended = command(project, "sync", "--json")
+
+    assert ended.status == 0
+    assert [one["collection"] for one in json.loads(ended.stdout)] == ["demo/thing", "demo/part"]
+    assert (told in ended.stderr, "offers" in ended.stderr) == (True, bool(told))
 
 
 def test_a_sync_with_rejects_exits_with_3_and_its_json_says_so(

@@ -5,7 +5,7 @@ from typing import Any
 
 import pytest
 
-from sequin_pipeline.errors import ConfigurationError, CursorRefused, SourceFault, SourceRefused
+from sequin_pipeline.errors import ConfigurationError, CursorRefused, SourceFault, SourceRefused, SourceUnavailable
 from sequin_pipeline.sources import FieldDescription, Page, ReadRequest, Source, SourceIdentity
 from sequin_pipeline.sources.retries import RetryPolicy
 from sequin_pipeline.sources.sequin import SequinSource
@@ -296,6 +296,15 @@ def test_listing_that_is_none_is_asked_once_more_and_then_a_fault() -> None:
         f"reading which collections there are from {server.url}: an answer that is no listing: 'Expected `array`, got `object` - at "
         "`$.data`', and so again when the same request was sent once more"
     )
+
+
+def test_listing_is_not_waited_for_as_long_as_a_page() -> None:
+    time = StandingTime()
+
+    with scripted_server(*[Reply(503)] * 6) as server, pytest.raises(SourceUnavailable, match="gave up after 5 requests"):
+        source(server.url, time=time).collection_ids()
+
+    assert time.waits == [0.5, 1.0, 2.0, 4.0]
 
 
 @pytest.mark.parametrize("name", ["price", "stripe:price"])
