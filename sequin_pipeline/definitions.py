@@ -5,12 +5,15 @@ Loading needs neither API nor database, and looks for nothing but SEQUIN_COLLECT
 
 import os
 from collections.abc import Mapping
+from functools import cache
 
 import dagster as dg
 
 from sequin_pipeline.alerts import build_alert_sensor
 from sequin_pipeline.catalog_files import check_files, component_tree
 from sequin_pipeline.component import CollectionSync
+from sequin_pipeline.environment import SEQUIN_COLLECTIONS
+from sequin_pipeline.executor import collections_executor
 from sequin_pipeline.freshness import build_freshness
 from sequin_pipeline.io_manager import PostgresMergeIOManager
 from sequin_pipeline.resources import IO_MANAGER, SOURCE, WAREHOUSE, SourceResource, WarehouseResource
@@ -20,7 +23,13 @@ from sequin_pipeline.table_checks import build_table_checks
 @dg.definitions
 def defs() -> dg.Definitions:
     """What Dagster loads."""
-    return build_definitions(os.environ)
+    return loaded_definitions(os.environ.get(SEQUIN_COLLECTIONS))
+
+
+@cache
+def loaded_definitions(folder: str | None) -> dg.Definitions:
+    """The definitions of a folder (None: the shipped ones), made once in a process and those forked from it."""
+    return build_definitions({} if folder is None else {SEQUIN_COLLECTIONS: folder})
 
 
 def build_definitions(environment: Mapping[str, str]) -> dg.Definitions:
@@ -59,7 +68,6 @@ def _build_sync_definitions(tree: dg.ComponentTree) -> dg.Definitions:
                 WAREHOUSE: warehouse,
                 IO_MANAGER: PostgresMergeIOManager(warehouse=warehouse),
             },
-            # Steps wait for the network: a process for each would cost seconds and gain nothing.
-            executor=dg.in_process_executor,
+            executor=collections_executor,
         ),
     )

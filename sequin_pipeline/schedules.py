@@ -8,13 +8,11 @@ import dagster as dg
 from sequin_pipeline.assets import POOL, asset_key, group_name
 from sequin_pipeline.catalog import Collection
 from sequin_pipeline.errors import CatalogError
+from sequin_pipeline.executor import FIRST_LOAD_TAG, RANGE_END_TAG, RANGE_START_TAG
 from sequin_pipeline.freshness import FRESHNESS
 from sequin_pipeline.resources import LIFE_SIGN, WAREHOUSE, LiveState, WarehouseResource, live_state
 from sequin_pipeline.table_checks import DESCRIPTIONS
 from sequin_pipeline.windows import MODE_TAG, KeyRange, live_ranges
-
-RANGE_START_TAG = "dagster/asset_partition_range_start"
-RANGE_END_TAG = "dagster/asset_partition_range_end"
 
 WATCHING = frozenset({FRESHNESS, *DESCRIPTIONS})
 """Names of checks that no run of a collection evaluates by itself."""
@@ -73,13 +71,18 @@ def build_job_and_schedule(
                 run_key=f"{now.isoformat()} {asked.first}...{asked.last}",
                 asset_selection=selection,
                 asset_check_keys=step_checks(context.repository_def, selection),
-                tags=live_tags(asked),
+                tags={**live_tags(asked), **_load_tags(members, state)},
             )
             for asked, members in live_ranges(collections, state.cursor_times, now=now).items()
             for selection in [with_followers(context.repository_def, provider, members)]
         ]
 
     return dg.Definitions(jobs=[job], schedules=[live_runs])
+
+
+def _load_tags(collections: Sequence[Collection], state: LiveState) -> dict[str, str]:
+    is_first = all(state.cursor_times.get(collection.label) is None for collection in collections)
+    return {FIRST_LOAD_TAG: "true"} if is_first else {}
 
 
 def check_cron(cron: str, origin: str | None) -> None:

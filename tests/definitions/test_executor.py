@@ -1,0 +1,108 @@
+"""Where steps are executed: real runs of a real job, on an instance in Postgres."""
+
+import json
+import os
+from collections.abc import Callable
+from pathlib import Path
+
+import dagster as dg
+import psycopg
+import pytest
+
+from sequin_pipeline.definitions import loaded_definitions
+from sequin_pipeline.executor import FIRST_LOAD_TAG, RANGE_END_TAG, RANGE_START_TAG, is_heavy
+from sequin_pipeline.sandbox.feeds import RecordedFeed
+from sequin_pipeline.sandbox.server import running_sandbox
+from sequin_pipeline.windows import MODE_TAG
+from tests.builders import record
+
+ROOT = Path(__file__).parents[2]
+NAMES = ("first", "second", "third")
+TICK = {MODE_TAG: "live", RANGE_START_TAG: "2024-01", RANGE_END_TAG: "2024-02"}
+FIRST_LOAD = {**TICK, FIRST_LOAD_TAG: "true"}
+
+
+def demo_job() -> dg.JobDefinition:
+    """What each process builds anew."""
+    return loaded_definitions(os.environ["SEQUIN_COLLECTIONS"]).resolve_job_def("sync_demo")
+
+
+@pytest.fixture
+def surroundings(make_database: Callable[[], str], tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> str:
+    """Three collections declared, and the variables that their runs read but for the API's. Returns the warehouse."""
+    folder = tmp_path / "defs" / "demo"
+    folder.mkdir(parents=True)
+    collections = ", ".join(f"{name}: {{}}" for name in NAMES)
+    (folder / "defs.yaml").write_text(
+        f"type: sequin_pipeline.component.CollectionSync\nattributes: {{provider: demo, collections: {{{collections}}}}}\n"
+    )
+    warehouse_url = make_database()
+    monkeypatch.setenv("SEQUIN_COLLECTIONS", str(folder.parent))
+    monkeypatch.setenv("WAREHOUSE_URL", warehouse_url)
+    monkeypatch.setenv("SEQUIN_API_TOKEN", "none is needed")
+    monkeypatch.setenv("DAGSTER_POSTGRES_URL", make_database().replace("postgresql://", "postgresql+psycopg2://", 1))
+    return warehouse_url
+
+
+def run(tags: dict[str, str], *, names: tuple[str, ...] = NAMES) -> tuple[bool, set[str]]:
+    """Runs the job over the collections: whether it succeeded, and the processes that were started for them."""
+    feed = RecordedFeed(json.dumps(record(name, collection_id=f"demo:{name}")).encode() for name in NAMES)
+    with (
+        running_sandbox(feed) as url,
+        pytest.MonkeyPatch.context() as patch,
+        dg.DagsterInstance.from_config(str(ROOT)) as instance,
+    ):
+        patch.setenv("SEQUIN_API_URL", url)
+        result = dg.execute_job(
+            dg.reconstructable(demo_job),
+            instance=instance,
+            tags=tags,
+            asset_selection=[dg.AssetKey(["demo", name]) for name in names],
+        )
+        started = instance.all_logs(result.run_id, of_type=dg.DagsterEventType.STEP_WORKER_STARTED)
+        syncing = [
+            event.dagster_event for event in started if event.dagster_event.step_key in {f"demo__{name}" for name in NAMES}
+        ]
+        processes = {str(event.event_specific_data.metadata["pid"].value) for event in syncing}
+        return result.success, processes
+
+
+def rows(warehouse_url: str) -> list[int]:
+    with psycopg.connect(warehouse_url) as connection:
+        return [connection.execute(f"select count(*) from demo.{name}").fetchone()[0] for name in NAMES]
+
+
+def test_a_first_load_gives_each_collection_a_process(surroundings: str) -> None:
+    succeeded, processes = run(FIRST_LOAD)
+
+    assert succeeded
+    assert len(processes) == 3
+    assert str(os.getpid()) not in processes
+    assert rows(surroundings) == [1, 1, 1]
+
+
+def test_a_tick_stays_in_its_process(surroundings: str) -> None:
+    succeeded, processes = run(TICK)
+
+    assert (succeeded, processes) == (True, set())
+    assert rows(surroundings) == [1, 1, 1]
+
+
+def test_a_single_collection_stays_in_its_process(surroundings: str) -> None:
+    succeeded, processes = run(FIRST_LOAD, names=("first",))
+
+    assert (succeeded, processes) == (True, set())
+
+
+@pytest.mark.parametrize(
+    ("tags", "heavy"),
+    [
+        pytest.param(TICK, False, id="a tick"),
+        pytest.param(FIRST_LOAD, True, id="a first load"),
+        pytest.param({"dagster/backfill": "b", RANGE_START_TAG: "2024-01", RANGE_END_TAG: "2024-03"}, True, id="a backfill"),
+        pytest.param({"dagster/partition": "2024-01"}, False, id="one window"),
+        pytest.param({}, False, id="nothing said"),
+    ],
+)
+def test_backfills_and_first_loads_are_heavy(tags: dict[str, str], *, heavy: bool) -> None:
+    assert is_heavy(tags) is heavy
