@@ -19,7 +19,7 @@ ColumnType = Literal[
 TimeFormat = Literal["iso", "epoch_seconds", "epoch_milliseconds"]
 OnDelete = Literal["mark", "remove"]
 WindowWidth = Literal["hour", "day", "week", "month"]
-SourceKindName = Literal["sequin"]
+SourceKindName = Literal["sequin", "stripe"]
 """Where a provider's records are read from; what each kind is and needs is in sources/registry.py."""
 KeyColumn = Literal["id", "sync_id", "upstream_id", "internal_id"]
 """What the key of a foreign table can be made of: they never change for a record."""

@@ -65,7 +65,7 @@ class CollectionSync(dg.Component, dg.Resolvable):
         """The component that a file declares. Raises CatalogError with file and line of the node at fault."""
         assert isinstance(model, ProviderModel)  # noqa: S101 - what model() says, and nobody else calls this
 
-        def origin_of(path: tuple[str, ...]) -> str | None:
+        def origin_of(path: tuple[str | int, ...]) -> str | None:
             if context.source_position_tree is None:
                 return None
             position, _ = context.source_position_tree.lookup_closest_and_path([*context.path, *path], None)

@@ -60,10 +60,10 @@ SYSTEM_COLUMNS = frozenset({"tableoid", "xmin", "cmin", "xmax", "cmax", "ctid"})
 class Node:
     """A place in the YAML: `origin_of` gives `file:line` of a path of keys, or of its nearest ancestor that the file has."""
 
-    origin_of: Callable[[tuple[str, ...]], str | None]
-    path: tuple[str, ...] = ()
+    origin_of: Callable[[tuple[str | int, ...]], str | None]
+    path: tuple[str | int, ...] = ()
 
-    def __truediv__(self, key: str) -> "Node":
+    def __truediv__(self, key: str | int) -> "Node":
         return Node(self.origin_of, (*self.path, key))
 
     @property
@@ -127,7 +127,7 @@ def _source(provider: ProviderModel, node: Node) -> SourceDeclaration:
     repeated = next((name for name in names if names.count(name) > 1), None)
     if repeated is not None:
         raise (node / "syncs").refused(f"sync {repeated!r} is declared more than once: give each account a name of its own")
-    accounts = tuple(_account(sync, node / "syncs" / str(index)) for index, sync in enumerate(provider.syncs))
+    accounts = tuple(_account(sync, node / "syncs" / index) for index, sync in enumerate(provider.syncs))
     if kind.reads_accounts and not accounts:
         accounts = (Account(DEFAULT_SYNC, SyncModel(name=DEFAULT_SYNC).key),)
     return SourceDeclaration(provider.source, accounts, provider.relist_hours)

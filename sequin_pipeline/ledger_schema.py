@@ -174,6 +174,17 @@ _MIGRATIONS = (
     create index on {schema}.history (expires_at);
     comment on table {schema}.history is 'what became of every record that was not unchanged, of collections that declare it';
     """,
+    # Of sources that list everything.
+    """
+    create table {schema}.listed (
+        table_name text not null references {schema}.tables on delete cascade,
+        sync_id text not null,
+        version bigint not null,
+        ids text[] not null
+    );
+    create index on {schema}.listed (table_name, sync_id);
+    comment on table {schema}.listed is 'what a listing under way has seen: the rest is marked as deleted when it is complete';
+    """,
 )
 VERSION = len(_MIGRATIONS)
 

@@ -32,7 +32,7 @@ class SyncOutcome:
     only marked as deleted before the collection was told to remove them. `lag_seconds`: 0 at the end of the stream, else the age of the
     last record read. `rows` is the table's size by the ledger's running total. Of the rejected records, `missing_parents` wait for a row
     which a foreign key points to, and `discarded` had been given up before. `seconds` are by stage, and with lanes add up
-    to more than `total`.
+    to more than `total`. `notes` are what the source had to say.
     """
 
     counts: Counts
@@ -54,6 +54,7 @@ class SyncOutcome:
     missing_parents: int
     discarded: int
     reject_examples: tuple[tuple[str, str], ...]
+    notes: tuple[str, ...] = ()
     required_missing: Mapping[str, int] = field(default_factory=dict)
     drift: Drift = field(default_factory=Drift)
 
@@ -65,6 +66,7 @@ class Totals:
         self.swept = 0
         self.refilled = 0
         self.sample = Sample()
+        self.notes: dict[str, None] = {}
         self._started = time.perf_counter()
         self._counts: dict[str, Counts] = {}
         self._seconds: defaultdict[str, float] = defaultdict(float)
@@ -94,6 +96,7 @@ class Totals:
     def add_page(self, streamed: StreamedPage) -> None:
         """A page that was read."""
         cost = streamed.page.cost
+        self.notes |= dict.fromkeys(streamed.page.notes)
         self._sums += Counter(
             pages=1,
             requests=cost.requests,
@@ -140,6 +143,7 @@ class Totals:
             missing_parents=self._sums["missing_parents"],
             discarded=self._sums["discarded"],
             reject_examples=rejects.examples,
+            notes=tuple(self.notes),
             required_missing=dict(self._required_missing),
             drift=drift,
         )

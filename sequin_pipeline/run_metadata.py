@@ -34,7 +34,8 @@ def run_metadata(outcome: SyncOutcome) -> dict[str, dg.MetadataValue]:
         name: dg.MetadataValue.int(value) if isinstance(value, int) else dg.MetadataValue.float(float(value))
         for name, value in numbers.items()
     }
-    return metadata | {"cursor": dg.MetadataValue.text(outcome.cursor or "none")}
+    texts = {"cursor": outcome.cursor or "none"} | ({"notes": "\n".join(outcome.notes)} if outcome.notes else {})
+    return metadata | {name: dg.MetadataValue.text(text) for name, text in texts.items()}
 
 
 def count_metadata(counts: Counts) -> Mapping[str, int]:

@@ -14,15 +14,18 @@ from sequin_pipeline.errors import SourceError, TooManyRejects
 from sequin_pipeline.lanes import Finished, Lanes
 from sequin_pipeline.ledger import HEARTBEAT_SECONDS, Ledger
 from sequin_pipeline.ledger_schema import DEFAULT_SCHEMA, migrate
+from sequin_pipeline.normalize import Normalizer
 from sequin_pipeline.outcome import Progress, SyncOutcome, Totals
 from sequin_pipeline.position import Position
 from sequin_pipeline.refill import declare_columns, refill
 from sequin_pipeline.rejects import open_rejects, resolve_outdated
 from sequin_pipeline.replay import replay
 from sequin_pipeline.retention import prune
+from sequin_pipeline.sources import Listed
 from sequin_pipeline.stream import RecordStream, StreamedPage
 from sequin_pipeline.tables import prepare_table
 from sequin_pipeline.target import collection_target
+from sequin_pipeline.unseen import find_unseen, write_tombstones
 from sequin_pipeline.versions import sweep_marked
 from sequin_pipeline.warehouse import Connection, Warehouse
 from sequin_pipeline.windows import SLACK
@@ -203,6 +206,10 @@ class _Run:
             pages = self._stream.pages(self._position.after, while_waiting=show_life)
             try:
                 for gathered in self._gather(pages, show_life):
+                    listed = gathered[-1].page.listed
+                    if listed is not None and listed.is_complete:
+                        self._settle(self._lanes.finish())
+                        self._mark_unseen(listed)
                     self._settle(self._lanes.commit(self._delivery(gathered)))
             finally:
                 pages.close()
@@ -225,10 +232,14 @@ class _Run:
             self._totals.add_wait(time.perf_counter() - waited_since)
             self._totals.add_page(streamed)
             show_life()
+            if _completes_a_listing(streamed) and gathered:
+                yield gathered
+                gathered, records, size = [], 0, 0
             gathered.append(streamed)
             records += streamed.normalized.fetched
             size += len(streamed.page.records)
-            if records >= self._batch_records or size >= BATCH_BYTES or len(gathered) >= BATCH_PAGES:
+            is_full = records >= self._batch_records or size >= BATCH_BYTES or len(gathered) >= BATCH_PAGES
+            if is_full or _completes_a_listing(streamed):
                 yield gathered
                 gathered, records, size = [], 0, 0
             waited_since = time.perf_counter()
@@ -242,9 +253,35 @@ class _Run:
         return Delivery(
             pages=tuple(streamed.normalized for streamed in gathered),
             move=CursorMove(self._position.after, self._position.stream_time) if self._plan.mode == "live" else None,
-            positions=() if self._plan.is_restricted else passed,
+            # Where a source is asked for a window by itself, no position helps.
+            positions=() if self._plan.is_restricted or self._plan.collection.observes_time else passed,
             cursor=self._position.after,
+            listed=tuple(streamed.page.listed for streamed in gathered if streamed.page.listed is not None),
         )
+
+    def _mark_unseen(self, listed: Listed) -> None:
+        """Tombstones for what the listing did not see, each batch by itself: whoever is killed here begins again, and finds the rest."""
+        plan, target, after, marked = self._plan, self._writer.target, None, 0
+        normalize = Normalizer(plan.collection)
+        with TableWriter(
+            self._warehouse,
+            target,
+            self._ledger,
+            run_id=self._run_id,
+            mode=plan.mode,
+            window_keys=plan.partition_keys,
+            window_starts=plan.window_starts,
+        ) as writer:
+            while True:
+                finding = partial(find_unseen, ledger=self._ledger, target=target, listed=listed, after=after)
+                rows = writer.attempt(finding, f"looking for what a listing of {self._label!r} did not see")
+                if not rows:
+                    break
+                page = normalize(write_tombstones(plan.collection, listed, rows))
+                self._totals.add_committed(writer.commit(writer.prepare(Delivery(pages=(page,)))))
+                after, marked = rows[-1].id, marked + len(rows)
+        if marked:
+            self._totals.notes[f"{listed.sync_id}: {marked} records that are listed no longer"] = None
 
     def _settle(self, finished: Iterator[Finished]) -> None:
         for delivery in finished:
@@ -308,3 +345,8 @@ class _Run:
         if self._stream.reached_end or self._position.stream_time is None:
             return 0.0
         return max(0.0, (datetime.now(UTC) - self._position.stream_time).total_seconds())
+
+
+def _completes_a_listing(streamed: StreamedPage) -> bool:
+    """Such a page stands alone in its batch: what it says holds once everything before it has been committed."""
+    return streamed.page.listed is not None and streamed.page.listed.is_complete

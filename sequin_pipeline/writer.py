@@ -29,7 +29,9 @@ from sequin_pipeline.merge import MergeCounts, Merged
 from sequin_pipeline.normalize import NormalizedPage, Reject
 from sequin_pipeline.refused import RowsRefused, find_refused, merge_rows
 from sequin_pipeline.rejects import count_discarded, record_rejects, settle_delivered
+from sequin_pipeline.sources import Listed
 from sequin_pipeline.target import Target
+from sequin_pipeline.unseen import remember
 from sequin_pipeline.warehouse import Connection, Warehouse, attempt, explain, is_open, limit_lock_waits
 
 logger = logging.getLogger("sequin_pipeline.writer")
@@ -52,13 +54,14 @@ class Delivery:
     """What one batch brings: pages in the order of their arrival, and what is to be committed with them.
 
     `move` is None for whoever does not own the live cursor; `positions` are already thinned. `cursor` is the place behind the pages,
-    whoever owns it.
+    whoever owns it. `listed` is what the pages say of listings.
     """
 
     pages: tuple[NormalizedPage, ...]
     move: CursorMove | None = None
     positions: tuple[tuple[datetime, str], ...] = ()
     cursor: str | None = None
+    listed: tuple[Listed, ...] = ()
 
 
 @dataclass(frozen=True)
@@ -245,6 +248,8 @@ class TableWriter:
             discarded = self._count_discarded(connection, rejects)
             self.ledger.add_rows(connection, sum(window.created - window.removed for window in counts.values()))
             self.ledger.record_positions(connection, delivery.positions)
+            if self.lane.index == 0:
+                remember(connection, self.ledger, delivery.listed)
             wal_bytes = _wal_bytes_since(connection, wal_start)
             self.ledger.record_merge(
                 connection,

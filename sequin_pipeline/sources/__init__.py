@@ -40,6 +40,29 @@ class PageCost:
     rate_limit_seconds: float = 0.0
     seconds: float = 0.0
 
+    def __add__(self, other: "PageCost") -> "PageCost":
+        return PageCost(
+            self.requests + other.requests,
+            self.bytes + other.bytes,
+            self.retries + other.retries,
+            self.rate_limit_seconds + other.rate_limit_seconds,
+            self.seconds + other.seconds,
+        )
+
+
+NO_COST = PageCost(requests=0)
+
+
+@dataclass(frozen=True)
+class Listed:
+    """What a page says of a listing of everything that one sync has: the `ids` of records it holds, of a listing that began at
+    `version`. `is_complete`: with the pages before it, nothing that exists has been left out, and the page itself is empty."""
+
+    sync_id: str
+    version: int
+    ids: tuple[str, ...] = field(default=(), repr=False)
+    is_complete: bool = False
+
 
 @dataclass(frozen=True)
 class Page:
@@ -49,12 +72,15 @@ class Page:
     collections, bad records, or none. Its brackets and strings balance, but a single record may be no valid JSON (NaN, half of a
     surrogate pair, nesting deeper than a decoder goes). `cursor` is the position after it (None: the source gave none; the last
     good cursor stays). `received_at` is the source's own clock when it answered, where it says so (HTTP `Date`), else ours.
+    `listed` is there while everything is being listed; `notes` are sentences for whoever reads the run's metadata.
     """
 
     records: bytes = field(repr=False)
     cursor: str | None
     received_at: datetime
     cost: PageCost = PageCost()
+    listed: Listed | None = None
+    notes: tuple[str, ...] = ()
 
 
 @dataclass(frozen=True)

@@ -8,9 +8,10 @@ import logging
 import random
 import ssl
 import time
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 from datetime import UTC, datetime
+from http import HTTPStatus
 from types import TracebackType
 from typing import Generic, Self, TypeVar
 
@@ -21,6 +22,7 @@ from sequin_pipeline.errors import SourceUnavailable
 from sequin_pipeline.sources import PageCost
 from sequin_pipeline.sources.endpoint import Endpoint
 from sequin_pipeline.sources.failures import Failures
+from sequin_pipeline.sources.pace import Pace
 from sequin_pipeline.sources.retries import RETRYABLE_FAILURES, AskAgain, RetryPolicy, parse_http_date
 
 LOGGER = logging.getLogger("sequin_pipeline.sources")
@@ -94,11 +96,21 @@ class HttpClient:
     Redirects are not followed: the token goes to the host that was configured and to no other.
     """
 
-    def __init__(self, endpoint: Endpoint, options: HttpOptions) -> None:
+    def __init__(
+        self,
+        endpoint: Endpoint,
+        options: HttpOptions,
+        *,
+        headers: Mapping[str, str] | None = None,
+        pace: Pace | None = None,
+    ) -> None:
+        """`headers` go with every request; `pace` says when each may be sent, repetitions included."""
         self._endpoint = endpoint
         self._options = options
+        self._pace = pace
         self._client = httpx2.Client(
             base_url=endpoint.base_url,
+            headers=dict(headers or {}),
             verify=options.ssl_context or httpx2.create_ssl_context(),
             # A proxy named in the environment cannot reach what listens on this machine's loopback.
             trust_env=not endpoint.is_loopback,
@@ -115,6 +127,10 @@ class HttpClient:
         return self
 
     def __exit__(self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None) -> None:
+        self.close()
+
+    def close(self) -> None:
+        """Ends its connections; what is under way in another thread fails."""
         self._client.close()
 
     def get(
@@ -168,6 +184,8 @@ class HttpClient:
         return wait_seconds
 
     def _send(self, request: _Request, *, failures: Failures, spent: _Spent) -> Response:
+        if self._pace is not None:
+            self._pace.wait()
         deadline = spent.started_at + self._options.retry.budget_seconds
         remaining_seconds = max(0.001, deadline - self._options.clock())
         timeout = httpx2.Timeout(
@@ -184,6 +202,8 @@ class HttpClient:
                 timeout=timeout,
             ) as response:
                 received_at = parse_http_date(response.headers.get("date")) or self._options.now()
+                if self._pace is not None:
+                    self._pace.answered(was_too_fast=response.status_code == HTTPStatus.TOO_MANY_REQUESTS)
                 try:
                     if not response.is_success:
                         said = self._beginning(response, deadline=deadline)

@@ -10,6 +10,8 @@ from sequin_pipeline.catalog import SourceDeclaration, SourceKindName
 from sequin_pipeline.errors import ConfigurationError
 from sequin_pipeline.sources import Source
 from sequin_pipeline.sources.sequin import SequinSource
+from sequin_pipeline.sources.stripe import BASE_URL, StripeSource
+from sequin_pipeline.sources.stripe_objects import LISTABLE
 
 Environment = Mapping[str, str]
 
@@ -37,6 +39,15 @@ def _open_sequin(declaration: SourceDeclaration, environment: Environment) -> So
     return SequinSource(environment["SEQUIN_API_URL"], environment.get("SEQUIN_API_TOKEN"))
 
 
+def _open_stripe(declaration: SourceDeclaration, environment: Environment) -> Source:
+    return StripeSource(
+        {account.name: environment[account.key_variable].strip() for account in declaration.accounts},
+        declaration.accounts,
+        base_url=environment.get("STRIPE_API_URL", "").strip() or BASE_URL,
+        relist_hours=declaration.relist_hours,
+    )
+
+
 KINDS: Mapping[SourceKindName, SourceKind] = {
     "sequin": SourceKind(
         variables=lambda declaration: ("SEQUIN_API_URL",),
@@ -44,6 +55,14 @@ KINDS: Mapping[SourceKindName, SourceKind] = {
         can_reread=SequinSource.can_reread,
         observes_time=SequinSource.observes_time,
         reads_records_api=True,
+    ),
+    "stripe": SourceKind(
+        variables=lambda declaration: tuple(account.key_variable for account in declaration.accounts),
+        open=_open_stripe,
+        can_reread=StripeSource.can_reread,
+        observes_time=StripeSource.observes_time,
+        collections=frozenset(LISTABLE),
+        reads_accounts=True,
     ),
 }
 

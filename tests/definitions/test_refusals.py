@@ -62,7 +62,23 @@ REFUSED = {
     "unknown source": (
         "  provider: stripe\n  source: strip\n  collections: {a: }\n",
         4,
-        "attributes.source: Input should be 'sequin'",
+        "attributes.source: Input should be 'sequin' or 'stripe'",
+    ),
+    "class of objects that Stripe does not list": (
+        "  provider: stripe\n  source: stripe\n  collections:\n    customer: {}\n    custommer: {}\n",
+        7,
+        "source 'stripe' cannot list 'custommer': did you mean 'customer'?",
+    ),
+    "a key where its variable should be named": (
+        "  provider: stripe\n  source: stripe\n  syncs:\n    - name: main\n      key: sk_test_123\n  collections: {customer: }\n",
+        6,
+        "the key of sync 'main' is not the name of an environment variable: name the variable that holds it, "
+        "as in key: STRIPE_API_KEY, and keep the key out of this file",
+    ),
+    "one name for two accounts": (
+        "  provider: stripe\n  source: stripe\n  syncs: [{name: a}, {name: a, key: OTHER}]\n  collections: {customer: }\n",
+        5,
+        "sync 'a' is declared more than once: give each account a name of its own",
     ),
     "accounts of a source without": (
         "  provider: stripe\n  syncs:\n    - name: main\n  collections: {a: }\n",

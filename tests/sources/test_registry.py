@@ -4,7 +4,7 @@ from typing import get_args
 
 import pytest
 
-from sequin_pipeline.catalog import SourceDeclaration, SourceKindName
+from sequin_pipeline.catalog import Account, SourceDeclaration, SourceKindName
 from sequin_pipeline.errors import ConfigurationError
 from sequin_pipeline.sources import SourceIdentity
 from sequin_pipeline.sources.registry import KINDS, open_source
@@ -31,3 +31,32 @@ def test_a_missing_variable_is_named_before_anything_is_sent(environment: dict[s
     assert str(refused.value) == (
         "source 'sequin' needs SEQUIN_API_URL, which the environment does not have: set it, or name another source in the defs.yaml"
     )
+
+
+TWO = SourceDeclaration("stripe", (Account("one", "KEY_ONE"), Account("two", "KEY_TWO")))
+
+
+def test_stripe_is_opened_with_a_key_for_each_account() -> None:
+    source = open_source(TWO, {"KEY_ONE": "sk_test_1", "KEY_TWO": "rk_test_2"})
+
+    assert source.identity == SourceIdentity("stripe", "https://api.stripe.com", "test")
+    assert (source.can_reread, source.observes_time) == (True, True)
+    assert "sk_test_1" not in repr(source)
+
+
+@pytest.mark.parametrize(
+    ("keys", "said"),
+    [
+        ({"KEY_ONE": "sk_test_1"}, "source 'stripe' needs KEY_TWO, which the environment does not have"),
+        ({"KEY_ONE": "sk_test_1", "KEY_TWO": "sk_live_2"}, "some of the keys for Stripe are of test mode and some of live mode"),
+        ({"KEY_ONE": "pk_test_1", "KEY_TWO": "sk_test_2"}, "KEY_ONE does not hold a secret or restricted key of Stripe"),
+        ({"KEY_ONE": "sk_test_1\n2", "KEY_TWO": "sk_test_2"}, "the token in KEY_ONE cannot be sent in a header"),
+    ],
+    ids=["missing", "both modes", "publishable", "line break"],
+)
+def test_keys_that_cannot_be_used_are_refused_without_being_shown(keys: dict[str, str], said: str) -> None:
+    with pytest.raises(ConfigurationError) as refused:
+        open_source(TWO, keys)
+
+    assert str(refused.value).startswith(said)
+    assert not any(key in str(refused.value) for key in keys.values())

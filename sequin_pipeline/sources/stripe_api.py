@@ -1,0 +1,288 @@
+"""Stripe's API as far as it is read: one account's lists, single objects and events, at one API version.
+
+Objects are handed on as the bytes that came. Requests may be sent from several threads; how they are repeated is http.py.
+"""
+
+import re
+import threading
+from collections.abc import Callable, Iterator
+from concurrent.futures import Future
+from contextlib import contextmanager
+from dataclasses import dataclass, field
+from datetime import datetime
+from http import HTTPStatus
+from typing import Any, TypeVar
+from urllib.parse import quote
+
+import msgspec
+
+from sequin_pipeline.catalog import Account
+from sequin_pipeline.sources import NO_COST, PageCost
+from sequin_pipeline.sources.endpoint import Endpoint
+from sequin_pipeline.sources.failures import StatusRefused
+from sequin_pipeline.sources.http import Answer, HttpClient, HttpOptions, Response
+from sequin_pipeline.sources.pace import Pace
+from sequin_pipeline.sources.retries import AskAgain
+from sequin_pipeline.sources.stripe_objects import MAX_EVENT_TYPES, Listable
+
+API_VERSION = "2025-03-31.basil"
+"""Objects change their shape with the version; each account has one of its own, so this one is asked for with every request."""
+
+PAGE_SIZE_RECORDS = 100
+"""The most that a list gives."""
+
+MALFORMED_REPEATS = 6
+UNREADABLE = frozenset({HTTPStatus.UNAUTHORIZED, HTTPStatus.FORBIDDEN, HTTPStatus.NOT_FOUND})
+
+_HAS_MORE = re.compile(rb'"has_more"\s*:\s*true')
+
+Params = tuple[tuple[str, str], ...]
+Value = TypeVar("Value")
+
+
+class _Head(msgspec.Struct):
+    id: str | None = None
+    object: str | None = None
+    created: int | None = None
+    updated: int | None = None
+    deleted: bool = False
+
+
+class _List(msgspec.Struct):
+    data: list[msgspec.Raw]
+    has_more: bool = False
+
+
+class _EventData(msgspec.Struct):
+    object: msgspec.Raw
+
+
+class _Event(msgspec.Struct):
+    id: str
+    created: int
+    data: _EventData
+    api_version: str | None = None
+
+
+@dataclass(frozen=True)
+class StripeObject:
+    """One object; `created` and `updated` are seconds since 1970 where it has them. `raw` is its JSON, nested lists whole."""
+
+    id: str
+    kind: str
+    created: int | None
+    updated: int | None
+    is_deleted: bool
+    raw: bytes = field(repr=False)
+
+
+@dataclass(frozen=True)
+class StripeEvent:
+    """That an object was changed in the second `created`, and how it looked then, at the account's own `api_version`."""
+
+    id: str
+    created: int
+    api_version: str | None
+    object: StripeObject | None = field(repr=False)
+
+
+@dataclass(frozen=True)
+class ListPage:
+    """A page of objects, in the server's order; those without an id are left out, `last_id` is that of the last one."""
+
+    objects: tuple[StripeObject, ...]
+    has_more: bool
+    received_at: datetime
+    cost: PageCost
+
+
+@dataclass(frozen=True)
+class EventPage:
+    """A page of events, in the server's order."""
+
+    events: tuple[StripeEvent, ...]
+    has_more: bool
+    received_at: datetime
+    cost: PageCost
+
+
+class StripeApi:
+    """One account, read with `key`. Connections are kept until `close`."""
+
+    def __init__(
+        self, base_url: str, key: str, account: Account, *, options: HttpOptions, pace: Pace, api_version: str = API_VERSION
+    ) -> None:
+        self._endpoint = Endpoint(base_url, key, url_variable="STRIPE_API_URL", token_variable=account.key_variable)
+        self._headers = {"stripe-version": api_version}
+        if account.connected_account:
+            self._headers["stripe-account"] = account.connected_account
+        self.account = account
+        self.api_version = api_version
+        self._options = options
+        self._pace = pace
+        self._idle: list[HttpClient] = []
+        self._lock = threading.Lock()
+        self._is_closed = False
+
+    @property
+    def base_url(self) -> str:
+        return self._endpoint.base_url
+
+    def close(self) -> None:
+        """Closes what is idle; a request under way closes its own connection when it ends."""
+        with self._lock:
+            self._is_closed = True
+            idle, self._idle = self._idle, []
+        for client in idle:
+            client.close()
+
+    def list_page(self, listable: Listable, params: Params = (), *, limit: int = PAGE_SIZE_RECORDS) -> ListPage:
+        """One page. Raises StatusRefused where `starting_after` names what is there no longer."""
+        purpose = f"listing stripe:{listable.name} of sync {self.account.name!r}"
+        expand = tuple(("expand[]", f"data.{name}") for name in listable.expand)
+        answer = self._get(listable.path, (*listable.params, *expand, ("limit", str(limit)), *params), _List, purpose=purpose)
+        objects, cost = [], answer.cost
+        for raw in answer.value.data:
+            found, completing = self._whole(bytes(raw), purpose=purpose)
+            cost += completing
+            objects += [found] if found is not None else []
+        return ListPage(tuple(objects), answer.value.has_more, answer.received_at, cost)
+
+    def retrieve(self, listable: Listable, object_id: str) -> tuple[StripeObject | None, PageCost]:
+        """The object as it is now; None when it is gone."""
+        purpose = f"reading stripe:{listable.name} {object_id!r} of sync {self.account.name!r}"
+        expand = tuple(("expand[]", name) for name in listable.expand)
+        path = f"{listable.path}/{quote(object_id, safe='')}"
+        try:
+            answer = self._get(path, expand, msgspec.Raw, purpose=purpose)
+        except StatusRefused as refusal:
+            if refusal.status != HTTPStatus.NOT_FOUND:
+                raise
+            return None, PageCost()
+        found, completing = self._whole(bytes(answer.value), purpose=purpose)
+        return (None if found is None or found.is_deleted else found), answer.cost + completing
+
+    def event_page(self, listable: Listable, params: Params = (), *, limit: int = PAGE_SIZE_RECORDS) -> EventPage:
+        """One page of the events about such objects, and of others where the server does not filter them."""
+        purpose = f"reading the events of stripe:{listable.name} of sync {self.account.name!r}"
+        answer = self._get("/v1/events", (*_event_filter(listable), ("limit", str(limit)), *params), _List, purpose=purpose)
+        events = tuple(_event(msgspec.json.decode(raw, type=_Event)) for raw in answer.value.data)
+        return EventPage(events, answer.value.has_more, answer.received_at, answer.cost)
+
+    def has_event(self, event_id: str) -> tuple[bool, datetime | None, PageCost]:
+        """Is the event still there, and what is the server's time?"""
+        purpose = f"looking for event {event_id!r} of sync {self.account.name!r}"
+        try:
+            answer = self._get(f"/v1/events/{quote(event_id, safe='')}", (), msgspec.Raw, purpose=purpose)
+        except StatusRefused as refusal:
+            if refusal.status != HTTPStatus.NOT_FOUND:
+                raise
+            return False, None, PageCost()
+        return True, answer.received_at, answer.cost
+
+    def account_id(self) -> str | None:
+        """Whose key it is; None where the key may not ask, or the server cannot say."""
+        try:
+            answer = self._get("/v1/account", (), _Head, purpose=f"reading the account of sync {self.account.name!r}")
+        except StatusRefused as refusal:
+            if refusal.status in UNREADABLE:
+                return None
+            raise
+        return answer.value.id
+
+    def start(self, work: Callable[[], Value]) -> "Future[Value]":
+        """Does it in a thread of its own, which ends with the process: who interrupts a run does not wait for a source that is asked
+        again for minutes."""
+        future: Future[Value] = Future()
+
+        def run() -> None:
+            try:
+                future.set_result(work())
+            except BaseException as error:  # noqa: BLE001 - handed over as it is to the thread that waits
+                future.set_exception(error)
+
+        threading.Thread(target=run, name="sequin-stripe", daemon=True).start()
+        return future
+
+    def _get(self, path: str, params: Params, kind: type[Value], *, purpose: str) -> Answer[Value]:
+        def read(response: Response) -> Value:
+            try:
+                return msgspec.json.decode(response.body, type=kind)
+            except (msgspec.DecodeError, RecursionError) as error:
+                beginning = self._endpoint.excerpt(response.body[:4096].decode(errors="replace"))
+                raise AskAgain(
+                    f"an answer that is not Stripe's ({error}), beginning with {beginning} (does STRIPE_API_URL name Stripe's API?)",
+                    at_most=MALFORMED_REPEATS,
+                ) from error
+
+        with self._client() as client:
+            return client.get(path, params, purpose=purpose, read=read)
+
+    @contextmanager
+    def _client(self) -> Iterator[HttpClient]:
+        with self._lock:
+            client = self._idle.pop() if self._idle else None
+        client = client or HttpClient(self._endpoint, self._options, headers=self._headers, pace=self._pace)
+        try:
+            yield client
+        finally:
+            with self._lock:
+                is_kept = not self._is_closed
+                if is_kept:
+                    self._idle.append(client)
+            if not is_kept:
+                client.close()
+
+    def _whole(self, raw: bytes, *, purpose: str) -> tuple[StripeObject | None, PageCost]:
+        """The object with every page of the lists that it holds; None for what has no id."""
+        if not _HAS_MORE.search(raw):
+            return _object(raw), NO_COST
+        whole = msgspec.json.decode(raw)
+        cost = self._complete(whole, purpose=purpose)
+        return _object(msgspec.json.encode(whole)), cost
+
+    def _complete(self, node: Any, *, purpose: str) -> PageCost:
+        """Fills up the lists within, in place; `node` is any JSON value."""
+        cost = NO_COST
+        if isinstance(node, dict):
+            if node.get("object") == "list" and node.get("has_more") is True and isinstance(node.get("url"), str):
+                cost += self._complete_list(node, purpose=purpose)
+            for value in node.values():
+                cost += self._complete(value, purpose=purpose)
+        elif isinstance(node, list):
+            for value in node:
+                cost += self._complete(value, purpose=purpose)
+        return cost
+
+    def _complete_list(self, nested: dict[str, Any], *, purpose: str) -> PageCost:
+        """Any: the JSON of a list object, whatever its elements are."""
+        elements, cost = list(nested["data"]), NO_COST
+        has_more = True
+        while has_more and elements:
+            after = elements[-1].get("id")
+            params = (("limit", str(PAGE_SIZE_RECORDS)), ("starting_after", str(after)))
+            answer = self._get(nested["url"], params, _List, purpose=f"{purpose}, the rest of {nested['url']}")
+            cost += answer.cost
+            elements += [msgspec.json.decode(raw) for raw in answer.value.data]
+            has_more = answer.value.has_more and bool(answer.value.data)
+        nested |= {"data": elements, "has_more": False}
+        return cost
+
+
+def _event_filter(listable: Listable) -> Params:
+    if not listable.filters_events or not listable.events:
+        return ()
+    if len(listable.events) == 1:
+        return (("type", listable.events[0]),)
+    return tuple(("types[]", name) for name in listable.events[:MAX_EVENT_TYPES])
+
+
+def _object(raw: bytes) -> StripeObject | None:
+    head = msgspec.json.decode(raw, type=_Head)
+    if head.id is None:
+        return None
+    return StripeObject(head.id, head.object or "", head.created, head.updated, head.deleted, raw)
+
+
+def _event(event: _Event) -> StripeEvent:
+    return StripeEvent(event.id, event.created, event.api_version, _object(bytes(event.data.object)))

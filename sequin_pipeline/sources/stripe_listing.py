@@ -1,0 +1,113 @@
+"""Listing everything there is of one class of objects: window by window of the time of creation, several beside each other.
+
+What remains is always a tuple of windows, so that a reader who was killed goes on where the last page left off.
+"""
+
+import hashlib
+from collections.abc import Iterator
+from concurrent.futures import FIRST_COMPLETED, Future, wait
+from http import HTTPStatus
+from itertools import pairwise
+
+from sequin_pipeline.errors import SourceFault
+from sequin_pipeline.sources.failures import StatusRefused
+from sequin_pipeline.sources.stripe_api import ListPage, StripeApi
+from sequin_pipeline.sources.stripe_cursor import Window
+from sequin_pipeline.sources.stripe_objects import Listable
+
+WINDOWS_BESIDE = 8
+"""Requests under way at once: with 50 ms each they reach the 100 a second that an account may send, and not much more."""
+
+SHORTEST_SPLIT_SECONDS = 3600
+"""Below it a window is rather read page by page than cut in two."""
+
+FOUNDED = 1_262_304_000
+"""2010-01-01: nothing at Stripe is older, so that an open window has a middle to be cut at."""
+
+MAX_RESTARTS = 5
+"""Of a list that begins again at its first page, because the object that the next page was to follow has been deleted."""
+
+
+def list_windows(
+    api: StripeApi, listable: Listable, windows: tuple[Window, ...]
+) -> Iterator[tuple[ListPage, tuple[Window, ...]]]:
+    """Pages in the order in which they come in, each with the windows that remain behind it. Raises SourceError."""
+    waiting, under_way = list(windows), dict["Future[tuple[Window, ListPage]]", Window]()
+    restarts = _Restarts(api, listable)
+    while waiting or under_way:
+        while waiting and len(under_way) < WINDOWS_BESIDE:
+            window = waiting.pop(0)
+            under_way[api.start(_Fetch(api, listable, window))] = window
+        finished, _ = wait(under_way, return_when=FIRST_COMPLETED)
+        for future in finished:
+            del under_way[future]
+            window, page = future.result()
+            restarts.check(window, page)
+            waiting += _remaining(listable, window, page, spare=WINDOWS_BESIDE - len(waiting) - len(under_way))
+            yield page, (*under_way.values(), *waiting)
+
+
+class _Fetch:
+    """The next page of a window, and the window that was really asked for."""
+
+    def __init__(self, api: StripeApi, listable: Listable, window: Window) -> None:
+        self._api = api
+        self._listable = listable
+        self._window = window
+
+    def __call__(self) -> tuple[Window, ListPage]:
+        try:
+            return self._window, self._api.list_page(self._listable, _params(self._window))
+        except StatusRefused as refusal:
+            if self._window.after is None or refusal.status not in (HTTPStatus.BAD_REQUEST, HTTPStatus.NOT_FOUND):
+                raise
+        # The object that the page was to follow has been deleted: from the edge of the window on, which it had moved, at most the
+        # objects of one second come again.
+        window = Window(self._window.lower, self._window.upper)
+        return window, self._api.list_page(self._listable, _params(window))
+
+
+class _Restarts:
+    """Notices a list that silently begins again: a page that starts with an object with which another one has started before."""
+
+    def __init__(self, api: StripeApi, listable: Listable) -> None:
+        self._api = api
+        self._listable = listable
+        self._first_ids: set[bytes] = set()
+        self._count = 0
+
+    def check(self, window: Window, page: ListPage) -> None:
+        if not page.objects:
+            return
+        digest = hashlib.blake2b(page.objects[0].id.encode(), digest_size=8).digest()
+        self._count += digest in self._first_ids
+        self._first_ids.add(digest)
+        if self._count > MAX_RESTARTS:
+            raise SourceFault(
+                f"listing stripe:{self._listable.name} of sync {self._api.account.name!r} from {self._api.base_url}: the list began again "
+                f"{self._count} times (last behind {window.after!r}), where its end was expected: run again when fewer objects are "
+                "being deleted; what was read is stored"
+            )
+
+
+def _params(window: Window) -> tuple[tuple[str, str], ...]:
+    bounds = (("created[gte]", window.lower), ("created[lt]", window.upper))
+    after = (("starting_after", window.after),) if window.after else ()
+    return (*((name, str(bound)) for name, bound in bounds if bound is not None), *after)
+
+
+def _remaining(listable: Listable, window: Window, page: ListPage, *, spare: int) -> tuple[Window, ...]:
+    """What the window still holds behind the page, in two halves where there is room for another request."""
+    if not page.has_more or not page.objects:
+        return ()
+    last = page.objects[-1]
+    times = [found.created for found in page.objects if found.created is not None]
+    is_newest_first = len(times) == len(page.objects) and all(newer >= older for newer, older in pairwise(times))
+    if not listable.filters_created or not is_newest_first:
+        return (Window(window.lower, window.upper, last.id),)
+    edge = times[-1]
+    lower = FOUNDED if window.lower is None else window.lower
+    middle = (lower + edge) // 2
+    if spare < 1 or edge - lower < 2 * SHORTEST_SPLIT_SECONDS:
+        return (Window(window.lower, edge + 1, last.id),)
+    return (Window(middle, edge + 1, last.id), Window(window.lower, middle))

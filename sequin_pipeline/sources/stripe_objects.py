@@ -1,0 +1,97 @@
+"""What can be listed at Stripe, and how: one line for each class of objects, by the name that a defs.yaml uses.
+
+The names are those of the field `object`. Left out is what can only be listed below a parent (subscription items, line items, tax ids
+of one customer): it is part of the parent's object, or has no list of its own.
+"""
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+
+MAX_EVENT_TYPES = 20
+"""The most names that one request for events takes."""
+
+
+@dataclass(frozen=True)
+class Listable:
+    """A class of objects with a list of its own.
+
+    `params` go with every list, `expand` names what is to stand in place of an id. `filters_created`: the list takes bounds for
+    `created`; then it is newest first, too. `events` are the types of event that say that such an object has changed, one pattern or up to
+    20 names (none: changes show only when it is listed), and `filters_events`: the server takes them as a filter.
+    `retrieves`: there is `path/id`.
+    """
+
+    name: str
+    path: str
+    params: tuple[tuple[str, str], ...] = ()
+    expand: tuple[str, ...] = ()
+    filters_created: bool = True
+    events: tuple[str, ...] = ()
+    filters_events: bool = True
+    retrieves: bool = True
+
+
+_ALL = (("status", "all"),)
+"""Without it the canceled ones are left out, and a cancellation would look like a deletion."""
+
+_TABLE = (
+    Listable("account", "/v1/accounts", events=("account.updated",)),
+    Listable("apple_pay_domain", "/v1/apple_pay/domains", filters_created=False),
+    Listable("application_fee", "/v1/application_fees", events=("application_fee.*",)),
+    Listable("balance_transaction", "/v1/balance_transactions"),
+    Listable("billing.meter", "/v1/billing/meters", filters_created=False, events=("billing.meter.*",)),
+    Listable("billing_portal.configuration", "/v1/billing_portal/configurations", filters_created=False,
+             events=("billing_portal.configuration.*",)),
+    Listable("charge", "/v1/charges", events=("charge.*",)),
+    Listable("checkout.session", "/v1/checkout/sessions", events=("checkout.session.*",)),
+    Listable("country_spec", "/v1/country_specs", filters_created=False),
+    Listable("coupon", "/v1/coupons", events=("coupon.*",)),
+    Listable("credit_note", "/v1/credit_notes", events=("credit_note.*",)),
+    Listable("customer", "/v1/customers", events=("customer.created", "customer.updated", "customer.deleted")),
+    Listable("dispute", "/v1/disputes", events=("charge.dispute.*",)),
+    Listable("entitlements.feature", "/v1/entitlements/features", filters_created=False),
+    Listable("exchange_rate", "/v1/exchange_rates", filters_created=False),
+    Listable("file", "/v1/files", events=("file.created",)),
+    Listable("file_link", "/v1/file_links"),
+    Listable("identity.verification_report", "/v1/identity/verification_reports"),
+    Listable("identity.verification_session", "/v1/identity/verification_sessions", events=("identity.verification_session.*",)),
+    Listable("invoice", "/v1/invoices", events=("invoice.*",)),
+    Listable("invoiceitem", "/v1/invoiceitems", events=("invoiceitem.*",)),
+    Listable("issuing.authorization", "/v1/issuing/authorizations", events=("issuing_authorization.*",)),
+    Listable("issuing.card", "/v1/issuing/cards", events=("issuing_card.*",)),
+    Listable("issuing.cardholder", "/v1/issuing/cardholders", events=("issuing_cardholder.*",)),
+    Listable("issuing.dispute", "/v1/issuing/disputes", events=("issuing_dispute.*",)),
+    Listable("issuing.transaction", "/v1/issuing/transactions", events=("issuing_transaction.*",)),
+    Listable("payment_intent", "/v1/payment_intents", events=("payment_intent.*",)),
+    Listable("payment_link", "/v1/payment_links", filters_created=False, events=("payment_link.*",)),
+    Listable("payment_method_configuration", "/v1/payment_method_configurations", filters_created=False),
+    Listable("payment_method_domain", "/v1/payment_method_domains", filters_created=False),
+    Listable("payout", "/v1/payouts", events=("payout.*",)),
+    Listable("plan", "/v1/plans", events=("plan.*",)),
+    Listable("price", "/v1/prices", events=("price.*",)),
+    Listable("product", "/v1/products", events=("product.*",)),
+    Listable("promotion_code", "/v1/promotion_codes", events=("promotion_code.*",)),
+    Listable("quote", "/v1/quotes", filters_created=False, events=("quote.*",)),
+    Listable("radar.early_fraud_warning", "/v1/radar/early_fraud_warnings", events=("radar.early_fraud_warning.*",)),
+    Listable("radar.value_list", "/v1/radar/value_lists"),
+    Listable("refund", "/v1/refunds",
+             events=("refund.created", "refund.updated", "refund.failed", "charge.refund.updated")),
+    Listable("reporting.report_run", "/v1/reporting/report_runs", events=("reporting.report_run.*",)),
+    Listable("reporting.report_type", "/v1/reporting/report_types", filters_created=False),
+    Listable("review", "/v1/reviews", events=("review.*",)),
+    Listable("setup_intent", "/v1/setup_intents", events=("setup_intent.*",)),
+    Listable("shipping_rate", "/v1/shipping_rates"),
+    Listable("subscription", "/v1/subscriptions", params=_ALL, events=("customer.subscription.*",)),
+    Listable("subscription_schedule", "/v1/subscription_schedules", events=("subscription_schedule.*",)),
+    Listable("tax.registration", "/v1/tax/registrations", params=_ALL, filters_created=False),
+    Listable("tax_id", "/v1/tax_ids", filters_created=False),
+    Listable("tax_rate", "/v1/tax_rates", events=("tax_rate.*",)),
+    Listable("terminal.configuration", "/v1/terminal/configurations", filters_created=False),
+    Listable("terminal.location", "/v1/terminal/locations", filters_created=False),
+    Listable("terminal.reader", "/v1/terminal/readers", filters_created=False),
+    Listable("topup", "/v1/topups", events=("topup.*",)),
+    Listable("transfer", "/v1/transfers", events=("transfer.*",)),
+    Listable("webhook_endpoint", "/v1/webhook_endpoints", filters_created=False),
+)  # fmt: skip
+
+LISTABLE: Mapping[str, Listable] = {listable.name: listable for listable in _TABLE}

@@ -1,0 +1,106 @@
+"""What a complete listing did not see: the ids that it saw, kept in the ledger while it lasts, and tombstones for the rest.
+
+So deletions are found of which the source tells nothing. The ids are written in the transactions of the batches that they came with: a
+run that was killed goes on with them, however long the listing, and memory holds those of one batch only.
+"""
+
+import json
+from collections.abc import Iterable
+from dataclasses import dataclass
+from datetime import UTC, datetime, timedelta
+
+from psycopg import sql
+
+from sequin_pipeline.catalog import Collection
+from sequin_pipeline.ledger import Ledger
+from sequin_pipeline.sources import Listed
+from sequin_pipeline.target import Target
+from sequin_pipeline.warehouse import Connection
+
+UNSEEN_ROWS = 5_000
+"""A batch of tombstones."""
+
+EPOCH = datetime(1970, 1, 1, tzinfo=UTC)
+
+
+@dataclass(frozen=True)
+class UnseenRow:
+    """A live row of the sync that the listing did not see, and that nobody has changed since it began."""
+
+    id: str
+    upstream_id: str
+    internal_id: str | None
+    upstream_created_at: datetime | None
+    upstream_updated_at: datetime | None
+
+
+def remember(connection: Connection, ledger: Ledger, listed: Iterable[Listed]) -> None:
+    """Keeps the ids of these pages; those of an earlier listing of the same sync go, and with its end those of a listing itself."""
+    for part in _by_listing(listed):
+        names = {"table": ledger.table_name, "sync": part.sync_id, "version": part.version, "ids": list(part.ids)}
+        connection.execute(
+            sql.SQL(
+                "delete from {listed} where table_name = %(table)s and sync_id = %(sync)s and (version <> %(version)s or %(all)s)"
+            ).format(listed=ledger.table("listed")),
+            {**names, "all": part.is_complete},
+        )
+        if not part.is_complete:
+            connection.execute(
+                sql.SQL(
+                    "insert into {listed} (table_name, sync_id, version, ids) values (%(table)s, %(sync)s, %(version)s, %(ids)s)"
+                ).format(listed=ledger.table("listed")),
+                names,
+            )
+
+
+def find_unseen(connection: Connection, ledger: Ledger, target: Target, listed: Listed, *, after: str | None) -> list[UnseenRow]:
+    """The next rows in order of their ids; none when another listing has begun since. Scans the table once a call."""
+    rows = connection.execute(
+        sql.SQL(
+            "with seen as materialized (select unnest(ids) as id from {listed}"
+            " where table_name = %(table)s and sync_id = %(sync)s and version = %(version)s)"
+            " select t.id, t.upstream_id, t.internal_id, t.upstream_created_at, t.upstream_updated_at from {target} t"
+            " where t.sync_id = %(sync)s and not t.deleted and t.updated_idx <= %(version)s"
+            " and (%(after)s::text is null or t.id > %(after)s)"
+            " and not exists (select from seen where seen.id = t.id)"
+            " and exists (select from {listed} where table_name = %(table)s and sync_id = %(sync)s and version = %(version)s)"
+            " order by t.id limit %(limit)s"
+        ).format(listed=ledger.table("listed"), target=sql.Identifier(target.table.schema, target.table.name)),
+        {
+            "table": ledger.table_name,
+            "sync": listed.sync_id,
+            "version": listed.version,
+            "after": after,
+            "limit": UNSEEN_ROWS,
+        },
+    ).fetchall()
+    return [UnseenRow(*row) for row in rows]  # type: ignore[arg-type]  # the columns are of these types by their definition
+
+
+def write_tombstones(collection: Collection, listed: Listed, rows: Iterable[UnseenRow]) -> bytes:
+    """As the source would have sent them: bare, at the listing's version."""
+    records = [
+        {
+            "id": row.id,
+            "collection_id": collection.id,
+            "sync": {"id": listed.sync_id, "external_id": row.internal_id},
+            "upstream_id": row.upstream_id,
+            "updated_idx": listed.version,
+            "deleted": True,
+            "inserted_at": (EPOCH + timedelta(microseconds=listed.version)).isoformat(),
+            "upstream_created_at": row.upstream_created_at and row.upstream_created_at.isoformat(),
+            "upstream_updated_at": row.upstream_updated_at and row.upstream_updated_at.isoformat(),
+        }
+        for row in rows
+    ]
+    return json.dumps(records).encode()
+
+
+def _by_listing(listed: Iterable[Listed]) -> list[Listed]:
+    """The parts of one listing joined, in their order."""
+    joined: dict[tuple[str, int, bool], Listed] = {}
+    for part in listed:
+        key = (part.sync_id, part.version, part.is_complete)
+        earlier = joined.get(key)
+        joined[key] = Listed(*key[:2], (*(earlier.ids if earlier else ()), *part.ids), is_complete=part.is_complete)
+    return list(joined.values())
