@@ -15,6 +15,7 @@ from sequin_pipeline.history import HistoryEntry, history_of
 from sequin_pipeline.ledger import Ledger, TableRecord
 from sequin_pipeline.normalize import Normalizer
 from sequin_pipeline.rejects import KeptReject, rejects_of_record
+from sequin_pipeline.row_text import rows_as_text
 from sequin_pipeline.sources import ReadRequest, Source
 from sequin_pipeline.target import Target, collection_target
 from sequin_pipeline.warehouse import Connection
@@ -133,13 +134,13 @@ def _row(connection: Connection, target: Target, record_id: str) -> StoredRow | 
     if connection.execute("select to_regclass(%s)", (table.as_string(connection),)).fetchone() == (None,):
         return None
     row = connection.execute(
-        sql.SQL(
-            "select (select json_object_agg(key, value) from json_each_text(row_to_json(t))), updated_idx, deleted, sync_id,"
-            " record_inserted_at, updated_at from {} t where id = %s"
-        ).format(table),
+        sql.SQL("select updated_idx, deleted, sync_id, record_inserted_at, updated_at from {} where id = %s").format(table),
         (record_id,),
     ).fetchone()
-    return None if row is None else StoredRow(*row)  # type: ignore[arg-type]  # by the table's definition
+    if row is None:
+        return None
+    values = rows_as_text(connection, target.table, [record_id]).get(record_id, {})
+    return StoredRow(values, *row)  # type: ignore[arg-type]  # by the table's definition
 
 
 def _removed(connection: Connection, ledger: Ledger, record_id: str) -> tuple[int, datetime] | None:

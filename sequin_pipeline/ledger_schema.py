@@ -194,17 +194,13 @@ def migrate(connection: Connection, schema: str = DEFAULT_SCHEMA) -> None:
 
     Raises LedgerRefused for a ledger of a newer version, or for a schema of that name that is not a ledger; psycopg.Error else.
     """
-    found = _version(connection, schema)
+    found = ledger_version(connection, schema)
     if found == VERSION:
         return
     with connection.transaction(), connection.cursor() as cursor:
         lock_ddl(cursor)
-        found = _version(connection, schema)
-        if found is not None and found > VERSION:
-            raise LedgerRefused(
-                f"the ledger in schema {schema!r} is of version {found}, and this pipeline knows versions up to {VERSION}: "
-                "it was migrated by a newer one; upgrade this installation"
-            )
+        found = ledger_version(connection, schema)
+        check_version(found, schema)
         names = {"schema": sql.Identifier(schema)}
         if found is None:
             create_schema(cursor, schema)
@@ -228,7 +224,17 @@ def lock_ddl(cursor: psycopg.Cursor[tuple[object, ...]]) -> None:
     cursor.execute("select pg_advisory_xact_lock(%s)", (_LOCK_KEY,))
 
 
-def _version(connection: Connection, schema: str) -> int | None:
+def check_version(found: int | None, schema: str = DEFAULT_SCHEMA) -> None:
+    """Raises LedgerRefused for a ledger that is newer than this code."""
+    if found is not None and found > VERSION:
+        raise LedgerRefused(
+            f"the ledger in schema {schema!r} is of version {found}, and this pipeline knows versions up to {VERSION}: "
+            "it was migrated by a newer one; upgrade this installation"
+        )
+
+
+def ledger_version(connection: Connection, schema: str = DEFAULT_SCHEMA) -> int | None:
+    """None where there is no ledger. Raises LedgerRefused for a table of that name that holds no version."""
     with connection.cursor() as cursor:
         # Not by to_regclass: after waiting for another creator's lock it would still answer from a cache that knows of no such table.
         cursor.execute(

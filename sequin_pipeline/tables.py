@@ -4,8 +4,8 @@ Nothing is ever dropped or retyped here, nothing cascades. A table that the ledg
 otherwise.
 """
 
-from collections.abc import Mapping
-from dataclasses import dataclass
+from collections.abc import Iterator, Mapping
+from dataclasses import dataclass, replace
 
 from psycopg import sql
 
@@ -66,23 +66,16 @@ def prepare_table(
             lock_ddl(cursor)
             record, found = ledger.find_table(connection), _find(connection, target)
     _check_source(target, record, source, adopt=adopt)
-    if found is None and record is not None and not full_refresh and not adopt:
-        raise LedgerRefused(
-            f"table {str(target.table)!r} of {target.label!r} is gone, while the ledger says that it has {record.row_count} rows and that "
-            "the stream has been read up to its cursor: restore the table, or fill it again from the beginning with --full-refresh"
-        )
+    if found is None and not full_refresh and not adopt:
+        _check_not_gone(target, record)
     if found is None:
         if _create(connection, target, ledger, source):
             return Preparation(target, None)
         return prepare_table(connection, target, ledger, source=source, adopt=adopt, full_refresh=full_refresh)
-    if record is None and source != FRAME_SOURCE and not adopt:
-        raise TableRefused(
-            f"table {str(target.table)!r} of {target.label!r} exists already, and this pipeline did not create it: name another table "
-            "in the YAML with `table: {name: schema.table}`, or let the pipeline take it over with --adopt"
-        )
+    if source != FRAME_SOURCE and not adopt:
+        _check_ours(target, record)
     _check_shape(connection, target, found)
-    missing = tuple(column.name for column in target.columns if column.name not in found.types)
-    stamps = tuple(name for name in (target.created_at, target.changed_at) if name and name not in found.types)
+    missing, stamps = _missing(target, found)
     if record is None and source == FRAME_SOURCE and missing:
         raise TableRefused(
             f"table {str(target.table)!r} exists already, this pipeline did not create it, and it has no column {missing[0]!r}: "
@@ -114,6 +107,80 @@ def _prepare_foreign(
         return Preparation(target, record)
     _register(connection, target, ledger, source)
     return Preparation(target, None, is_adopted=True)
+
+
+@dataclass(frozen=True)
+class PendingChange:
+    """A statement that the next run would begin with, and the lock that it takes on the table."""
+
+    statement: str
+    lock: str
+
+
+def pending_changes(
+    connection: Connection, target: Target, record: TableRecord | None, *, source: SourceIdentity
+) -> tuple[PendingChange, ...] | None:
+    """What `prepare_table` would do to a table that exists, None where it would create it; changes nothing.
+
+    Raises TableRefused and LedgerRefused as that would.
+    """
+    found = _find(connection, target)
+    _check_source(target, record, source, adopt=False)
+    if found is None:
+        _check_not_gone(target, record)
+        return None
+    _check_ours(target, record)
+    _check_shape(connection, target, found)
+    missing, stamps = _missing(target, found)
+    added = _add_statements(target, (*missing, *stamps))
+    commented = _comment_statements(target, found.comments)
+    return (
+        *(PendingChange(statement.as_string(connection), "access exclusive") for statement in added),
+        *(PendingChange(statement.as_string(connection), "share update exclusive") for statement in commented),
+    )
+
+
+def existing_columns(connection: Connection, target: Target) -> Target:
+    """The target without the columns that its table does not have yet."""
+    found = _find(connection, target)
+    has = found.types if found else {}
+    return replace(
+        target,
+        columns=tuple(column for column in target.columns if column.name in has),
+        created_at=target.created_at if target.created_at in has else None,
+        changed_at=target.changed_at if target.changed_at in has else None,
+    )
+
+
+def create_table(connection: Connection, target: Target) -> None:
+    """In the open transaction, with its schema where that is missing."""
+    with connection.cursor() as cursor:
+        create_schema(cursor, target.table.schema)
+        cursor.execute(_create_statement(target, has_lz4=_has_lz4(connection)))
+    _comment(connection, target, {})
+
+
+def _missing(target: Target, found: FoundTable) -> tuple[tuple[str, ...], tuple[str, ...]]:
+    """Columns to add: those of records, and the stamps."""
+    missing = tuple(column.name for column in target.columns if column.name not in found.types)
+    stamps = tuple(name for name in (target.created_at, target.changed_at) if name and name not in found.types)
+    return missing, stamps
+
+
+def _check_not_gone(target: Target, record: TableRecord | None) -> None:
+    if record is not None:
+        raise LedgerRefused(
+            f"table {str(target.table)!r} of {target.label!r} is gone, while the ledger says that it has {record.row_count} rows and that "
+            "the stream has been read up to its cursor: restore the table, or fill it again from the beginning with --full-refresh"
+        )
+
+
+def _check_ours(target: Target, record: TableRecord | None) -> None:
+    if record is None:
+        raise TableRefused(
+            f"table {str(target.table)!r} of {target.label!r} exists already, and this pipeline did not create it: name another table "
+            "in the YAML with `table: {name: schema.table}`, or let the pipeline take it over with --adopt"
+        )
 
 
 def _check_source(target: Target, record: TableRecord | None, source: SourceIdentity, *, adopt: bool) -> None:
@@ -214,9 +281,7 @@ def _create(connection: Connection, target: Target, ledger: Ledger, source: Sour
         lock_ddl(cursor)
         if _find(connection, target) is not None:
             return False
-        create_schema(cursor, target.table.schema)
-        cursor.execute(_create_statement(target, has_lz4=_has_lz4(connection)))
-        _comment(connection, target, {})
+        create_table(connection, target)
         ledger.register_table(connection, source, on_delete=target.on_delete, row_count=0)
     return True
 
@@ -250,21 +315,26 @@ def _has_lz4(connection: Connection) -> bool:
 
 
 def _add(connection: Connection, target: Target, names: tuple[str, ...], *, found: FoundTable) -> None:
-    types: dict[str, str] = {column.name: column.type for column in target.columns}
     with connection.transaction(), connection.cursor() as cursor:
         lock_ddl(cursor)
         # An ALTER that waits makes every reader queue behind it: give up soon, the caller tries again.
         cursor.execute("set local lock_timeout = '5s'")
-        for name in names:
-            stamp = sql.SQL("timestamptz not null default now()")
-            cursor.execute(
-                sql.SQL("alter table {} add column if not exists {} {}").format(
-                    sql.Identifier(target.table.schema, target.table.name),
-                    sql.Identifier(name),
-                    sql.SQL(types[name]) if name in types else stamp,
-                )
-            )
+        for statement in _add_statements(target, names):
+            cursor.execute(statement)
         _comment(connection, target, found.comments)
+
+
+def _add_statements(target: Target, names: tuple[str, ...]) -> list[sql.Composed]:
+    types: dict[str, str] = {column.name: column.type for column in target.columns}
+    stamp = sql.SQL("timestamptz not null default now()")
+    return [
+        sql.SQL("alter table {} add column if not exists {} {}").format(
+            sql.Identifier(target.table.schema, target.table.name),
+            sql.Identifier(name),
+            sql.SQL(types[name]) if name in types else stamp,
+        )
+        for name in names
+    ]
 
 
 def _register(connection: Connection, target: Target, ledger: Ledger, source: SourceIdentity) -> None:
@@ -285,6 +355,11 @@ def _comments(target: Target) -> dict[str | None, str]:
 
 
 def _comment(connection: Connection, target: Target, existing: Mapping[str | None, str]) -> None:
+    for statement in _comment_statements(target, existing):
+        connection.execute(statement)
+
+
+def _comment_statements(target: Target, existing: Mapping[str | None, str]) -> Iterator[sql.Composed]:
     table = sql.Identifier(target.table.schema, target.table.name)
     for name, text in _comments(target).items():
         if existing.get(name) == text:
@@ -294,4 +369,4 @@ def _comment(connection: Connection, target: Target, existing: Mapping[str | Non
             if name is None
             else sql.SQL("column {}").format(sql.Identifier(target.table.schema, target.table.name, name))
         )
-        connection.execute(sql.SQL("comment on {} is {}").format(subject, sql.Literal(text)))
+        yield sql.SQL("comment on {} is {}").format(subject, sql.Literal(text))

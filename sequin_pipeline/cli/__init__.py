@@ -19,6 +19,7 @@ COMMANDS = {
     "db": "sequin_pipeline.cli.db",
     "explain": "sequin_pipeline.cli.explain",
     "infer": "sequin_pipeline.cli.infer",
+    "plan": "sequin_pipeline.cli.plan",
     "rejects": "sequin_pipeline.cli.rejects",
     "sandbox": "sequin_pipeline.cli.sandbox",
     "status": "sequin_pipeline.cli.status",

@@ -1,0 +1,97 @@
+"""`sequin-pipeline plan`: what the next runs would do, told without doing it."""
+
+import os
+import sys
+from collections.abc import Iterator, Sequence
+from typing import TYPE_CHECKING
+
+import click
+
+from sequin_pipeline.catalog import Collection
+from sequin_pipeline.cli.landed import FAILED, FATES, LANDED_WITH_REJECTS
+from sequin_pipeline.cli.session import announce, check_api, check_warehouse, open_session, select
+from sequin_pipeline.errors import PipelineError
+from sequin_pipeline.warehouse import Warehouse
+
+if TYPE_CHECKING:
+    from sequin_pipeline.rehearsal import Rehearsal
+
+SHOWN_CHARACTERS = 60
+SHOWN_CHANGES = 8
+
+
+@click.command()
+@click.argument("labels", nargs=-1, metavar="[PROVIDER/NAME]…")
+@click.option("--sandbox", is_flag=True, help="Have the sandbox's records in the database that WAREHOUSE_URL names.")
+def command(*, labels: Sequence[str], sandbox: bool) -> None:
+    """Show what the next live run of each collection would do: counts, some differences, changes of its table.
+
+    Reads from the live cursors to the end of the streams, merges in transactions that are rolled back, and leaves nothing: no row, no
+    table, no cursor. Exit status: 0 all would land, 1 a run would fail, 2 wrong usage, 3 some records would be rejected.
+    """
+    from sequin_pipeline.rehearsal import rehearse
+    from sequin_pipeline.sources.registry import open_source
+
+    session = open_session(wants_sandbox=sandbox)
+    collections = select(session, providers=(), labels=labels)
+    announce(session)
+    check_api(session)
+    check_warehouse(session)
+    failed = rejected = 0
+    for collection in collections:
+        try:
+            found = rehearse(open_source(collection.source, os.environ), Warehouse(session.settings.warehouse_url), collection)
+        except PipelineError as error:
+            failed += 1
+            click.echo(f"{collection.label} would fail: {error}\n", err=True)
+            continue
+        rejected += found.counts.rejected
+        for line in _lines(collection, found):
+            click.echo(line)
+        click.echo()
+    click.echo("Nothing of this was written: each transaction has been rolled back.")
+    if failed:
+        sys.exit(FAILED)
+    if rejected:
+        sys.exit(LANDED_WITH_REJECTS)
+
+
+def _lines(collection: Collection, found: "Rehearsal") -> Iterator[str]:
+    counts = found.counts
+    yield f"{collection.label}, table {collection.table}{', which would be created' if found.changes is None else ''}"
+    if counts.fetched:
+        fates = ", ".join(f"{getattr(counts, fate):,} {fate}" for fate in FATES if getattr(counts, fate))
+        yield f"  {counts.fetched:,} records from {found.pages:,} pages: {fates}"
+    else:
+        yield "  no record is new"
+    if found.changes:
+        yield "  the run would begin with (not run now):"
+    for change in found.changes or ():
+        yield f"    {change.statement};  -- {change.lock} lock on {collection.table}"
+    if found.filled:
+        yield f"  and fill {', '.join(found.filled)} for the rows that are there, from their objects"
+    if found.swept:
+        yield f"  and remove {found.swept:,} rows that are marked as deleted"
+    for reject in found.rejects:
+        yield f"  rejected  {reject.record_id or 'without id'}: {_short(reject.reason, 200)}"
+    for difference in found.differences:
+        yield f"  {difference.kind:<9} {difference.record_id}{_changes(difference.changes)}"
+    changed = counts.inserted + counts.updated + counts.deleted
+    if changed > len(found.differences):
+        yield f"  … and {changed - len(found.differences):,} more rows"
+
+
+def _changes(changes: Sequence[tuple[str, str | None, str | None]]) -> str:
+    told = [f"{name} {_value(old)} -> {_value(new)}" for name, old, new in changes[:SHOWN_CHANGES]]
+    if len(changes) > SHOWN_CHANGES:
+        told.append(f"and {len(changes) - SHOWN_CHANGES} more")
+    return f": {', '.join(told)}" if told else ""
+
+
+def _value(text: str | None) -> str:
+    return "null" if text is None else _short(text, SHOWN_CHARACTERS)
+
+
+def _short(text: str, characters: int) -> str:
+    flat = "".join(character if character.isprintable() else "�" for character in text)
+    return flat if len(flat) <= characters else f"{flat[: characters - 1]}…"
