@@ -4,7 +4,7 @@ source holds now. Reads only. No Dagster.
 
 from collections.abc import Sequence
 from dataclasses import dataclass, field
-from datetime import datetime
+from datetime import UTC, datetime
 from itertools import islice
 from uuid import UUID
 
@@ -15,7 +15,7 @@ from sequin_pipeline.history import HistoryEntry, history_of
 from sequin_pipeline.ledger import Ledger, TableRecord
 from sequin_pipeline.normalize import Normalizer
 from sequin_pipeline.rejects import KeptReject, rejects_of_record
-from sequin_pipeline.row_text import rows_as_text
+from sequin_pipeline.row_text import RowText, rows_as_text
 from sequin_pipeline.sources import ReadRequest, Source
 from sequin_pipeline.target import Target, collection_target
 from sequin_pipeline.warehouse import Connection
@@ -24,14 +24,14 @@ from sequin_pipeline.windows import SLACK
 
 @dataclass(frozen=True)
 class StoredRow:
-    """A row as it stands: every column's value as Postgres writes it, in the table's order, None for null."""
+    """A row as it stands, and what its columns tell, where the table has such columns."""
 
-    values: dict[str, str | None] = field(repr=False)
-    version: int
+    values: RowText = field(repr=False)
+    version: int | None
     is_deleted: bool
     sync_id: str | None
     stream_time: datetime | None
-    changed_at: datetime
+    changed_at: datetime | None
 
 
 @dataclass(frozen=True)
@@ -57,9 +57,11 @@ class LastWrite:
 
 @dataclass(frozen=True)
 class Explanation:
-    """What the warehouse knows; `removed` is the version that removed the row, and when."""
+    """What the warehouse knows. `tells_id`: the table has a column for the record's id, by which its row can be found. `removed` is the
+    version that removed the row, or the last one of a table that has no column for versions, and when."""
 
     table: TableRecord | None
+    tells_id: bool
     row: StoredRow | None
     removed: tuple[int, datetime] | None
     last_write: LastWrite | None
@@ -83,13 +85,14 @@ class SourceAnswer:
 def explain_record(connection: Connection, collection: Collection, ledger: Ledger, record_id: str) -> Explanation:
     """Raises psycopg.Error; a table that does not exist has no rows."""
     target = collection_target(collection)
-    row = _row(connection, target, record_id)
+    row = _row(connection, target, record_id) if target.is_stored("id") else None
     removed = _removed(connection, ledger, record_id)
     at = row.changed_at if row else removed[1] if removed else None
     start = row.stream_time if row else None
     position = ledger.position_before(connection, start - SLACK) if start else None
     return Explanation(
         table=ledger.find_table(connection),
+        tells_id=target.is_stored("id"),
         row=row,
         removed=removed,
         last_write=None if at is None else _last_write(connection, ledger, at),
@@ -124,7 +127,7 @@ def ask_source(
         reasons = [reject.reason for reject in normalized.rejects if reject.record_id == record_id]
         if reasons:
             return SourceAnswer(pages, reached_end=False, reason=reasons[-1])
-        if found.version is not None and (row is None or found.version >= row.version):
+        if found.version is not None and (row is None or row.version is None or found.version >= row.version):
             return found
     return SourceAnswer(pages, pages < max_pages, found.version, found.is_deleted)
 
@@ -133,14 +136,30 @@ def _row(connection: Connection, target: Target, record_id: str) -> StoredRow | 
     table = sql.Identifier(target.table.schema, target.table.name)
     if connection.execute("select to_regclass(%s)", (table.as_string(connection),)).fetchone() == (None,):
         return None
-    row = connection.execute(
-        sql.SQL("select updated_idx, deleted, sync_id, record_inserted_at, updated_at from {} where id = %s").format(table),
-        (record_id,),
-    ).fetchone()
-    if row is None:
+    values = rows_as_text(connection, target.table, [record_id], key=target.column("id").table_name).get(record_id)
+    if values is None:
         return None
-    values = rows_as_text(connection, target.table, [record_id]).get(record_id, {})
-    return StoredRow(values, *row)  # type: ignore[arg-type]  # by the table's definition
+
+    def told(name: str | None) -> str | None:
+        return values.get(target.column(name).table_name) if name and target.is_stored(name) else None
+
+    version = told(target.version)
+    return StoredRow(
+        values,
+        version=None if version is None else int(version),
+        is_deleted=told(target.tombstone) == "true",
+        sync_id=told("sync_id"),
+        stream_time=_moment(told(target.stream_time)),
+        changed_at=_moment(values.get(target.changed_at) if target.changed_at else None),
+    )
+
+
+def _moment(text: str | None) -> datetime | None:
+    """Times without zone are UTC, as the pipeline writes them."""
+    if text is None:
+        return None
+    moment = datetime.fromisoformat(text)
+    return moment if moment.tzinfo else moment.replace(tzinfo=UTC)
 
 
 def _removed(connection: Connection, ledger: Ledger, record_id: str) -> tuple[int, datetime] | None:

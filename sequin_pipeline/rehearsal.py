@@ -17,6 +17,7 @@ from sequin_pipeline.batch import Batch, Place, build_batch
 from sequin_pipeline.catalog import Collection
 from sequin_pipeline.errors import ConfigurationError
 from sequin_pipeline.fingerprints import known_fingerprints
+from sequin_pipeline.fit import fit
 from sequin_pipeline.ledger import Counts, Ledger, TableRecord
 from sequin_pipeline.ledger_schema import DEFAULT_SCHEMA, check_version, ledger_version
 from sequin_pipeline.merge import MergeCounts
@@ -103,7 +104,8 @@ def _look(connection: Connection, collection: Collection, ledger: Ledger, source
     record = ledger.find_table(connection) if version is not None else None
     changes = pending_changes(connection, target, record, source=source.identity)
     if record is None or changes is None:
-        return _Start(version is not None, record, None, changes, (), 0, target)
+        taken = target if changes is None else existing_columns(connection, target)
+        return _Start(version is not None, record, None, changes, (), 0, taken)
     lowest = min(ledger.live_cursors(connection), key=lambda lane: lane.seq, default=None)
     known = known_fingerprints(connection, ledger)
     return _Start(
@@ -114,9 +116,9 @@ def _look(connection: Connection, collection: Collection, ledger: Ledger, source
         filled=tuple(
             column.name
             for column in collection.columns
-            if column.path.root == "data" and known.get(column.name) != column.fingerprint
+            if column.path.root == "data" and known.get(column.name) != column.fingerprint and not target.is_foreign
         ),
-        swept=_marked(connection, target) if target.removes and record.on_delete != target.on_delete else 0,
+        swept=_marked(connection, target) if target.removes and record.on_delete != "remove" and not target.is_foreign else 0,
         target=replace(existing_columns(connection, target), has_removed_rows=ledger.has_removed_rows(connection)),
     )
 
@@ -146,6 +148,8 @@ def _apply(
             create_table(connection, start.target)
         versions = ledger.table("versions") if start.has_ledger else _stand_in(connection)
         for pages in _batches(collection, spool):
+            if start.target.is_foreign:
+                pages = [fit(start.target, page) for page in pages]
             batch, refused, merged = _merge(connection, start.target, pages, versions)
             taken_out = [*(reject for page in pages for reject in page.rejects), *refused.values()]
             counts += _counts(batch, merged, rejected=len(taken_out))
@@ -225,9 +229,10 @@ def _counts(batch: Batch, merged: MergeCounts, *, rejected: int) -> Counts:
 
 
 def _differences(connection: Connection, before: Connection, start: _Start, batch: Batch, *, wanted: int) -> Iterator[Difference]:
-    """Of some rows of the batch: as they stand in the transaction, against what everybody else sees."""
+    """Of some rows of the batch: as they stand in the transaction, against what everybody else sees. None of a foreign table, whose
+    rows do not tell when they were written."""
     target, ids = start.target, batch.rows.column(start.target.key[0]).to_pylist()
-    if wanted <= 0 or not ids or target.changed_at is None:
+    if wanted <= 0 or not ids or target.is_foreign or target.changed_at is None:
         return
     table = sql.Identifier(target.table.schema, target.table.name)
     changed = connection.execute(

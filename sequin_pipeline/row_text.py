@@ -11,12 +11,13 @@ RowText = dict[str, str | None]
 """Values by column, in the table's order; None for null."""
 
 
-def rows_as_text(connection: Connection, table: TableName, ids: Sequence[str]) -> dict[str, RowText]:
-    """By id, those rows that are there. Leans on the primary key."""
+def rows_as_text(connection: Connection, table: TableName, ids: Sequence[str], *, key: str = "id") -> dict[str, RowText]:
+    """By the text of their `key`, those rows that are there. Leans on an index of the key where that is text."""
     rows = connection.execute(
         sql.SQL(
-            "select id, (select json_object_agg(key, value) from json_each_text(row_to_json(t))) from {} t where id = any(%s)"
-        ).format(sql.Identifier(table.schema, table.name)),
+            "select {key}::text, (select json_object_agg(key, value) from json_each_text(row_to_json(t))) from {table} t"
+            " where {key}::text = any(%s)"
+        ).format(key=sql.Identifier(key), table=sql.Identifier(table.schema, table.name)),
         (list(ids),),
     ).fetchall()
     return dict(rows)  # type: ignore[arg-type]  # by this statement

@@ -124,6 +124,10 @@ def pending_changes(
 
     Raises TableRefused and LedgerRefused as that would.
     """
+    if target.is_foreign:
+        look_up(connection, target)
+        _check_source(target, record, source, adopt=False)
+        return ()
     found = _find(connection, target)
     _check_source(target, record, source, adopt=False)
     if found is None:
@@ -141,7 +145,9 @@ def pending_changes(
 
 
 def existing_columns(connection: Connection, target: Target) -> Target:
-    """The target without the columns that its table does not have yet."""
+    """The target as its table takes it, without the columns that are not there yet."""
+    if target.is_foreign:
+        return look_up(connection, target)
     found = _find(connection, target)
     has = found.types if found else {}
     return replace(

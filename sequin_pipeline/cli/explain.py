@@ -65,17 +65,23 @@ def _row(found: "Explanation") -> Iterator[str]:
     if found.table is None:
         yield "row         none: the collection has never been synced"
     elif found.row is not None:
-        yield f"row         version {found.row.version}, {'a tombstone: deleted at the provider' if found.row.is_deleted else 'live'}"
+        version = "kept in the ledger" if found.row.version is None else found.row.version
+        yield f"row         version {version}, {'a tombstone: deleted at the provider' if found.row.is_deleted else 'live'}"
         for name, value in found.row.values.items():
             yield f"  {name:<22} {'null' if value is None else _short(value)}"
+    elif not found.tells_id:
+        yield "row         cannot be looked for: the table has no column for the record's id"
     elif found.removed is None:
         yield "row         none"
-    if found.removed is not None:
-        version, at = found.removed
-        outranked = found.row is not None and found.row.version > version
-        yield f"removed     by the tombstone of version {version} at {_time(at)}" + (
-            "; a newer version came since" if outranked else "; no older version brings it back"
-        )
+    if found.removed is None:
+        return
+    number, at = found.removed
+    if found.row is None and found.tells_id:
+        yield f"removed     by the tombstone of version {number} at {_time(at)}; no older version brings it back"
+    elif found.row is not None and found.row.version is not None:
+        yield f"removed     once, by the tombstone of version {number} at {_time(at)}; a newer version came since"
+    else:
+        yield f"version     {number} is the last that the ledger knows, of {_time(at)}"
 
 
 def _last_write(last: "LastWrite | None") -> Iterator[str]:
