@@ -100,17 +100,7 @@ class RecordStream:
     def _normalized(self, pages: Iterator[Page]) -> Iterator[StreamedPage]:
         normalize = Normalizer(self.plan.collection)
         for page in pages:
-            started = time.perf_counter()
-            normalized = normalize(page.records)
-            inserted_at = normalized.frame["record_inserted_at"]
-            newest = inserted_at.max()
-            yield StreamedPage(
-                page=page,
-                normalized=normalized,
-                inserted_at_max=None if pd.isna(newest) else newest.to_pydatetime(),
-                outside=0,
-                normalize_seconds=time.perf_counter() - started,
-            )
+            yield normalized_page(page, normalize)
 
     def _until_end(self, pages: Iterator[StreamedPage]) -> Iterator[StreamedPage]:
         if self.plan.mode == "backfill" and self.plan.window is not None and not self.plan.full_refresh:
@@ -125,6 +115,20 @@ class RecordStream:
             if clocks_agree and _all_after(streamed, first_response_at):
                 # Everything that stood in the stream when the run began has been read: what comes now is the next run's.
                 return
+
+
+def normalized_page(page: Page, normalize: Normalizer) -> StreamedPage:
+    """The page and its frame, whole. Raises SourceFault where the page is none."""
+    started = time.perf_counter()
+    normalized = normalize(page.records)
+    newest = normalized.frame["record_inserted_at"].max()
+    return StreamedPage(
+        page=page,
+        normalized=normalized,
+        inserted_at_max=None if pd.isna(newest) else newest.to_pydatetime(),
+        outside=0,
+        normalize_seconds=time.perf_counter() - started,
+    )
 
 
 def _within(pages: Iterator[StreamedPage], window: TimeWindow) -> Iterator[StreamedPage]:

@@ -4,12 +4,13 @@ What is decided here: where reading starts, what makes a batch, what a run leave
 """
 
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import replace
 from datetime import UTC, datetime
 from functools import partial
 
 from sequin_pipeline.buckets import Lane
+from sequin_pipeline.catalog import Collection
 from sequin_pipeline.errors import SourceError, TooManyRejects
 from sequin_pipeline.lanes import Finished, Lanes
 from sequin_pipeline.ledger import HEARTBEAT_SECONDS, Ledger
@@ -25,6 +26,7 @@ from sequin_pipeline.sources import Listed
 from sequin_pipeline.stream import RecordStream, StreamedPage
 from sequin_pipeline.tables import prepare_table
 from sequin_pipeline.target import collection_target
+from sequin_pipeline.undeclared import adopt_undeclared
 from sequin_pipeline.unseen import find_unseen, write_tombstones
 from sequin_pipeline.versions import sweep_marked
 from sequin_pipeline.warehouse import Connection, Warehouse
@@ -72,16 +74,16 @@ def run_sync(
         )
 
     with Lanes([build_writer(Lane(index, lanes)) for index in range(lanes)]) as lane_writers:
-        run = _Run(stream, warehouse, ledger, lane_writers, run_id=run_id, batch_records=batch_records, report=report)
+        run = CollectionRun(stream, warehouse, ledger, lane_writers, run_id=run_id, batch_records=batch_records, report=report)
         run.prepare()
         run.read()
         stream.outcome = run.finish()
-    _check_rejects(stream, stream.outcome)
+    check_rejects(plan.collection, stream.outcome)
     return stream.outcome
 
 
-def _check_rejects(stream: RecordStream, outcome: SyncOutcome) -> None:
-    collection = stream.plan.collection
+def check_rejects(collection: Collection, outcome: SyncOutcome) -> None:
+    """Raises TooManyRejects for what a run of the collection has come to."""
     rejected, fetched = outcome.counts.rejected - outcome.missing_parents - outcome.discarded, outcome.counts.fetched
     is_over_limit = rejected > collection.reject_limit_records and rejected > collection.reject_limit_share * fetched
     if is_over_limit or (rejected and outcome.counts.rejected == fetched):
@@ -92,10 +94,11 @@ def _check_rejects(stream: RecordStream, outcome: SyncOutcome) -> None:
         )
 
 
-class _Run:
-    """One run under way: its place in the stream and its sums.
+class CollectionRun:
+    """One run of one collection under way: its place in the stream and its sums.
 
-    Before and after reading, the first lane's connection serves for the ledger; while lanes write, a writer of its own shows life.
+    `prepare` comes first and `finish` last; between them stands `read`, or whoever reads for several collections calls `write`. Before
+    and after reading, the first lane's connection serves for the ledger; while lanes write, a writer of its own shows life.
     """
 
     def __init__(
@@ -148,6 +151,7 @@ class _Run:
         )
         for writer in self._lanes.writers:
             writer.target = preparation.target
+        adopt_undeclared(connection, self._ledger)
         record = preparation.record
         if not target.is_foreign:
             declare_columns(connection, self._ledger, self._plan.collection, preparation)
@@ -171,11 +175,17 @@ class _Run:
             if not removed:
                 return swept
 
+    @property
+    def _owns_cursor(self) -> bool:
+        """A queue keeps its own place, by what was acknowledged, so nothing is fenced: any number of runs may drain it beside each
+        other, and what is delivered twice is known by its version."""
+        return self._plan.mode == "live" and self._stream.source.can_reread
+
     def _find_start(self, connection: Connection) -> Position:
         if self._ledger.has_removed_rows(connection):
             for writer in self._lanes.writers:
                 writer.target = replace(writer.target, has_removed_rows=True)
-        if self._plan.mode == "live":
+        if self._owns_cursor:
             return self._find_live_start(connection)
         window = self._plan.window
         if window is None or window.start is None or self._plan.full_refresh:
@@ -216,6 +226,14 @@ class _Run:
                 # Also when the source failed: what was read before is good.
                 self._settle(self._lanes.finish())
 
+    def write(self, pages: Sequence[StreamedPage]) -> None:
+        """Pages that somebody else has read: committed when this returns. Raises WarehouseError; then they are not."""
+        for streamed in pages:
+            self._totals.add_page(streamed)
+        self._settle(self._lanes.commit(self._delivery(list(pages))))
+        self._settle(self._lanes.finish())
+        self._show_life_sometimes(self._writer)
+
     def _gather(self, pages: Iterator[StreamedPage], show_life: Callable[[], None]) -> Iterator[list[StreamedPage]]:
         gathered: list[StreamedPage] = []
         records = size = 0
@@ -252,7 +270,7 @@ class _Run:
         self._position, passed = self._position.behind(gathered)
         return Delivery(
             pages=tuple(streamed.normalized for streamed in gathered),
-            move=CursorMove(self._position.after, self._position.stream_time) if self._plan.mode == "live" else None,
+            move=CursorMove(self._position.after, self._position.stream_time) if self._owns_cursor else None,
             # Where a source is asked for a window by itself, no position helps.
             positions=() if self._plan.is_restricted or self._plan.collection.observes_time else passed,
             cursor=self._position.after,

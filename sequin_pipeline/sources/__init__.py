@@ -115,7 +115,10 @@ class Source(Protocol):
     observes_time: bool
 
     def pages(self, request: ReadRequest) -> Iterator[Page]:
-        """Pages in the order of the stream until its end; lazy, one request ahead of nobody. Raises SourceError only."""
+        """Pages in the order of the stream until its end; lazy, one request ahead of nobody. Raises SourceError only.
+
+        Of a queue a generator: a page is a delivery, and when the generator is closed or fails, it gives back those not committed.
+        """
         ...
 
     def committed(self, cursor: str) -> None:
