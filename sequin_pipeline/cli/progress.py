@@ -1,4 +1,4 @@
-"""Progress of runs in this process: bars on a terminal, otherwise a line a second.
+"""Progress of runs in this process: bars on a terminal, otherwise a line a second; and what had to be tried again.
 
 Listens to the logger that the IO manager tells about each page, and draws in a thread of its own, so that a page that takes long
 looks like one.
@@ -19,6 +19,8 @@ from rich.table import Table
 from sequin_pipeline.outcome import Progress
 
 LOGGER = "sequin_pipeline.progress"
+WARNINGS = ("sequin_pipeline.sources", "sequin_pipeline.warehouse")
+"""What is asked or tried again. Dagster takes these loggers over during a run, so that nobody else would print them."""
 EVERY_SECONDS = 1.0
 
 
@@ -42,15 +44,28 @@ class _Board(logging.Handler):
             self.heard_at[progress.label] = time.monotonic()
 
 
+class _Printer(logging.Handler):
+    """Warnings as lines of the console, above whatever moves there."""
+
+    def __init__(self, console: Console) -> None:
+        super().__init__(level=logging.WARNING)
+        self._console = console
+
+    def emit(self, record: logging.LogRecord) -> None:
+        self._console.print(record.getMessage(), highlight=False, markup=False, soft_wrap=True)
+
+
 @contextmanager
 def shown(console: Console) -> Iterator[None]:
     """Shows what runs in this process report, until the block ends."""
-    board = _Board()
+    board, printer = _Board(), _Printer(console)
     progress_logger = logging.getLogger(LOGGER)
     level, propagates = progress_logger.level, progress_logger.propagate
     progress_logger.setLevel(logging.DEBUG)
     progress_logger.propagate = False
     progress_logger.addHandler(board)
+    for name in WARNINGS:
+        logging.getLogger(name).addHandler(printer)
     try:
         if console.is_terminal:
             with Live(get_renderable=lambda: _table(board), console=console, refresh_per_second=4, transient=True):
@@ -59,6 +74,8 @@ def shown(console: Console) -> Iterator[None]:
             with _lines(board, console):
                 yield
     finally:
+        for name in WARNINGS:
+            logging.getLogger(name).removeHandler(printer)
         progress_logger.removeHandler(board)
         progress_logger.setLevel(level)
         progress_logger.propagate = propagates

@@ -106,6 +106,22 @@ def test_a_sync_prints_what_landed_and_a_second_one_writes_nothing(
     ]
 
 
+def test_what_is_asked_again_is_told_once_while_the_sync_goes_on(
+    api: SandboxControls, make_project: MakeProject, command: Command
+) -> None:
+    project = make_project(api.url).declare(demo=TWO_COLLECTIONS)
+    api.set_faults("status:503,at=1,collection=demo:thing")
+
+    ended = command(project, "sync")
+
+    assert ended.status == 0
+    [told] = [line for line in ended.stderr.splitlines() if "attempt" in line]
+    assert told.startswith(
+        "reading demo:thing from the start: attempt 1 failed with status 503 (Service Unavailable), saying "
+        '\'{"summary":"Service Unavailable"}\'; asking again in '
+    )
+
+
 @pytest.mark.parametrize(
     ("fault", "told"),
     [
