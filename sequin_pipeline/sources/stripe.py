@@ -13,10 +13,10 @@ from msgspec.structs import replace
 
 from sequin_pipeline.catalog import Account
 from sequin_pipeline.errors import ConfigurationError, SourceError, SourceRefused
-from sequin_pipeline.sources import NO_COST, FieldDescription, Listed, Page, ReadRequest, SourceIdentity, TimeWindow
+from sequin_pipeline.sources import NO_COST, FieldDescription, Listed, Page, PageCost, ReadRequest, SourceIdentity, TimeWindow
 from sequin_pipeline.sources.http import HttpOptions
 from sequin_pipeline.sources.pace import Pace
-from sequin_pipeline.sources.stripe_api import ListPage, StripeApi, StripeObject
+from sequin_pipeline.sources.stripe_api import StripeApi, StripeObject
 from sequin_pipeline.sources.stripe_cursor import Listing, States, SyncState, Walk, Window, read_cursor, write_cursor
 from sequin_pipeline.sources.stripe_events import KEPT_SECONDS, OVERLAP_SECONDS, Changes, walk_events
 from sequin_pipeline.sources.stripe_listing import list_windows
@@ -151,6 +151,7 @@ class _AccountReader:
         self._relist_seconds = relist_seconds
         self._name = api.account.name
         self._notes = [f"Stripe API version {api.api_version}"]
+        self._spent = NO_COST
 
     def live(self) -> Iterator[Page]:
         """What the state does not know; everything, where it knows nothing."""
@@ -177,7 +178,7 @@ class _AccountReader:
                 if (lower is None or (found.created or started) >= lower) and (found.created or started) < upper
             ]
             records = [self._write(found, started) for found in within]
-            yield Page(write_page(records), None, page.received_at, page.cost, notes=self._take_notes())
+            yield self._page(records, None, page.received_at, page.cost)
 
     def _has_to_list(self, state: SyncState) -> bool:
         """The first time, in time, and after a gap in the events, which is said."""
@@ -191,7 +192,7 @@ class _AccountReader:
         gap = ""
         if now - state.known_until > KEPT_SECONDS:
             gap = f"events are known up to {_at(state.known_until)} only, and Stripe keeps them for 30 days"
-        elif state.witness is not None and not self._api.has_event(state.witness)[0]:
+        elif state.witness is not None and not self._is_known(state.witness):
             gap = f"event {state.witness!r}, which was seen last, is no longer there"
         if gap:
             self._say(f"{gap}: everything is listed again")
@@ -201,12 +202,14 @@ class _AccountReader:
         LOGGER.warning("stripe:%s of sync %r: %s", self._listable.name, self._name, what)
         self._notes.append(f"{self._name}: {what}")
 
-    def _take_notes(self) -> tuple[str, ...]:
-        notes, self._notes = tuple(self._notes), []
-        return notes
+    def _is_known(self, event_id: str) -> bool:
+        is_known, cost = self._api.has_event(event_id)
+        self._spent += cost
+        return is_known
 
     def _begin(self, state: SyncState) -> SyncState:
-        account = self._api.account_id()
+        account, cost = self._api.account_id()
+        self._spent += cost
         if account and state.account and account != state.account:
             raise SourceRefused(
                 f"sync {self._name!r} has been filled from account {state.account!r}, and its key in {self._api.account.key_variable} "
@@ -226,8 +229,11 @@ class _AccountReader:
     def _look(self) -> tuple[int, str | None]:
         """The second in which Stripe's clock stands before anything is listed, and an event that it knows."""
         if not self._listable.events:
-            return _second(self._api.list_page(self._listable, limit=1).received_at), None
+            listed = self._api.list_page(self._listable, limit=1)
+            self._spent += listed.cost
+            return _second(listed.received_at), None
         page = self._api.event_page(self._listable, limit=1)
+        self._spent += page.cost
         return _second(page.received_at), page.events[0].id if page.events else None
 
     def _list(self, state: SyncState, listing: Listing) -> Generator[Page, None, SyncState]:
@@ -237,10 +243,12 @@ class _AccountReader:
             received_at = page.received_at
             state = replace(state, listing=Listing(listing.started, remaining))
             ids = tuple(record_id(self._api.account, self._collection_id, found.id) for found in page.objects)
-            yield self._page(state, page, listing.started, listed=Listed(self._name, version, ids))
+            records = [self._write(found, listing.started) for found in page.objects]
+            listed = Listed(self._name, version, ids)
+            yield self._page(records, self._cursor(state), page.received_at, page.cost, listed=listed)
         state = replace(state, listing=None, listed=listing.started)
         complete = Listed(self._name, version, is_complete=True)
-        yield Page(b"[]", self._cursor(state), received_at, NO_COST, listed=complete, notes=self._take_notes())
+        yield self._page([], self._cursor(state), received_at, NO_COST, listed=complete)
         return state
 
     def _list_new(self, state: SyncState) -> Iterator[Page]:
@@ -251,7 +259,8 @@ class _AccountReader:
             found_any = found_any or bool(page.objects)
             is_worth_moving = found_any or started - known_until >= QUIET_SECONDS
             reached = replace(state, known_until=started) if not remaining and is_worth_moving else state
-            yield self._page(reached, page, started)
+            records = [self._write(found, started) for found in page.objects]
+            yield self._page(records, self._cursor(reached), page.received_at, page.cost)
 
     def _follow_events(self, state: SyncState) -> Iterator[Page]:
         known_until = state.known_until or 0
@@ -273,8 +282,7 @@ class _AccountReader:
             elif not is_quiet or started - known_until >= QUIET_SECONDS:
                 state = replace(state, walk=None, known_until=started, witness=newest or state.witness)
             self._note_versions(changes)
-            cursor = self._cursor(state)
-            yield Page(write_page(changes.records), cursor, page.received_at, changes.cost, notes=self._take_notes())
+            yield self._page(changes.records, self._cursor(state), page.received_at, changes.cost)
 
     def _note_versions(self, changes: Changes) -> None:
         others = {event.api_version for event in changes.page.events} - {None, self._api.api_version}
@@ -284,11 +292,13 @@ class _AccountReader:
                 LOGGER.info("%s", note)
                 self._notes.append(note)
 
-    def _page(self, state: SyncState, page: ListPage, started: int, *, listed: Listed | None = None) -> Page:
-        records = [self._write(found, started) for found in page.objects]
-        return Page(
-            write_page(records), self._cursor(state), page.received_at, page.cost, listed=listed, notes=self._take_notes()
-        )
+    def _page(
+        self, records: list[bytes], cursor: str | None, received_at: datetime, cost: PageCost, *, listed: Listed | None = None
+    ) -> Page:
+        """With what there was to say, and what was asked for beside pages, since the last one."""
+        notes, self._notes = tuple(self._notes), []
+        spent, self._spent = self._spent, NO_COST
+        return Page(write_page(records), cursor, received_at, spent + cost, listed=listed, notes=notes)
 
     def _write(self, found: StripeObject, started: int) -> bytes:
         """As the listing that began then saw it; it entered the stream when it was created."""

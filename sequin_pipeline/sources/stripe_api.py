@@ -169,26 +169,26 @@ class StripeApi:
         events = tuple(_event(msgspec.json.decode(raw, type=_Event)) for raw in answer.value.data)
         return EventPage(events, answer.value.has_more, answer.received_at, answer.cost)
 
-    def has_event(self, event_id: str) -> tuple[bool, datetime | None, PageCost]:
-        """Is the event still there, and what is the server's time?"""
+    def has_event(self, event_id: str) -> tuple[bool, PageCost]:
+        """Is the event still there?"""
         purpose = f"looking for event {event_id!r} of sync {self.account.name!r}"
         try:
             answer = self._get(f"/v1/events/{quote(event_id, safe='')}", (), msgspec.Raw, purpose=purpose)
         except StatusRefused as refusal:
             if refusal.status != HTTPStatus.NOT_FOUND:
                 raise
-            return False, None, PageCost()
-        return True, answer.received_at, answer.cost
+            return False, PageCost()
+        return True, answer.cost
 
-    def account_id(self) -> str | None:
+    def account_id(self) -> tuple[str | None, PageCost]:
         """Whose key it is; None where the key may not ask, or the server cannot say."""
         try:
             answer = self._get("/v1/account", (), _Head, purpose=f"reading the account of sync {self.account.name!r}")
         except StatusRefused as refusal:
             if refusal.status in UNREADABLE:
-                return None
+                return None, PageCost()
             raise
-        return answer.value.id
+        return answer.value.id, answer.cost
 
     def start(self, work: Callable[[], Value]) -> "Future[Value]":
         """Does it in a thread of its own, which ends with the process: who interrupts a run does not wait for a source that is asked

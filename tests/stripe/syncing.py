@@ -1,6 +1,6 @@
 """Runs of collections of Stripe without Dagster, and what they left in the table."""
 
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field, replace
 from datetime import UTC, datetime
 from typing import Any
@@ -17,6 +17,7 @@ from sequin_pipeline.stream import RecordStream
 from sequin_pipeline.sync import run_sync
 from sequin_pipeline.warehouse import Warehouse
 from tests.builders import live_plan
+from tests.stripe.breaking import Between, nothing
 from tests.stripe.shop import ACCOUNT, KEY
 
 FAST = 10_000.0
@@ -49,6 +50,7 @@ class Runs:
     relist_hours: int = 24
     objects: Mapping[str, Listable] = field(default_factory=lambda: LOCALSTRIPE)
     on_delete: OnDelete = "mark"
+    now: Callable[[], datetime] = lambda: datetime.now(UTC)
     number: int = 0
 
     def source(self, **overrides: Any) -> StripeSource:
@@ -57,14 +59,23 @@ class Runs:
             "relist_hours": self.relist_hours,
             "objects": self.objects,
             "requests_per_second": FAST,
-            "options": PATIENT,
+            "options": replace(PATIENT, now=self.now),
         }
         return StripeSource({ACCOUNT.name: KEY}, (ACCOUNT,), **{**options, **overrides})
 
-    def sync(self, name: str, *, full_refresh: bool = False, batch_records: int = 5_000, **overrides: Any) -> SyncOutcome:
+    def sync(
+        self,
+        name: str,
+        *,
+        batch_records: int = 5_000,
+        happens: Callable[[int], None] = nothing,
+        last: int | None = None,
+        source: StripeSource | None = None,
+    ) -> SyncOutcome:
+        """One run; `happens` and `last` are those of Between."""
         self.number += 1
         of = stripe_collection(name, on_delete=self.on_delete)
-        stream = RecordStream(live_plan(of, full_refresh=full_refresh), self.source(**overrides))
+        stream = RecordStream(live_plan(of), Between(source or self.source(), happens, last))
         return run_sync(stream, Warehouse(self.warehouse_url), run_id=f"run {self.number}", batch_records=batch_records)
 
     def live(self, name: str) -> dict[str, Any]:
@@ -74,6 +85,14 @@ class Runs:
     def deleted(self, name: str) -> set[str]:
         """The ids of the objects whose rows are marked."""
         return set(self._rows(name, "deleted"))
+
+    def dump(self) -> list[str]:
+        """Every row of the table and of the ledger, as text."""
+        with psycopg.connect(self.warehouse_url) as connection:
+            tables = connection.execute(
+                "select format('%I.%I', schemaname, tablename) from pg_tables where schemaname in ('stripe', 'sequin_pipeline')"
+            ).fetchall()
+            return [row[0] for (table,) in tables for row in connection.execute(f"select t::text from {table} t")]
 
     def _rows(self, name: str, condition: str) -> dict[str, Any]:
         table = stripe_collection(name).table

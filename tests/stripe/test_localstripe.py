@@ -1,9 +1,11 @@
 """Against a Stripe that nobody here wrote: after each step the tables are what the server itself lists, with tombstones for the rest."""
 
+from collections import Counter
 from collections.abc import Iterator
 
 import pytest
 
+from sequin_pipeline.errors import SourceUnavailable
 from tests.stripe.shop import Shop, localstripe
 from tests.stripe.syncing import Runs
 
@@ -133,3 +135,37 @@ def test_a_removed_row_comes_back_only_with_its_object(shop: Shop, warehouse_url
     runs.sync("plan")
 
     assert runs.live("plan") == listed(shop, "plan")
+
+
+def test_many_objects_of_one_second_are_all_read_though_every_run_is_broken_off(shop: Shop, warehouse_url: str) -> None:
+    runs = Runs(shop.url, warehouse_url)
+    runs.sync("customer")
+    for number in range(250):
+        shop.post("customers", name=f"customer {number}")
+
+    for _ in range(2):
+        with pytest.raises(SourceUnavailable):
+            runs.sync("customer", batch_records=1, last=1)
+    runs.sync("customer", batch_records=1)
+
+    seconds = Counter(each["created"] for each in shop.listed("customers").values())
+    assert max(seconds.values()) > 100, "too slow a machine to put more than a page into one second"
+    assert runs.live("customer") == listed(shop, "customer")
+
+
+def test_a_list_that_silently_begins_again_ends_in_a_bounded_number_of_requests(shop: Shop, warehouse_url: str) -> None:
+    """localstripe answers with its first page when the object that the next one is to follow has been deleted."""
+    runs = Runs(shop.url, warehouse_url)
+    ids = [shop.post("customers", name=f"customer {number}")["id"] for number in range(250)]
+
+    def delete(number: int) -> None:
+        if number == 1:
+            shop.delete(f"customers/{ids[99]}")
+
+    outcome = runs.sync("customer", happens=delete, source=runs.source(relist_hours=24))
+
+    assert runs.live("customer") == listed(shop, "customer")
+    assert runs.deleted("customer") == {ids[99]}
+    assert outcome.counts.duplicate + outcome.counts.unchanged >= 99
+    asked_for_lists = outcome.pages
+    assert asked_for_lists < 20

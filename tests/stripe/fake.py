@@ -1,0 +1,198 @@
+"""What localstripe lacks, in a small server that keeps to Stripe's documentation: lists newest first with bounds for `created`, a cursor
+that is refused once its object is gone, lists within objects in pages, patterns of events, an account, 429, and a clock of its own."""
+
+import json
+import threading
+from collections.abc import Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass, field
+from datetime import UTC, datetime
+from email.utils import format_datetime
+from fnmatch import fnmatchcase
+from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
+from typing import Any
+from urllib.parse import parse_qsl, urlsplit
+
+START = 1_770_000_000
+LINES_AT_ONCE = 10
+Object = dict[str, Any]
+
+
+@dataclass(frozen=True)
+class Asked:
+    """One request as the server saw it."""
+
+    path: str
+    query: tuple[tuple[str, str], ...]
+    headers: dict[str, str]
+
+
+@dataclass
+class FakeStripe:
+    """Objects by kind and id, and events; a test moves `now` and decides which requests are answered otherwise."""
+
+    now: int = START
+    account: str = "acct_1"
+    api_version: str = "2025-03-31.basil"
+    kinds: dict[str, dict[str, Object]] = field(default_factory=dict)
+    events: list[Object] = field(default_factory=list)
+    lines: dict[str, list[Object]] = field(default_factory=dict)
+    asked: list[Asked] = field(default_factory=list)
+    too_fast: set[int] = field(default_factory=set)
+    refused_keys: set[str] = field(default_factory=set)
+    most_at_once: int = 0
+    url: str = ""
+
+    def put(self, kind: str, object_id: str, *, event: str | None = None, created: int | None = None, **values: Any) -> Object:
+        """Creates or changes an object; `event` tells of it."""
+        path = PATHS[kind]
+        known = self.kinds.setdefault(path, {})
+        earlier = known.get(object_id, {"id": object_id, "object": kind, "created": self.now if created is None else created})
+        known[object_id] = {**earlier, **values}
+        self._tell(event, known[object_id])
+        return known[object_id]
+
+    def remove(self, kind: str, object_id: str, *, event: str | None = None) -> None:
+        self._tell(event, self.kinds[PATHS[kind]].pop(object_id))
+
+    def listed(self, kind: str) -> dict[str, Object]:
+        return dict(self.kinds.get(PATHS[kind], {}))
+
+    def paths_asked(self) -> list[str]:
+        return [asked.path for asked in self.asked]
+
+    def _tell(self, event: str | None, about: Object) -> None:
+        if event is not None:
+            number = len(self.events)
+            self.events.append(
+                {
+                    "id": f"evt_{number:06}",
+                    "object": "event",
+                    "type": event,
+                    "created": self.now,
+                    "api_version": self.api_version,
+                    "data": {"object": dict(about)},
+                }
+            )
+
+    def answer(self, asked: Asked) -> tuple[int, Object]:
+        query = dict(asked.query)
+        if asked.headers.get("authorization", "").removeprefix("Bearer ") in self.refused_keys:
+            return 401, _error(f"Invalid API Key provided: {asked.headers['authorization']}")
+        if asked.path == "/v1/account":
+            return 200, {"id": asked.headers.get("stripe-account", self.account), "object": "account"}
+        if asked.path == "/v1/events":
+            types = [value for name, value in asked.query if name in ("type", "types[]")]
+            found = [each for each in self.events if not types or any(fnmatchcase(each["type"], one) for one in types)]
+            return _page(found, query)
+        parent, _, last = asked.path.rpartition("/")
+        if last == "lines":
+            return _page(self.lines[parent.rpartition("/")[2]], query, keeps_order=True)
+        if parent == "/v1/events":
+            return _one([each for each in self.events if each["id"] == last])
+        if asked.path in self.kinds or asked.path in PATHS.values():
+            return _page([self._shown(each) for each in self.kinds.get(asked.path, {}).values()], query)
+        return _one([self._shown(each) for each in self.kinds.get(parent, {}).values() if each["id"] == last])
+
+    def _shown(self, each: Object) -> Object:
+        if each["id"] not in self.lines:
+            return each
+        lines = self.lines[each["id"]]
+        url = f"/v1/invoices/{each['id']}/lines"
+        return {
+            **each,
+            "lines": {"object": "list", "data": lines[:LINES_AT_ONCE], "has_more": len(lines) > LINES_AT_ONCE, "url": url},
+        }
+
+
+PATHS = {
+    "balance_transaction": "/v1/balance_transactions",
+    "customer": "/v1/customers",
+    "invoice": "/v1/invoices",
+    "price": "/v1/prices",
+}
+
+
+def _error(message: str) -> Object:
+    return {"error": {"type": "invalid_request_error", "message": message}}
+
+
+def _one(found: list[Object]) -> tuple[int, Object]:
+    return (200, found[0]) if found else (404, _error("resource_missing"))
+
+
+def _page(found: list[Object], query: dict[str, str], *, keeps_order: bool = False) -> tuple[int, Object]:
+    ordered = found if keeps_order else sorted(found, key=lambda each: (each["created"], each["id"]), reverse=True)
+    after = query.get("starting_after")
+    ids = [each["id"] for each in ordered]
+    if after is not None and after not in ids:
+        return 400, _error(f"No such object: {after!r}")
+    rest = ordered[ids.index(after) + 1 :] if after is not None else ordered
+    lower, upper = int(query.get("created[gte]", 0)), int(query.get("created[lt]", 2**60))
+    within = [each for each in rest if keeps_order or lower <= each["created"] < upper]
+    limit = min(int(query.get("limit", 10)), 100)
+    return 200, {"object": "list", "data": within[:limit], "has_more": len(within) > limit}
+
+
+class _Handler(BaseHTTPRequestHandler):
+    protocol_version = "HTTP/1.1"
+    server: "_Server"
+
+    def do_GET(self) -> None:
+        parts = urlsplit(self.path)
+        headers = {name.lower(): value for name, value in self.headers.items()}
+        with self.server.counting() as number:
+            asked = Asked(parts.path, tuple(parse_qsl(parts.query)), headers)
+            self.server.fake.asked.append(asked)
+            too_fast = number in self.server.fake.too_fast
+            status, body = (429, _error("rate_limit")) if too_fast else self.server.fake.answer(asked)
+            self.server.arrival.wait(0.002)
+        text = json.dumps(body).encode()
+        self.send_response_only(status)
+        self.send_header("Date", format_datetime(datetime.fromtimestamp(self.server.fake.now, UTC), usegmt=True))
+        self.send_header("Content-Type", "application/json")
+        self.send_header("Content-Length", str(len(text)))
+        self.end_headers()
+        self.wfile.write(text)
+
+    def log_message(self, format: str, *args: object) -> None:  # noqa: A002 - the name is http.server's
+        """Nothing: tests read `asked`."""
+
+
+class _Server(ThreadingHTTPServer):
+    daemon_threads = True
+
+    def __init__(self, fake: FakeStripe) -> None:
+        super().__init__(("127.0.0.1", 0), _Handler)
+        self.fake = fake
+        self.arrival = threading.Event()
+        self._lock = threading.Lock()
+        self._open = 0
+        self._number = 0
+
+    @contextmanager
+    def counting(self) -> Iterator[int]:
+        with self._lock:
+            self._open += 1
+            self._number += 1
+            number = self._number
+            self.fake.most_at_once = max(self.fake.most_at_once, self._open)
+        try:
+            yield number
+        finally:
+            with self._lock:
+                self._open -= 1
+
+
+@contextmanager
+def fake_stripe() -> Iterator[FakeStripe]:
+    fake = FakeStripe()
+    with _Server(fake) as server:
+        fake.url = f"http://127.0.0.1:{server.server_address[1]}"
+        thread = threading.Thread(target=server.serve_forever, kwargs={"poll_interval": 0.01})
+        thread.start()
+        try:
+            yield fake
+        finally:
+            server.shutdown()
+            thread.join()

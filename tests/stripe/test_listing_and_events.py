@@ -1,0 +1,309 @@
+"""What is read of Stripe: everything, each change, no deletion missed, at one API version, within its limits, in any order."""
+
+from collections.abc import Iterator
+from datetime import UTC, datetime
+
+import pytest
+
+from sequin_pipeline.errors import CursorRefused, SourceRefused, SourceUnavailable
+from sequin_pipeline.ledger import Counts
+from sequin_pipeline.sources import ReadRequest, TimeWindow
+from sequin_pipeline.sources.stripe_objects import LISTABLE
+from tests.stripe.fake import START, FakeStripe, fake_stripe
+from tests.stripe.shop import ACCOUNT, KEY
+from tests.stripe.syncing import Runs
+
+YEAR = 365 * 86_400
+
+
+@pytest.fixture
+def fake() -> Iterator[FakeStripe]:
+    with fake_stripe() as fake:
+        yield fake
+
+
+@pytest.fixture
+def runs(fake: FakeStripe, warehouse_url: str) -> Runs:
+    """With the clock of the fake, so that nothing has to wait for the real one."""
+    return Runs(fake.url, warehouse_url, objects=LISTABLE, now=lambda: datetime.fromtimestamp(fake.now, UTC))
+
+
+def fill(fake: FakeStripe, count: int, *, seconds: int = 3 * YEAR) -> None:
+    """Customers created evenly over the last so many seconds, and no events of them."""
+    for number in range(count):
+        fake.put("customer", f"cus_{number:05}", created=START - 1 - number * seconds // count, name=f"customer {number}")
+
+
+def test_an_initial_load_reads_windows_beside_each_other_and_each_object_once(fake: FakeStripe, runs: Runs) -> None:
+    fill(fake, 1_500)
+
+    outcome = runs.sync("customer")
+
+    assert runs.live("customer") == fake.listed("customer")
+    assert (outcome.counts.fetched, outcome.counts.inserted) == (1_500, 1_500)
+    assert 15 <= fake.paths_asked().count("/v1/customers") <= 60
+    assert fake.most_at_once > 1
+
+
+def test_many_objects_of_one_second_are_all_read(fake: FakeStripe, runs: Runs) -> None:
+    fill(fake, 250, seconds=0)
+
+    runs.sync("customer")
+
+    assert runs.live("customer") == fake.listed("customer")
+
+
+def test_a_listing_broken_off_anywhere_goes_on_behind_its_last_batch_and_loses_nothing(fake: FakeStripe, runs: Runs) -> None:
+    fill(fake, 250, seconds=0)
+    for number in range(250):
+        fake.put("customer", f"cus_old_{number:05}", created=START - YEAR - number * 3600)
+
+    for last in (1, 2, 1):
+        with pytest.raises(SourceUnavailable):
+            runs.sync("customer", batch_records=1, last=last)
+    stored = len(runs.live("customer"))
+    outcome = runs.sync("customer")
+
+    assert runs.live("customer") == fake.listed("customer")
+    assert outcome.counts == Counts(fetched=500 - stored, inserted=500 - stored, created=500 - stored)
+
+
+def test_events_broken_off_between_pages_lose_nothing(fake: FakeStripe, runs: Runs) -> None:
+    runs.sync("customer")
+    fake.now += 60
+    for number in range(250):
+        fake.put("customer", f"cus_{number:05}", event="customer.created")
+
+    with pytest.raises(SourceUnavailable):
+        runs.sync("customer", batch_records=1, last=1)
+    runs.sync("customer")
+
+    assert runs.live("customer") == fake.listed("customer")
+
+
+def test_changes_of_one_second_end_in_the_newest_state_whatever_their_order(fake: FakeStripe, runs: Runs) -> None:
+    for name in ("a", "b", "c"):
+        fake.put("price", name, active=True)
+    runs.sync("price")
+    fake.now += 60
+    fake.put("price", "a", event="price.updated", active=False)
+    fake.put("price", "a", event="price.updated", active=True, nickname="last")
+    fake.remove("price", "b", event="price.deleted")
+    fake.put("price", "b", event="price.created", active=True, nickname="again")
+    fake.put("price", "c", event="price.updated", nickname="short-lived")
+    fake.remove("price", "c", event="price.deleted")
+    fake.events.reverse()
+
+    runs.sync("price")
+
+    assert runs.live("price") == fake.listed("price")
+    assert runs.deleted("price") == {"c"}
+
+
+def test_an_event_late_in_the_list_is_not_missed(fake: FakeStripe, runs: Runs) -> None:
+    runs.sync("customer")
+    fake.now += 60
+    fake.put("customer", "cus_1", event="customer.created")
+    runs.sync("customer")
+    fake.put("customer", "cus_2", event="customer.created")
+    fake.now += 60
+
+    runs.sync("customer")
+
+    assert runs.live("customer") == fake.listed("customer")
+
+
+def test_a_deletion_without_an_event_is_found_by_the_next_listing(fake: FakeStripe, runs: Runs) -> None:
+    fill(fake, 250)
+    runs.sync("customer")
+    fake.remove("customer", "cus_00007")
+    fake.now += 3600
+    assert runs.sync("customer").counts.deleted == 0
+    fake.now += 24 * 3600
+
+    outcome = runs.sync("customer")
+
+    assert runs.live("customer") == fake.listed("customer")
+    assert runs.deleted("customer") == {"cus_00007"}
+    assert (outcome.counts.deleted, outcome.counts.unchanged, outcome.counts.updated) == (1, 249, 0)
+    assert "main: 1 records that are listed no longer" in outcome.notes
+
+
+def test_a_listing_broken_off_marks_nothing_before_it_is_complete_and_everything_then(fake: FakeStripe, runs: Runs) -> None:
+    fill(fake, 450)
+    runs.sync("customer")
+    for number in range(0, 450, 3):
+        fake.remove("customer", f"cus_{number:05}")
+    fake.now += 25 * 3600
+
+    with pytest.raises(SourceUnavailable):
+        runs.sync("customer", batch_records=1, last=2)
+    marked_before = runs.deleted("customer")
+    runs.sync("customer", batch_records=1)
+
+    assert marked_before == set()
+    assert runs.live("customer") == fake.listed("customer")
+    assert runs.deleted("customer") == {f"cus_{number:05}" for number in range(0, 450, 3)}
+
+
+def test_what_was_created_while_everything_is_listed_is_not_taken_for_deleted(fake: FakeStripe, runs: Runs) -> None:
+    fill(fake, 250)
+    runs.sync("customer")
+    fake.now += 25 * 3600
+
+    def create(number: int) -> None:
+        if number == 1:
+            fake.now += 5
+            fake.put("customer", "cus_new", event="customer.created")
+
+    runs.sync("customer", happens=create)
+
+    assert runs.live("customer") == fake.listed("customer")
+    assert runs.deleted("customer") == set()
+
+
+def test_a_cursor_object_that_is_deleted_between_two_pages_costs_a_request_and_loses_nothing(
+    fake: FakeStripe, runs: Runs
+) -> None:
+    fill(fake, 350, seconds=0)
+
+    def delete(number: int) -> None:
+        if number == 1:
+            fake.now += 1
+            fake.remove("customer", "cus_00250", event="customer.deleted")
+
+    outcome = runs.sync("customer", happens=delete)
+
+    assert runs.live("customer") == fake.listed("customer")
+    assert outcome.requests < 20
+
+
+@pytest.mark.parametrize("reason", ["too old", "gone"])
+def test_a_gap_in_the_events_is_said_and_filled_by_a_listing(
+    fake: FakeStripe, runs: Runs, reason: str, caplog: pytest.LogCaptureFixture
+) -> None:
+    runs.relist_hours = 24 * 365
+    for name in ("a", "b"):
+        fake.put("price", name, event="price.created")
+    runs.sync("price")
+    fake.put("price", "a", nickname="changed")
+    fake.remove("price", "b")
+    fake.now += 31 * 86_400 if reason == "too old" else 3600
+    fake.events.clear()
+
+    outcome = runs.sync("price")
+
+    assert runs.live("price") == fake.listed("price")
+    assert runs.deleted("price") == {"b"}
+    said = {
+        "too old": f"events are known up to {datetime.fromtimestamp(START, UTC):%Y-%m-%d %H:%M:%S} UTC only, and Stripe keeps them for "
+        "30 days: everything is listed again",
+        "gone": "event 'evt_000001', which was seen last, is no longer there: everything is listed again",
+    }[reason]
+    assert f"main: {said}" in outcome.notes
+    assert f"stripe:price of sync 'main': {said}" in caplog.messages
+
+
+def test_lists_within_an_object_are_completed(fake: FakeStripe, runs: Runs) -> None:
+    fake.put("invoice", "in_1")
+    fake.lines["in_1"] = [{"id": f"il_{number}", "object": "line_item", "amount": number} for number in range(231)]
+
+    runs.sync("invoice")
+
+    lines = runs.live("invoice")["in_1"]["lines"]
+    assert (lines["data"], lines["has_more"]) == (fake.lines["in_1"], False)
+
+
+def test_every_request_names_the_api_version_and_the_account_s_own_is_told_when_it_differs(fake: FakeStripe, runs: Runs) -> None:
+    runs.sync("customer")
+    fake.now += 60
+    fake.api_version = "2017-08-15"
+    fake.put("customer", "cus_1", event="customer.created")
+
+    notes = runs.sync("customer").notes
+
+    assert {asked.headers["stripe-version"] for asked in fake.asked} == {"2025-03-31.basil"}
+    assert notes == (
+        "Stripe API version 2025-03-31.basil",
+        "main: the account's own API version is 2017-08-15, and records are read at 2025-03-31.basil",
+    )
+
+
+def test_too_many_requests_slow_the_reading_down_and_lose_nothing(fake: FakeStripe, runs: Runs) -> None:
+    fill(fake, 800)
+    fake.too_fast = {2, 3, 5, 8, 9}
+
+    outcome = runs.sync("customer")
+
+    assert runs.live("customer") == fake.listed("customer")
+    assert outcome.retries == 5
+
+
+def test_objects_that_no_event_tells_of_are_read_as_they_are_created(fake: FakeStripe, runs: Runs) -> None:
+    fake.put("balance_transaction", "txn_1", amount=1)
+    runs.sync("balance_transaction")
+    fake.now += 3600
+    fake.put("balance_transaction", "txn_2", amount=2)
+
+    outcome = runs.sync("balance_transaction")
+
+    assert runs.live("balance_transaction") == fake.listed("balance_transaction")
+    assert (outcome.counts.inserted, outcome.counts.fetched - outcome.counts.unchanged) == (1, 1)
+    assert "/v1/events" not in fake.paths_asked()
+
+
+def test_a_run_that_finds_nothing_new_leaves_the_cursor(fake: FakeStripe, runs: Runs) -> None:
+    fill(fake, 5)
+    first = runs.sync("customer")
+    fake.now += 60
+
+    second = runs.sync("customer")
+
+    assert (second.cursor, second.counts.fetched, second.pages) == (first.cursor, 0, 1)
+
+
+def test_a_window_is_what_was_created_in_it_as_it_is_now(fake: FakeStripe, runs: Runs) -> None:
+    fill(fake, 40, seconds=40 * 3600)
+    window = TimeWindow(datetime.fromtimestamp(START - 20 * 3600, UTC), datetime.fromtimestamp(START - 10 * 3600, UTC))
+    request = ReadRequest(frozenset({"stripe:customer"}), after="whatever", window=window)
+
+    pages = list(runs.source().pages(request))
+
+    found = [name for page in pages for name in fake.listed("customer") if f'"upstream_id":"{name}"'.encode() in page.records]
+    assert sorted(found) == [f"cus_{number:05}" for number in range(10, 20)]
+    assert [page.cursor for page in pages] == [None]
+
+
+def test_a_key_of_another_account_is_refused_before_its_objects_replace_the_others(fake: FakeStripe, runs: Runs) -> None:
+    fill(fake, 3)
+    runs.sync("customer")
+    fake.account = "acct_2"
+    fake.kinds.clear()
+    fake.now += 25 * 3600
+
+    with pytest.raises(
+        SourceRefused, match="has been filled from account 'acct_1', and its key in STRIPE_API_KEY is one of 'acct_2'"
+    ):
+        runs.sync("customer")
+
+    assert runs.deleted("customer") == set()
+
+
+def test_a_cursor_of_another_source_is_refused(runs: Runs) -> None:
+    with pytest.raises(CursorRefused, match="the stored cursor 'Nw==' is not one of source 'stripe'"):
+        list(runs.source().pages(ReadRequest(frozenset({"stripe:customer"}), after="Nw==")))
+
+
+def test_the_key_stands_nowhere(fake: FakeStripe, runs: Runs, warehouse_url: str, caplog: pytest.LogCaptureFixture) -> None:
+    caplog.set_level("DEBUG")
+    fake.too_fast = {1}
+    fill(fake, 3)
+    outcome = runs.sync("customer")
+    fake.refused_keys = {KEY}
+
+    with pytest.raises(SourceRefused) as refused:
+        runs.sync("customer")
+
+    assert "Invalid API Key provided" in str(refused.value)
+    told = [str(refused.value), repr(outcome), repr(runs.source()), repr(ACCOUNT), *caplog.messages, *runs.dump()]
+    assert not [text for text in told if KEY in text]
