@@ -12,7 +12,7 @@ PEERS_PYTHON = CHECKOUT / ".venv-bench" / "bin" / "python"
 DRIZZLE = CHECKOUT / "bench" / "peers" / "drizzle"
 
 PEERS = "bench.peers."
-BESIDE_RECORDS = 20_000
+BESIDE_RECORDS = 50_000
 """Enough for what a run costs once to be small, few enough to be done again for every peer."""
 
 CORE_PHASES = ("new", "changed", "one_percent", "replay")
@@ -59,8 +59,8 @@ class Entry:
 
 
 def beside(peer: Entry) -> Entry:
-    """The pipeline again, taking turns with a peer: what is compared has to run within seconds of each other."""
-    options = {"part": "whole"}
+    """The pipeline with two lanes again, taking turns with a peer: what is compared has to run within seconds of each other."""
+    options = {"part": "whole", "lanes": 2}
     return Entry(f"beside_{peer.name}", PIPELINE, "bench.pipeline", peer.group, max_records=BESIDE_RECORDS, options=options)
 
 

@@ -83,6 +83,7 @@ def test_the_first_tick_is_the_initial_load_from_the_first_window(instance: dg.D
                 "dagster/asset_partition_range_start": "2024-01",
                 "dagster/asset_partition_range_end": "2024-05",
                 "sequin_pipeline/mode": "live",
+                "sequin_pipeline/first_load": "true",
             },
         )
     ]
