@@ -14,10 +14,6 @@ from typing import Self
 
 from sequin_pipeline.writer import Committed, Delivery, Prepared, TableWriter
 
-DELIVERIES_AHEAD = 1
-"""How many are prepared while one is committed, and how far a lane may run ahead of the slowest: more only costs memory."""
-
-
 @dataclass(frozen=True)
 class Finished:
     """A delivery that every lane has committed, and what each did."""
@@ -51,13 +47,15 @@ class Lanes:
         """Hands the delivery over, and yields what all lanes have committed meanwhile, in order. Raises what a lane raised; then
         nothing more is committed by that lane, and the others end with what they were handed."""
         parts = [delivery, *(replace(delivery, positions=()) for _ in self.writers[1:])]
+        prepared = [writer.prepare(part) for writer, part in zip(self.writers, parts, strict=True)]
+        # Several lanes may be one delivery apart, or each would wait for the slowest; more only costs memory.
+        while len(self._under_way) >= min(2, len(self.writers)):
+            yield self._wait()
         futures = [
-            thread.submit(self._commit, writer, writer.prepare(part))
-            for thread, writer, part in zip(self._threads, self.writers, parts, strict=True)
+            thread.submit(self._commit, writer, part)
+            for thread, writer, part in zip(self._threads, self.writers, prepared, strict=True)
         ]
         self._under_way.append((delivery, futures))
-        while len(self._under_way) > DELIVERIES_AHEAD:
-            yield self._wait()
 
     def finish(self) -> Iterator[Finished]:
         """The rest, once every lane has come to its end."""
