@@ -14,6 +14,7 @@ from typing import Self
 
 from sequin_pipeline.writer import Committed, Delivery, Prepared, TableWriter
 
+
 @dataclass(frozen=True)
 class Finished:
     """A delivery that every lane has committed, and what each did."""
