@@ -17,6 +17,7 @@ from sequin_pipeline.errors import ConfigurationError, PipelineError
 COMMANDS = {
     "backfill": "sequin_pipeline.cli.backfill",
     "db": "sequin_pipeline.cli.db",
+    "doctor": "sequin_pipeline.cli.doctor",
     "explain": "sequin_pipeline.cli.explain",
     "infer": "sequin_pipeline.cli.infer",
     "plan": "sequin_pipeline.cli.plan",

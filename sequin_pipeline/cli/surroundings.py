@@ -21,7 +21,7 @@ def bring_up(collections: Iterable[Collection], *, wants_sandbox: bool = False) 
     directory = Path.cwd()
     project = environment.find_project(directory)
     given = environment.merge_dotenv(os.environ, project)
-    reads_records_api, needed = _check_sources(collections, given)
+    reads_records_api, needed = check_sources(collections, given)
     settings = environment.prepare(os.environ, directory, wants_sandbox=wants_sandbox, reads_records_api=reads_records_api)
     variables = {**settings.variables(), **{name: given[name] for name in needed}}
     if settings.uses_sandbox:
@@ -33,7 +33,7 @@ def bring_up(collections: Iterable[Collection], *, wants_sandbox: bool = False) 
     return settings, variables
 
 
-def _check_sources(collections: Iterable[Collection], given: Mapping[str, str]) -> tuple[bool, set[str]]:
+def check_sources(collections: Iterable[Collection], given: Mapping[str, str]) -> tuple[bool, set[str]]:
     """Does any provider read the records API, and which variables do the other sources need? Raises ConfigurationError for one that is
     missing, and where records of the sandbox would land beside real ones."""
     of_records_api, of_others, needed = "", "", set[str]()
