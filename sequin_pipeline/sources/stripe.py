@@ -100,6 +100,8 @@ class StripeSource:
             try:
                 yield from reader.window(request.window) if request.window else reader.live()
             except SourceError as error:
+                if len(self._apis) == 1:
+                    raise
                 LOGGER.warning("sync %r could not be read to its end: %s", name, error)
                 failure = failure or error
             finally:

@@ -110,6 +110,7 @@ PATHS = {
     "customer": "/v1/customers",
     "invoice": "/v1/invoices",
     "price": "/v1/prices",
+    "subscription": "/v1/subscriptions",
 }
 
 

@@ -1,0 +1,88 @@
+"""From a Stripe key to tables: the file and the commands of docs/sources.md, against a server that answers as Stripe does."""
+
+import re
+import time
+from collections.abc import Iterator
+
+import psycopg
+import pytest
+
+from sequin_pipeline.sources.stripe_objects import LISTABLE
+from tests.e2e.project import ROOT, Command, MakeProject, Project
+from tests.stripe.fake import FakeStripe, fake_stripe
+from tests.stripe.shop import KEY
+
+PAGE = (ROOT / "docs" / "sources.md").read_text(encoding="utf-8")
+
+
+@pytest.fixture
+def fake() -> Iterator[FakeStripe]:
+    with fake_stripe() as fake:
+        fake.now = int(time.time())
+        yield fake
+
+
+@pytest.fixture
+def project(make_project: MakeProject, fake: FakeStripe) -> Project:
+    """The first file of the page, with the key in the environment and no records API at all."""
+    _, example = re.split(r"```yaml\n.*\nattributes:\n", PAGE, maxsplit=1)
+    project = make_project("").declare(stripe=example.partition("```")[0])
+    project.variables.update({"STRIPE_API_KEY": KEY, "STRIPE_API_URL": fake.url, "SEQUIN_API_TOKEN": ""})
+    return project
+
+
+def test_a_key_and_a_file_are_enough_for_tables_and_the_key_is_told_to_nobody(
+    project: Project, fake: FakeStripe, command: Command
+) -> None:
+    for number in range(3):
+        fake.put("customer", f"cus_{number}", created=fake.now - number, name=f"customer {number}", email=None)
+    fake.put("invoice", "in_1", customer="cus_1", total=1200)
+    fake.lines["in_1"] = [{"id": f"il_{number}", "object": "line_item"} for number in range(12)]
+
+    first = command(project, "sync")
+    again = command(project, "sync")
+
+    assert (first.status, again.status) == (0, 0), first.stderr + again.stderr
+    assert "4 rows written from 4 records." in first.stdout
+    assert "Nothing new: nothing was written." in again.stdout
+    assert project.query("select upstream_id, name, sync_id from stripe.customer order by 1") == [
+        (f"cus_{number}", f"customer {number}", "default") for number in range(3)
+    ]
+    assert project.query("select total, jsonb_array_length(lines) from stripe.invoice") == [(1200, 12)]
+    told = [
+        first.stdout,
+        first.stderr,
+        again.stdout,
+        again.stderr,
+        *_everything(project.dagster_url),
+        *_everything(project.warehouse_url),
+    ]
+    assert not [text for text in told if KEY in text]
+
+
+def test_a_missing_key_is_named_before_anything_is_asked(project: Project, fake: FakeStripe, command: Command) -> None:
+    del project.variables["STRIPE_API_KEY"]
+
+    refused = command(project, "sync")
+
+    assert refused.status == 2
+    assert (
+        "provider 'stripe' is read from source 'stripe', which needs STRIPE_API_KEY: set it in the environment or in .env"
+        in refused.stderr
+    )
+    assert fake.asked == []
+
+
+def test_the_page_names_every_class_of_objects_that_can_be_declared() -> None:
+    named = re.findall(r"`([a-z_.]+)`", PAGE.partition("What can be declared:")[2].partition("What is listed only")[0])
+
+    assert named == sorted(LISTABLE)
+
+
+def _everything(url: str) -> list[str]:
+    """Every row of every table, as text."""
+    with psycopg.connect(url) as connection:
+        tables = connection.execute(
+            "select format('%I.%I', schemaname, tablename) from pg_tables where schemaname not in ('pg_catalog', 'information_schema')"
+        ).fetchall()
+        return [row[0] for (table,) in tables for row in connection.execute(f"select t::text from {table} t".encode())]
