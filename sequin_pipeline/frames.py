@@ -174,7 +174,7 @@ def _read(
     )
     schema = pa.schema([(name, arrow) for name, (_, arrow) in reads.items()])
     batches = []
-    with connection.transaction(), connection.cursor(name="sequin_read") as cursor:
+    with connection.transaction(), connection.cursor(name="sequin_read", binary=True) as cursor:
         cursor.execute(statement)
         while rows := cursor.fetchmany(READ_ROWS):
             arrays = [pa.array(values, field.type) for values, field in zip(zip(*rows, strict=True), schema, strict=True)]

@@ -207,7 +207,8 @@ def migrate(connection: Connection, schema: str = DEFAULT_SCHEMA) -> None:
             cursor.execute(sql.SQL("create table {schema}.ledger (version integer not null)").format(**names))
             cursor.execute(sql.SQL("insert into {schema}.ledger values (0)").format(**names))
         for migration in _MIGRATIONS[found or 0 :]:
-            cursor.execute(sql.SQL(migration).format(**names))
+            # Several statements in one string, which only the simple protocol takes.
+            cursor.execute(sql.SQL(migration).format(**names), binary=False)
         cursor.execute(sql.SQL("update {schema}.ledger set version = %s").format(**names), (VERSION,))
 
 

@@ -11,10 +11,13 @@ import time
 from collections.abc import Callable, Iterator
 from contextlib import closing, contextmanager
 from dataclasses import dataclass, field
-from typing import TypeVar
+from datetime import UTC, datetime, timedelta
+from typing import Any, TypeVar
 
 import psycopg
 from psycopg import conninfo, pq
+from psycopg.abc import Buffer
+from psycopg.adapt import Loader
 
 from sequin_pipeline.errors import ConfigurationError, PipelineError, TableRefused, WarehouseError, WarehouseUnavailable
 
@@ -86,10 +89,18 @@ class Warehouse:
 
     @contextmanager
     def connect(self) -> Iterator[Connection]:
-        """A connection in autocommit; transactions are opened by `conn.transaction()`. Raises WarehouseError."""
+        """A connection in autocommit; transactions are opened by `conn.transaction()`. Raises WarehouseError.
+
+        It reads in binary form, times in UTC: the server's time zone and date style change nothing.
+        """
         try:
             connection = psycopg.connect(
-                self.url, autocommit=True, prepare_threshold=None, application_name="sequin_pipeline", connect_timeout=30
+                self.url,
+                autocommit=True,
+                prepare_threshold=None,
+                application_name="sequin_pipeline",
+                connect_timeout=30,
+                cursor_factory=_BinaryCursor,
             )
         except psycopg.ProgrammingError:
             # Without its cause, which quotes the password.
@@ -98,8 +109,33 @@ class Warehouse:
             raise explain(error, f"connecting to {self.name}") from error
         # A role or a database may default to another level, under which the merge would look at snapshots too old.
         connection.isolation_level = psycopg.IsolationLevel.READ_COMMITTED
+        connection.adapters.register_loader("timestamptz", _UtcLoader)
         with closing(connection):
             yield connection
+
+
+class _BinaryCursor(psycopg.Cursor[tuple[object, ...]]):
+    """Its statements come one at a time, as the extended protocol wants it, unless `binary=False` is said."""
+
+    def __init__(self, *arguments: Any, **options: Any) -> None:  # psycopg's own overloads
+        super().__init__(*arguments, **options)
+        self.format = pq.Format.BINARY
+
+
+class _UtcLoader(Loader):
+    """The text form, and psycopg's own loader, turn to the session's time zone, in which the years 1 and 9999 are left at their edges."""
+
+    format = pq.Format.BINARY
+
+    def load(self, data: Buffer) -> datetime:
+        microseconds = int.from_bytes(data, "big", signed=True)
+        try:
+            return _POSTGRES_EPOCH + timedelta(microseconds=microseconds)
+        except OverflowError as error:
+            raise psycopg.DataError("a time outside the years 1 to 9999") from error
+
+
+_POSTGRES_EPOCH = datetime(2000, 1, 1, tzinfo=UTC)
 
 
 def limit_lock_waits(connection: Connection, seconds: float) -> None:

@@ -361,7 +361,7 @@ def _known_share(committed: Committed) -> float:
 
 
 def _wal_position(connection: Connection) -> object:
-    row = connection.execute("select pg_current_wal_insert_lsn()").fetchone()
+    row = connection.execute("select pg_current_wal_insert_lsn()::text").fetchone()
     assert row is not None  # noqa: S101 - a function's value
     return row[0]
 
