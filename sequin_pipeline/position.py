@@ -33,7 +33,7 @@ class Position:
             here = replace(here, after=streamed.page.cursor)
             if here.stream_time is None:
                 continue
-            if here.recorded_at is None or here.stream_time >= here.recorded_at + POSITION_SPACING:
+            if here.recorded_at is None or here.stream_time - here.recorded_at >= POSITION_SPACING:
                 passed.append((here.stream_time, streamed.page.cursor))
                 here = replace(here, recorded_at=here.stream_time)
         return here, tuple(passed)

@@ -152,7 +152,8 @@ def live_range(windows: Windows, cursor_at: datetime | None, now: datetime) -> K
 
     `cursor_at` is `inserted_at` where the live cursor stands; None (no cursor yet): from the first window.
     """
-    since = windows.start if cursor_at is None else min(cursor_at - SLACK, now)
+    # Told by a difference: the year 1 has nothing before it that could be subtracted.
+    since = windows.start if cursor_at is None or cursor_at - windows.start < SLACK else min(cursor_at - SLACK, now)
     return KeyRange(key_of(windows, since), key_of(windows, now))
 
 
