@@ -56,17 +56,19 @@ def refill(warehouse: Warehouse, ledger: Ledger, collection: Collection, *, run_
         collection,
         columns=tuple(replace(column, is_required=False) for column in collection.columns if column.path.root == "data"),
     )
-    target = collection_target(lenient)
     normalize = Normalizer(lenient, nulls_unfit=True)
     changed = 0
-    with TableWriter(warehouse, target, ledger, run_id=run_id, mode="refill") as writer:
+    with TableWriter(warehouse, collection_target(lenient), ledger, run_id=run_id, mode="refill") as writer:
         unfilled = writer.attempt(partial(unfilled_columns, ledger=ledger), f"reading the ledger of {collection.label!r}")
         if not unfilled:
             return 0
         columns = sorted(unfilled)
         fingerprints = {column.name: column.fingerprint for column in collection.columns if column.name in unfilled}
         has_removed_rows = writer.attempt(ledger.has_removed_rows, f"reading the ledger of {collection.label!r}")
-        writer.target = replace(writer.target, has_removed_rows=has_removed_rows)
+        # The others stand as the source wrote them, which `data` no longer tells: jsonb has made 1000 of 1e3 and 0 of -0.
+        waiting = replace(lenient, columns=tuple(column for column in lenient.columns if column.name in unfilled))
+        target = replace(collection_target(waiting), has_removed_rows=has_removed_rows)
+        writer.target = target
         # Columns that wait from different places begin again together: what is filled already comes out unchanged.
         places = set(unfilled.values())
         after = places.pop() if len(places) == 1 else None
