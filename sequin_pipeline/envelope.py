@@ -97,9 +97,11 @@ def _id_if_known(fields: Mapping[str, bytes], collection: Collection) -> str | N
 
 
 def _read(fields: Mapping[str, bytes], collection: Collection) -> Envelope:
-    named = _text(fields, "collection_id" if "collection_id" in fields else "collection")
-    if named != collection.id:
-        raise _bad(f"collection_id is {named!r}, but records of {collection.id!r} were asked for: mend the source or the request")
+    key = "collection_id" if "collection_id" in fields else "collection"
+    if _text(fields, key) != collection.id:
+        raise _bad(
+            f"{key} is {show(fields[key])}, but records of {collection.id!r} were asked for: mend the source or the request"
+        )
     sync_id = _sync_id(fields)
     upstream_id = _text(fields, "upstream_id")
     deleted = _deleted(fields)

@@ -21,6 +21,9 @@ from sequin_pipeline.warehouse import Connection
 EXAMPLES = 10
 """How many open rejects a check shows; `rejects list` shows more."""
 
+EXAMPLE_CHARACTERS = 200
+"""Of an id in an example: it ends up in logs and metadata, and a provider's ids may be texts of any length."""
+
 
 OUTDATED = "a good version was stored"
 
@@ -37,7 +40,8 @@ class OpenRejects:
 def record_rejects(connection: Connection, ledger: Ledger, rejects: Iterable[Reject], *, run_id: str) -> None:
     """Keeps the records; one that is known is seen again, and opened again unless it was discarded.
 
-    In one statement, in order of content: two runs that meet the same bad records cannot deadlock.
+    In one statement, in order of content: two runs that meet the same bad records cannot deadlock. Bytes go in binary form (`%b`): as
+    text they would hang on the server's standard_conforming_strings, and take twice the room.
     """
     by_content = {xxhash.xxh3_128_digest(reject.raw): reject for reject in rejects}
     ordered = sorted(by_content.items())
@@ -48,7 +52,7 @@ def record_rejects(connection: Connection, ledger: Ledger, rejects: Iterable[Rej
             "insert into {rejects} as r (table_name, label, content_hash, record_id, version, raw, reason, class, sqlstate, run_id)"
             " select %(table)s, %(label)s, encode(content, 'hex')::uuid, record_id, version, raw, reason, class, sqlstate,"
             " %(run)s"
-            " from unnest(%(contents)s::bytea[], %(ids)s::text[], %(versions)s::bigint[], %(raws)s::bytea[],"
+            " from unnest(%(contents)b::bytea[], %(ids)s::text[], %(versions)s::bigint[], %(raws)b::bytea[],"
             " %(reasons)s::text[], %(classes)s::text[], %(sqlstates)s::text[])"
             " as new (content, record_id, version, raw, reason, class, sqlstate)"
             " on conflict (table_name, content_hash) do update set last_seen_at = now(), seen = r.seen + 1,"
@@ -159,10 +163,11 @@ def open_rejects(connection: Connection, ledger: Ledger) -> OpenRejects:
     ).fetchone()
     examples = connection.execute(
         sql.SQL(
-            "select coalesce(record_id, 'without id'), reason from {rejects} where table_name = %s and resolved_at is null"
-            " order by last_seen_at desc, content_hash limit %s"
+            "select case when length(record_id) > %(length)s then left(record_id, %(length)s) || '…'"
+            " else coalesce(record_id, 'without id') end, reason from {rejects} where table_name = %(table)s and resolved_at is null"
+            " order by last_seen_at desc, content_hash limit %(limit)s"
         ).format(rejects=ledger.table("rejects")),
-        (ledger.table_name, EXAMPLES),
+        {"table": ledger.table_name, "limit": EXAMPLES, "length": EXAMPLE_CHARACTERS},
     ).fetchall()
     assert row is not None  # noqa: S101 - an aggregate has one row
     return OpenRejects(int(str(row[0])), int(str(row[1])), tuple((str(record_id), str(reason)) for record_id, reason in examples))
@@ -266,7 +271,7 @@ def settle(connection: Connection, ledger: Ledger, raws: Iterable[bytes], *, res
     return connection.execute(
         sql.SQL(
             "update {rejects} set resolved_at = now(), resolution = %s where table_name = %s and resolved_at is null"
-            " and content_hash in (select encode(content, 'hex')::uuid from unnest(%s::bytea[]) content)"
+            " and content_hash in (select encode(content, 'hex')::uuid from unnest(%b::bytea[]) content)"
         ).format(rejects=ledger.table("rejects")),
         (resolution, ledger.table_name, contents),
     ).rowcount

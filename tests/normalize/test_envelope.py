@@ -149,7 +149,7 @@ FAULTS = {
     "another collection": (
         {"collection_id": "stripe:invoice"},
         "rec_1",
-        "collection_id is 'stripe:invoice', but records of 'stripe:subscription' were asked for: mend the source or the request",
+        "collection_id is the string 'stripe:invoice', but records of 'stripe:subscription' were asked for: mend the source or the request",
     ),
     "sync absent": ({"sync": ...}, "rec_1", NO_SYNC),
     "sync without id": ({"sync": {}}, "rec_1", NO_SYNC),
