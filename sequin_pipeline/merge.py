@@ -160,8 +160,10 @@ def pin_plan(cursor: Cursor) -> None:
     """Until the transaction ends."""
     # Staging outside, the key's index inside, always. On a table that was analyzed while empty the planner's own choice is quadratic;
     # and what the pinned plan is said to cost would have every batch compiled for 200 ms where the server has JIT.
+    # And without array_nulls, which a database may have off, a null in a text[] would become the word.
     cursor.execute(
         "select set_config(name, 'off', true) from unnest(array['enable_hashjoin', 'enable_mergejoin', 'enable_seqscan', 'jit']) name"
+        " union all select set_config('array_nulls', 'on', true)"
     )
 
 
