@@ -263,6 +263,11 @@ def frame_target(table: TableName, frame: pd.DataFrame, *, key: tuple[str, ...],
 def _frame_column(label: str, name: object, values: "pd.Series[object]", *, is_key: bool) -> TargetColumn:
     if not isinstance(name, str) or not name:
         raise TableRefused(f"the frame for table {label!r} has a column named {name!r}: name each column with a string")
+    if "%" in name:
+        # psycopg would take it for a placeholder, also within quotes.
+        raise TableRefused(
+            f"the frame for table {label!r} has a column named {name!r}, with a % that statements cannot hold: rename it"
+        )
     try:
         arrow = pa.Array.from_pandas(values).type
     except (pa.ArrowInvalid, pa.ArrowTypeError) as error:
