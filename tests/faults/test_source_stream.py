@@ -100,7 +100,7 @@ def test_records_of_another_collection_are_rejected_one_by_one(landing: Landing)
         (
             "f",
             "envelope",
-            "collection_id is 'demo:other', but records of 'demo:thing' were asked for: mend the source or the request",
+            "collection_id is the string 'demo:other', but records of 'demo:thing' were asked for: mend the source or the request",
         )
     ]
 
