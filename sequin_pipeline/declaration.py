@@ -110,6 +110,11 @@ class CollectionModel(_Strict):
         default_factory=dict, json_schema_extra={"propertyNames": {"pattern": COLUMN_PATTERN}}
     )
     table: TableModel | None = None
+    indexes: list[list[str]] = Field(
+        default_factory=list,
+        description="lists of columns of a managed table to have an index on; created concurrently, never dropped",
+        examples=[[["sync_id", "upstream_id"]]],
+    )
     on_delete: OnDelete = Field(default="mark", description="mark deleted records' rows, or remove them")
     lanes: int = Field(default=1, ge=1, le=BUCKETS, description="connections that write the table beside each other")
     history: str | None = Field(

@@ -176,6 +176,7 @@ def _collection(
             for column_name, column in model.columns.items()
         ),
         foreign=_foreign(name, model, node) if model.table and not model.table.managed else None,
+        indexes=_indexes(name, model, node / "indexes"),
         description=model.description,
         on_delete=model.on_delete,
         owners=tuple(model.owners or provider.owners),
@@ -261,6 +262,23 @@ def _check_table_model(name: str, model: TableModel, place: Node) -> None:
                 f"collection {name!r} gives {only_foreign!r} for a table that the pipeline manages, whose columns and key are its own: "
                 f"remove {only_foreign!r}, or say `managed: false` for a table that belongs to an application"
             )
+
+
+def _indexes(name: str, model: CollectionModel, node: Node) -> tuple[tuple[str, ...], ...]:
+    if model.indexes and model.table and not model.table.managed:
+        raise node.refused(
+            f"collection {name!r} asks for indexes on a table that belongs to an application: create them with its migrations"
+        )
+    for columns in model.indexes:
+        unknown = [column for column in columns if column not in RECORD_COLUMNS and column not in model.columns]
+        if unknown:
+            raise node.refused(
+                f"collection {name!r} asks for an index on {unknown[0]!r}, which is no column of its table: "
+                f"name some of {', '.join((*RECORD_COLUMNS, *model.columns))}"
+            )
+        if not columns or len(set(columns)) < len(columns) or model.indexes.count(columns) > 1:
+            raise node.refused(f"collection {name!r} asks for the index {columns!r}: name each column once, and each index once")
+    return tuple(map(tuple, model.indexes))
 
 
 def _foreign(name: str, model: CollectionModel, node: Node) -> ForeignTable:

@@ -12,6 +12,7 @@ from functools import partial
 from sequin_pipeline.buckets import Lane
 from sequin_pipeline.catalog import Collection
 from sequin_pipeline.errors import SourceError, TooManyRejects
+from sequin_pipeline.indexes import create_missing
 from sequin_pipeline.lanes import Finished, Lanes
 from sequin_pipeline.ledger import HEARTBEAT_SECONDS, Ledger
 from sequin_pipeline.ledger_schema import DEFAULT_SCHEMA, migrate
@@ -79,6 +80,7 @@ def run_sync(
         run.prepare()
         run.read()
         stream.outcome = run.finish()
+        run.create_indexes()
     check_rejects(plan.collection, stream.outcome)
     return stream.outcome
 
@@ -341,6 +343,13 @@ class CollectionRun:
                 is_wanted=lambda reject: reject.reject_class == "parent" and reject.run_id != self._run_id,
             )
         return self._writer.attempt(self._finish, f"closing the run of {self._label!r}")
+
+    def create_indexes(self) -> None:
+        """Those that are declared and missing; by now everything is committed, and the run has ended as far as the ledger knows."""
+        collection = self._plan.collection
+        if collection.indexes:
+            creating = partial(create_missing, table=collection.table, indexes=collection.indexes)
+            self._writer.attempt(creating, f"creating the indexes of {self._label!r}")
 
     def _finish(self, connection: Connection) -> SyncOutcome:
         with connection.transaction():

@@ -224,6 +224,24 @@ REFUSED = {
         "collection 'a' marks deleted records, and no column of table 'public.a' takes `deleted`: map `deleted` to a boolean column, or "
         "say `on_delete: remove`",
     ),
+    "index on what is no column": (
+        "  provider: stripe\n  collections:\n    a:\n      indexes: [[sync_id, upstreamid]]\n",
+        6,
+        "collection 'a' asks for an index on 'upstreamid', which is no column of its table: name some of id, upstream_id, internal_id, "
+        "sync_id, updated_idx, deleted, inserted_at, updated_at, record_inserted_at, upstream_created_at, upstream_updated_at, data, "
+        "content_hash",
+    ),
+    "index twice": (
+        "  provider: stripe\n  collections:\n    a:\n      indexes: [[sync_id], [sync_id]]\n",
+        6,
+        "collection 'a' asks for the index ['sync_id']: name each column once, and each index once",
+    ),
+    "index on a foreign table": (
+        "  provider: stripe\n  collections:\n    a:\n      indexes: [[sync_id]]\n      on_delete: remove\n"
+        "      table: {name: public.a, managed: false, columns: {id: id}}\n",
+        6,
+        "collection 'a' asks for indexes on a table that belongs to an application: create them with its migrations",
+    ),
     "owner": (
         "  provider: stripe\n  owners: [bob]\n  collections: {a: }\n",
         4,
