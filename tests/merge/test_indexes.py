@@ -13,7 +13,8 @@ from tests.merge.racing import holding, wait_for_activity
 from tests.merge.reading import execute, query
 
 THING = TableName("demo", "thing")
-INDEXES = "select indexrelid::regclass::text, indisvalid from pg_index where indrelid = 'demo.thing'::regclass and not indisprimary order by 1"
+INDEXES = """select indexrelid::regclass::text, indisvalid from pg_index
+    where indrelid = 'demo.thing'::regclass and not indisprimary order by 1"""
 
 
 def sync(url: str, of: Collection, *pages: list[dict[str, object]], run_id: str = "run") -> None:
