@@ -5,6 +5,7 @@
     │   └── CatalogError          fix the YAML: carries file and line
     ├── SourceError
     │   ├── SourceUnavailable     try again: the budget of retries is used up
+    │   │   └── SourceBusy        try again when the source says, not before
     │   ├── SourceRefused         fix the request: token, address, rights
     │   ├── CursorRefused         fix the position: offers a full refresh
     │   └── SourceFault           the source broke its contract: loop, no JSON, no end
@@ -50,6 +51,12 @@ class SourceUnavailable(SourceError):
     """The source kept failing in ways that pass by themselves until the budget of time was used up."""
 
     is_retryable = True
+
+
+class SourceBusy(SourceUnavailable):
+    """The source named a time to come back (`Retry-After`) that a request does not wait for; each one before it would be in vain."""
+
+    is_retryable = False
 
 
 class SourceRefused(SourceError):

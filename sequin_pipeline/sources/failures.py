@@ -10,7 +10,7 @@ from urllib.parse import urlsplit
 
 import httpx2
 
-from sequin_pipeline.errors import SourceError, SourceFault, SourceRefused, SourceUnavailable
+from sequin_pipeline.errors import SourceBusy, SourceError, SourceFault, SourceRefused, SourceUnavailable
 from sequin_pipeline.sources.endpoint import Endpoint
 from sequin_pipeline.sources.retries import RETRYABLE_FAILURES, RETRYABLE_STATUSES, AskAgain, describe_return, parse_retry_after
 
@@ -62,9 +62,9 @@ class Failures:
         repeats = "once more" if failure.at_most == 1 else f"{failure.at_most} times more"
         return failure.ends_as(f"{self._about}: {failure.reason}, and so again when the same request was sent {repeats}")
 
-    def of_retry_after(self, failure: AskAgain, *, wait_seconds: float, remaining_seconds: float, now: datetime) -> SourceError:
+    def of_retry_after(self, failure: AskAgain, *, wait_seconds: float, remaining_seconds: float, now: datetime) -> SourceBusy:
         back = describe_return(wait_seconds, answered_at=now)
-        return failure.ends_as(
+        return SourceBusy(
             f"{self._about}: {failure.reason}. The source asks us to come back {back}, beyond the {remaining_seconds:.0f} seconds "
             "that are left for this request: run again then"
         )

@@ -138,7 +138,7 @@ class HttpClient:
     ) -> Answer[Value]:
         """Sends until an answer can be read; `read` may raise AskAgain. `purpose` is what we are doing, as in "reading stripe:price".
 
-        Raises SourceUnavailable, SourceRefused (StatusRefused for a status) or SourceFault.
+        Raises SourceUnavailable (SourceBusy), SourceRefused (StatusRefused for a status) or SourceFault.
         """
         return self._ask(_Request("GET", path, tuple(params)), purpose=purpose, read=read)
 

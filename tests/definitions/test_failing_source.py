@@ -64,6 +64,7 @@ def tries(result: dg.ExecuteInProcessResult) -> int:
         pytest.param("status:401", 1, 1, id="token refused"),
         pytest.param("status:403", 1, 1, id="no permission"),
         pytest.param("status:422", 1, 1, id="request refused"),
+        pytest.param("status:429,retry-after=3600", 1, 1, id="told to come back in an hour"),
         pytest.param("cursor-loop,from=2", 1, 3, id="cursor loop, asked once more"),
         pytest.param("html", 1, 3, id="no page, asked until time is up"),
         pytest.param("status:503", 2, 6, id="unavailable, asked until time is up, twice"),

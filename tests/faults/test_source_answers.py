@@ -1,12 +1,15 @@
 """Answers that fail and then come: what was read before is kept, the same page is asked for again, and nothing is passed over."""
 
 from dataclasses import dataclass, replace
+from datetime import UTC, datetime
 
 import pytest
 
-from sequin_pipeline.errors import SourceError, SourceFault, SourceUnavailable
+from sequin_pipeline.errors import SourceBusy, SourceError, SourceFault, SourceUnavailable
+from sequin_pipeline.sources import TimeWindow
+from tests.builders import EPOCH, live_plan
 from tests.faults.faulty_api import IMPATIENT, cursor_after, faulty_api, things
-from tests.faults.landing import Landing, assert_says
+from tests.faults.landing import THING, Landing, assert_says
 from tests.sources.reading import StandingTime, source
 
 RECORDS = things(1, 6)
@@ -36,7 +39,7 @@ def status(code: int, phrase: str) -> Outage:
 
 def limited(retry_after: str, *, seconds: float) -> Outage:
     said = rf"{TOO_MANY}\. The source asks us to come back at [0-9: -]{{19}} UTC, beyond the 2 seconds that are left .*"
-    return Outage(f"status:429,{retry_after}", said, told_to_wait_seconds=seconds)
+    return Outage(f"status:429,{retry_after}", said, SourceBusy, told_to_wait_seconds=seconds)
 
 
 def not_a_page(fault: str, said: str) -> Outage:
@@ -106,3 +109,25 @@ def test_outage_keeps_what_was_read_and_the_next_run_asks_again(
     told = [entry.getMessage() for entry in caplog.records if entry.name == "sequin_pipeline.sources"]
     assert len(told) == outcome.retries
     assert any(line.startswith(f"reading demo:thing after cursor '{cursor_after(4)}': attempt 1 failed with ") for line in told)
+
+
+def test_outage_during_a_backfill_keeps_what_was_read_and_moves_no_cursor(landing: Landing) -> None:
+    january = replace(
+        live_plan(THING),
+        mode="backfill",
+        window=TimeWindow(None, datetime(2024, 2, 1, tzinfo=UTC)),
+        partition_keys=("2024-01",),
+        window_starts=(EPOCH,),
+    )
+
+    with faulty_api(RECORDS) as api:
+        api.set_faults("status:503,from=2")
+        with pytest.raises(SourceUnavailable):
+            landing.sync(source(api.url, retry=IMPATIENT), plan=january)
+        landing.deliver(*RECORDS[:2])
+        landing.check(cursor=None)
+        api.set_faults()
+        landing.sync(source(api.url), plan=january)
+
+    landing.deliver(*RECORDS)
+    landing.check(cursor=None)

@@ -6,7 +6,7 @@ from pathlib import Path
 
 import pytest
 
-from sequin_pipeline.errors import CursorRefused, SourceError, SourceFault, SourceRefused, SourceUnavailable
+from sequin_pipeline.errors import CursorRefused, SourceBusy, SourceError, SourceFault, SourceRefused, SourceUnavailable
 from sequin_pipeline.sandbox.feeds import RecordedFeed, append_lines
 from tests.builders import live_plan, record
 from tests.faults.faulty_api import IMPATIENT, cursor_after, faulty_api, reserved_port, things
@@ -38,7 +38,7 @@ TOO_FAR = (
         pytest.param("status:400", CursorRefused, CURSOR_UNKNOWN, id="status 400 for a cursor"),
         pytest.param("status:404", CursorRefused, CURSOR_UNKNOWN, id="status 404 for a cursor"),
         pytest.param("status:422", CursorRefused, CURSOR_UNKNOWN, id="status 422 for a cursor"),
-        pytest.param("status:429,retry-after=99999999999", SourceUnavailable, TOO_FAR, id="status 429, Retry-After absurd"),
+        pytest.param("status:429,retry-after=99999999999", SourceBusy, TOO_FAR, id="status 429, Retry-After absurd"),
     ],
 )
 def test_refusal_is_told_at_once_and_the_next_run_goes_on(

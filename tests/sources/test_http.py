@@ -13,7 +13,7 @@ from pathlib import Path
 
 import pytest
 
-from sequin_pipeline.errors import SourceError, SourceFault, SourceRefused, SourceUnavailable
+from sequin_pipeline.errors import SourceBusy, SourceError, SourceFault, SourceRefused, SourceUnavailable
 from sequin_pipeline.sources import Page, PageCost
 from sequin_pipeline.sources.http import HttpOptions
 from sequin_pipeline.sources.retries import RetryPolicy
@@ -186,7 +186,7 @@ def test_retry_after_that_says_nothing_leaves_the_wait_to_us(value: str) -> None
 def test_retry_after_beyond_the_budget_fails_at_once_and_says_when_to_come_back(value: str, back: str) -> None:
     time = StandingTime()
 
-    with scripted_server(Reply(429, headers={"Retry-After": value})) as server, pytest.raises(SourceUnavailable) as caught:
+    with scripted_server(Reply(429, headers={"Retry-After": value})) as server, pytest.raises(SourceBusy) as caught:
         read(server.url, time=time)
 
     assert str(caught.value) == (
