@@ -54,12 +54,10 @@ def build_source_spec(collection: Collection) -> dg.AssetSpec:
     )
 
 
-def build_asset(collection: Collection, *, retry_policy: dg.RetryPolicy = RETRY_POLICY) -> dg.AssetsDefinition:
-    """One step that reads the collection's stream and, on the rows it wrote, yields its checks."""
-    key = asset_key(collection)
-
-    @dg.asset(
-        key=key,
+def build_spec(collection: Collection) -> dg.AssetSpec:
+    """What the graph says about the collection's table, however it is filled."""
+    return dg.AssetSpec(
+        asset_key(collection),
         deps=[source_key(collection)],
         group_name=group_name(collection.provider),
         description=collection.description or f"Records of {collection.id!r}, newest version of each.",
@@ -67,6 +65,23 @@ def build_asset(collection: Collection, *, retry_policy: dg.RetryPolicy = RETRY_
         tags=collection.tags,
         kinds={"postgres", collection.provider.lower()},
         metadata=_metadata(collection),
+    )
+
+
+def build_asset(collection: Collection, *, retry_policy: dg.RetryPolicy = RETRY_POLICY) -> dg.AssetsDefinition:
+    """One step that reads the collection's stream and, on the rows it wrote, yields its checks."""
+    spec = build_spec(collection)
+    key = spec.key
+
+    @dg.asset(
+        key=key,
+        deps=spec.deps,
+        group_name=spec.group_name,
+        description=spec.description,
+        owners=spec.owners,
+        tags=collection.tags,
+        kinds=spec.kinds,
+        metadata=spec.metadata,
         partitions_def=build_partitions(collection.windows),
         backfill_policy=dg.BackfillPolicy.single_run(),
         retry_policy=retry_policy,

@@ -19,7 +19,7 @@ ColumnType = Literal[
 TimeFormat = Literal["iso", "epoch_seconds", "epoch_milliseconds"]
 OnDelete = Literal["mark", "remove"]
 WindowWidth = Literal["hour", "day", "week", "month"]
-SourceKindName = Literal["sequin", "stripe"]
+SourceKindName = Literal["sequin", "sequin_consumer", "sequin_stream", "stripe"]
 """Where a provider's records are read from; what each kind is and needs is in sources/registry.py."""
 KeyColumn = Literal["id", "sync_id", "upstream_id", "internal_id"]
 """What the key of a foreign table can be made of: they never change for a record."""
@@ -145,12 +145,23 @@ class Account:
 
 
 @dataclass(frozen=True)
+class Queue:
+    """Which consumer of a queue is drained, and how much one run takes before it leaves the rest to the next; None: all there is."""
+
+    consumer: str
+    max_records: int | None = None
+    max_seconds: float | None = None
+
+
+@dataclass(frozen=True)
 class SourceDeclaration:
-    """What a provider's records are read from, and how. `accounts` and `relist_hours` mean something to some kinds only."""
+    """What a provider's records are read from, and how. `accounts`, `relist_hours` and `queue` mean something to some kinds
+    only; `queue` is None for those that can be read again."""
 
     kind: SourceKindName = "sequin"
     accounts: tuple[Account, ...] = ()
     relist_hours: int = 24
+    queue: Queue | None = None
 
 
 @dataclass(frozen=True)
@@ -205,6 +216,11 @@ class Collection:
     def label(self) -> str:
         """The name in commands, logs and the asset key, `provider/name`."""
         return f"{self.provider}/{self.name}"
+
+    @property
+    def is_queued(self) -> bool:
+        """Delivered by a queue, together with the other collections of its provider: no windows, no backfill."""
+        return self.source.queue is not None
 
 
 def default_table(provider: str, name: str) -> TableName:

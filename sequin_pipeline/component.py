@@ -18,6 +18,7 @@ from sequin_pipeline.catalog import Collection, check_tables
 from sequin_pipeline.declaration import ProviderModel
 from sequin_pipeline.declared import Node, check_keys, collections_of
 from sequin_pipeline.errors import CatalogError
+from sequin_pipeline.queue_asset import build_queue_asset
 from sequin_pipeline.schedules import build_job_and_schedule, check_cron
 
 
@@ -93,11 +94,12 @@ class CollectionSync(dg.Component, dg.Resolvable):
 
     def build_defs(self, context: dg.ComponentLoadContext) -> dg.Definitions:
         """Assets with their checks, the API's side of each, the provider's job, and its schedule where one is declared."""
+        is_queued = any(collection.is_queued for collection in self.collections)
         return dg.Definitions.merge(
             dg.Definitions(
                 assets=[
                     *(build_source_spec(collection) for collection in self.collections),
-                    *(build_asset(collection) for collection in self.collections),
+                    *([build_queue_asset(self.collections)] if is_queued else map(build_asset, self.collections)),
                 ]
             ),
             build_job_and_schedule(self.provider, self.collections, cron=self.schedule),
@@ -107,6 +109,7 @@ class CollectionSync(dg.Component, dg.Resolvable):
 def checked_collections(components: Iterable[CollectionSync], *, ledger_schema: str) -> dict[str, Collection]:
     """The collections of all files by label. Raises CatalogError for what two of them cannot both be."""
     groups: dict[str, CollectionSync] = {}
+    queues: dict[tuple[str, str], CollectionSync] = {}
     steps: dict[str, Collection] = {}
     for component in components:
         first = groups.setdefault(group_name(component.provider), component)
@@ -121,6 +124,7 @@ def checked_collections(components: Iterable[CollectionSync], *, ledger_schema: 
                 f"{group_name(component.provider)!r}: Dagster cannot tell groups apart that differ only in `-` and `_`",
                 component.origin,
             )
+        _check_queue(component, queues)
         for collection in component.collections:
             step = asset_key(collection).to_python_identifier()
             taken = steps.setdefault(step, collection)
@@ -133,3 +137,18 @@ def checked_collections(components: Iterable[CollectionSync], *, ledger_schema: 
     collections = {collection.label: collection for collection in steps.values()}
     check_tables(collections.values(), ledger_schema)
     return collections
+
+
+def _check_queue(component: CollectionSync, queues: dict[tuple[str, str], CollectionSync]) -> None:
+    """What one run is delivered, no other sees: two files on one consumer would each keep half of the other's records as undeclared."""
+    for collection in component.collections:
+        if collection.source.queue is None:
+            return
+        consumer = collection.source.queue.consumer
+        first = queues.setdefault((collection.source.kind, consumer), component)
+        if first is not component:
+            raise CatalogError(
+                f"providers {first.provider!r} ({first.origin or 'no file'}) and {component.provider!r} would both drain consumer "
+                f"{consumer!r}, whose messages each reach only one of them: give each provider a consumer of its own",
+                component.origin,
+            )

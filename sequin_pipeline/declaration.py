@@ -148,6 +148,14 @@ class SyncModel(_Strict):
     metadata: dict[str, str] = Field(default_factory=dict, description="stands in the envelope, at record.sync.metadata")
 
 
+class QueueModel(_Strict):
+    """Which consumer is drained, for sources that are queues, and when a run leaves the rest to the next."""
+
+    consumer: str = Field(min_length=1, description="the consumer's id, or the name of the Sequin Stream sink")
+    max_records: int | None = Field(default=None, ge=1, description="end a run after the delivery that reaches so many")
+    max_seconds: int | None = Field(default=None, ge=1, description="end a run after the delivery that reaches this time")
+
+
 class ProviderModel(_Strict):
     """What is synced from one provider. `provider` and `collections` are required."""
 
@@ -171,6 +179,7 @@ class ProviderModel(_Strict):
         ge=0,
         description="how often a source that follows events lists everything again, to find what left no event; 0: at every run",
     )
+    queue: QueueModel | None = Field(default=None, description="what is drained, for a source that is a queue")
     schedule: str | None = Field(
         default=None,
         description="cron (UTC) of the provider's live runs; the schedule starts stopped",

@@ -18,6 +18,7 @@ from sequin_pipeline.catalog import (
     Collection,
     Column,
     ForeignTable,
+    Queue,
     SourceDeclaration,
     TableName,
     Windows,
@@ -130,7 +131,24 @@ def _source(provider: ProviderModel, node: Node) -> SourceDeclaration:
     accounts = tuple(_account(sync, node / "syncs" / index) for index, sync in enumerate(provider.syncs))
     if kind.reads_accounts and not accounts:
         accounts = (Account(DEFAULT_SYNC, SyncModel(name=DEFAULT_SYNC).key),)
-    return SourceDeclaration(provider.source, accounts, provider.relist_hours)
+    return SourceDeclaration(provider.source, accounts, provider.relist_hours, _queue(provider, node))
+
+
+def _queue(provider: ProviderModel, node: Node) -> Queue | None:
+    """None for a source that can be read again."""
+    if KINDS[provider.source].can_reread:
+        if provider.queue is not None:
+            raise (node / "queue").refused(f"'queue' means nothing to source {provider.source!r}, which is none: remove it")
+        return None
+    if "windows" in provider.model_fields_set:
+        raise (node / "windows").refused(
+            f"source {provider.source!r} is a queue, whose records cannot be asked for by time, nor a second time: remove 'windows'"
+        )
+    if provider.queue is None:
+        raise (node / "source").refused(
+            f"source {provider.source!r} is a queue: say which consumer is drained, as in queue: {{consumer: my-consumer}}"
+        )
+    return Queue(provider.queue.consumer, provider.queue.max_records, provider.queue.max_seconds)
 
 
 def _account(sync: SyncModel, node: Node) -> Account:

@@ -5,13 +5,14 @@ The one place where errors of the write become Dagster failures. Usable on its o
 
 import logging
 import time
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from datetime import UTC, datetime
 
 import dagster as dg
 import pandas as pd
 
-from sequin_pipeline.catalog import TableName
+from sequin_pipeline.catalog import Collection, TableName
+from sequin_pipeline.drain import DrainLimits, DrainOutcome, drain
 from sequin_pipeline.errors import TableRefused
 from sequin_pipeline.failures import failing
 from sequin_pipeline.frames import FrameOutcome, read_frame, write_frame
@@ -20,7 +21,7 @@ from sequin_pipeline.ledger_schema import DEFAULT_SCHEMA
 from sequin_pipeline.outcome import Progress, SyncOutcome
 from sequin_pipeline.resources import WarehouseResource
 from sequin_pipeline.run_metadata import count_metadata, frame_metadata, run_metadata
-from sequin_pipeline.sources import TimeWindow
+from sequin_pipeline.sources import Source, TimeWindow
 from sequin_pipeline.stream import ReadPlan, RecordStream
 from sequin_pipeline.sync import run_sync
 
@@ -66,6 +67,28 @@ class PostgresMergeIOManager(dg.ConfigurableIOManager):
             stream, self.warehouse.open(), run_id=run_id, schema=self.ledger_schema, report=_Reporter(log, stream.plan)
         )
 
+    def drain(
+        self,
+        source: Source,
+        collections: Sequence[Collection],
+        *,
+        run_id: str,
+        limits: DrainLimits,
+        adopt: bool,
+        log: logging.Logger,
+    ) -> DrainOutcome:
+        """Writes what a queue delivers, for all of its collections in one step. Raises PipelineError."""
+        return drain(
+            source,
+            collections,
+            self.warehouse.open(),
+            run_id=run_id,
+            schema=self.ledger_schema,
+            limits=limits,
+            adopt=adopt,
+            report=_Reporter(log),
+        )
+
     def load_input(self, context: dg.InputContext) -> pd.DataFrame:
         """The upstream asset's table as a typed DataFrame."""
         metadata = context.definition_metadata
@@ -103,7 +126,7 @@ class PostgresMergeIOManager(dg.ConfigurableIOManager):
 class _Reporter:
     """Tells how far a run has come: every time to whoever listens to the logger, now and then in Dagster's log."""
 
-    def __init__(self, log: logging.Logger, plan: ReadPlan) -> None:
+    def __init__(self, log: logging.Logger, plan: ReadPlan | None = None) -> None:
         self._log = log
         self._plan = plan
         self._last_logged = time.monotonic()
@@ -116,11 +139,11 @@ class _Reporter:
         self._log.info(progress_line(progress, self._plan, now=datetime.now(UTC)))
 
 
-def progress_line(progress: Progress, plan: ReadPlan, *, now: datetime) -> str:
+def progress_line(progress: Progress, plan: ReadPlan | None, *, now: datetime) -> str:
     """Pages, records, speed, and how much of the asked windows' time lies behind the last commit; what is to come has no length."""
     rate = progress.records / progress.seconds if progress.seconds else 0.0
     line = f"{progress.label}: {progress.pages} pages, {progress.records} records, {rate:,.0f} records/s"
-    if progress.stream_time is None or plan.window is None or not plan.window_starts:
+    if progress.stream_time is None or plan is None or plan.window is None or not plan.window_starts:
         return line
     start, end = plan.window_starts[0], min(plan.window.end, now)
     share = (progress.stream_time - start) / (end - start) if end > start else 1.0

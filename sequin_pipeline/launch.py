@@ -1,7 +1,7 @@
 """Runs of a provider's job in this process, on the instance that the environment names: what `sync` and `backfill` stand on."""
 
 import os
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from datetime import datetime
 
@@ -12,7 +12,8 @@ from sequin_pipeline.assets import asset_key
 from sequin_pipeline.catalog import Collection
 from sequin_pipeline.definitions import build_sync_definitions
 from sequin_pipeline.errors import ConfigurationError
-from sequin_pipeline.plan import ADOPT_TAG, FULL_REFRESH_TAG, SYNC_ID_TAG
+from sequin_pipeline.plan import ADOPT_TAG, FULL_REFRESH_TAG, SYNC_ID_TAG, refuse_reread
+from sequin_pipeline.queue_asset import step_name
 from sequin_pipeline.schedules import job_name, live_tags, with_followers
 from sequin_pipeline.windows import MODE_TAG, KeyRange, RunMode, live_range, named_range
 
@@ -26,7 +27,7 @@ class Request:
     full_refresh: bool = False
     adopt: bool = False
 
-    def tags(self, asked: KeyRange) -> dict[str, str]:
+    def tags(self, asked: KeyRange | None) -> dict[str, str]:
         """As every launcher says it."""
         tags = {**live_tags(asked), MODE_TAG: self.mode}
         if self.sync_id is not None:
@@ -47,12 +48,30 @@ class FinishedRun:
     failures: Mapping[str, str]
 
 
+Groups = Mapping[tuple[str, KeyRange | None], tuple[Collection, ...]]
+"""Collections by provider and range of windows, None for a queue: those of one key share a run."""
+
+
+def whole_queues(selected: Sequence[Collection], declared: Iterable[Collection]) -> tuple[Collection, ...]:
+    """The selected collections, and with one of a queue all that it delivers: one run drains it for all of them."""
+    queued = {collection.provider for collection in selected if collection.is_queued}
+    others = (collection for collection in declared if collection.provider in queued and collection not in selected)
+    return (*selected, *others)
+
+
 def live_groups(
     collections: Sequence[Collection], cursor_times: Mapping[str, datetime | None], request: Request, *, now: datetime
-) -> dict[tuple[str, KeyRange], tuple[Collection, ...]]:
-    """Collections by provider and range of windows: those of one key share a run. A restricted or full read asks for all windows."""
-    groups: dict[tuple[str, KeyRange], tuple[Collection, ...]] = {}
+) -> Groups:
+    """The runs that live reading takes. A restricted or full read asks for all windows. Raises ConfigurationError where that would be
+    asked of a queue."""
+    groups: dict[tuple[str, KeyRange | None], tuple[Collection, ...]] = {}
     for collection in collections:
+        if collection.source.queue is not None:
+            if request.full_refresh or request.sync_id is not None:
+                raise ConfigurationError(f"{collection.label}: {refuse_reread(collection.source.queue.consumer)}")
+            queue = (collection.provider, None)
+            groups[queue] = (*groups.get(queue, ()), collection)
+            continue
         reads_all = request.full_refresh or request.sync_id is not None
         cursor_at = None if reads_all else cursor_times.get(collection.label)
         group = (collection.provider, live_range(collection.windows, cursor_at, now))
@@ -60,15 +79,15 @@ def live_groups(
     return groups
 
 
-def backfill_groups(
-    collections: Sequence[Collection], first: str, last: str | None, *, now: datetime
-) -> dict[tuple[str, KeyRange], tuple[Collection, ...]]:
+def backfill_groups(collections: Sequence[Collection], first: str, last: str | None, *, now: datetime) -> Groups:
     """Collections by provider and the windows that `first` and `last` (None: the present) name in each one's own width.
 
-    Raises ConfigurationError for what names no window of a collection.
+    Raises ConfigurationError for what names no window of a collection, and for a queue.
     """
-    groups: dict[tuple[str, KeyRange], tuple[Collection, ...]] = {}
+    groups: dict[tuple[str, KeyRange | None], tuple[Collection, ...]] = {}
     for collection in collections:
+        if collection.source.queue is not None:
+            raise ConfigurationError(f"{collection.label}: {refuse_reread(collection.source.queue.consumer)}")
         try:
             group = (collection.provider, named_range(collection.windows, first, last, now=now))
         except ConfigurationError as error:
@@ -77,7 +96,7 @@ def backfill_groups(
     return groups
 
 
-def run_groups(groups: Mapping[tuple[str, KeyRange], tuple[Collection, ...]], request: Request) -> Iterator[FinishedRun]:
+def run_groups(groups: Groups, request: Request) -> Iterator[FinishedRun]:
     """One run after the other; a collection that fails stops neither the others of its run nor the runs after it."""
     repository = build_sync_definitions(os.environ).get_repository_def()
     with dg.DagsterInstance.get() as instance, alive(instance) as life_tags:
@@ -96,6 +115,7 @@ def run_groups(groups: Mapping[tuple[str, KeyRange], tuple[Collection, ...]], re
 
 def _failures(result: dg.ExecuteInProcessResult, members: Sequence[Collection]) -> dict[str, str]:
     labels = {asset_key(collection).to_python_identifier(): collection.label for collection in members}
+    labels |= {step_name(collection.provider): collection.label for collection in members[:1] if collection.is_queued}
     failures = {}
     for event in result.filter_events(lambda event: event.is_step_failure):
         data = event.step_failure_data

@@ -7,10 +7,11 @@ windows.run_mode.
 import dagster as dg
 from pydantic import Field
 
-from sequin_pipeline.catalog import Collection
+from sequin_pipeline.catalog import Collection, Queue
+from sequin_pipeline.drain import DrainLimits
 from sequin_pipeline.errors import ConfigurationError
 from sequin_pipeline.stream import ReadPlan
-from sequin_pipeline.windows import KeyRange, asked_window, run_mode, start_of
+from sequin_pipeline.windows import BACKFILL_TAG, MODE_TAG, KeyRange, asked_window, run_mode, start_of
 
 SYNC_ID_TAG = "sequin_pipeline/sync_id"
 FULL_REFRESH_TAG = "sequin_pipeline/full_refresh"
@@ -53,6 +54,41 @@ def read_plan(context: dg.AssetExecutionContext, config: CollectionConfig, colle
         sync_id=sync_id,
         full_refresh=full_refresh,
         adopt=config.adopt or _claims(tags.get(ADOPT_TAG), ADOPT_TAG),
+    )
+
+
+class QueueConfig(dg.Config):
+    """What a run of a queue may be told."""
+
+    max_records: int | None = Field(default=None, description="end after the delivery that reaches so many; else as declared")
+    max_seconds: float | None = Field(default=None, description="end after the delivery that reaches this time; else as declared")
+    adopt: bool = Field(default=False, description="take over tables that were filled from another URL or stream")
+
+
+def read_limits(context: dg.AssetExecutionContext, config: QueueConfig, queue: Queue) -> DrainLimits:
+    """When the run of a queue that `context` belongs to ends. Raises ConfigurationError for one that asks to read something again:
+    what was acknowledged is gone from a queue."""
+    tags = context.run.tags
+    asks = [tag for tag in (BACKFILL_TAG, SYNC_ID_TAG) if tag in tags]
+    asks += [tag for tag, answer in ((MODE_TAG, "backfill"), (FULL_REFRESH_TAG, "true")) if tags.get(tag) == answer]
+    if asks:
+        raise ConfigurationError(refuse_reread(queue.consumer) + f" (the run has the tag {asks[0]})")
+    return DrainLimits(
+        config.max_records if config.max_records is not None else queue.max_records,
+        config.max_seconds if config.max_seconds is not None else queue.max_seconds,
+    )
+
+
+def adopts(context: dg.AssetExecutionContext, config: QueueConfig) -> bool:
+    """Whether the run takes over tables, by its config or by the tag that commands set."""
+    return config.adopt or _claims(context.run.tags.get(ADOPT_TAG), ADOPT_TAG)
+
+
+def refuse_reread(consumer: str) -> str:
+    """The sentence for whoever asks a queue for windows, one sync, or everything from the beginning."""
+    return (
+        f"consumer {consumer!r} is a queue, which cannot be read again: it has no windows, no backfill and no full refresh. Run it as it "
+        "is, and have the other side send again what is missing"
     )
 
 

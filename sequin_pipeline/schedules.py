@@ -26,8 +26,10 @@ def job_name(provider: str) -> str:
     return f"sync_{group_name(provider)}"
 
 
-def live_tags(asked: KeyRange) -> dict[str, str]:
-    """The tags of a live run over these windows, whoever launches it."""
+def live_tags(asked: KeyRange | None) -> dict[str, str]:
+    """The tags of a live run over these windows, whoever launches it; None: of a queue, which has none."""
+    if asked is None:
+        return {MODE_TAG: "live"}
     return {RANGE_START_TAG: asked.first, RANGE_END_TAG: asked.last, MODE_TAG: "live"}
 
 
@@ -66,14 +68,19 @@ def build_job_and_schedule(
         if busy:
             return dg.SkipReason(f"run {busy[0]} is at work on {provider} and will read to the end of the stream")
         now = context.scheduled_execution_time.astimezone(UTC)
+        runs: list[tuple[KeyRange | None, Sequence[Collection]]] = (
+            [(None, collections)]
+            if collections[0].is_queued
+            else list(live_ranges(collections, state.cursor_times, now=now).items())
+        )
         return [
             dg.RunRequest(
-                run_key=f"{now.isoformat()} {asked.first}...{asked.last}",
+                run_key=f"{now.isoformat()} {asked.first}...{asked.last}" if asked else now.isoformat(),
                 asset_selection=selection,
                 asset_check_keys=step_checks(context.repository_def, selection),
                 tags={**live_tags(asked), **_load_tags(members, state)},
             )
-            for asked, members in live_ranges(collections, state.cursor_times, now=now).items()
+            for asked, members in runs
             for selection in [with_followers(context.repository_def, provider, members)]
         ]
 
@@ -81,6 +88,9 @@ def build_job_and_schedule(
 
 
 def _load_tags(collections: Sequence[Collection], state: LiveState) -> dict[str, str]:
+    """A queue keeps no cursor here, and its first run is as short as any other."""
+    if collections[0].is_queued:
+        return {}
     is_first = all(state.cursor_times.get(collection.label) is None for collection in collections)
     return {FIRST_LOAD_TAG: "true"} if is_first else {}
 

@@ -11,7 +11,6 @@ import click
 from rich.console import Console
 from rich.table import Table
 
-from sequin_pipeline.catalog import Collection
 from sequin_pipeline.cli.session import Session, open_session, select
 from sequin_pipeline.errors import ConfigurationError
 from sequin_pipeline.ledger import Ledger
@@ -47,16 +46,16 @@ def list_(sandbox: bool, labels: Sequence[str], *, shows_all: bool) -> None:  # 
     session = open_session(wants_sandbox=sandbox)
     groups, newest = _table("collection", "records", "class", "last seen", "reason"), _table(*HEADINGS)
     waiting = shown = 0
-    for collection in select(session, providers=(), labels=labels):
-        for group in _read(session, collection, reject_groups):
+    for ledger in _ledgers(session, labels):
+        for group in _read(session, ledger, reject_groups):
             waiting += group.count
             groups.add_row(
-                collection.label, f"{group.count:,}", group.reject_class, _minute(group.last_seen_at), _short(group.reason)
+                ledger.label, f"{group.count:,}", group.reject_class, _minute(group.last_seen_at), _short(group.reason)
             )
         limit = None if shows_all else SHOWN
-        for reject in _read(session, collection, partial(newest_rejects, limit=limit)):
+        for reject in _read(session, ledger, partial(newest_rejects, limit=limit)):
             shown += 1
-            newest.add_row(collection.label, *_cells(reject))
+            newest.add_row(ledger.label, *_cells(reject))
     if not waiting:
         click.echo("No record waits.")
         return
@@ -76,8 +75,8 @@ def list_(sandbox: bool, labels: Sequence[str], *, shows_all: bool) -> None:  # 
 def show(sandbox: bool, label: str, number: str) -> None:  # noqa: FBT001 - click's
     """Show one reject: why, and the record as it came."""
     session = open_session(wants_sandbox=sandbox)
-    (collection,) = select(session, providers=(), labels=(label,))
-    for reject in _named(session, collection, (number,)):
+    (ledger,) = _ledgers(session, (label,))
+    for reject in _named(session, ledger, (number,)):
         click.echo(f"record    {reject.record_id or 'without id'}, version {reject.version}")
         click.echo(f"reason    {reject.reason}")
         click.echo(f"class     {reject.reject_class} {reject.sqlstate or ''}")
@@ -95,12 +94,14 @@ def replay_(sandbox: bool, label: str, numbers: Sequence[str]) -> None:  # noqa:
     from sequin_pipeline.replay import replay
 
     session = open_session(wants_sandbox=sandbox)
-    (collection,) = select(session, providers=(), labels=(label,))
-    wanted = {reject.number for reject in _named(session, collection, numbers)}
+    (ledger,) = _ledgers(session, (label,))
+    if label not in session.collections:
+        raise ConfigurationError(f"records of {label!r} wait for its declaration: declare it in a defs.yaml, then replay them")
+    wanted = {reject.number for reject in _named(session, ledger, numbers)}
     counts = replay(
         _warehouse(session),
-        collection,
-        _ledger(collection),
+        session.collections[label],
+        ledger,
         run_id=f"replay-{uuid4()}",
         is_wanted=lambda reject: reject.number in wanted,
     )
@@ -118,39 +119,63 @@ def discard(sandbox: bool, label: str, numbers: Sequence[str]) -> None:  # noqa:
     from sequin_pipeline.rejects import settle
 
     session = open_session(wants_sandbox=sandbox)
-    (collection,) = select(session, providers=(), labels=(label,))
-    raws = [reject.raw for reject in _named(session, collection, numbers)]
-    settled = _read(session, collection, partial(settle, raws=raws, resolution="discarded"))
+    (ledger,) = _ledgers(session, (label,))
+    raws = [reject.raw for reject in _named(session, ledger, numbers)]
+    settled = _read(session, ledger, partial(settle, raws=raws, resolution="discarded"))
     click.echo(f"{settled:,} rejects of {label} have been discarded.")
 
 
-def _named(session: Session, collection: Collection, numbers: Sequence[str]) -> "list[KeptReject]":
+def _named(session: Session, ledger: Ledger, numbers: Sequence[str]) -> "list[KeptReject]":
     from sequin_pipeline.rejects import list_rejects
 
-    found = _read(session, collection, partial(list_rejects, numbers=numbers))
+    found = _read(session, ledger, partial(list_rejects, numbers=numbers))
     missing = sorted(set(numbers) - {reject.number for reject in found})
     if missing:
         raise ConfigurationError(
-            f"{collection.label!r} has no open reject {missing[0]!r}: `sequin-pipeline rejects list {collection.label}` shows them"
+            f"{ledger.label!r} has no open reject {missing[0]!r}: `sequin-pipeline rejects list {ledger.label}` shows them"
         )
     return found
 
 
-def _read(session: Session, collection: Collection, work: Callable[[Connection, Ledger], Result]) -> Result:
+def _ledgers(session: Session, labels: Sequence[str]) -> list[Ledger]:
+    """Of the labels, which may be those of records that wait undeclared; where none is named, of all declared and all undeclared ones.
+
+    Raises ConfigurationError for a label that is neither.
+    """
+    from sequin_pipeline.undeclared import undeclared_labels, undeclared_ledger
+
+    undeclared = [label for label in _in_warehouse(session, undeclared_labels) if label not in session.collections]
+    declared = [label for label in labels if label not in undeclared]
+    collections = select(session, providers=(), labels=declared) if declared or not labels else ()
+    wanted = [label for label in undeclared if label in labels or not labels]
+    return [
+        *(Ledger(str(collection.table), collection.label) for collection in collections),
+        *(undeclared_ledger(label) for label in wanted),
+    ]
+
+
+def _read(session: Session, ledger: Ledger, work: Callable[[Connection, Ledger], Result]) -> Result:
+    from sequin_pipeline.undeclared import adopt_undeclared
+
+    def read(connection: Connection) -> Result:
+        if ledger.label in session.collections:
+            adopt_undeclared(connection, ledger)
+        return work(connection, ledger)
+
+    return _in_warehouse(session, read)
+
+
+def _in_warehouse(session: Session, work: Callable[[Connection], Result]) -> Result:
     def run() -> Result:
         with _warehouse(session).connect() as connection:
             migrate(connection)
-            return work(connection, _ledger(collection))
+            return work(connection)
 
-    return attempt(run, f"reading the rejects of {collection.label!r}")
+    return attempt(run, "reading the rejects")
 
 
 def _warehouse(session: Session) -> Warehouse:
     return Warehouse(session.settings.warehouse_url)
-
-
-def _ledger(collection: Collection) -> Ledger:
-    return Ledger(str(collection.table), collection.label)
 
 
 def _table(*headings: str) -> Table:

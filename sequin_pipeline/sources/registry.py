@@ -6,10 +6,12 @@ A new kind is a module beside this one, an entry in KINDS, and its name in `cata
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 
-from sequin_pipeline.catalog import SourceDeclaration, SourceKindName
+from sequin_pipeline.catalog import Queue, SourceDeclaration, SourceKindName
 from sequin_pipeline.errors import ConfigurationError
 from sequin_pipeline.sources import Source
 from sequin_pipeline.sources.sequin import SequinSource
+from sequin_pipeline.sources.sequin_consumer import SequinConsumerSource
+from sequin_pipeline.sources.sequin_stream import SequinStreamSource
 from sequin_pipeline.sources.stripe import BASE_URL, StripeSource
 from sequin_pipeline.sources.stripe_objects import LISTABLE
 
@@ -48,6 +50,25 @@ def _open_stripe(declaration: SourceDeclaration, environment: Environment) -> So
     )
 
 
+def _open_consumer(declaration: SourceDeclaration, environment: Environment) -> Source:
+    return SequinConsumerSource(
+        environment["SEQUIN_API_URL"], environment.get("SEQUIN_API_TOKEN"), consumer=_queue_of(declaration).consumer
+    )
+
+
+def _open_stream(declaration: SourceDeclaration, environment: Environment) -> Source:
+    return SequinStreamSource(
+        environment["SEQUIN_STREAM_URL"].strip(),
+        environment["SEQUIN_STREAM_TOKEN"].strip(),
+        consumer=_queue_of(declaration).consumer,
+    )
+
+
+def _queue_of(declaration: SourceDeclaration) -> Queue:
+    assert declaration.queue is not None  # noqa: S101 - declared.py refuses a queue without one
+    return declaration.queue
+
+
 KINDS: Mapping[SourceKindName, SourceKind] = {
     "sequin": SourceKind(
         variables=lambda declaration: ("SEQUIN_API_URL",),
@@ -55,6 +76,19 @@ KINDS: Mapping[SourceKindName, SourceKind] = {
         can_reread=SequinSource.can_reread,
         observes_time=SequinSource.observes_time,
         reads_records_api=True,
+    ),
+    "sequin_consumer": SourceKind(
+        variables=lambda declaration: ("SEQUIN_API_URL",),
+        open=_open_consumer,
+        can_reread=SequinConsumerSource.can_reread,
+        observes_time=SequinConsumerSource.observes_time,
+        reads_records_api=True,
+    ),
+    "sequin_stream": SourceKind(
+        variables=lambda declaration: ("SEQUIN_STREAM_URL", "SEQUIN_STREAM_TOKEN"),
+        open=_open_stream,
+        can_reread=SequinStreamSource.can_reread,
+        observes_time=SequinStreamSource.observes_time,
     ),
     "stripe": SourceKind(
         variables=lambda declaration: tuple(account.key_variable for account in declaration.accounts),
