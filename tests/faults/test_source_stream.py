@@ -8,12 +8,14 @@ import pytest
 
 from sequin_pipeline.errors import SourceFault
 from sequin_pipeline.sandbox.feeds import RecordedFeed, append_lines
+from sequin_pipeline.sandbox.stream import cursor_at
+from sequin_pipeline.sources.sequin import SequinSource
 from tests.builders import record
 from tests.faults.faulty_api import cursor_after, faulty_api, things
 from tests.faults.landing import Landing, assert_says, lines
 from tests.fold import Record
 from tests.merge.reading import query
-from tests.sources.reading import source
+from tests.sources.reading import TOKEN, StandingTime, source
 from tests.sources.scripted import page, scripted_server
 
 
@@ -58,6 +60,43 @@ def test_circle_of_cursors_ends_the_run_before_it_repeats_itself(landing: Landin
     landing.deliver(*records[4:])
     landing.check(cursor=cursor_after(6))
     assert outcome.pages == 2
+
+
+def test_stream_without_end_is_given_up_behind_its_last_empty_page(landing: Landing) -> None:
+    records = things(1, 4)
+
+    with faulty_api(records) as api:
+        api.set_faults("empty-page,from=2")
+        with pytest.raises(SourceFault) as caught:
+            landing.sync(SequinSource(api.url, TOKEN, max_empty_pages=3, options=StandingTime().options()))
+        landing.deliver(*records[:2])
+        landing.check(cursor=cursor_at(2, mark=5))
+        api.set_faults()
+        landing.sync(source(api.url))
+
+    assert_says(
+        str(caught.value),
+        rf"reading demo:thing after cursor '{cursor_at(2, mark=4)}' from {api.url}: 4 empty pages in a row, each with a new cursor, "
+        r"where records or the end of the stream were expected: ask whoever runs the source; the next run continues from the last of "
+        r"these cursors",
+    )
+    landing.deliver(*records[2:])
+    landing.check(cursor=cursor_after(4))
+
+
+def test_end_of_the_stream_that_is_told_too_early_is_no_end_for_the_next_run(landing: Landing) -> None:
+    records = things(1, 6)
+    script = [page(*records[:2], cursor="1"), page(*records[2:4]), page(*records[2:4], cursor="2"), page(*records[4:])]
+
+    with scripted_server(*script) as server:
+        landing.sync(source(server.url))
+        landing.deliver(*records[:4])
+        landing.check(cursor="1")
+        landing.sync(source(server.url))
+
+    landing.deliver(*records[2:])
+    landing.check(cursor="2")
+    assert server.cursors_asked == [None, "1", "1", "2"]
 
 
 def test_repeated_page_changes_nothing_and_is_counted(landing: Landing) -> None:
