@@ -75,6 +75,18 @@ def undeclared_labels(connection: Connection, schema: str = DEFAULT_SCHEMA) -> l
     return [str(label) for (label,) in rows]
 
 
+def undeclared_of_run(connection: Connection, run_id: str, schema: str = DEFAULT_SCHEMA) -> dict[str, int]:
+    """By label, how many different records the run met that belong to no table. Leans on rejects (table_name) where resolved_at is null."""
+    rows = connection.execute(
+        sql.SQL(
+            "select label, count(*) from {rejects} where resolved_at is null and table_name = label and run_id = %s"
+            " group by label order by label"
+        ).format(rejects=sql.Identifier(schema, "rejects")),
+        (run_id,),
+    ).fetchall()
+    return {str(label): int(str(count)) for label, count in rows}
+
+
 def _reject(raw: bytes, collection_id: str | None) -> Reject:
     if collection_id is None:
         reason = "the record names no collection, so that it belongs to no table: mend the source, or discard the record"

@@ -16,6 +16,7 @@ from sequin_pipeline.ledger import COUNT_NAMES, Counts
 from sequin_pipeline.ledger_schema import migrate
 from sequin_pipeline.overview import RunSummary, run_summaries
 from sequin_pipeline.postgres_url import mask_url
+from sequin_pipeline.undeclared import undeclared_of_run
 from sequin_pipeline.warehouse import Warehouse
 
 if TYPE_CHECKING:
@@ -68,12 +69,15 @@ def _landed(warehouse: Warehouse, run: "FinishedRun") -> list[Landed]:
     with warehouse.connect() as connection:
         migrate(connection)
         summaries = run_summaries(connection, run.run_id)
+        undeclared = undeclared_of_run(connection, run.run_id)
     nothing = RunSummary(Counts(), rows=None, seconds=0.0)
     results = []
     for collection in run.collections:
         did = summaries.get(collection.label, nothing)
         failure = run.failures.get(collection.label)
         results.append(Landed(collection.label, str(collection.table), did.counts, did.rows, did.seconds, did.filled, failure))
+    for label, count in undeclared.items():
+        results.append(Landed(label, "not declared", Counts(fetched=count, rejected=count), rows=None, seconds=0.0))
     labels = {collection.label for collection in run.collections}
     others = [(label, failure) for label, failure in run.failures.items() if label not in labels]
     return results + [Landed(label, "", Counts(), rows=None, seconds=0.0, failure=failure) for label, failure in others]
