@@ -10,13 +10,13 @@ from pathlib import Path
 from types import ModuleType
 
 import dagster as dg
-import yaml
 from pydantic import ValidationError
 
 from sequin_pipeline.catalog import Collection
 from sequin_pipeline.component import CollectionSync, checked_collections
 from sequin_pipeline.errors import CatalogError, ConfigurationError
 from sequin_pipeline.ledger_schema import DEFAULT_SCHEMA
+from sequin_pipeline.yaml_text import declared_types
 
 FOLDER_VARIABLE = "SEQUIN_COLLECTIONS"
 
@@ -27,11 +27,12 @@ def load_collections(environment: Mapping[str, str]) -> dict[str, Collection]:
     Raises CatalogError with file and line, where definitions would show it inside Dagster's tree of files.
     """
     tree = component_tree(environment)
+    types = dict(declared_types(_folder(environment) or Path(__file__).with_name("defs")))
     try:
         return check_files(tree)
     except Exception as error:
         # Dagster's tree wraps whatever a file raises in an exception that is not public.
-        raise _at_fault(error) from error
+        raise _at_fault(error, types) from error
 
 
 def check_files(tree: dg.ComponentTree) -> dict[str, Collection]:
@@ -41,10 +42,9 @@ def check_files(tree: dg.ComponentTree) -> dict[str, Collection]:
 
 def component_tree(environment: Mapping[str, str]) -> dg.ComponentTree:
     """The tree of files; none has been read yet. Raises ConfigurationError when the folder that is named holds none."""
-    named = environment.get(FOLDER_VARIABLE)
-    if not named:
+    folder = _folder(environment)
+    if folder is None:
         return dg.ComponentTree.for_project(Path(__file__).parent)
-    folder = Path(named).expanduser().resolve()
     if not any(folder.glob("*/defs.yaml")):
         raise ConfigurationError(
             f"{FOLDER_VARIABLE} names {str(folder)!r}, where no <provider>/defs.yaml stands: name the folder above the providers' "
@@ -58,17 +58,30 @@ def component_tree(environment: Mapping[str, str]) -> dg.ComponentTree:
     return dg.ComponentTree.from_module(module, project_root=folder)
 
 
-def _at_fault(error: Exception) -> Exception:
+def _folder(environment: Mapping[str, str]) -> Path | None:
+    """The one that the environment names; None: that of the package."""
+    named = environment.get(FOLDER_VARIABLE)
+    return Path(named).expanduser().resolve() if named else None
+
+
+def _at_fault(error: Exception, types: Mapping[str, str]) -> Exception:
     cause: BaseException | None = error
     while cause is not None:
         if isinstance(cause, CatalogError):
             return cause
         if isinstance(cause, ValidationError):
             return CatalogError("; ".join(_sentence(detail["loc"], detail["msg"]) for detail in cause.errors()))
-        if isinstance(cause, yaml.YAMLError | dg.DagsterError):
-            return CatalogError(f"the definitions cannot be read: {cause}")
+        if isinstance(cause, dg.DagsterError):
+            # Dagster names the module and the class of a type that is none, and not the place.
+            origin = next((at for name, at in types.items() if _is_about(str(cause), name)), None)
+            return CatalogError(f"the definitions cannot be read: {cause}", origin)
         cause = cause.__cause__
     return error
+
+
+def _is_about(message: str, type_name: str) -> bool:
+    module, _, name = type_name.rpartition(".")
+    return f"Module `{module}`" in message and (f"`{name}`" in message or "not found" in message)
 
 
 def _sentence(location: Sequence[object], message: str) -> str:

@@ -309,11 +309,45 @@ def test_a_file_without_attributes_says_what_it_needs(tmp_path: Path, text: str)
     )
 
 
-def test_text_that_is_no_yaml_is_refused_with_its_place(tmp_path: Path) -> None:
-    environment = write(tmp_path, stripe="  collections: [a\n")
+@pytest.mark.parametrize(
+    ("content", "line", "message"),
+    [
+        pytest.param(
+            HEAD.encode() + b"  collections: [a\n",
+            4,
+            "this is no YAML: while parsing a flow sequence did not find expected ',' or ']'",
+            id="not closed",
+        ),
+        pytest.param(HEAD.encode() + b"\tprovider: stripe\n", 3, "this is no YAML: while scanning for the next token", id="tab"),
+        pytest.param(HEAD.encode() + b"  provider: \xe9\n", 3, "the file is not UTF-8: save it as that", id="latin-1"),
+        pytest.param(b"", 1, "the file declares nothing: begin it with `type:` and `attributes:`, or remove it", id="empty"),
+        pytest.param(b"- a\n", 1, "a mapping with `type` and `attributes` was expected here", id="list"),
+        pytest.param(
+            b"attributes: {}\ntype: sequin_pipeline.component.Sync\n",
+            2,
+            "the definitions cannot be read: Module `sequin_pipeline.component` has no attribute `Sync`.",
+            id="unknown class",
+        ),
+        pytest.param(
+            b"type: sequin.Sync\nattributes: {}\n",
+            1,
+            "the definitions cannot be read: Module `sequin` not found.",
+            id="unknown module",
+        ),
+    ],
+)
+def test_text_that_no_declaration_can_be_is_one_sentence_with_its_place(
+    tmp_path: Path, content: bytes, line: int, message: str
+) -> None:
+    environment = write(tmp_path, github="  provider: github\n  collections: {a: }\n", stripe="")
+    file = tmp_path / "stripe" / "defs.yaml"
+    file.write_bytes(content)
 
-    with pytest.raises(CatalogError, match=r'(?s)^the definitions cannot be read: .*stripe/defs.yaml", line 3, column 16'):
+    with pytest.raises(CatalogError) as refused:
         load_collections(environment)
+
+    assert str(refused.value).startswith(f"{file}:{line}: {message}")
+    assert "\n" not in str(refused.value)
 
 
 def test_two_files_cannot_declare_one_provider(tmp_path: Path) -> None:
