@@ -12,13 +12,16 @@ from datetime import UTC, datetime, timedelta
 from psycopg import sql
 
 from sequin_pipeline.catalog import Collection
+from sequin_pipeline.foreign import UTC_WITHOUT_ZONE
 from sequin_pipeline.ledger import Ledger
 from sequin_pipeline.sources import Listed
-from sequin_pipeline.target import Target
+from sequin_pipeline.target import Target, TargetColumn
 from sequin_pipeline.warehouse import Connection
 
 UNSEEN_ROWS = 5_000
 """A batch of tombstones."""
+
+READ = ("id", "upstream_id", "internal_id", "upstream_created_at", "upstream_updated_at")
 
 EPOCH = datetime(1970, 1, 1, tzinfo=UTC)
 
@@ -59,13 +62,17 @@ def find_unseen(connection: Connection, ledger: Ledger, target: Target, listed: 
         sql.SQL(
             "with seen as materialized (select unnest(ids) as id from {listed}"
             " where table_name = %(table)s and sync_id = %(sync)s and version = %(version)s)"
-            " select t.id, t.upstream_id, t.internal_id, t.upstream_created_at, t.upstream_updated_at from {target} t"
-            " where t.sync_id = %(sync)s and not t.deleted and t.updated_idx <= %(version)s"
-            " and (%(after)s::text is null or t.id > %(after)s)"
-            " and not exists (select from seen where seen.id = t.id)"
+            " select {id}, {upstream_id}, {internal_id}, {upstream_created_at}, {upstream_updated_at} from {target} t"
+            " where {sync_id} = %(sync)s and {deleted} is not true and {updated_idx} <= %(version)s"
+            " and (%(after)s::text is null or {id} > %(after)s)"
+            " and not exists (select from seen where seen.id = {id})"
             " and exists (select from {listed} where table_name = %(table)s and sync_id = %(sync)s and version = %(version)s)"
-            " order by t.id limit %(limit)s"
-        ).format(listed=ledger.table("listed"), target=sql.Identifier(target.table.schema, target.table.name)),
+            " order by {id} limit %(limit)s"
+        ).format(
+            listed=ledger.table("listed"),
+            target=sql.Identifier(target.table.schema, target.table.name),
+            **{name: _stored(target.column(name)) for name in (*READ, "sync_id", "deleted", "updated_idx")},
+        ),
         {
             "table": ledger.table_name,
             "sync": listed.sync_id,
@@ -75,6 +82,16 @@ def find_unseen(connection: Connection, ledger: Ledger, target: Target, listed: 
         },
     ).fetchall()
     return [UnseenRow(*row) for row in rows]  # type: ignore[arg-type]  # the columns are of these types by their definition
+
+
+def _stored(column: TargetColumn) -> sql.Composable:
+    """As the record has it; what no column of a foreign table takes is null there."""
+    if column.reach != "table":
+        return sql.SQL("null")
+    stored = sql.SQL("t.{}").format(sql.Identifier(column.table_name))
+    if column.cast == UTC_WITHOUT_ZONE:
+        return sql.SQL("{} at time zone 'UTC'").format(stored)
+    return sql.SQL("{}::text").format(stored) if column.cast else stored
 
 
 def write_tombstones(collection: Collection, listed: Listed, rows: Iterable[UnseenRow]) -> bytes:
