@@ -122,7 +122,7 @@ def _metadata(collection: Collection) -> Mapping[str, object]:
         "dagster/column_schema": _column_schema(collection),
         "dagster/column_lineage": _column_lineage(collection),
         "sequin_pipeline/collection": collection.id,
-        "sequin_pipeline/managed": collection.foreign is None,
+        **({"sequin_pipeline/column_names": dict(collection.foreign.columns)} if collection.foreign else {}),
         "sequin_pipeline/on_delete": collection.on_delete,
         **_code_references(collection),
     }

@@ -24,8 +24,17 @@ from sequin_pipeline.writer import Delivery, TableWriter
 
 FRAME_BATCH_ROWS = 5_000
 READ_ROWS = 10_000
-STREAM_TIME = "record_inserted_at"
-TOMBSTONE = "deleted"
+
+
+@dataclass(frozen=True)
+class ReadNames:
+    """What a table calls its tombstones and its stream time; None where it has no column for it."""
+
+    tombstone: str | None = "deleted"
+    stream_time: str | None = "record_inserted_at"
+
+
+MANAGED_NAMES = ReadNames()
 
 
 @dataclass(frozen=True)
@@ -121,6 +130,7 @@ _READ: Mapping[str, tuple[str | None, pa.DataType]] = {
     "double precision": (None, pa.float64()),
     "date": (None, pa.date32()),
     "timestamp with time zone": (None, pa.timestamp("us", "UTC")),
+    "timestamp without time zone": (None, pa.timestamp("us")),
     "text[]": (None, pa.list_(pa.string())),
 }
 """By type: what it is read as, and its column in the frame; every other type (numeric, jsonb, uuid, …) travels as its text, whole."""
@@ -133,26 +143,40 @@ def read_frame(
     columns: Sequence[str] | None = None,
     live_only: bool = False,
     window: TimeWindow | None = None,
+    names: ReadNames = MANAGED_NAMES,
 ) -> pd.DataFrame:
     """The table as a DataFrame with pyarrow-backed columns, in no particular order.
 
-    `live_only` leaves out tombstones; `window` keeps the rows whose `record_inserted_at` lies in it. Raises TableRefused for a
-    table or column that is not there, WarehouseError.
+    `live_only` leaves out tombstones, which a table without a column for them has none of; `window` keeps the rows whose stream time
+    lies in it. Raises TableRefused for a table or column that is not there, WarehouseError.
     """
 
     def work() -> pd.DataFrame:
         with warehouse.connect() as connection:
-            return _read(connection, table, columns=columns, live_only=live_only, window=window)
+            return _read(
+                connection, table, columns=columns, tombstone=names.tombstone if live_only else None, window=window, names=names
+            )
 
     return attempt(work, f"reading table {str(table)!r}")
 
 
 def _read(
-    connection: Connection, table: TableName, *, columns: Sequence[str] | None, live_only: bool, window: TimeWindow | None
+    connection: Connection,
+    table: TableName,
+    *,
+    columns: Sequence[str] | None,
+    tombstone: str | None,
+    window: TimeWindow | None,
+    names: ReadNames,
 ) -> pd.DataFrame:
     types = _column_types(connection, table)
     wanted = list(types) if columns is None else list(columns)
-    filtered = ([TOMBSTONE] if live_only else []) + ([STREAM_TIME] if window else [])
+    if window is not None and names.stream_time is None:
+        raise TableRefused(
+            f"table {str(table)!r} has no column for the time at which a version entered the stream, so that no window of it can be read: "
+            "map `record_inserted_at` to one, or have the input depend on all partitions"
+        )
+    filtered = [name for name in (tombstone, names.stream_time if window else None) if name is not None]
     for name in (*wanted, *filtered):
         if name not in types:
             raise TableRefused(f"table {str(table)!r} has no column {name!r}: its columns are {', '.join(map(repr, types))}")
@@ -161,12 +185,14 @@ def _read(
         sql.SQL("{}::{}").format(sql.Identifier(name), sql.SQL(cast)) if cast else sql.Identifier(name)
         for name, (cast, _) in reads.items()
     ]
-    conditions = [sql.SQL("not {}").format(sql.Identifier(TOMBSTONE))] if live_only else []
+    conditions = [sql.SQL("{} is not true").format(sql.Identifier(tombstone))] if tombstone else []
     if window is not None:
-        names = {"time": sql.Identifier(STREAM_TIME), "start": sql.Literal(window.start), "end": sql.Literal(window.end)}
+        time: sql.Composable = sql.Identifier(names.stream_time or "")
+        if types[names.stream_time or ""] == "timestamp without time zone":
+            time = sql.SQL("({} at time zone 'UTC')").format(time)
         # A row without a time is in the first window, which is open to the left.
         within = "{time} >= {start} and {time} < {end}" if window.start else "({time} < {end} or {time} is null)"
-        conditions.append(sql.SQL(within).format(**names))
+        conditions.append(sql.SQL(within).format(time=time, start=sql.Literal(window.start), end=sql.Literal(window.end)))
     statement = sql.SQL("select {} from {} where {}").format(
         sql.SQL(", ").join(selected),
         sql.Identifier(table.schema, table.name),

@@ -15,7 +15,7 @@ from sequin_pipeline.catalog import Collection, TableName
 from sequin_pipeline.drain import DrainLimits, DrainOutcome, drain
 from sequin_pipeline.errors import TableRefused
 from sequin_pipeline.failures import failing
-from sequin_pipeline.frames import FrameOutcome, read_frame, write_frame
+from sequin_pipeline.frames import FrameOutcome, ReadNames, read_frame, write_frame
 from sequin_pipeline.ledger import Counts
 from sequin_pipeline.ledger_schema import DEFAULT_SCHEMA
 from sequin_pipeline.outcome import Progress, SyncOutcome
@@ -30,6 +30,7 @@ progress_logger = logging.getLogger("sequin_pipeline.progress")
 KEY = "sequin_pipeline/key"
 VERSION = "sequin_pipeline/version"
 LIVE_ONLY = "sequin_pipeline/live_only"
+COLUMN_NAMES = "sequin_pipeline/column_names"
 COLUMNS = "columns"
 
 LOG_SECONDS = 10.0
@@ -99,6 +100,7 @@ class PostgresMergeIOManager(dg.ConfigurableIOManager):
                 columns=metadata.get(COLUMNS),
                 live_only=bool(metadata.get(LIVE_ONLY)),
                 window=_asked_window(context),
+                names=_read_names(context),
             )
 
     def _write_frame(self, context: dg.OutputContext, frame: pd.DataFrame) -> FrameOutcome:
@@ -166,6 +168,13 @@ def _table(asset_key: dg.AssetKey, metadata: Mapping[str, object]) -> TableName:
 def _upstream_table(context: dg.InputContext) -> TableName:
     upstream = context.upstream_output
     return _table(context.asset_key, upstream.definition_metadata if upstream else {})
+
+
+def _read_names(context: dg.InputContext) -> ReadNames:
+    """Of a table that belongs to an application, its own names."""
+    upstream = context.upstream_output
+    mapped = upstream.definition_metadata.get(COLUMN_NAMES) if upstream else None
+    return ReadNames(mapped.get("deleted"), mapped.get("record_inserted_at")) if isinstance(mapped, dict) else ReadNames()
 
 
 def _asked_window(context: dg.InputContext) -> TimeWindow | None:
