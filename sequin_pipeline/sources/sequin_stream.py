@@ -95,7 +95,7 @@ def record_of_change(change: dict[str, bytes], *, stream: str) -> bytes:
     action = _text(change.get("action", b"null"))
     collection_id = f"{metadata.table_schema}:{metadata.table_name}"
     sync_id = (metadata.database and metadata.database.id) or metadata.database_name or stream
-    upstream_id, key_columns = _primary_key(metadata, row)
+    key = _primary_key(metadata, row)
     # Messages of the kind `record` have no action: each is the row as it is.
     deleted: bool | str = DELETED.get(action, action) if action is not None else False
     envelope: dict[str, object] = {
@@ -106,12 +106,13 @@ def record_of_change(change: dict[str, bytes], *, stream: str) -> bytes:
         "deleted": deleted,
         "inserted_at": metadata.commit_timestamp,
     }
-    if upstream_id is not None:
+    if key:
+        upstream_id = key[0] if len(key) == 1 else msgspec.json.encode(key).decode()
         envelope |= {"id": derived_id(sync_id, collection_id, upstream_id), "upstream_id": upstream_id}
     version = version_of(metadata.commit_lsn, metadata.commit_idx, action=action)
     if version is not None:
         envelope["updated_idx"] = version
-    is_bare = deleted is True and _is_key_only(row, key_columns)
+    is_bare = deleted is True and _is_key_only(row, key)
     return msgspec.json.encode(envelope)[:-1] + b',"data":' + (b"null" if is_bare else row) + b"}"
 
 
@@ -126,23 +127,18 @@ def version_of(commit_lsn: int | None, commit_idx: int | None, *, action: str | 
     return commit_lsn * VERSIONS_A_COMMIT + (commit_idx or 0)
 
 
-def _primary_key(metadata: _Metadata, row: bytes) -> tuple[str | None, int]:
-    """The key as text, None where it cannot be told, and how many columns it has."""
-    values = metadata.record_pks
-    if values is None:
-        found = json_text.members(row).get("id", b"null")
-        if found == b"null":
-            return None, 1
-        values = [msgspec.json.decode(found, type=str | int)]
-    if len(values) == 1:
-        return str(values[0]), 1
-    return msgspec.json.encode([str(value) for value in values]).decode(), len(values)
+def _primary_key(metadata: _Metadata, row: bytes) -> list[str]:
+    """The values of the key's columns as texts; empty where they cannot be told."""
+    if metadata.record_pks is not None:
+        return [str(value) for value in metadata.record_pks]
+    found = json_text.members(row).get("id", b"null")
+    return [] if found == b"null" else [str(msgspec.json.decode(found, type=str | int))]
 
 
-def _is_key_only(row: bytes, key_columns: int) -> bool:
+def _is_key_only(row: bytes, key: list[str]) -> bool:
     """Under REPLICA IDENTITY DEFAULT a delete carries nothing but the key: its nulls are no values, and must not replace any."""
-    filled = [value for value in json_text.members(row).values() if value != b"null"]
-    return len(filled) <= key_columns
+    values = [value for value in json_text.members(row).values() if value != b"null"]
+    return all(value.strip(b'"').decode() in key for value in values)
 
 
 def _text(raw: bytes) -> str | None:

@@ -80,9 +80,18 @@ def test_a_delete_carries_the_last_values() -> None:
     assert record(action="delete")["data"] == {"id": 1234, "status": "shipped"}
 
 
-def test_a_delete_with_nothing_but_the_key_is_a_bare_tombstone() -> None:
+@pytest.mark.parametrize(
+    ("pks", "row"),
+    [
+        pytest.param(["1234"], {"id": 1234, "status": None}, id="one column"),
+        pytest.param(["eu", "7"], {"region": "eu", "number": 7, "status": None}, id="two columns"),
+        pytest.param(["1234"], {}, id="nothing at all"),
+    ],
+)
+def test_a_delete_with_nothing_but_the_key_is_a_bare_tombstone(pks: list[str], row: dict[str, Any]) -> None:
     """Under REPLICA IDENTITY DEFAULT: its nulls must not replace what is stored."""
-    assert record(action="delete", record={"id": 1234, "status": None})["data"] is None
+    assert record(action="delete", record=row, metadata={"record_pks": pks})["data"] is None
+    assert record(action="update", record=row, metadata={"record_pks": pks})["data"] == row
 
 
 @pytest.mark.parametrize(
