@@ -16,7 +16,6 @@ from sequin_pipeline.ledger import COUNT_NAMES, Counts
 from sequin_pipeline.ledger_schema import migrate
 from sequin_pipeline.overview import RunSummary, run_summaries
 from sequin_pipeline.postgres_url import mask_url
-from sequin_pipeline.undeclared import undeclared_of_run
 from sequin_pipeline.warehouse import Warehouse
 
 if TYPE_CHECKING:
@@ -66,6 +65,8 @@ def tell(session: Session, results: Sequence[Landed], *, as_json: bool) -> None:
 
 
 def _landed(warehouse: Warehouse, run: "FinishedRun") -> list[Landed]:
+    from sequin_pipeline.undeclared import undeclared_of_run
+
     with warehouse.connect() as connection:
         migrate(connection)
         summaries = run_summaries(connection, run.run_id)
