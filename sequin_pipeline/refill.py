@@ -57,7 +57,6 @@ def refill(warehouse: Warehouse, ledger: Ledger, collection: Collection, *, run_
         columns=tuple(replace(column, is_required=False) for column in collection.columns if column.path.root == "data"),
     )
     normalize = Normalizer(lenient, nulls_unfit=True)
-    changed = 0
     with TableWriter(warehouse, collection_target(lenient), ledger, run_id=run_id, mode="refill") as writer:
         unfilled = writer.attempt(partial(unfilled_columns, ledger=ledger), f"reading the ledger of {collection.label!r}")
         if not unfilled:
@@ -73,6 +72,8 @@ def refill(warehouse: Warehouse, ledger: Ledger, collection: Collection, *, run_
         places = set(unfilled.values())
         after = places.pop() if len(places) == 1 else None
         logger.info("filling %s of %s from the objects that are stored", ", ".join(columns), target.table)
+        emptying = partial(_empty, target=target, columns=columns)
+        changed = writer.attempt(emptying, f"emptying columns of rows of {collection.label!r} that carry no object")
         while True:
             rows = writer.attempt(partial(_rows, target=target, after=after), f"reading back {collection.label!r}")
             if rows:
@@ -83,6 +84,22 @@ def refill(warehouse: Warehouse, ledger: Ledger, collection: Collection, *, run_
             writer.attempt(noted, f"noting the refill of {collection.label!r}")
             if reached is None:
                 return changed
+
+
+def _empty(connection: Connection, *, target: Target, columns: Sequence[str]) -> int:
+    """Of rows without an object, which can still hold what a column was filled with when it was declared before; returns how many.
+
+    Not of rows that were there when the table was adopted: they have no hash, and may hold all that there is.
+    """
+    names = [sql.Identifier(name) for name in columns]
+    return connection.execute(
+        sql.SQL("update {} set {}, {} = now() where data is null and content_hash is not null and ({})").format(
+            sql.Identifier(target.table.schema, target.table.name),
+            sql.SQL(", ").join(sql.SQL("{} = null").format(name) for name in names),
+            sql.Identifier(target.changed_at or ""),
+            sql.SQL(" or ").join(sql.SQL("{} is not null").format(name) for name in names),
+        )
+    ).rowcount
 
 
 def _write(writer: TableWriter, page: NormalizedPage, *, run_id: str) -> int:

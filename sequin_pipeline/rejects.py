@@ -56,7 +56,9 @@ def record_rejects(connection: Connection, ledger: Ledger, rejects: Iterable[Rej
             " %(reasons)s::text[], %(classes)s::text[], %(sqlstates)s::text[])"
             " as new (content, record_id, version, raw, reason, class, sqlstate)"
             " on conflict (table_name, content_hash) do update set last_seen_at = now(), seen = r.seen + 1,"
-            " run_id = excluded.run_id, reason = excluded.reason, class = excluded.class, sqlstate = excluded.sqlstate,"
+            " run_id = excluded.run_id, reason = excluded.reason, sqlstate = excluded.sqlstate,"
+            # What a refill wrote together no source sends: it is being replayed, and its row, there already, settles nothing.
+            " class = case when r.class = 'refill' then r.class else excluded.class end,"
             " resolved_at = case when r.resolution = 'discarded' then r.resolved_at end,"
             " resolution = case when r.resolution = 'discarded' then r.resolution end"
         ).format(rejects=ledger.table("rejects")),

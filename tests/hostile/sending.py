@@ -62,13 +62,13 @@ def with_data(record_id: str, data: bytes) -> bytes:
     return built(record_id, data=data)
 
 
-def sync(url: str, of: Collection, *records: bytes, refresh: str | None = None) -> SyncOutcome:
+def sync(url: str, of: Collection, *records: bytes, refresh: str | None = None, adopt: bool = False) -> SyncOutcome:
     """One page of these records, and the end of the stream; `refresh` is the id of a run that begins again."""
     pages = [b'{"records": [' + b",".join(records) + b'], "cursor": "1"}', b'{"records": [], "cursor": "1"}']
     with scripted_server(*(Reply(body=page) for page in pages)) as server:
         source = SequinSource(server.url)
         source.identity = IDENTITY
-        stream = RecordStream(live_plan(of, full_refresh=refresh is not None), source)
+        stream = RecordStream(live_plan(of, full_refresh=refresh is not None, adopt=adopt), source)
         return run_sync(stream, Warehouse(url), run_id=refresh or "run")
 
 

@@ -10,7 +10,7 @@ from sequin_pipeline.ledger import Ledger
 from sequin_pipeline.rejects import list_rejects
 from sequin_pipeline.warehouse import Warehouse
 from tests.builders import record
-from tests.hostile.sending import land, query, read, sync, text, tolerant, with_data
+from tests.hostile.sending import land, read, sync, text, tolerant, with_data
 
 SETTINGS = {
     "east": {"timezone": "Pacific/Kiritimati"},
@@ -67,13 +67,3 @@ def test_the_defaults_of_a_server_change_nothing(warehouse_url: str, settings: d
         "9999-12-31 23:59:59.999999+00:00",
     ]
     assert frame["exact"].tolist() == [0.1, 0.1]
-
-
-def test_filling_a_new_column_leaves_the_others_as_the_source_wrote_them(warehouse_url: str) -> None:
-    """`data` holds 1e3 as 1000 and -0.0 as 0.0: what is read back from it is not what other columns were filled with."""
-    columns = (Column("code", parse_path("code"), "text"), Column("zero", parse_path("zero"), "double precision"))
-    sync(warehouse_url, tolerant(columns), with_data("r1", b'{"code": 1e3, "zero": -0.0, "size": 7}'))
-
-    sync(warehouse_url, tolerant((*columns, Column("size", parse_path("size"), "integer"))), refresh="with a column more")
-
-    assert query(warehouse_url, "select code, zero::text, size from demo.thing") == [("1e3", "-0", 7)]
