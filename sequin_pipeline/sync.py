@@ -283,6 +283,10 @@ class CollectionRun:
     def _mark_unseen(self, listed: Listed) -> None:
         """Tombstones for what the listing did not see, each batch by itself: whoever is killed here begins again, and finds the rest."""
         plan, target, after, marked = self._plan, self._writer.target, None, 0
+        if target.is_foreign:
+            note = "what is listed no longer is not looked for in a table that belongs to an application"
+            self._totals.notes[f"{listed.sync_id}: {note}"] = None
+            return
         normalize = Normalizer(plan.collection)
         with TableWriter(
             self._warehouse,

@@ -41,6 +41,8 @@ def remember(connection: Connection, ledger: Ledger, listed: Iterable[Listed]) -
     """Keeps the ids of these pages; those of an earlier listing of the same sync go, and with its end those of a listing itself."""
     for part in _by_listing(listed):
         names = {"table": ledger.table_name, "sync": part.sync_id, "version": part.version, "ids": list(part.ids)}
+        if part.is_complete:
+            _settle_rejects(connection, ledger, part)
         connection.execute(
             sql.SQL(
                 "delete from {listed} where table_name = %(table)s and sync_id = %(sync)s and (version <> %(version)s or %(all)s)"
@@ -111,6 +113,18 @@ def write_tombstones(collection: Collection, listed: Listed, rows: Iterable[Unse
         for row in rows
     ]
     return json.dumps(records).encode()
+
+
+def _settle_rejects(connection: Connection, ledger: Ledger, listed: Listed) -> None:
+    """Rejects older than the listing of what it saw: each of those records has been stored, found unchanged or rejected again since."""
+    connection.execute(
+        sql.SQL(
+            "update {rejects} r set resolved_at = now(), resolution = 'listed again since' where r.table_name = %(table)s"
+            " and r.resolved_at is null and r.version < %(version)s and r.record_id in (select unnest(l.ids) from {listed} l"
+            " where l.table_name = %(table)s and l.sync_id = %(sync)s and l.version = %(version)s)"
+        ).format(rejects=ledger.table("rejects"), listed=ledger.table("listed")),
+        {"table": ledger.table_name, "sync": listed.sync_id, "version": listed.version},
+    )
 
 
 def _by_listing(listed: Iterable[Listed]) -> list[Listed]:

@@ -71,10 +71,11 @@ class Runs:
         happens: Callable[[int], None] = nothing,
         last: int | None = None,
         source: StripeSource | None = None,
+        of: Collection | None = None,
     ) -> SyncOutcome:
         """One run; `happens` and `last` are those of Between."""
         self.number += 1
-        of = stripe_collection(name, on_delete=self.on_delete)
+        of = of or stripe_collection(name, on_delete=self.on_delete)
         stream = RecordStream(live_plan(of), Between(source or self.source(), happens, last))
         return run_sync(stream, Warehouse(self.warehouse_url), run_id=f"run {self.number}", batch_records=batch_records)
 

@@ -1,17 +1,20 @@
 """What is read of Stripe: everything, each change, no deletion missed, at one API version, within its limits, in any order."""
 
 from collections.abc import Iterator
+from dataclasses import replace
 from datetime import UTC, datetime
 
+import psycopg
 import pytest
 
+from sequin_pipeline.catalog import Column, ForeignTable, TableName, parse_path
 from sequin_pipeline.errors import CursorRefused, SourceRefused, SourceUnavailable
 from sequin_pipeline.ledger import Counts
 from sequin_pipeline.sources import ReadRequest, TimeWindow
 from sequin_pipeline.sources.stripe_objects import LISTABLE
 from tests.stripe.fake import START, FakeStripe, fake_stripe
 from tests.stripe.shop import ACCOUNT, KEY
-from tests.stripe.syncing import Runs
+from tests.stripe.syncing import Runs, stripe_collection
 
 YEAR = 365 * 86_400
 
@@ -144,6 +147,54 @@ def test_a_listing_broken_off_marks_nothing_before_it_is_complete_and_everything
     assert marked_before == set()
     assert runs.live("customer") == fake.listed("customer")
     assert runs.deleted("customer") == {f"cus_{number:05}" for number in range(0, 450, 3)}
+
+
+def test_a_record_that_cannot_be_stored_is_one_open_reject_however_often_it_is_listed(fake: FakeStripe, runs: Runs) -> None:
+    fill(fake, 5)
+    runs.sync("customer")
+    good = fake.listed("customer")["cus_00001"]["name"]
+    fake.put("customer", "cus_00001", name="nul \u0000")
+    open_rejects = []
+
+    for _ in range(3):
+        fake.now += 25 * 3600
+        open_rejects.append(runs.sync("customer").open_rejects)
+    fake.put("customer", "cus_00001", name=good)
+    fake.now += 25 * 3600
+    mended = runs.sync("customer")
+
+    assert open_rejects == [1, 1, 1]
+    assert (mended.open_rejects, mended.counts.unchanged) == (0, 5)
+    assert runs.live("customer") == fake.listed("customer")
+
+
+def test_a_table_of_an_application_takes_what_is_listed_and_is_not_swept(
+    fake: FakeStripe, runs: Runs, warehouse_url: str
+) -> None:
+    with psycopg.connect(warehouse_url, autocommit=True) as connection:
+        connection.execute(
+            "create table customer (id text primary key, name text, seen_at bigint not null, gone boolean not null)"
+        )
+    table = ForeignTable({"id": "id", "name": "name", "updated_idx": "seen_at", "deleted": "gone"}, ("id",))
+    columns = (Column("name", parse_path("name"), "text"),)
+    of = replace(stripe_collection("customer", columns=columns), table=TableName("public", "customer"), foreign=table)
+    fill(fake, 3)
+    runs.sync("customer", of=of)
+    fake.remove("customer", "cus_00002")
+    fake.put("customer", "cus_00001", name="renamed")
+    fake.now += 25 * 3600
+
+    outcome = runs.sync("customer", of=of)
+
+    with psycopg.connect(warehouse_url) as connection:
+        rows = connection.execute("select name, seen_at, gone from customer order by name").fetchall()
+    listed_at = [START * 10**6, START * 10**6, (START + 25 * 3600) * 10**6]
+    assert rows == [
+        ("customer 0", listed_at[0], False),
+        ("customer 2", listed_at[1], False),
+        ("renamed", listed_at[2], False),
+    ]
+    assert "main: what is listed no longer is not looked for in a table that belongs to an application" in outcome.notes
 
 
 def test_what_was_created_while_everything_is_listed_is_not_taken_for_deleted(fake: FakeStripe, runs: Runs) -> None:
