@@ -47,7 +47,7 @@ def build_source_spec(collection: Collection) -> dg.AssetSpec:
     """The collection as it stands in the API: never materialized by us."""
     return dg.AssetSpec(
         source_key(collection),
-        description=f"Collection {collection.id!r} as the records API serves it.",
+        description=f"Collection {collection.id!r} as source {collection.source.kind!r} has it.",
         group_name=group_name(collection.provider),
         kinds={"api", collection.provider.lower()},
         metadata=_code_references(collection),

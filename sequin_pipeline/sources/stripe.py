@@ -119,9 +119,8 @@ class StripeSource:
         """Stripe does not describe its objects over the API."""
         return ()
 
-    def collection_ids(self) -> frozenset[str]:
-        """Everything that can be listed, whether or not the account has any."""
-        return frozenset(f"stripe:{name}" for name in self._objects)
+    def collection_ids(self) -> None:
+        """What can be listed is known without asking: a file that declares anything else is refused."""
 
     def _listable(self, collection_id: str) -> Listable:
         name = collection_id.partition(":")[2]

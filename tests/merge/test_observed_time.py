@@ -4,11 +4,14 @@ import pytest
 
 from sequin_pipeline.catalog import OnDelete
 from sequin_pipeline.ledger import Counts
+from sequin_pipeline.merge import MergeCounts
 from sequin_pipeline.stream import RecordStream
 from sequin_pipeline.sync import run_sync
 from sequin_pipeline.warehouse import Warehouse
 from tests.builders import ListSource, collection, live_plan, record
-from tests.merge.reading import query
+from tests.merge.racing import OpenBatch, wait_until_blocked
+from tests.merge.reading import ids_and_versions, query
+from tests.merge.test_known import copied_bytes
 from tests.merge.test_replay import settle, tuples
 
 
@@ -45,6 +48,7 @@ def test_a_listing_of_what_has_not_changed_writes_nothing(warehouse_url: str, on
     assert counts == Counts(fetched=6, unchanged=6)
     assert tuples(warehouse_url) == before
     assert query(warehouse_url, "select distinct updated_idx from demo.thing") == [(10,)]
+    assert copied_bytes(warehouse_url, "nightly")[1:] == [0, 0], "what the hash tells to be known is not sent"
 
 
 def test_what_has_changed_takes_the_time_at_which_it_was_seen(warehouse_url: str) -> None:
@@ -75,3 +79,35 @@ def test_a_row_that_was_marked_comes_back_with_the_listing_that_sees_it(warehous
 
     assert counts == Counts(fetched=1, updated=1)
     assert query(warehouse_url, "select updated_idx, deleted from demo.thing") == [(20, False)]
+
+
+SAME, OTHER = {"status": "active", "amount": 1}, {"status": "active", "amount": 2}
+
+
+@pytest.mark.parametrize(
+    ("at", "content", "expected", "stands_at"),
+    [
+        pytest.param(30, SAME, MergeCounts(unchanged=1), 20, id="the same later"),
+        pytest.param(30, OTHER, MergeCounts(updated=1), 30, id="another later"),
+        pytest.param(15, OTHER, MergeCounts(stale=1), 20, id="another earlier"),
+        pytest.param(15, SAME, MergeCounts(stale=1), 20, id="the same earlier"),
+    ],
+)
+def test_two_who_look_at_once_end_as_one_behind_the_other(
+    warehouse_url: str, at: int, content: dict[str, object], expected: MergeCounts, stands_at: int
+) -> None:
+    of = collection(observes_time=True)
+    deliver(warehouse_url, [record("a", 10, data={"status": "before"})], run_id="first")
+    with (
+        OpenBatch(warehouse_url, of, record("a", 20, data=SAME)) as ahead,
+        OpenBatch(warehouse_url, of, record("a", at, data=content)) as behind,
+    ):
+        ahead.write().result()
+        waiting = behind.write()
+        wait_until_blocked(warehouse_url, [behind.pid], by="transactionid")
+        ahead.commit()
+        written = waiting.result()
+        behind.commit()
+
+    assert written == expected
+    assert ids_and_versions(warehouse_url) == [("a", stands_at, False)]

@@ -38,6 +38,7 @@ class FakeStripe:
     events: list[Object] = field(default_factory=list)
     lines: dict[str, list[Object]] = field(default_factory=dict)
     asked: list[Asked] = field(default_factory=list)
+    deleted_customers: set[str] = field(default_factory=set)
     too_fast: set[int] = field(default_factory=set)
     refused_keys: set[str] = field(default_factory=set)
     most_at_once: int = 0
@@ -54,6 +55,8 @@ class FakeStripe:
 
     def remove(self, kind: str, object_id: str, *, event: str | None = None) -> None:
         self._tell(event, self.kinds[PATHS[kind]].pop(object_id))
+        if kind == "customer":  # the one class whose deleted objects can still be asked for
+            self.deleted_customers.add(object_id)
 
     def listed(self, kind: str) -> dict[str, Object]:
         return dict(self.kinds.get(PATHS[kind], {}))
@@ -92,6 +95,8 @@ class FakeStripe:
             return _one([each for each in self.events if each["id"] == last])
         if asked.path in self.kinds or asked.path in PATHS.values():
             return _page([self._shown(each) for each in self.kinds.get(asked.path, {}).values()], query)
+        if parent == PATHS["customer"] and last in self.deleted_customers:
+            return 200, {"id": last, "object": "customer", "deleted": True}
         return _one([self._shown(each) for each in self.kinds.get(parent, {}).values() if each["id"] == last])
 
     def _shown(self, each: Object) -> Object:
