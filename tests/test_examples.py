@@ -1,0 +1,81 @@
+"""The worked example of a source: short, of the protocol's form, and run against a real server into a real table."""
+
+import importlib.util
+import json
+from pathlib import Path
+from types import ModuleType
+
+import pytest
+
+from sequin_pipeline.catalog import SourceDeclaration
+from sequin_pipeline.sources import Source
+from sequin_pipeline.sources.registry import SourceKind
+from sequin_pipeline.stream import RecordStream
+from sequin_pipeline.sync import run_sync
+from sequin_pipeline.warehouse import Warehouse
+from tests.builders import COLUMNS, collection, live_plan
+from tests.merge.reading import query
+from tests.sources.scripted import Reply, scripted_server
+
+EXAMPLE = Path(__file__).parents[1] / "examples" / "linked_pages.py"
+FIRST, SECOND = "2024-05-01T10:00:00+00:00", "2024-05-02T10:00:00.000001+00:00"
+
+
+@pytest.fixture(scope="module")
+def example() -> ModuleType:
+    specification = importlib.util.spec_from_file_location("linked_pages", EXAMPLE)
+    assert specification is not None
+    assert specification.loader is not None
+    module = importlib.util.module_from_spec(specification)
+    specification.loader.exec_module(module)
+    return module
+
+
+def listing(*items: dict[str, object], following: str | None = None) -> Reply:
+    return Reply(body=json.dumps({"items": items, "next": following}).encode())
+
+
+def thing(number: int, updated_at: str, status: str) -> dict[str, object]:
+    return {"id": number, "updated_at": updated_at, "status": status, "amount": number}
+
+
+def test_the_example_is_shorter_than_sixty_lines() -> None:
+    assert len(EXAMPLE.read_text().splitlines()) < 60
+
+
+def test_the_example_reads_linked_pages_into_a_table_and_goes_on_at_the_last_one(example: ModuleType, warehouse_url: str) -> None:
+    of = collection(columns=COLUMNS)
+    script = (
+        listing(thing(1, FIRST, "open"), following="https://elsewhere.test/thing?after=812&per_page=100"),
+        listing(thing(2, FIRST, "open")),
+        listing(thing(2, FIRST, "open"), thing(1, SECOND, "done"), following=None),
+    )
+    with scripted_server(*script) as server:
+        source: Source = example.LinkedPages(server.url, "secret")
+        for run_id in ("first", "second"):
+            outcome = run_sync(RecordStream(live_plan(of), source), Warehouse(warehouse_url), run_id=run_id)
+
+    assert [(asked.path, asked.query) for asked in server.asked] == [
+        ("/thing", {"per_page": "100", "sort": "updated_at"}),
+        ("/thing", {"after": "812", "per_page": "100"}),
+        ("/thing", {"after": "812", "per_page": "100"}),
+    ]
+    assert {asked.headers["authorization"] for asked in server.asked} == {"Bearer secret"}
+    assert query(warehouse_url, "select id, upstream_id, updated_idx, status, amount from demo.thing order by id") == [
+        ("demo:thing:1", "1", 1_714_644_000_000_001, "done", 1),
+        ("demo:thing:2", "2", 1_714_557_600_000_000, "open", 2),
+    ]
+    assert (outcome.counts.updated, outcome.counts.unchanged) == (1, 1)
+
+
+def test_the_example_can_be_registered_as_docs_sources_says(example: ModuleType) -> None:
+    kind = SourceKind(
+        variables=lambda declaration: ("TRACKER_URL", "TRACKER_TOKEN"),
+        open=lambda declaration, environment: example.LinkedPages(environment["TRACKER_URL"], environment["TRACKER_TOKEN"]),
+        can_reread=True,
+        observes_time=False,
+    )
+
+    source = kind.open(SourceDeclaration(), {"TRACKER_URL": "https://tracker.test/", "TRACKER_TOKEN": "t"})
+
+    assert str(source.identity) == "linked_pages https://tracker.test"
