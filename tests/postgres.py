@@ -18,9 +18,10 @@ import sys
 import tempfile
 import time
 from collections import deque
-from collections.abc import Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass, field
+from functools import partial
 from importlib.util import find_spec
 from pathlib import Path
 from urllib.parse import quote
@@ -54,20 +55,44 @@ SETTINGS: Mapping[str, str] = {
 }
 
 
-@dataclass(frozen=True)
+@dataclass
 class PostgresServer:
-    """A running server; `version` is as the binary tells it, `major` its first number."""
+    """A running server; `version` is as the binary tells it, `major` its first number. It can be crashed, and started again."""
 
     socket_directory: Path
     version: str
     log: Path
-    pid: int
+    process: "subprocess.Popen[bytes]"
+    _start: "Callable[[], subprocess.Popen[bytes]]" = field(repr=False)
     _numbers: Iterator[int] = field(default_factory=lambda: itertools.count(1), repr=False)
     _released: deque[str] = field(default_factory=deque, repr=False)
 
     @property
     def major(self) -> int:
         return int(self.version.split(".")[0])
+
+    @property
+    def pid(self) -> int:
+        return self.process.pid
+
+    def crash(self) -> None:
+        """Ends it at once, as a machine's failure does: nothing in memory is written, and the next start has to recover."""
+        self.process.send_signal(signal.SIGQUIT)
+        self.process.wait(timeout=START_SECONDS)
+
+    def start(self) -> None:
+        """Starts it again after its end."""
+        self.process = self._start()
+        self.wait_until_ready()
+
+    def wait_until_ready(self) -> None:
+        """Until it takes connections; fails when its process ends instead."""
+        deadline = time.monotonic() + START_SECONDS
+        while self.process.poll() is None and time.monotonic() < deadline:
+            if psycopg.pq.PGconn.ping(self.url("postgres").encode()) == psycopg.pq.Ping.OK:
+                return
+            time.sleep(0.01)
+        raise AssertionError(f"the test server did not start:\n{self.log.read_text(errors='replace')}")
 
     def url(self, database: str) -> str:
         """A plain libpq URL of the superuser `postgres`."""
@@ -129,23 +154,29 @@ def unprivileged_account() -> pwd.struct_passwd | None:
 
 
 @contextmanager
-def running_server() -> Iterator[PostgresServer]:
-    """Initialises and starts a cluster; at the end it is stopped and its folder removed."""
+def running_server(settings: Mapping[str, str] = SETTINGS, *, wal_folder: Path | None = None) -> Iterator[PostgresServer]:
+    """Initialises and starts a cluster; at the end it is stopped and its folder removed.
+
+    `wal_folder`: an empty folder for the write-ahead log, which is then written in segments of 1 MB.
+    """
     bindir, account = binaries(), unprivileged_account()
     with _scratch_folder() as scratch:
         if account is not None:
             os.chown(scratch, account.pw_uid, account.pw_gid)
             bindir = _reachable(bindir, scratch)
-        version = server_version(bindir)
-        _initdb(bindir, scratch, account)
-        process = _start(bindir, scratch, account)
-        server = PostgresServer(socket_directory=scratch, version=version, log=scratch / "server.log", pid=process.pid)
+        wal_options = []
+        if wal_folder is not None:
+            wal_options = [f"--waldir={wal_folder}", "--wal-segsize=1"]
+            if account is not None:
+                os.chown(wal_folder, account.pw_uid, account.pw_gid)
+        _initdb(bindir, scratch, account, wal_options)
+        start = partial(_start, bindir, scratch, account, settings)
+        server = PostgresServer(scratch, server_version(bindir), scratch / "server.log", start(), start)
         try:
-            _wait_until_ready(server, process)
+            server.wait_until_ready()
             yield server
         finally:
-            process.send_signal(signal.SIGQUIT)
-            process.wait(timeout=START_SECONDS)
+            server.crash()
 
 
 @contextmanager
@@ -187,11 +218,12 @@ def _reachable(bindir: Path, scratch: Path) -> Path:
     return copied / "bin"
 
 
-def _initdb(bindir: Path, scratch: Path, account: pwd.struct_passwd | None) -> None:
+def _initdb(bindir: Path, scratch: Path, account: pwd.struct_passwd | None, options: Sequence[str]) -> None:
     locale = ["--locale=C"]
     if int(server_version(bindir).split(".")[0]) >= 17:
         locale += ["--locale-provider=builtin", "--builtin-locale=C.UTF-8"]
-    command = [bindir / "initdb", "-D", scratch / "data", "-U", "postgres", "-E", "UTF8", "-A", "trust", "--no-sync", *locale]
+    command = [bindir / "initdb", "-D", scratch / "data", "-U", "postgres", "-E", "UTF8", "-A", "trust", "--no-sync"]
+    command += [*locale, *options]
     done = subprocess.run(
         command,
         stdout=subprocess.PIPE,
@@ -207,12 +239,14 @@ def _initdb(bindir: Path, scratch: Path, account: pwd.struct_passwd | None) -> N
     assert done.returncode == 0, f"initdb failed:\n{done.stdout}"
 
 
-def _start(bindir: Path, scratch: Path, account: pwd.struct_passwd | None) -> "subprocess.Popen[bytes]":
-    settings = {**SETTINGS, "unix_socket_directories": str(scratch)}
+def _start(
+    bindir: Path, scratch: Path, account: pwd.struct_passwd | None, settings: Mapping[str, str]
+) -> "subprocess.Popen[bytes]":
+    settings = {**settings, "unix_socket_directories": str(scratch)}
     if int(server_version(bindir).split(".")[0]) >= 18:
         settings["io_method"] = "sync"
     options = [option for name, value in settings.items() for option in ("-c", f"{name}={value}")]
-    with (scratch / "server.log").open("wb") as log:
+    with (scratch / "server.log").open("ab") as log:
         return subprocess.Popen(
             [bindir / "postgres", "-D", scratch / "data", *options],
             stdin=subprocess.DEVNULL,
@@ -236,12 +270,3 @@ def _end_with_parent() -> None:
 def _clean_environment() -> dict[str, str]:
     kept = {name: value for name, value in os.environ.items() if not name.startswith(("PG", "LC_", "LANG"))}
     return {**kept, "LC_ALL": "C", "TZ": "UTC"}
-
-
-def _wait_until_ready(server: PostgresServer, process: "subprocess.Popen[bytes]") -> None:
-    deadline = time.monotonic() + START_SECONDS
-    while process.poll() is None and time.monotonic() < deadline:
-        if psycopg.pq.PGconn.ping(server.url("postgres").encode()) == psycopg.pq.Ping.OK:
-            return
-        time.sleep(0.01)
-    raise AssertionError(f"the test server did not start:\n{server.log.read_text(errors='replace')}")

@@ -36,10 +36,12 @@ class Landing:
     rejected: list[Record] = field(default_factory=list)
     _numbers: Iterator[int] = field(default_factory=lambda: itertools.count(1))
 
-    def sync(self, source: Source, *, plan: ReadPlan | None = None, **options: Any) -> SyncOutcome:
+    def sync(
+        self, source: Source, *, plan: ReadPlan | None = None, warehouse: Warehouse | None = None, **options: Any
+    ) -> SyncOutcome:
         """One run to its end, live unless planned otherwise; `options` are those of `run_sync`."""
         options = {"run_id": f"run {next(self._numbers)}", **options}
-        return run_sync(RecordStream(plan or live_plan(self.of), source), Warehouse(self.url), **options)
+        return run_sync(RecordStream(plan or live_plan(self.of), source), warehouse or Warehouse(self.url), **options)
 
     def deliver(self, *records: Record, rejected: Sequence[Record] = ()) -> None:
         """Says what runs have committed since the last time."""

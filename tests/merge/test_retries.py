@@ -3,7 +3,7 @@
 import socket
 from collections.abc import Callable, Iterator
 from concurrent.futures import ThreadPoolExecutor
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 
 import psycopg
 import pytest
@@ -18,22 +18,11 @@ from tests.builders import EPOCH, ListSource, collection, live_plan, record
 from tests.merge.proxy import commit_losing_proxy
 from tests.merge.racing import holding, wait_for_activity, wait_until_blocked
 from tests.merge.reading import execute, ids_and_versions, merges, query, row_count
+from tests.merge.waits import Waits
 from tests.postgres import PostgresServer
 
 FIRST = [record("a", 1), record("b", 1)]
 SECOND = [record("a", 2), record("c", 1)]
-
-
-@dataclass
-class Waits:
-    """In place of sleeping: remembers how long it would have been, and does what the test wants done meanwhile."""
-
-    meanwhile: Callable[[], object] = lambda: None
-    seconds: list[float] = field(default_factory=list)
-
-    def __call__(self, seconds: float) -> None:
-        self.seconds.append(seconds)
-        self.meanwhile()
 
 
 def sync(

@@ -1,0 +1,107 @@
+"""The server, or one of its processes, ends in the middle of a batch: the batch is written once, by this run or by the next."""
+
+import os
+import signal
+import threading
+from collections.abc import Callable, Iterator
+from concurrent.futures import ThreadPoolExecutor
+
+import pytest
+
+from sequin_pipeline.errors import WarehouseUnavailable
+from sequin_pipeline.warehouse import ATTEMPTS, Warehouse
+from tests.builders import ListSource
+from tests.faults.faulty_api import things
+from tests.faults.landing import Landing, assert_says
+from tests.faults.phases import HOLDABLE, PHASES, HeldBatch, held_in
+from tests.merge.reading import query
+from tests.merge.waits import Waits
+from tests.postgres import PostgresServer, running_server
+
+FIRST, SECOND = things(1, 2), [*things(3, 4), {**things(1, 1)[0], "updated_idx": 9, "marker": "y"}]
+
+
+@pytest.fixture(scope="module")
+def own_server() -> Iterator[PostgresServer]:
+    """One that only the tests of this module use, and kill."""
+    with running_server(HOLDABLE) as server:
+        yield server
+
+
+@pytest.fixture
+def landing(own_server: PostgresServer) -> Landing:
+    """A table that holds the first batch."""
+    landing = Landing(own_server.url(own_server.make_database()))
+    landing.sync(ListSource([FIRST]))
+    landing.deliver(*FIRST)
+    return landing
+
+
+def terminate(server: PostgresServer, held: HeldBatch, pid: int) -> None:
+    # It ends at once, but for one that waits to commit: dropping its temporary tables has to be committed too.
+    query(held.url, "select pg_terminate_backend(%s, 300)", pid)
+    held.let_go()
+
+
+def kill(server: PostgresServer, held: HeldBatch, pid: int) -> None:
+    os.kill(pid, signal.SIGKILL)
+    held.wait_for_crash()
+    server.wait_until_ready()
+    held.let_go()
+
+
+def restart(server: PostgresServer, held: HeldBatch, pid: int) -> None:
+    server.crash()
+    server.start()
+    held.let_go()
+
+
+FAULTS = {"backend terminated": terminate, "backend killed": kill, "immediate restart": restart}
+
+
+@pytest.mark.parametrize(
+    ("fault", "phase"),
+    [pytest.param(fault, phase, id=f"{name} in {phase}") for name, fault in FAULTS.items() for phase in PHASES],
+)
+def test_batch_that_a_dying_server_interrupts_is_written_once(
+    own_server: PostgresServer, landing: Landing, fault: Callable[[PostgresServer, HeldBatch, int], None], phase: str
+) -> None:
+    mended = threading.Event()
+    waits = Waits(meanwhile=mended.wait)
+    with held_in(phase, landing.url) as held, ThreadPoolExecutor(1) as threads:
+        try:
+            warehouse = Warehouse(held.url, sleep=waits)
+            running = threads.submit(landing.sync, ListSource([FIRST, SECOND]), warehouse=warehouse)
+
+            fault(own_server, held, held.arrived())
+        finally:
+            mended.set()
+        outcome = running.result()
+
+    landing.deliver(*SECOND)
+    landing.check(cursor="2")
+    assert len(waits.seconds) == 1
+    assert (outcome.counts.fetched, outcome.counts.inserted, outcome.counts.updated, outcome.rows) == (3, 2, 1, 4)
+
+
+def test_server_that_stays_away_ends_the_run_and_the_next_one_goes_on(own_server: PostgresServer, landing: Landing) -> None:
+    waits = Waits()
+    with held_in("merge", landing.url) as held, ThreadPoolExecutor(1) as threads:
+        warehouse = Warehouse(held.url, sleep=waits)
+        running = threads.submit(landing.sync, ListSource([FIRST, SECOND]), warehouse=warehouse)
+        held.arrived()
+        own_server.crash()
+        with pytest.raises(WarehouseUnavailable) as caught:
+            running.result()
+        own_server.start()
+
+    landing.check(cursor="1")
+    landing.sync(ListSource([FIRST, SECOND]))
+
+    assert_says(
+        str(caught.value),
+        r"while connecting to postgres@\S+/test_\d+, Postgres said 'connection (failed|is bad): .*'; it may pass: run again\.",
+    )
+    assert len(waits.seconds) == ATTEMPTS - 1
+    landing.deliver(*SECOND)
+    landing.check(cursor="2")
