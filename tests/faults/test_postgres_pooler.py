@@ -1,0 +1,57 @@
+"""A pooler that lends connections for one transaction stands in front of Postgres."""
+
+import os
+import shutil
+import tempfile
+from collections.abc import Iterator
+from concurrent.futures import ThreadPoolExecutor
+from pathlib import Path
+
+import psycopg
+import pytest
+
+from sequin_pipeline.stream import ReadPlan
+from sequin_pipeline.warehouse import Warehouse
+from tests.builders import EPOCH, ListSource
+from tests.faults.faulty_api import things
+from tests.faults.landing import THING, Landing
+from tests.faults.pooler import is_installed, pooler
+from tests.merge.reading import query
+from tests.postgres import PostgresServer, fast_folder, unprivileged_account
+
+pytestmark = pytest.mark.skipif(not is_installed(), reason="pgbouncer is not installed: apt-get install pgbouncer")
+
+CONNECTIONS = 2
+PAGES = [things(first, first + 4) for first in range(1, 40, 5)]
+
+
+@pytest.fixture
+def pooled(landing: Landing, postgres_server: PostgresServer) -> Iterator[Warehouse]:
+    """The table's database, behind a pooler with fewer connections than the runs open."""
+    folder = Path(tempfile.mkdtemp(prefix="sequin-pooler-", dir=fast_folder()))
+    account = unprivileged_account()
+    if account is not None:
+        os.chown(folder, account.pw_uid, account.pw_gid)
+    with pooler(folder, postgres_server.socket_directory, connections=CONNECTIONS):
+        yield Warehouse(psycopg.conninfo.make_conninfo(landing.url, host=str(folder), port=6432))
+    shutil.rmtree(folder)
+
+
+def test_runs_behind_a_transaction_pooler_share_its_connections(landing: Landing, pooled: Warehouse) -> None:
+    landing.sync(ListSource([]), warehouse=pooled)
+    backfill = ReadPlan(THING, "backfill", None, partition_keys=("2024-01",), window_starts=(EPOCH,))
+    with ThreadPoolExecutor(3) as threads:
+        runs = [threads.submit(landing.sync, ListSource(PAGES), warehouse=pooled, batch_records=5, lanes=2)]
+        runs += [
+            threads.submit(landing.sync, ListSource(PAGES), warehouse=pooled, plan=backfill, batch_records=number)
+            for number in (5, 10)
+        ]
+        for run in runs:
+            run.result()
+
+    landing.deliver(*(each for _ in runs for page in PAGES for each in page))
+    landing.check(cursor=str(len(PAGES)))
+    [(backends,)] = query(
+        landing.url, "select count(*)::int from pg_stat_activity where datname = current_database() and pid <> pg_backend_pid()"
+    )
+    assert backends <= CONNECTIONS
