@@ -29,7 +29,7 @@ class Known:
 
 def can_ask(target: Target) -> bool:
     """Only a hash tells equal rows without sending them."""
-    return target.content_hash is not None and target.version is not None and len(target.key) == 1
+    return target.content_hash is not None and target.trusts_hash and target.version is not None and len(target.key) == 1
 
 
 def ask(connection: Connection, target: Target, batch: Batch, *, versions: sql.Identifier) -> Known:

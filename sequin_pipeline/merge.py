@@ -318,7 +318,7 @@ class MergeStatements:
             )
         else:
             by_columns = _all_equal(compared, incoming)
-        if self.target.content_hash is None:
+        if self.target.content_hash is None or not self.target.trusts_hash:
             return by_columns
         hashed = sql.SQL(" and (not {i}.{d} or {keeps})").format(**self._names, i=incoming, keeps=self._keeps(incoming))
         return sql.SQL("case {other_version}when t.{hash} = {i}.{hash}{hashed} then true else {columns} end").format(

@@ -66,7 +66,7 @@ def refill(warehouse: Warehouse, ledger: Ledger, collection: Collection, *, run_
         has_removed_rows = writer.attempt(ledger.has_removed_rows, f"reading the ledger of {collection.label!r}")
         # The others stand as the source wrote them, which `data` no longer tells: jsonb has made 1000 of 1e3 and 0 of -0.
         waiting = replace(lenient, columns=tuple(column for column in lenient.columns if column.name in unfilled))
-        target = replace(collection_target(waiting), has_removed_rows=has_removed_rows)
+        target = replace(collection_target(waiting), has_removed_rows=has_removed_rows, trusts_hash=False)
         writer.target = target
         # Columns that wait from different places begin again together: what is filled already comes out unchanged.
         places = set(unfilled.values())

@@ -11,6 +11,7 @@ from psycopg import sql
 
 from sequin_pipeline.catalog import RECORD_COLUMNS
 from sequin_pipeline.errors import LedgerRefused, TableRefused
+from sequin_pipeline.fingerprints import forget_columns
 from sequin_pipeline.foreign import look_up
 from sequin_pipeline.ledger import Ledger, TableRecord
 from sequin_pipeline.ledger_schema import create_schema, lock_ddl
@@ -83,7 +84,7 @@ def prepare_table(
         )
     is_new_owner = record is None or (record.source != source)
     if missing or stamps or not _comments(target).items() <= found.comments.items():
-        _add(connection, target, (*missing, *stamps), found=found)
+        _add(connection, target, ledger, (*missing, *stamps), found=found)
     if is_new_owner:
         _register(connection, target, ledger, source)
         return Preparation(target, None, is_adopted=True)
@@ -320,13 +321,15 @@ def _has_lz4(connection: Connection) -> bool:
     return row == (True,)
 
 
-def _add(connection: Connection, target: Target, names: tuple[str, ...], *, found: FoundTable) -> None:
+def _add(connection: Connection, target: Target, ledger: Ledger, names: tuple[str, ...], *, found: FoundTable) -> None:
     with connection.transaction(), connection.cursor() as cursor:
         lock_ddl(cursor)
         # An ALTER that waits makes every reader queue behind it: give up soon, the caller tries again.
         cursor.execute("set local lock_timeout = '5s'")
         for statement in _add_statements(target, names):
             cursor.execute(statement)
+        # One that stood there before, and that somebody dropped, has to be filled again.
+        forget_columns(connection, ledger, names)
         _comment(connection, target, found.comments)
 
 

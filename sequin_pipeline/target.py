@@ -59,7 +59,8 @@ class Target:
     columns that make a bare tombstone (`deleted` and no object); None where rows are never deleted. `stream_time` is the column that
     places a row in a window. `has_removed_rows`: the ledger remembers versions of rows that were removed, which outrank late older
     copies whatever `on_delete` says now. `observes_time`: versions are times of observation, so that a row which holds already what a
-    newer one brings is left as it is, its version too. `created_at` and `changed_at` are stamped here and never compared.
+    newer one brings is left as it is, its version too. `trusts_hash`: an equal hash says that all columns are equal, which it does not
+    where a column has been lost. `created_at` and `changed_at` are stamped here and never compared.
     `history`: how long the ledger keeps what became of each record; None: nothing is kept.
 
     `foreign`: the table belongs to an application, and foreign.py has to look at it before the first row. Names of columns here are
@@ -80,6 +81,7 @@ class Target:
     on_delete: OnDelete = "mark"
     has_removed_rows: bool = False
     observes_time: bool = False
+    trusts_hash: bool = True
     history: timedelta | None = None
     description: str = ""
     foreign: ForeignTable | None = field(default=None, hash=False)

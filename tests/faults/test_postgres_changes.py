@@ -5,7 +5,7 @@ from dataclasses import dataclass
 
 import pytest
 
-from sequin_pipeline.errors import TableRefused
+from sequin_pipeline.errors import LedgerRefused, TableRefused
 from sequin_pipeline.sources import Page, ReadRequest
 from sequin_pipeline.warehouse import Warehouse
 from tests.builders import ListSource, live_plan
@@ -91,7 +91,7 @@ def test_dropped_table_is_refused_until_a_full_refresh_is_asked_for(landing: Lan
 
     with pytest.raises(TableRefused) as caught:
         landing.sync(source, batch_records=1)
-    with pytest.raises(TableRefused) as again:
+    with pytest.raises(LedgerRefused) as again:
         landing.sync(pages)
     landing.sync(pages, plan=live_plan(landing.of, full_refresh=True))
 

@@ -493,3 +493,13 @@ def test_a_column_declared_no_longer_stays_with_its_values_and_is_filled_when_it
 
     assert between == [("a", "1"), ("b", None)]
     assert query(warehouse_url, "select id, twice from demo.thing order by id") == [("a", "1"), ("b", "2")]
+
+
+def test_a_column_that_somebody_dropped_is_added_and_filled_again(warehouse_url: str) -> None:
+    pages = [record("a", 1), record("b", 2), record("c", 3, deleted=True, data=None)]
+    sync(warehouse_url, pages, run_id="first")
+    execute(warehouse_url, "alter table demo.thing drop column amount")
+
+    sync(warehouse_url, pages, run_id="second")
+
+    assert query(warehouse_url, "select id, amount from demo.thing order by id") == [("a", 1), ("b", 2), ("c", None)]
