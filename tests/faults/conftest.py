@@ -1,10 +1,22 @@
-"""An empty table for each test."""
+"""An empty table for each test, a server to be killed, and projects to run commands in."""
+
+from collections.abc import Iterator
 
 import pytest
 
 pytest.register_assert_rewrite("tests.faults.landing")
 
+from tests.e2e.conftest import command, dagster_template, make_project  # noqa: E402, F401 - fixtures
 from tests.faults.landing import Landing  # noqa: E402 - after the line that makes its assertions speak
+from tests.faults.phases import HOLDABLE  # noqa: E402
+from tests.postgres import PostgresServer, running_server  # noqa: E402
+
+
+@pytest.fixture(scope="session")
+def own_server() -> Iterator[PostgresServer]:
+    """One that only tests of this folder use: they may kill it, and hold its commits."""
+    with running_server(HOLDABLE) as server:
+        yield server
 
 
 @pytest.fixture

@@ -18,6 +18,7 @@ from sequin_pipeline.sync import run_sync
 from sequin_pipeline.warehouse import Warehouse
 from tests.builders import COLUMNS, collection, live_plan
 from tests.fold import Fold, Record
+from tests.merge.racing import wait_for_activity
 from tests.merge.reading import query, raw
 
 THING = collection(columns=(*COLUMNS, Column("marker", parse_path("record.marker"), "text")))
@@ -51,6 +52,10 @@ class Landing:
     def cursors(self) -> set[object]:
         """Of every lane; none before the first live run."""
         return {cursor for (cursor,) in query(self.url, "select cursor from sequin_pipeline.cursors")}
+
+    def wait_until_alone(self) -> None:
+        """Until the server has noticed that whoever was connected is gone, and has undone what they left open."""
+        wait_for_activity(self.url, "datname = current_database()", [], count=0)
 
     def check(self, *, cursor: str | None) -> None:
         """The table is the fold of what was delivered, each record has one fate in the ledger, the live cursor is exactly where

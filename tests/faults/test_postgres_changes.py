@@ -118,7 +118,11 @@ def writing_role(landing: Landing) -> Iterator[str]:
 
 
 @pytest.mark.parametrize(
-    "table", [pytest.param("demo.thing", id="on the table"), pytest.param("sequin_pipeline.merges", id="on the ledger")]
+    "table",
+    [
+        pytest.param("demo.thing", id="right revoked on the table"),
+        pytest.param("sequin_pipeline.merges", id="right revoked on the ledger"),
+    ],
 )
 def test_right_revoked_under_a_run_is_named_and_not_tried_again(landing: Landing, writing_role: str, table: str) -> None:
     waits = Waits()

@@ -3,7 +3,7 @@
 import os
 import signal
 import threading
-from collections.abc import Callable, Iterator
+from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor
 
 import pytest
@@ -13,19 +13,12 @@ from sequin_pipeline.warehouse import ATTEMPTS, Warehouse
 from tests.builders import ListSource
 from tests.faults.faulty_api import things
 from tests.faults.landing import Landing, assert_says
-from tests.faults.phases import HOLDABLE, PHASES, HeldBatch, held_in
+from tests.faults.phases import PHASES, HeldBatch, held_in
 from tests.merge.reading import query
 from tests.merge.waits import Waits
-from tests.postgres import PostgresServer, running_server
+from tests.postgres import PostgresServer
 
 FIRST, SECOND = things(1, 2), [*things(3, 4), {**things(1, 1)[0], "updated_idx": 9, "marker": "y"}]
-
-
-@pytest.fixture(scope="module")
-def own_server() -> Iterator[PostgresServer]:
-    """One that only the tests of this module use, and kill."""
-    with running_server(HOLDABLE) as server:
-        yield server
 
 
 @pytest.fixture

@@ -1,0 +1,49 @@
+"""The process of a run is asked to end, or cannot write its logs, in the middle of its work."""
+
+import signal
+import subprocess
+import sys
+
+import pytest
+
+from tests.e2e.project import ROOT, killed_at_the_end
+from tests.faults.faulty_api import cursor_after, faulty_api, things
+from tests.faults.landing import Landing, lines
+from tests.faults.phases import PHASES, held_in
+from tests.postgres import PostgresServer
+from tests.sources.reading import source
+
+RECORDS = [*things(1, 3), {**things(1, 1)[0], "updated_idx": 9}, *things(5, 6)]
+"""Three pages, each a batch; the second one writes r1 again."""
+
+
+@pytest.mark.parametrize(
+    ("phase", "committed"),
+    [pytest.param(phase, phase == "commit", id=f"TERM of a run in {phase}") for phase in PHASES],
+)
+def test_run_that_is_asked_to_end_leaves_whole_batches_and_the_next_one_goes_on(
+    own_server: PostgresServer, phase: str, *, committed: bool
+) -> None:
+    landing = Landing(own_server.url(own_server.make_database()))
+    with faulty_api(RECORDS[:2]) as api:
+        landing.sync(source(api.url))
+        landing.deliver(*RECORDS[:2])
+        api.append(lines(*RECORDS[2:]))
+        with held_in(phase, landing.url) as held:
+            command = [sys.executable, "-m", "tests.faults.sync_process", api.url, held.url]
+            with killed_at_the_end(subprocess.Popen(command, cwd=ROOT, text=True)) as process:
+                held.arrived()
+
+                process.terminate()
+                process.wait()
+
+            held.let_go()
+        landing.wait_until_alone()
+        if committed:
+            landing.deliver(*RECORDS[2:4])
+        landing.check(cursor=cursor_after(4 if committed else 2))
+        landing.sync(source(api.url))
+
+    assert process.returncode == -signal.SIGTERM
+    landing.deliver(*RECORDS[4 if committed else 2 :])
+    landing.check(cursor=cursor_after(6))
