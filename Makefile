@@ -8,7 +8,7 @@ STAMP := $(VENV)/.installed
 RUN := $(BIN)/sequin-pipeline
 PEERS := .venv-bench
 
-.PHONY: sync test ui db bench check lock screenshots browser
+.PHONY: sync test ui db bench check lock screenshots browser pooler
 
 sync: $(STAMP)
 	$(RUN) sync
@@ -16,6 +16,7 @@ sync: $(STAMP)
 # The browser tests are left out, in one line, where there is no Chromium and none can be installed.
 test: $(STAMP)
 	@$(MAKE) --silent browser || true
+	@$(MAKE) --silent pooler || true
 	$(BIN)/python -m pytest $(PYTEST)
 
 ui: $(STAMP)
@@ -30,6 +31,12 @@ browser:
 	@command -v chromium || command -v chromium-browser || command -v google-chrome || \
 	  { test "$$(id -u)" = 0 && apt-get update -qq && DEBIAN_FRONTEND=noninteractive apt-get install -y -qq chromium; } || \
 	  { echo "make: no Chromium was found, and it was not installed: apt-get install chromium" >&2; exit 1; }
+
+# pgbouncer for the test that puts a transaction pooler in front of Postgres; as the browser.
+pooler:
+	@test -x /usr/sbin/pgbouncer || command -v pgbouncer >/dev/null || \
+	  { test "$$(id -u)" = 0 && apt-get update -qq && DEBIAN_FRONTEND=noninteractive apt-get install -y -qq --no-install-recommends pgbouncer; } || \
+	  { echo "make: no pgbouncer was found, and it was not installed: apt-get install pgbouncer" >&2; exit 1; }
 
 db: $(STAMP)
 	$(RUN) db start

@@ -6,15 +6,34 @@ import sys
 
 import pytest
 
-from tests.e2e.project import ROOT, killed_at_the_end
+from sequin_pipeline.sandbox.feeds import RecordedFeed
+from sequin_pipeline.sandbox.server import running_sandbox
+from sequin_pipeline.sandbox.settings import Settings
+from tests.e2e.project import ROOT, THIS_MONTH, TOKEN, Command, MakeProject, killed_at_the_end
 from tests.faults.faulty_api import cursor_after, faulty_api, things
 from tests.faults.landing import Landing, lines
 from tests.faults.phases import PHASES, held_in
+from tests.faults.small_disk import small_disk
 from tests.postgres import PostgresServer
 from tests.sources.reading import source
 
 RECORDS = [*things(1, 3), {**things(1, 1)[0], "updated_idx": 9}, *things(5, 6)]
 """Three pages, each a batch; the second one writes r1 again."""
+
+THINGS = f"""\
+  provider: demo
+  windows: {{every: month, start: {THIS_MONTH}}}
+  collections:
+    thing:
+      columns:
+        status: {{path: status, type: text}}
+        amount: {{path: amount, type: bigint}}
+        marker: {{path: record.marker, type: text}}
+"""
+"""The collection of a landing, as a project declares it."""
+
+pytestmark = pytest.mark.filterwarnings("ignore:InitResourceContext.dagster_run is deprecated")
+"""Said by Dagster of itself."""
 
 
 @pytest.mark.parametrize(
@@ -46,4 +65,23 @@ def test_run_that_is_asked_to_end_leaves_whole_batches_and_the_next_one_goes_on(
 
     assert process.returncode == -signal.SIGTERM
     landing.deliver(*RECORDS[4 if committed else 2 :])
+    landing.check(cursor=cursor_after(6))
+
+
+def test_full_disk_under_dagsters_logs_loses_no_record(make_project: MakeProject, command: Command) -> None:
+    with running_sandbox(RecordedFeed(lines(*RECORDS)), Settings(token=TOKEN)) as url:
+        project = make_project(url).declare(demo=THINGS)
+        landing = Landing(project.warehouse_url)
+        with small_disk(project.folder / "storage", megabytes=1) as disk:
+            with pytest.raises(OSError, match="No space left"):
+                (disk.folder / "ballast").write_bytes(bytes(2 * 1024 * 1024))
+
+            full = command(project, "sync")
+
+            landing.deliver(*RECORDS[1:])  # the stream keeps the newest version of r1
+            landing.check(cursor=cursor_after(6))
+        after = command(project, "sync")
+
+    assert (full.status, after.status) == (0, 0)
+    assert "Nothing new: nothing was written." in after.stdout
     landing.check(cursor=cursor_after(6))

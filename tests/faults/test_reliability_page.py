@@ -41,3 +41,12 @@ def test_each_row_of_the_page_is_a_test_and_each_test_a_row(section: str) -> Non
     promised = sorted((test, "" if (test, "") in proved else fault) for test, fault in rows(section))
 
     assert promised == proved
+
+
+def test_rows_that_are_proved_in_other_folders_name_tests_that_are_there() -> None:
+    elsewhere = re.findall(r"`tests/(\S+)\.py::(test_\w+)` \|$", PAGE.read_text(), flags=re.MULTILINE)
+
+    missing = [name for path, name in elsewhere if not hasattr(import_module(f"tests.{path.replace('/', '.')}"), name)]
+
+    assert len(elsewhere) == PAGE.read_text().count("| `tests/")
+    assert missing == []
