@@ -1,7 +1,5 @@
-"""A source of your own: a REST API whose answers are `{"items": [...], "next": "https://…/tasks?after=812"}`, oldest change first.
-
-`next` holds a position: behind the number of a page, items that move while they are read would be passed over.
-"""
+"""A source of your own: a REST API whose answers are `{"items": [...], "next": "https://…/tasks?after=812"}`, oldest change first,
+and whose links hold a position: behind the number of a page, items that move while they are read would be passed over."""
 
 from collections.abc import Iterator
 from datetime import UTC, datetime, timedelta
