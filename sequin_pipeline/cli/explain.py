@@ -145,9 +145,8 @@ def _source(
         answer = ask_source(source, collection, record_id, explanation=found, max_pages=max_pages)
     except PipelineError as error:
         return False, f"could not be asked: {error}"
-    searched = (
-        f"{answer.pages} pages read {'behind the stored version' if found.position else 'from the beginning'}; it has no lookup"
-    )
+    pages = f"{answer.pages:,} page{'' if answer.pages == 1 else 's'}"
+    searched = f"{pages} read {'behind the stored version' if found.position else 'from the beginning'}; it has no lookup"
     if answer.reason is not None:
         return True, f"holds it, and it is rejected: {_short(answer.reason)} ({searched})"
     if answer.version is None:

@@ -66,7 +66,8 @@ def _lines(collection: Collection, found: "Rehearsal") -> Iterator[str]:
     yield f"{collection.label}, table {collection.table}{', which would be created' if found.changes is None else ''}"
     if counts.fetched:
         fates = ", ".join(f"{getattr(counts, fate):,} {fate}" for fate in FATES if getattr(counts, fate))
-        yield f"  {counts.fetched:,} records from {found.pages:,} pages: {fates}"
+        records = f"{counts.fetched:,} record{'' if counts.fetched == 1 else 's'}"
+        yield f"  {records} from {found.pages:,} page{'' if found.pages == 1 else 's'}: {fates}"
     else:
         yield "  no record is new"
     if found.changes:

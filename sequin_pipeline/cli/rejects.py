@@ -23,7 +23,8 @@ if TYPE_CHECKING:
 Result = TypeVar("Result")
 
 SHOWN = 10
-REASON_CHARACTERS = 160
+REASON_CHARACTERS = 120
+"""Of a single reject, so that it is one line; its group has the whole reason."""
 HEADINGS = ("collection", "reject", "record", "version", "class", "seen", "last seen", "reason")
 
 
@@ -49,9 +50,7 @@ def list_(sandbox: bool, labels: Sequence[str], *, shows_all: bool) -> None:  # 
     for ledger in _ledgers(session, labels):
         for group in _read(session, ledger, reject_groups):
             waiting += group.count
-            groups.add_row(
-                ledger.label, f"{group.count:,}", group.reject_class, _minute(group.last_seen_at), _short(group.reason)
-            )
+            groups.add_row(ledger.label, f"{group.count:,}", group.reject_class, _minute(group.last_seen_at), group.reason)
         limit = None if shows_all else SHOWN
         for reject in _read(session, ledger, partial(newest_rejects, limit=limit)):
             shown += 1

@@ -70,7 +70,7 @@ def test_a_stored_record_is_shown_with_the_merge_that_wrote_it_and_the_source(
     assert written.startswith(f"by batch {batch} of live run run-1, at 20")
     assert parts["rejects"] == ["none"]
     assert parts["history"] == ["is not kept: `history: 30d` in the YAML of the collection keeps it from then on"]
-    assert parts["source"] == ["holds version 2, which is what is stored (1 pages read from the beginning; it has no lookup)"]
+    assert parts["source"] == ["holds version 2, which is what is stored (1 page read from the beginning; it has no lookup)"]
     assert TOKEN not in done.stdout + done.stderr
 
 
@@ -81,7 +81,7 @@ def test_what_the_source_changed_since_is_told(api: SandboxControls, make_projec
 
     found = {name: command(project, "explain", "demo/thing", name) for name in "abcd"}
 
-    assert {name: (done.status, re.sub(r" \(\d pages read.*", "", told(done)["source"][0])) for name, done in found.items()} == {
+    assert {name: (done.status, re.sub(r" \(\d pages? read.*", "", told(done)["source"][0])) for name, done in found.items()} == {
         "a": (0, "holds version 7 (deleted), newer than version 1, which is stored"),
         "b": (
             0,
