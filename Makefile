@@ -8,7 +8,7 @@ STAMP := $(VENV)/.installed
 RUN := $(BIN)/sequin-pipeline
 PEERS := .venv-bench
 
-.PHONY: sync test ui db bench check lock screenshots browser pooler
+.PHONY: sync test interop ui db bench check lock screenshots browser pooler
 
 sync: $(STAMP)
 	$(RUN) sync
@@ -18,6 +18,11 @@ test: $(STAMP)
 	@$(MAKE) --silent browser || true
 	@$(MAKE) --silent pooler || true
 	$(BIN)/python -m pytest $(PYTEST)
+
+# The example applications and the pipeline on one table: part of `make test` too, where npm is installed.
+interop: $(STAMP)
+	@command -v npm >/dev/null || { echo "make: npm was not found; Node 20 and npm are needed" >&2; exit 1; }
+	$(BIN)/python -m pytest tests/interop $(PYTEST)
 
 ui: $(STAMP)
 	$(RUN) ui

@@ -1,0 +1,151 @@
+"""The example applications, run as their READMEs say: a copy each, whose packages come from one `npm ci` per lock."""
+
+import fcntl
+import hashlib
+import json
+import os
+import shutil
+import subprocess
+import sys
+from collections.abc import Iterable, Mapping
+from dataclasses import dataclass
+from pathlib import Path
+
+import platformdirs
+import psycopg
+from psycopg import sql
+
+EXAMPLES = Path(__file__).parents[2] / "examples"
+COMMAND_SECONDS = 120.0
+NOT_COPIED = shutil.ignore_patterns("node_modules", "generated", "__pycache__")
+
+
+@dataclass(frozen=True)
+class Commands:
+    """What an application is run by, in its folder. `unchanged` is what its migration tool says when there is nothing to do."""
+
+    migrate: tuple[str, ...]
+    check: tuple[str, ...]
+    unchanged: str
+    upsert: tuple[str, ...]
+    show: tuple[str, ...]
+
+
+def _node(*check: str, unchanged: str) -> Commands:
+    migrate = ("npm", "run", "--silent", "migrate")
+    tsx = ("node_modules/.bin/tsx",)
+    return Commands(migrate, check or migrate, unchanged, (*tsx, "src/upsert.ts"), (*tsx, "src/print.ts"))
+
+
+_ALEMBIC = (sys.executable, "-m", "alembic")
+
+COMMANDS: Mapping[str, Commands] = {
+    "drizzle": _node(unchanged="No changes detected"),
+    "prisma": _node(unchanged="The database is already in sync with the Prisma schema."),
+    "typeorm": _node(unchanged=""),
+    "sqlalchemy": Commands(
+        (*_ALEMBIC, "upgrade", "head"),
+        (*_ALEMBIC, "check"),
+        "No new upgrade operations detected.",
+        (sys.executable, "upsert.py"),
+        (sys.executable, "print_table.py"),
+    ),
+}
+
+
+@dataclass(frozen=True)
+class App:
+    """An application in a folder of its own. `address` is what it connects to, `url` the same database for the pipeline."""
+
+    name: str
+    folder: Path
+    address: str
+    url: str
+
+    @property
+    def commands(self) -> Commands:
+        return COMMANDS[self.name]
+
+    @property
+    def collections(self) -> Path:
+        """The folder for SEQUIN_COLLECTIONS that its README names."""
+        return EXAMPLES / self.name / "collections"
+
+    def run(self, command: Iterable[str], *, stdin: str = "", time_zone: str = "UTC") -> str:
+        """What it printed; it must succeed."""
+        with self.start(command, time_zone=time_zone) as process:
+            try:
+                stdout, stderr = process.communicate(stdin, timeout=COMMAND_SECONDS)
+            except BaseException:
+                process.kill()
+                raise
+        assert process.returncode == 0, f"{self.name}: {stdout}{stderr}"
+        return stdout
+
+    def start(self, command: Iterable[str], *, time_zone: str = "UTC") -> "subprocess.Popen[str]":
+        """Under way; whoever starts it ends it."""
+        ours = {"DATABASE_URL": self.address, "TZ": time_zone, "CHECKPOINT_DISABLE": "1", "NO_COLOR": "1"}
+        return subprocess.Popen(
+            [*command],
+            cwd=self.folder,
+            env={**os.environ, **ours},
+            stdin=subprocess.PIPE,
+            stdout=subprocess.PIPE,
+            stderr=subprocess.PIPE,
+            text=True,
+        )
+
+    def migrate(self) -> None:
+        self.run(self.commands.migrate)
+
+    def is_migrated(self) -> bool:
+        """Does its own migration tool find nothing to do?"""
+        said = self.run(self.commands.check)
+        return self.commands.unchanged in said if self.commands.unchanged else said == ""
+
+    def rows(self, *, time_zone: str) -> list[dict[str, object]]:
+        """As the application reads them."""
+        return [json.loads(line) for line in self.run(self.commands.show, time_zone=time_zone).splitlines()]
+
+
+def lines_of(records: Iterable[Mapping[str, object]]) -> str:
+    """What an application's upsert script reads."""
+    return "".join(json.dumps(record) + "\n" for record in records)
+
+
+def copy_of(name: str, folder: Path) -> Path:
+    """The example's files, with the packages of its lock."""
+    shutil.copytree(EXAMPLES / name, folder, ignore=NOT_COPIED)
+    if (folder / "package.json").exists():
+        (folder / "node_modules").symlink_to(installed_packages(name))
+    return folder
+
+
+def installed_packages(name: str) -> Path:
+    """node_modules of the example's lock, kept in the user's cache folder between runs."""
+    manifest, lock = EXAMPLES / name / "package.json", EXAMPLES / name / "package-lock.json"
+    mark = hashlib.blake2b(manifest.read_bytes() + lock.read_bytes(), digest_size=8).hexdigest()
+    cache = Path(platformdirs.user_cache_dir("sequin_pipeline")) / "interop"
+    cache.mkdir(parents=True, exist_ok=True)
+    kept = cache / f"{name}-{mark}"
+    with (cache / f"{name}.lock").open("w") as lock_file:
+        fcntl.flock(lock_file, fcntl.LOCK_EX)
+        if not kept.exists():
+            for outdated in cache.glob(f"{name}-*"):
+                shutil.rmtree(outdated)
+            unfinished = cache / f"unfinished-{name}"
+            shutil.rmtree(unfinished, ignore_errors=True)
+            unfinished.mkdir()
+            shutil.copy(manifest, unfinished)
+            shutil.copy(lock, unfinished)
+            command = ["npm", "ci", "--ignore-scripts", "--no-audit", "--no-fund", "--silent"]
+            subprocess.run(command, cwd=unfinished, check=True, timeout=COMMAND_SECONDS)
+            unfinished.rename(kept)
+    return kept / "node_modules"
+
+
+def set_time_zone(url: str, time_zone: str) -> None:
+    """Of every session that begins from now on in this database."""
+    with psycopg.connect(url, autocommit=True) as connection:
+        name = sql.Identifier(connection.info.dbname)
+        connection.execute(sql.SQL("alter database {} set timezone = {}").format(name, sql.Literal(time_zone)))

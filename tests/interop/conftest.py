@@ -1,0 +1,34 @@
+"""Applications with databases of their own, which they reach by TCP as applications do."""
+
+import shutil
+from collections.abc import Callable, Iterator
+from pathlib import Path
+from urllib.parse import urlsplit
+
+import pytest
+
+from tests.interop.apps import App, copy_of
+from tests.merge.proxy import commit_losing_proxy
+from tests.postgres import PostgresServer
+
+MakeApp = Callable[[str], App]
+
+
+@pytest.fixture(scope="session")
+def port(postgres_server: PostgresServer) -> Iterator[int]:
+    """Of the test server, which itself listens on no network, on loopback."""
+    with commit_losing_proxy(postgres_server.socket_directory / ".s.PGSQL.5432") as proxy:
+        yield proxy.port
+
+
+@pytest.fixture
+def make_app(tmp_path: Path, port: int, make_database: Callable[[], str]) -> MakeApp:
+    """Makes the example of that name, with a fresh and empty database."""
+
+    def make(name: str) -> App:
+        if name != "sqlalchemy" and shutil.which("npm") is None:
+            pytest.skip("npm is not installed: the example applications for Node cannot be run")
+        url = make_database()
+        return App(name, copy_of(name, tmp_path / name), f"postgresql://postgres@127.0.0.1:{port}{urlsplit(url).path}", url)
+
+    return make
