@@ -16,12 +16,18 @@ from sequin_pipeline.models.table import model_table
 @click.option("--format", "format_name", type=click.Choice(list(FORMATS)), required=True, help="For which tool.")
 @click.argument("labels", nargs=-1, metavar="[PROVIDER/NAME]…")
 def command(*, format_name: str, labels: Sequence[str]) -> None:
-    """Print the models of these collections' tables, by default of all; nothing is started or connected to."""
+    """Print the models of these collections' managed tables, by default of all; nothing is started or connected to."""
     from sequin_pipeline.catalog_files import load_collections
 
     collections = load_collections(environment.merge_dotenv(os.environ, environment.find_project(Path.cwd())))
     for label in labels:
         if label not in collections:
             raise ConfigurationError(f"no collection {label!r} is declared: there are {', '.join(collections) or 'none'}")
-    wanted = [collection for label, collection in collections.items() if not labels or label in labels]
+        if collections[label].foreign is not None:
+            raise ConfigurationError(
+                f"table {str(collections[label].table)!r} of {label!r} belongs to an application, which has the model of it: "
+                "ask for collections whose tables the pipeline manages"
+            )
+    managed = {label: collection for label, collection in collections.items() if collection.foreign is None}
+    wanted = [collection for label, collection in managed.items() if not labels or label in labels]
     click.echo(FORMATS[format_name]([model_table(collection) for collection in wanted]), nl=False)

@@ -159,7 +159,10 @@ def test_a_comment_cannot_end_before_its_end(format_name: str) -> None:
 
 
 def test_the_command_prints_the_collections_that_it_is_asked_for(tmp_path: Path) -> None:
-    attributes = "  provider: demo\n  collections: {thing: {}, other: {}}\n"
+    attributes = (
+        "  provider: demo\n  collections:\n    thing: {}\n    other: {}\n"
+        "    theirs: {on_delete: remove, table: {name: app.Thing, managed: false, columns: {id: id}}}\n"
+    )
     command = [sys.executable, "-m", "sequin_pipeline.cli", "schema", "--format", "sql"]
 
     def run(*labels: str) -> "subprocess.CompletedProcess[str]":
@@ -168,9 +171,18 @@ def test_the_command_prints_the_collections_that_it_is_asked_for(tmp_path: Path)
         )
 
     environment = {"PATH": "/usr/bin", **write(tmp_path / "collections", demo=attributes)}
-    one, unknown = run("demo/other"), run("demo/nothing")
+    every, one, unknown, theirs = run(), run("demo/other"), run("demo/nothing"), run("demo/theirs")
 
     assert one.returncode == 0
     assert [line for line in one.stdout.splitlines() if line.startswith("create table")] == ['create table "demo"."other" (']
     assert unknown.returncode == 2
-    assert unknown.stderr == "sequin-pipeline: no collection 'demo/nothing' is declared: there are demo/thing, demo/other\n"
+    assert (
+        unknown.stderr
+        == "sequin-pipeline: no collection 'demo/nothing' is declared: there are demo/thing, demo/other, demo/theirs\n"
+    )
+    assert (every.returncode, "Thing" in every.stdout) == (0, False)
+    assert theirs.returncode == 2
+    assert theirs.stderr == (
+        "sequin-pipeline: table 'app.Thing' of 'demo/theirs' belongs to an application, which has the model of it: ask for collections "
+        "whose tables the pipeline manages\n"
+    )
