@@ -137,11 +137,11 @@ def test_outage_keeps_what_was_read_in_every_lane(landing: Landing) -> None:
     with faulty_api(RECORDS) as api:
         api.set_faults("status:503,from=3")
         with pytest.raises(SourceUnavailable):
-            landing.sync(source(api.url, retry=IMPATIENT), lanes=3, batch_records=2)
+            landing.sync(source(api.url, retry=IMPATIENT), lanes=3)
         landing.deliver(*RECORDS[:4])
         landing.check(cursor=cursor_after(4))
         api.set_faults()
-        landing.sync(source(api.url), lanes=2, batch_records=2)
+        landing.sync(source(api.url), lanes=2)
 
     landing.deliver(*RECORDS[4:])
     landing.check(cursor=cursor_after(6))

@@ -63,12 +63,13 @@ def test_circle_of_cursors_ends_the_run_before_it_repeats_itself(landing: Landin
 
 
 def test_stream_without_end_is_given_up_behind_its_last_empty_page(landing: Landing) -> None:
+    """With a batch a page, so that the empty ones are a batch of their own."""
     records = things(1, 4)
 
     with faulty_api(records) as api:
         api.set_faults("empty-page,from=2")
         with pytest.raises(SourceFault) as caught:
-            landing.sync(SequinSource(api.url, TOKEN, max_empty_pages=3, options=StandingTime().options()))
+            landing.sync(SequinSource(api.url, TOKEN, max_empty_pages=3, options=StandingTime().options()), batch_records=1)
         landing.deliver(*records[:2])
         landing.check(cursor=cursor_at(2, mark=5))
         api.set_faults()
