@@ -11,6 +11,7 @@ import psycopg
 
 from sequin_pipeline.doctor.finding import Finding, Patient
 from sequin_pipeline.doctor.machine import disk, versions
+from sequin_pipeline.doctor.queues import queues
 from sequin_pipeline.doctor.source import other_sources, records_api
 from sequin_pipeline.doctor.storage import dagster_storage
 from sequin_pipeline.doctor.warehouse import warehouse
@@ -37,6 +38,7 @@ CHECKS: tuple[Check, ...] = (
         "Dagster storage", dagster_storage, "mend DAGSTER_POSTGRES_URL, or start the server that it names", needs_databases=True
     ),
     Check("records API", records_api, "look at what the source answers"),
+    Check("queues", queues, "mend the variables of the source, or `queue` in the defs.yaml"),
     Check("sources", other_sources, "mend the variables of the source"),
 )
 

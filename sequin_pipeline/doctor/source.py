@@ -20,7 +20,9 @@ SHOWN = 8
 
 def records_api(patient: Patient) -> Iterator[Finding]:
     """One page of one record, and the list of what there is."""
-    declared = {one.id: one for one in patient.collections.values() if KINDS[one.source.kind].reads_records_api}
+    declared = {
+        one.id: one for one in patient.collections.values() if KINDS[one.source.kind].reads_records_api and not one.is_queued
+    }
     if not declared:
         return
     if patient.api_url is None:
@@ -55,7 +57,7 @@ def records_api(patient: Patient) -> Iterator[Finding]:
 
 def other_sources(patient: Patient) -> Iterator[Finding]:
     """Sources of single providers: only whether the environment has what they need."""
-    declarations = {one.provider: one.source for one in patient.collections.values()}
+    declarations = {one.provider: one.source for one in patient.collections.values() if not one.is_queued}
     for provider, source in declarations.items():
         if KINDS[source.kind].reads_records_api:
             continue

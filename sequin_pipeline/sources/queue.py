@@ -8,14 +8,16 @@ import logging
 from abc import ABC, abstractmethod
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, field, replace
+from http import HTTPStatus
 from typing import ClassVar
 
 import msgspec
 
 from sequin_pipeline import json_text
-from sequin_pipeline.errors import SourceError
+from sequin_pipeline.errors import SourceError, SourceRefused
 from sequin_pipeline.sources import FieldDescription, Page, ReadRequest, SourceIdentity
 from sequin_pipeline.sources.endpoint import Endpoint
+from sequin_pipeline.sources.failures import StatusRefused
 from sequin_pipeline.sources.http import Answer, HttpClient, HttpOptions, Response
 from sequin_pipeline.sources.retries import AskAgain, RetryPolicy
 
@@ -34,6 +36,16 @@ GIVE_BACK = RetryPolicy(budget_seconds=5.0)
 
 MALFORMED_REPEATS = 6
 """As for pages: half a minute for a gateway that shows its error page with status 200."""
+
+
+UNPROCESSABLE = frozenset({HTTPStatus.BAD_REQUEST, HTTPStatus.UNPROCESSABLE_ENTITY})
+
+NEVER_DELIVERED = "00000000-0000-0000-0000-000000000000"
+"""A token that no queue gives out: acknowledging it does nothing, and shows who is asked and whether the token is taken."""
+
+
+class QueueUnknown(SourceRefused):
+    """The server answers, and has no such consumer."""
 
 
 @dataclass(frozen=True)
@@ -95,7 +107,7 @@ class QueueSource(ABC):
         with HttpClient(self._endpoint, self._options) as self._http:
             try:
                 while True:
-                    answer = self._receive(self._http)
+                    answer = self._next(self._http)
                     if not answer.value:
                         return
                     self._delivered += 1
@@ -107,6 +119,29 @@ class QueueSource(ABC):
                 raise
             finally:
                 self._http = None
+
+    def _next(self, http: HttpClient) -> Answer[list[Message]]:
+        try:
+            return self._receive(http)
+        except StatusRefused as refusal:
+            raise self._unknown_if_missing(refusal) from refusal
+
+    def _unknown_if_missing(self, refusal: StatusRefused) -> SourceRefused:
+        if refusal.status != HTTPStatus.NOT_FOUND:
+            return refusal
+        return QueueUnknown(
+            f"{refusal}. Is there a consumer {self.identity.stream!r}? Mend `queue` in the defs.yaml, or the address"
+        )
+
+    def reach(self, options: HttpOptions) -> None:
+        """Is the queue there, and does it take the token? Takes no message. Raises QueueUnknown, and what `pages` raises."""
+        with HttpClient(self._endpoint, options) as http:
+            try:
+                self._settle(http, "ack", [NEVER_DELIVERED])
+            except StatusRefused as refusal:
+                # A server that looks closely at the token has let us in all the same.
+                if refusal.status not in UNPROCESSABLE:
+                    raise self._unknown_if_missing(refusal) from refusal
 
     def committed(self, cursor: str) -> None:
         """Acknowledges every delivery up to `cursor`. Raises as `pages` does; then the rows are there, and the messages come again."""

@@ -5,8 +5,9 @@ from collections.abc import Iterator
 import pytest
 
 from sequin_pipeline.sandbox.server import running_sandbox
+from sequin_pipeline.sandbox.settings import Settings
 from tests.builders import record
-from tests.e2e.project import Command, MakeProject, Project
+from tests.e2e.project import TOKEN, Command, MakeProject, Project
 from tests.queues import feed_of, other
 
 QUEUE = "  provider: demo\n  source: sequin_consumer\n  queue: {consumer: c1}\n  collections: {thing: {}%s}\n"
@@ -54,6 +55,27 @@ def test_undeclared_records_of_a_queue_are_listed_shown_discarded_and_replayed_o
     assert replayed.stdout == "1 of 1 rejects of demo/later have been settled.\n"
     assert project.query("select id, updated_idx from demo.elsewhere") == [("u", 7)]
     assert rest.stdout == "No record waits.\n"
+
+
+def test_the_doctor_tells_of_each_queue_whether_it_is_there_and_takes_the_token(project: Project, command: Command) -> None:
+    unknown = command(project, "doctor")
+    command(project, "sync")
+    known = command(project, "doctor")
+
+    assert "demo: draining sequin_consumer 'c1': ack from" in unknown.stdout
+    assert "Is there a consumer 'c1'?" in unknown.stdout
+    assert f"demo is drained from sequin_consumer {project.api_url} stream 'c1', which takes the token" in known.stdout
+    assert "\nok       records API" not in known.stdout  # its pages are not asked for: nobody reads them
+    assert (unknown.status, known.status) == (0, 0)
+
+
+def test_the_doctor_tells_of_a_queue_that_does_not_take_the_token(make_project: MakeProject, command: Command) -> None:
+    with running_sandbox(feed_of(record("a")), Settings(token="another")) as url:
+        refused = command(make_project(url).declare(demo=QUEUE % ""), "doctor")
+
+    assert refused.status == 1
+    assert "does not accept the token that was sent: set SEQUIN_API_TOKEN to a token that may read there" in refused.stdout
+    assert TOKEN not in refused.stdout + refused.stderr
 
 
 @pytest.mark.parametrize(

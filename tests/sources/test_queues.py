@@ -14,7 +14,7 @@ from sequin_pipeline.sandbox.feeds import RecordedFeed
 from sequin_pipeline.sandbox.server import running_sandbox
 from sequin_pipeline.sandbox.settings import Settings
 from sequin_pipeline.sources import Page, ReadRequest, Source, SourceIdentity
-from sequin_pipeline.sources.queue import QueueSource
+from sequin_pipeline.sources.queue import QueueSource, QueueUnknown
 from sequin_pipeline.sources.sequin_consumer import SequinConsumerSource
 from sequin_pipeline.sources.sequin_stream import SequinStreamSource
 from tests.sandbox.builders import client, line, lines
@@ -158,6 +158,38 @@ def test_a_message_that_could_never_be_acknowledged_is_a_fault_of_the_source() -
     body = json.dumps({"data": [{"record": {"id": "r1"}}]}).encode()
     with scripted_server(*[Reply(body=body)] * 7) as server, pytest.raises(SourceFault, match="a message has no 'ack_token'"):
         drained(of(SequinConsumerSource, server.url))
+
+
+@pytest.mark.parametrize("kind", KINDS)
+def test_a_consumer_that_the_server_does_not_know_is_named(kind: type[QueueSource]) -> None:
+    with scripted_server(Reply(404), Reply(404)) as server:
+        source = of(kind, server.url)
+        with pytest.raises(QueueUnknown, match="Is there a consumer 'c1'"):
+            drained(source)
+        with pytest.raises(QueueUnknown, match="Is there a consumer 'c1'"):
+            source.reach(StandingTime().options())
+
+
+@pytest.mark.parametrize("kind", KINDS)
+def test_looking_whether_a_queue_is_there_takes_no_message(kind: type[QueueSource]) -> None:
+    with running_sandbox(RecordedFeed(lines(1)), Settings(token=TOKEN)) as url:
+        drained(of(kind, url), commits=False)
+        with client(url) as http:
+            http.post("/_sandbox/records", content=line("r2"))
+        of(kind, url).reach(StandingTime().options())
+        after = drained(of(kind, url))
+
+    assert after == [["cus_r2"]]
+
+
+@pytest.mark.parametrize("status", [400, 422])
+def test_a_server_that_looks_closely_at_what_is_acknowledged_has_been_reached(status: int) -> None:
+    with scripted_server(Reply(status)) as server:
+        of(SequinConsumerSource, server.url).reach(StandingTime().options())
+
+    assert [(asked.path, asked.content) for asked in server.asked] == [
+        ("/v1/http-consumers/c1/ack", {"ack_tokens": ["00000000-0000-0000-0000-000000000000"]})
+    ]
 
 
 def test_what_cannot_be_given_back_is_logged_and_hides_no_error(caplog: pytest.LogCaptureFixture) -> None:
