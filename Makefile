@@ -8,7 +8,7 @@ STAMP := $(VENV)/.installed
 RUN := $(BIN)/sequin-pipeline
 PEERS := .venv-bench
 
-.PHONY: sync test interop ui db bench check lock screenshots browser pooler
+.PHONY: sync test soak interop ui db bench check lock screenshots browser pooler
 
 sync: $(STAMP)
 	$(RUN) sync
@@ -23,6 +23,10 @@ test: $(STAMP)
 interop: $(STAMP)
 	@command -v npm >/dev/null || { echo "make: npm was not found; Node 20 and npm are needed" >&2; exit 1; }
 	$(BIN)/python -m pytest tests/interop $(PYTEST)
+
+# The random tests for long, with other data each time.
+soak: $(STAMP)
+	SEQUIN_PIPELINE_TEST_EFFORT=$${SEQUIN_PIPELINE_TEST_EFFORT:-20} $(BIN)/python -m pytest tests/hostile --timeout 0 $(PYTEST)
 
 ui: $(STAMP)
 	$(RUN) ui
