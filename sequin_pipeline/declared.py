@@ -57,10 +57,6 @@ SYSTEM_COLUMNS = frozenset({"tableoid", "xmin", "cmin", "xmax", "cmax", "ctid"})
 """Postgres refuses them as names of columns (Postgres documentation, 5.6)."""
 
 
-NEEDED_BY_LISTINGS = ("id", "upstream_id", "sync_id", "updated_idx")
-"""By unseen.py, of the rows of a table."""
-
-
 @dataclass(frozen=True)
 class Node:
     """A place in the YAML: `origin_of` gives `file:line` of a path of keys, or of its nearest ancestor that the file has."""
@@ -197,7 +193,7 @@ def _collection(
             _column(column_name, column, node / "columns" / column_name, prefix=provider.provider)
             for column_name, column in model.columns.items()
         ),
-        foreign=_foreign(name, model, node, lists=kind.observes_time) if model.table and not model.table.managed else None,
+        foreign=_foreign(name, model, node) if model.table and not model.table.managed else None,
         indexes=_indexes(name, model, node / "indexes"),
         description=model.description,
         on_delete=model.on_delete,
@@ -303,9 +299,8 @@ def _indexes(name: str, model: CollectionModel, node: Node) -> tuple[tuple[str, 
     return tuple(map(tuple, model.indexes))
 
 
-def _foreign(name: str, model: CollectionModel, node: Node, *, lists: bool) -> ForeignTable:
-    """Only what the YAML alone can tell; the table itself is looked at before the first row (foreign.py). `lists`: what a listing did
-    not see is found in the table itself."""
+def _foreign(name: str, model: CollectionModel, node: Node) -> ForeignTable:
+    """Only what the YAML alone can tell; the table itself is looked at before the first row (foreign.py)."""
     assert model.table is not None  # noqa: S101 - the caller asked
     place = node / "table"
     columns = {**{column: column for column in model.columns}, **model.table.columns}
@@ -333,12 +328,6 @@ def _foreign(name: str, model: CollectionModel, node: Node, *, lists: bool) -> F
         raise (place / "key").refused(
             f"collection {name!r} has the key ({', '.join(key)}), which records of several syncs can share: "
             "use [id], or [sync_id, upstream_id]"
-        )
-    unlisted = [column for column in NEEDED_BY_LISTINGS if lists and column not in columns]
-    if unlisted:
-        raise (place / "columns").refused(
-            f"collection {name!r} is listed to find deletions, and what a listing did not see is found by {', '.join(NEEDED_BY_LISTINGS)}: "
-            f"map {', '.join(unlisted)} to columns of table {model.table.name!r}"
         )
     if "deleted" not in columns and model.on_delete == "mark":
         raise place.refused(

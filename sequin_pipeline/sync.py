@@ -28,7 +28,7 @@ from sequin_pipeline.stream import RecordStream, StreamedPage
 from sequin_pipeline.tables import prepare_table
 from sequin_pipeline.target import collection_target
 from sequin_pipeline.undeclared import adopt_undeclared
-from sequin_pipeline.unseen import find_unseen, write_tombstones
+from sequin_pipeline.unseen import NEEDED, find_unseen, write_tombstones
 from sequin_pipeline.versions import sweep_marked
 from sequin_pipeline.warehouse import Connection, Warehouse
 from sequin_pipeline.windows import SLACK
@@ -80,7 +80,6 @@ def run_sync(
         run.prepare()
         run.read()
         stream.outcome = run.finish()
-        run.create_indexes()
     check_rejects(plan.collection, stream.outcome)
     return stream.outcome
 
@@ -283,8 +282,9 @@ class CollectionRun:
     def _mark_unseen(self, listed: Listed) -> None:
         """Tombstones for what the listing did not see, each batch by itself: whoever is killed here begins again, and finds the rest."""
         plan, target, after, marked = self._plan, self._writer.target, None, 0
-        if target.is_foreign:
-            note = "what is listed no longer is not looked for in a table that belongs to an application"
+        missing = [name for name in NEEDED if not target.is_stored(name)]
+        if missing:
+            note = f"what is listed no longer is not looked for in a table that has no columns for {', '.join(missing)}"
             self._totals.notes[f"{listed.sync_id}: {note}"] = None
             return
         normalize = Normalizer(plan.collection)
@@ -346,9 +346,11 @@ class CollectionRun:
                 run_id=self._run_id,
                 is_wanted=lambda reject: reject.reject_class == "parent" and reject.run_id != self._run_id,
             )
-        return self._writer.attempt(self._finish, f"closing the run of {self._label!r}")
+        outcome = self._writer.attempt(self._finish, f"closing the run of {self._label!r}")
+        self._create_indexes()
+        return outcome
 
-    def create_indexes(self) -> None:
+    def _create_indexes(self) -> None:
         """Those that are declared and missing; by now everything is committed, and the run has ended as far as the ledger knows."""
         collection = self._plan.collection
         if collection.indexes:

@@ -21,6 +21,8 @@ from sequin_pipeline.warehouse import Connection
 UNSEEN_ROWS = 5_000
 """A batch of tombstones."""
 
+NEEDED = ("id", "upstream_id", "sync_id", "updated_idx")
+"""Of the rows of a table; one that belongs to an application may not have columns for all."""
 READ = ("id", "upstream_id", "internal_id", "upstream_created_at", "upstream_updated_at")
 
 EPOCH = datetime(1970, 1, 1, tzinfo=UTC)

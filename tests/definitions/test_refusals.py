@@ -242,13 +242,6 @@ REFUSED = {
         6,
         "collection 'a' asks for indexes on a table that belongs to an application: create them with its migrations",
     ),
-    "listing without what it needs": (
-        "  provider: stripe\n  source: stripe\n  collections:\n    customer:\n      table:\n        name: public.a\n"
-        "        managed: false\n        columns: {id: id, deleted: deleted, sync_id: sync}\n",
-        10,
-        "collection 'customer' is listed to find deletions, and what a listing did not see is found by id, upstream_id, sync_id, "
-        "updated_idx: map upstream_id, updated_idx to columns of table 'public.a'",
-    ),
     "owner": (
         "  provider: stripe\n  owners: [bob]\n  collections: {a: }\n",
         4,
