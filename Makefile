@@ -68,6 +68,10 @@ lock: $(STAMP)
 	$$UV pip compile --quiet --universal --generate-hashes \
 	  --no-emit-index-url --no-header --python-version 3.11 --group bench -o bench/peers/requirements.lock
 
+# Known weaknesses of the locked packages; fails too where the advisories cannot be had.
+audit: $(STAMP)
+	UV=$$(command -v uv || echo $(BIN)/uv); $$UV tool run --quiet pip-audit@2.10.0 --strict --disable-pip --require-hashes -r requirements.lock
+
 # uv where it is present, else bootstrapped into the environment it fills.
 $(STAMP): requirements.lock pyproject.toml
 	@$(PYTHON) -c 'import sys; sys.exit(not (3, 11) <= sys.version_info[:2] <= (3, 14))' || \
