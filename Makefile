@@ -8,7 +8,7 @@ STAMP := $(VENV)/.installed
 RUN := $(BIN)/sequin-pipeline
 PEERS := .venv-bench
 
-.PHONY: sync test soak interop ui db bench check lock screenshots browser pooler
+.PHONY: sync test soak interop ui db bench check lock audit screenshots browser pooler
 
 sync: $(STAMP)
 	$(RUN) sync
