@@ -8,7 +8,7 @@ STAMP := $(VENV)/.installed
 RUN := $(BIN)/sequin-pipeline
 PEERS := .venv-bench
 
-.PHONY: sync test soak interop ui db bench check lock audit screenshots browser pooler
+.PHONY: sync test soak fuzz interop ui db bench check lock audit screenshots browser pooler
 
 sync: $(STAMP)
 	$(RUN) sync
@@ -25,8 +25,12 @@ interop: $(STAMP)
 	$(BIN)/python -m pytest tests/interop $(PYTEST)
 
 # The random tests for long, with other data each time.
-soak: $(STAMP)
+fuzz: $(STAMP)
 	SEQUIN_PIPELINE_TEST_EFFORT=$${SEQUIN_PIPELINE_TEST_EFFORT:-20} $(BIN)/python -m pytest tests/hostile --timeout 0 $(PYTEST)
+
+# Random faults for SOAK="--minutes 10 --seed 1": printed with what they did, compared at every quiet point.
+soak: $(STAMP)
+	$(BIN)/python -m tests.soak $(SOAK)
 
 ui: $(STAMP)
 	$(RUN) ui

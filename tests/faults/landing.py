@@ -64,22 +64,28 @@ class Landing:
         fold = Fold(self.of.on_delete == "remove", window_keys=(), window_starts=())
         for record in stored:
             fold.deliver(record)
+        self.check_against(fold, cursor=cursor)
+
+    def check_against(self, fold: Fold, *, cursor: str | None, modes: Sequence[str] = ("live", "backfill")) -> None:
+        """The same against a fold that is kept elsewhere. `modes` are those of the runs whose deliveries are known."""
         rows = query(
             self.url, f"select id, updated_idx, deleted, record_inserted_at, marker, status, amount, data from {self.of.table}"
         )
         assert {row[0]: row[1:] for row in rows} == {record_id: row.columns() for record_id, row in fold.rows.items()}
         assert len(rows) == len(fold.rows)
-        self._check_counts(rows=len(rows))
+        self._check_counts(rows=len(rows), modes=modes)
         assert self.cursors() - {None} == ({cursor} if cursor is not None else set())
         self._check_rejects(fold)
 
-    def _check_counts(self, *, rows: int) -> None:
+    def _check_counts(self, *, rows: int, modes: Sequence[str]) -> None:
         [(fetched, fates, rejected, gained)] = query(
             self.url,
-            f"select coalesce(sum(fetched), 0), coalesce(sum({' + '.join(FATES)}), 0), coalesce(sum(rejected), 0),"
-            " coalesce(sum(created - removed), 0) from sequin_pipeline.merges"
-            " where table_name = %s and mode in ('live', 'backfill')",
-            str(self.of.table),
+            "select coalesce(sum(fetched) filter (where mode = any(%(modes)s)), 0),"
+            f" coalesce(sum({' + '.join(FATES)}) filter (where mode = any(%(modes)s)), 0),"
+            " coalesce(sum(rejected) filter (where mode = any(%(modes)s)), 0), coalesce(sum(created - removed), 0)"
+            " from sequin_pipeline.merges where table_name = %(table)s",
+            modes=list(modes),
+            table=str(self.of.table),
         )
         assert (fetched, fates, rejected) == (len(self.delivered), len(self.delivered), len(self.rejected))
         [(row_count,)] = query(

@@ -11,10 +11,10 @@ from sequin_pipeline.ledger import Counts
 COUNT_NAMES = tuple(field.name for field in fields(Counts))
 
 
-def query(url: str, statement: str, *parameters: object) -> list[tuple[object, ...]]:
+def query(url: str, statement: str, *parameters: object, **named: object) -> list[tuple[object, ...]]:
     """All rows of one statement, on a connection of its own."""
     with psycopg.connect(url, autocommit=True) as connection:
-        return connection.execute(statement, parameters or None).fetchall()  # type: ignore[arg-type]  # tests write SQL as text
+        return connection.execute(statement, parameters or named or None).fetchall()  # type: ignore[arg-type]  # tests write SQL as text
 
 
 def execute(url: str, *statements: str) -> None:
