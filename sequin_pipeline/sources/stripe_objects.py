@@ -18,7 +18,7 @@ class Listable:
     `params` go with every list, `expand` names what is to stand in place of an id. `filters_created`: the list takes bounds for
     `created`; then it is newest first, too. `events` are the types of event that say that such an object has changed, one pattern or up to
     20 names (none: changes show only when it is listed), and `filters_events`: the server takes them as a filter.
-    `retrieves`: there is `path/id`.
+    `retrieves`: there is `path/id`. `lists_all`: what is not listed is no more.
     """
 
     name: str
@@ -29,6 +29,7 @@ class Listable:
     events: tuple[str, ...] = ()
     filters_events: bool = True
     retrieves: bool = True
+    lists_all: bool = True
 
 
 _ALL = (("status", "all"),)
@@ -39,11 +40,16 @@ _TABLE = (
     Listable("apple_pay_domain", "/v1/apple_pay/domains", filters_created=False),
     Listable("application_fee", "/v1/application_fees", events=("application_fee.*",)),
     Listable("balance_transaction", "/v1/balance_transactions"),
+    Listable("billing.alert", "/v1/billing/alerts", filters_created=False),
+    Listable("billing.credit_grant", "/v1/billing/credit_grants", filters_created=False, events=("billing.credit_grant.*",)),
     Listable("billing.meter", "/v1/billing/meters", filters_created=False, events=("billing.meter.*",)),
     Listable("billing_portal.configuration", "/v1/billing_portal/configurations", filters_created=False,
              events=("billing_portal.configuration.*",)),
     Listable("charge", "/v1/charges", events=("charge.*",)),
     Listable("checkout.session", "/v1/checkout/sessions", events=("checkout.session.*",)),
+    Listable("climate.order", "/v1/climate/orders", filters_created=False, events=("climate.order.*",)),
+    Listable("climate.product", "/v1/climate/products", filters_created=False, events=("climate.product.*",)),
+    Listable("climate.supplier", "/v1/climate/suppliers", filters_created=False),
     Listable("country_spec", "/v1/country_specs", filters_created=False),
     Listable("coupon", "/v1/coupons", events=("coupon.*",)),
     Listable("credit_note", "/v1/credit_notes", events=("credit_note.*",)),
@@ -53,14 +59,21 @@ _TABLE = (
     Listable("exchange_rate", "/v1/exchange_rates", filters_created=False),
     Listable("file", "/v1/files", events=("file.created",)),
     Listable("file_link", "/v1/file_links"),
+    Listable("financial_connections.account", "/v1/financial_connections/accounts", filters_created=False,
+             events=("financial_connections.account.*",)),
+    Listable("forwarding.request", "/v1/forwarding/requests"),
     Listable("identity.verification_report", "/v1/identity/verification_reports"),
     Listable("identity.verification_session", "/v1/identity/verification_sessions", events=("identity.verification_session.*",)),
     Listable("invoice", "/v1/invoices", events=("invoice.*",)),
+    Listable("invoice_payment", "/v1/invoice_payments"),
+    Listable("invoice_rendering_template", "/v1/invoice_rendering_templates", filters_created=False),
     Listable("invoiceitem", "/v1/invoiceitems", events=("invoiceitem.*",)),
     Listable("issuing.authorization", "/v1/issuing/authorizations", events=("issuing_authorization.*",)),
     Listable("issuing.card", "/v1/issuing/cards", events=("issuing_card.*",)),
     Listable("issuing.cardholder", "/v1/issuing/cardholders", events=("issuing_cardholder.*",)),
     Listable("issuing.dispute", "/v1/issuing/disputes", events=("issuing_dispute.*",)),
+    Listable("issuing.personalization_design", "/v1/issuing/personalization_designs", filters_created=False),
+    Listable("issuing.physical_bundle", "/v1/issuing/physical_bundles", filters_created=False),
     Listable("issuing.transaction", "/v1/issuing/transactions", events=("issuing_transaction.*",)),
     Listable("payment_intent", "/v1/payment_intents", events=("payment_intent.*",)),
     Listable("payment_link", "/v1/payment_links", filters_created=False, events=("payment_link.*",)),
@@ -78,19 +91,25 @@ _TABLE = (
              events=("refund.created", "refund.updated", "refund.failed", "charge.refund.updated")),
     Listable("reporting.report_run", "/v1/reporting/report_runs", events=("reporting.report_run.*",)),
     Listable("reporting.report_type", "/v1/reporting/report_types", filters_created=False),
-    Listable("review", "/v1/reviews", events=("review.*",)),
+    # Only open ones are listed.
+    Listable("review", "/v1/reviews", events=("review.*",), lists_all=False),
+    Listable("scheduled_query_run", "/v1/sigma/scheduled_query_runs", filters_created=False),
     Listable("setup_intent", "/v1/setup_intents", events=("setup_intent.*",)),
     Listable("shipping_rate", "/v1/shipping_rates"),
     Listable("subscription", "/v1/subscriptions", params=_ALL, events=("customer.subscription.*",)),
     Listable("subscription_schedule", "/v1/subscription_schedules", events=("subscription_schedule.*",)),
     Listable("tax.registration", "/v1/tax/registrations", params=_ALL, filters_created=False),
+    Listable("tax_code", "/v1/tax_codes", filters_created=False),
     Listable("tax_id", "/v1/tax_ids", filters_created=False),
     Listable("tax_rate", "/v1/tax_rates", events=("tax_rate.*",)),
     Listable("terminal.configuration", "/v1/terminal/configurations", filters_created=False),
     Listable("terminal.location", "/v1/terminal/locations", filters_created=False),
     Listable("terminal.reader", "/v1/terminal/readers", filters_created=False),
+    Listable("test_helpers.test_clock", "/v1/test_helpers/test_clocks", filters_created=False,
+             events=("test_helpers.test_clock.*",)),
     Listable("topup", "/v1/topups", events=("topup.*",)),
     Listable("transfer", "/v1/transfers", events=("transfer.*",)),
+    Listable("treasury.financial_account", "/v1/treasury/financial_accounts", events=("treasury.financial_account.*",)),
     Listable("webhook_endpoint", "/v1/webhook_endpoints", filters_created=False),
 )  # fmt: skip
 

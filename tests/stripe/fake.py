@@ -41,6 +41,7 @@ class FakeStripe:
     deleted_customers: set[str] = field(default_factory=set)
     too_fast: set[int] = field(default_factory=set)
     refused_keys: set[str] = field(default_factory=set)
+    forgets_cursors: bool = False
     most_at_once: int = 0
     url: str = ""
 
@@ -80,8 +81,9 @@ class FakeStripe:
 
     def answer(self, asked: Asked) -> tuple[int, Object]:
         query = dict(asked.query)
-        if asked.headers.get("authorization", "").removeprefix("Bearer ") in self.refused_keys:
-            return 401, _error(f"Invalid API Key provided: {asked.headers['authorization']}")
+        key = asked.headers.get("authorization", "").removeprefix("Bearer ")
+        if key in self.refused_keys:
+            return 401, {"error": {"message": f"Invalid API Key provided: {key}"}}
         if asked.path == "/v1/account":
             return 200, {"id": asked.headers.get("stripe-account", self.account), "object": "account"}
         if asked.path == "/v1/events":
@@ -94,6 +96,8 @@ class FakeStripe:
         if parent == "/v1/events":
             return _one([each for each in self.events if each["id"] == last])
         if asked.path in self.kinds or asked.path in PATHS.values():
+            if self.forgets_cursors:
+                query.pop("starting_after", None)
             return _page([self._shown(each) for each in self.kinds.get(asked.path, {}).values()], query)
         if parent == PATHS["customer"] and last in self.deleted_customers:
             return 200, {"id": last, "object": "customer", "deleted": True}
@@ -115,6 +119,7 @@ PATHS = {
     "customer": "/v1/customers",
     "invoice": "/v1/invoices",
     "price": "/v1/prices",
+    "review": "/v1/reviews",
     "subscription": "/v1/subscriptions",
 }
 

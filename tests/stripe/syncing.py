@@ -9,6 +9,7 @@ import psycopg
 
 from sequin_pipeline.catalog import Collection, Column, OnDelete, TableName, Windows, parse_path
 from sequin_pipeline.outcome import SyncOutcome
+from sequin_pipeline.sources import TimeWindow
 from sequin_pipeline.sources.http import HttpOptions
 from sequin_pipeline.sources.retries import RetryPolicy
 from sequin_pipeline.sources.stripe import StripeSource
@@ -78,6 +79,14 @@ class Runs:
         of = of or stripe_collection(name, on_delete=self.on_delete)
         stream = RecordStream(live_plan(of), Between(source or self.source(), happens, last))
         return run_sync(stream, Warehouse(self.warehouse_url), run_id=f"run {self.number}", batch_records=batch_records)
+
+    def backfill(self, name: str) -> SyncOutcome:
+        """All windows read again, beside whoever else is at work."""
+        self.number += 1
+        of = stripe_collection(name, on_delete=self.on_delete)
+        window = TimeWindow(None, datetime(2100, 1, 1, tzinfo=UTC))
+        stream = RecordStream(replace(live_plan(of), mode="backfill", window=window), self.source())
+        return run_sync(stream, Warehouse(self.warehouse_url), run_id=f"run {self.number}")
 
     def live(self, name: str) -> dict[str, Any]:
         """The objects of the rows that are not deleted, by the object's id."""

@@ -8,7 +8,7 @@ import psycopg
 import pytest
 
 from sequin_pipeline.catalog import Column, ForeignTable, TableName, parse_path
-from sequin_pipeline.errors import CursorRefused, SourceRefused, SourceUnavailable
+from sequin_pipeline.errors import CursorRefused, SourceFault, SourceRefused, SourceUnavailable
 from sequin_pipeline.ledger import Counts
 from sequin_pipeline.sources import ReadRequest, TimeWindow
 from sequin_pipeline.sources.stripe_objects import LISTABLE
@@ -76,6 +76,7 @@ def test_events_broken_off_between_pages_lose_nothing(fake: FakeStripe, runs: Ru
     fake.now += 60
     for number in range(250):
         fake.put("customer", f"cus_{number:05}", event="customer.created")
+    fake.now += 3600
 
     with pytest.raises(SourceUnavailable):
         runs.sync("customer", batch_records=1, last=1)
@@ -130,6 +131,20 @@ def test_a_deletion_without_an_event_is_found_by_the_next_listing(fake: FakeStri
     assert runs.deleted("customer") == {"cus_00007"}
     assert (outcome.counts.deleted, outcome.counts.unchanged, outcome.counts.updated) == (1, 249, 0)
     assert "main: 1 records that are listed no longer" in outcome.notes
+
+
+def test_what_is_listed_only_while_it_is_open_is_not_taken_for_deleted_when_it_closes(fake: FakeStripe, runs: Runs) -> None:
+    fake.put("review", "prv_1", open=True)
+    runs.sync("review")
+    fake.now += 3600
+    closed = fake.put("review", "prv_1", event="review.closed", open=False)
+    runs.sync("review")
+    fake.remove("review", "prv_1")
+    fake.now += 25 * 3600
+
+    runs.sync("review")
+
+    assert (runs.live("review"), runs.deleted("review")) == ({"prv_1": closed}, set())
 
 
 def test_a_listing_broken_off_marks_nothing_before_it_is_complete_and_everything_then(fake: FakeStripe, runs: Runs) -> None:
@@ -208,7 +223,9 @@ def test_what_was_created_while_everything_is_listed_is_not_taken_for_deleted(fa
     def create(number: int) -> None:
         if number == 1:
             fake.now += 5
-            fake.put("customer", "cus_new", event="customer.created")
+            fake.put("customer", "cus_told", event="customer.created")
+            fake.put("customer", "cus_untold")
+            assert runs.backfill("customer").counts.inserted == 2
 
     runs.sync("customer", happens=create)
 
@@ -230,6 +247,16 @@ def test_a_cursor_object_that_is_deleted_between_two_pages_costs_a_request_and_l
 
     assert runs.live("customer") == fake.listed("customer")
     assert outcome.requests < 20
+
+
+def test_a_list_that_leads_in_a_circle_is_given_up_in_a_sentence(fake: FakeStripe, runs: Runs) -> None:
+    fill(fake, 250, seconds=0)
+    fake.forgets_cursors = True
+
+    with pytest.raises(SourceFault, match="the list began again 6 times"):
+        runs.sync("customer")
+
+    assert len(fake.asked) < 20
 
 
 @pytest.mark.parametrize("reason", ["too old", "gone"])
@@ -326,6 +353,8 @@ def test_a_window_is_what_was_created_in_it_as_it_is_now(fake: FakeStripe, runs:
     found = [name for page in pages for name in fake.listed("customer") if f'"upstream_id":"{name}"'.encode() in page.records]
     assert sorted(found) == [f"cus_{number:05}" for number in range(10, 20)]
     assert [page.cursor for page in pages] == [None]
+    bounds = (("created[gte]", str(START - 20 * 3600)), ("created[lt]", str(START - 10 * 3600)))
+    assert fake.asked[-1].query == (("limit", "100"), *bounds)
 
 
 def test_a_key_of_another_account_is_refused_before_its_objects_replace_the_others(fake: FakeStripe, runs: Runs) -> None:
