@@ -27,6 +27,8 @@ def drizzle_models(tables: Sequence[ModelTable]) -> str:
     names = model_names(tables)
     schemas = _schema_names(tables, taken=[camel_case(name) for name in names.values()])
     builders = {_BUILDERS[column.type][0] for table in tables for column in table.columns}
+    if any(table.indexes for table in tables):
+        builders.add("index")
     factories = {"pgTable" if table.name.schema == "public" else "pgSchema" for table in tables}
     lines = [f'import {{ {", ".join(sorted(builders | factories))} }} from "drizzle-orm/pg-core";', ""]
     lines += [f"export const {name} = pgSchema({literal(schema)});" for schema, name in schemas.items()]
@@ -38,7 +40,7 @@ def drizzle_models(tables: Sequence[ModelTable]) -> str:
         for column in table.columns:
             lines += doc_comment(column.description, indent="  ")
             lines.append(f"  {properties[column.name]}: {_definition(column)},")
-        lines.append("});")
+        lines.append(_end(table, properties))
     return "\n".join(lines) + "\n"
 
 
@@ -46,6 +48,14 @@ def _schema_names(tables: Sequence[ModelTable], *, taken: Sequence[str]) -> Mapp
     schemas = dict.fromkeys(table.name.schema for table in tables if table.name.schema != "public")
     proposals = [("", name) for name in taken] + [(schema, f"{camel_case(schema)}Schema") for schema in schemas]
     return {schema: name for schema, name in distinct(proposals).items() if schema}
+
+
+def _end(table: ModelTable, properties: Mapping[str, str]) -> str:
+    indexes = [
+        f"index({literal(index.name)}).on({', '.join(f'table.{properties[column]}' for column in index.columns)})"
+        for index in table.indexes
+    ]
+    return f"}}, (table) => [{', '.join(indexes)}]);" if indexes else "});"
 
 
 def _definition(column: ModelColumn) -> str:

@@ -3,7 +3,7 @@
 from collections.abc import Mapping, Sequence
 
 from sequin_pipeline.models.table import ModelColumn, ModelTable
-from sequin_pipeline.models.typescript import literal, model_names, property_names
+from sequin_pipeline.models.typescript import literal, model_names, one_line, property_names
 
 _TYPES: Mapping[str, tuple[str, str]] = {
     "text": ("String", ""),
@@ -34,7 +34,11 @@ def prisma_models(tables: Sequence[ModelTable]) -> str:
             for line in (*_comment(column.description, indent="  "), f"  {_field(properties[column.name], column)}")
         ]
         mapping = ["", f"  @@map({literal(table.name.name)})", f"  @@schema({literal(table.name.schema)})"]
-        lines = [*_comment(table.description), f"model {names[str(table.name)]} {{", *fields, *mapping, "}"]
+        indexes = [
+            f"  @@index([{', '.join(properties[column] for column in index.columns)}], map: {literal(index.name)})"
+            for index in table.indexes
+        ]
+        lines = [*_comment(table.description), f"model {names[str(table.name)]} {{", *fields, *mapping, *indexes, "}"]
         blocks.append("\n".join(lines))
     return "\n\n".join(blocks) + "\n"
 
@@ -48,4 +52,6 @@ def _field(name: str, column: ModelColumn) -> str:
 
 
 def _comment(text: str, *, indent: str = "") -> list[str]:
-    return [f"{indent}/// {' '.join(text.split())}"] if text.strip() else []
+    # Prisma copies it into comments of the client that it writes.
+    line = one_line(text)
+    return [f"{indent}/// {line}"] if line else []

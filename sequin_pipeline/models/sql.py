@@ -12,7 +12,7 @@ def sql_models(tables: Sequence[ModelTable]) -> str:
     schemas = dict.fromkeys(table.name.schema for table in tables if table.name.schema != "public")
     statements = [sql.SQL("create schema if not exists {};").format(sql.Identifier(schema)) for schema in schemas]
     for table in tables:
-        statements += [_create(table), *_comments(table)]
+        statements += [_create(table), *_indexes(table), *_comments(table)]
     return "\n\n".join(statement.as_string() for statement in statements) + "\n"
 
 
@@ -25,6 +25,15 @@ def _create(table: ModelTable) -> sql.Composed:
 def _definition(column: ModelColumn) -> sql.Composed:
     constraint = sql.SQL("" if column.is_nullable else " not null")
     return sql.SQL("    {} {}{}").format(sql.Identifier(column.name), sql.SQL(column.type), constraint)
+
+
+def _indexes(table: ModelTable) -> list[sql.Composed]:
+    return [
+        sql.SQL("create index {} on {} ({});").format(
+            sql.Identifier(index.name), _identifier(table), sql.SQL(", ").join(map(sql.Identifier, index.columns))
+        )
+        for index in table.indexes
+    ]
 
 
 def _comments(table: ModelTable) -> list[sql.Composed]:

@@ -29,7 +29,7 @@ _IMPORTS: Mapping[str, frozenset[str]] = {
     "typing": frozenset({"Any"}),
     "uuid": frozenset({"UUID"}),
     "sqlalchemy": frozenset(
-        {"ARRAY", "BigInteger", "Boolean", "Date", "DateTime", "Double", "Integer", "Numeric", "Text", "Uuid"}
+        {"ARRAY", "BigInteger", "Boolean", "Date", "DateTime", "Double", "Index", "Integer", "Numeric", "Text", "Uuid"}
     ),
     "sqlalchemy.dialects.postgresql": frozenset({"JSONB"}),
     "sqlalchemy.orm": frozenset({"DeclarativeBase", "Mapped", "mapped_column"}),
@@ -53,6 +53,8 @@ def _imports(tables: Sequence[ModelTable]) -> str:
     types = {
         name for table in tables for column in table.columns for text in _TYPES[column.type] for name in _NAMES.findall(text)
     }
+    if any(table.indexes for table in tables):
+        types.add("Index")
     used = types | _IMPORTS["sqlalchemy.orm"]
     lines = [f"from {module} import {', '.join(sorted(names & used))}" for module, names in _IMPORTS.items() if names & used]
     return "\n".join(lines) + "\n"
@@ -60,11 +62,12 @@ def _imports(tables: Sequence[ModelTable]) -> str:
 
 def _lines(name: str, table: ModelTable) -> list[str]:
     attributes = distinct((column.name, _attribute(column.name)) for column in table.columns)
+    indexes = "".join(f"Index({', '.join(map(_literal, (index.name, *index.columns)))}), " for index in table.indexes)
     comment = f', "comment": {_literal(table.description)}' if table.description else ""
     return [
         f"class {name}(Base):",
         f"    __tablename__ = {_literal(table.name.name)}",
-        f'    __table_args__ = {{"schema": {_literal(table.name.schema)}{comment}}}',
+        f'    __table_args__ = ({indexes}{{"schema": {_literal(table.name.schema)}{comment}}},)',
         "",
         *(f"    {attributes[column.name]}: {_definition(column)}" for column in table.columns),
     ]

@@ -3,6 +3,7 @@
 from dataclasses import dataclass
 
 from sequin_pipeline.catalog import RECORD_COLUMNS, Collection, TableName
+from sequin_pipeline.indexes import index_name
 
 
 @dataclass(frozen=True)
@@ -17,12 +18,21 @@ class ModelColumn:
 
 
 @dataclass(frozen=True)
+class ModelIndex:
+    """`columns` are names of the table's columns, in the index's order."""
+
+    name: str
+    columns: tuple[str, ...]
+
+
+@dataclass(frozen=True)
 class ModelTable:
-    """The columns stand in the order in which the pipeline creates them."""
+    """The columns stand in the order in which the pipeline creates them. `indexes` are those beside the primary key's."""
 
     name: TableName
     columns: tuple[ModelColumn, ...]
     description: str
+    indexes: tuple[ModelIndex, ...] = ()
 
 
 def model_table(collection: Collection) -> ModelTable:
@@ -40,4 +50,5 @@ def model_table(collection: Collection) -> ModelTable:
         for name in (target.created_at, target.changed_at)
         if name
     )
-    return ModelTable(target.table, (*written, *stamps), target.description)
+    indexes = tuple(ModelIndex(index_name(target.table, columns), columns) for columns in collection.indexes)
+    return ModelTable(target.table, (*written, *stamps), target.description, indexes)

@@ -2,7 +2,7 @@
 
 from collections.abc import Mapping, Sequence
 
-from sequin_pipeline.models.table import ModelColumn, ModelTable
+from sequin_pipeline.models.table import ModelColumn, ModelIndex, ModelTable
 from sequin_pipeline.models.typescript import doc_comment, literal, model_names, property_names
 
 _TYPES: Mapping[str, tuple[str, str]] = {
@@ -38,10 +38,21 @@ def _lines(name: str, table: ModelTable) -> list[str]:
         lines.append(f"  {properties[column.name]}: {_TYPES[column.type][1]}{null};")
     lines += ["}", "", f"export const {name}Entity = new EntitySchema<{name}>({{", f"  name: {literal(name)},"]
     lines += [f"  schema: {literal(table.name.schema)},", f"  tableName: {literal(table.name.name)},"]
-    if table.description:
-        lines.append(f"  comment: {literal(table.description)},")
-    lines += ["  columns: {", *(f"    {properties[column.name]}: {_options(column)}," for column in table.columns)]
-    return [*lines, "  },", "});"]
+    # The pipeline alone alters the table; and TypeORM would take its comment away, which no entity schema can name.
+    lines += [
+        "  synchronize: false,",
+        "  columns: {",
+        *(f"    {properties[column.name]}: {_options(column)}," for column in table.columns),
+    ]
+    lines.append("  },")
+    if table.indexes:
+        lines += ["  indices: [", *(f"    {_index(index, properties)}," for index in table.indexes), "  ],"]
+    return [*lines, "});"]
+
+
+def _index(index: ModelIndex, properties: Mapping[str, str]) -> str:
+    columns = ", ".join(literal(properties[column]) for column in index.columns)
+    return f"{{ name: {literal(index.name)}, columns: [{columns}] }}"
 
 
 def _options(column: ModelColumn) -> str:

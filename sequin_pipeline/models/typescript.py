@@ -14,8 +14,13 @@ def literal(text: str) -> str:
 
 def doc_comment(text: str, *, indent: str = "") -> list[str]:
     """The lines of a comment that editors show; none where there is nothing to say."""
-    line = " ".join(text.split()).replace("*/", "*\\/")
+    line = one_line(text)
     return [f"{indent}/** {line} */"] if line else []
+
+
+def one_line(text: str) -> str:
+    """The text without line breaks, and without what would end a comment."""
+    return " ".join(text.split()).replace("*/", "*\\/")
 
 
 def model_names(tables: Sequence[ModelTable]) -> Mapping[str, str]:

@@ -1,5 +1,6 @@
 """Collections whose tables have every type, and names and comments that a careless printer would trip over."""
 
+from dataclasses import replace
 from typing import get_args
 
 from sequin_pipeline.catalog import Collection, Column, ColumnType, TableName, Windows, parse_path
@@ -12,11 +13,12 @@ AWKWARD_NAMES = ("class", "metadata", "date", "list", "aB", "a_b", "_private", "
 
 def every_type(*, table: str = "demo.thing") -> Collection:
     """A column of each type, and a column of each awkward name."""
-    return _collection(
+    of = _collection(
         table,
         *(Column(f"of_{number}", parse_path("x"), kind) for number, kind in enumerate(get_args(ColumnType))),
         *(Column(name, parse_path("x"), "text") for name in AWKWARD_NAMES),
     )
+    return replace(of, indexes=(("sync_id", "upstream_id"), ("aB",)))
 
 
 def awkward_comments() -> Collection:
