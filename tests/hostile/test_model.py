@@ -72,6 +72,8 @@ class History:
 
     def switch_on_delete(self) -> None:
         self.world.removes = not self.world.removes
+        for record_id in self.world.fold.removed:
+            self.world.come_late(record_id)
 
     def somebody_changes_a_row(self) -> None:
         if not self.world.fold.rows:
@@ -129,7 +131,8 @@ class History:
 
     def run_live_and_lose_the_server_in_a_commit(self) -> None:
         chance = self.chance
-        size, batch_records = chance.randint(1, 2), chance.randint(1, 3)
+        self.change_records()
+        size, batch_records = 1, chance.randint(1, 2)
         waiting = [(position, each) for position, each in self.world.log if position > self.world.cursor]
         pages = [waiting[start : start + size] for start in range(0, len(waiting), size)]
         planned = list(batches(pages, batch_records, is_killed=False))
