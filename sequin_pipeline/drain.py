@@ -10,6 +10,7 @@ from collections import Counter
 from collections.abc import Callable, Generator, Mapping, Sequence
 from contextlib import ExitStack
 from dataclasses import dataclass, replace
+from datetime import datetime
 from functools import partial
 
 from sequin_pipeline.buckets import Lane
@@ -21,7 +22,7 @@ from sequin_pipeline.normalize import Normalizer
 from sequin_pipeline.outcome import Progress, SyncOutcome
 from sequin_pipeline.shares import shares_of
 from sequin_pipeline.sources import Page, PageCost, ReadRequest, Source
-from sequin_pipeline.stream import ReadPlan, RecordStream, normalized_page
+from sequin_pipeline.stream import ReadPlan, RecordStream, StreamedPage, is_news, normalized_page
 from sequin_pipeline.sync import BATCH_RECORDS, CollectionRun
 from sequin_pipeline.target import collection_target
 from sequin_pipeline.undeclared import keep_undeclared
@@ -33,7 +34,7 @@ logger = logging.getLogger("sequin_pipeline.drain")
 
 @dataclass(frozen=True)
 class DrainLimits:
-    """How much one run takes before it leaves the rest to the next, looked at between deliveries; None: until the queue is empty."""
+    """How much one run takes before it leaves the rest to the next, looked at between deliveries; None: all that waits when it begins."""
 
     max_records: int | None = None
     max_seconds: float | None = None
@@ -60,7 +61,8 @@ def drain(
     report: Callable[[Progress], None] = lambda progress: None,
     clock: Callable[[], float] = time.monotonic,
 ) -> DrainOutcome:
-    """Reads a queue until it is empty or `limits` are reached, and writes every collection's share of each delivery.
+    """Writes every collection's share of each delivery of a queue, until it is empty, or gives only what came in after the run had begun,
+    or `limits` are reached.
 
     A delivery is acknowledged once all its shares are committed and its undeclared records are kept. When anything fails before
     that, it is given back whole: what of it was committed already is known by its version when it comes again. Holds one connection
@@ -90,11 +92,11 @@ class _Part:
         self._stream = stream
         self._normalize = Normalizer(self.collection)
 
-    def write(self, share: Page) -> int:
-        """How many records there were; they are committed when this returns."""
+    def write(self, share: Page) -> StreamedPage:
+        """The share with its frame; it is committed when this returns."""
         streamed = normalized_page(share, self._normalize)
         self._run.write([streamed])
-        return streamed.normalized.fetched
+        return streamed
 
     def finish(self, cost: PageCost, *, reached_end: bool) -> SyncOutcome:
         """What became of the collection; what the deliveries cost holds for the run, and stands with each."""
@@ -147,14 +149,18 @@ class _Queue:
 
     def read(self, source: Source, limits: DrainLimits, *, clock: Callable[[], float]) -> bool:
         """True when the queue came to its end, False when the limits did."""
-        started = clock()
+        started, began_at = clock(), None
         # Not fetched ahead: what one run holds unacknowledged, no other can have, and a consumer gives only so much of it.
         deliveries = source.pages(ReadRequest(frozenset(self._parts)))
         try:
             for delivery in deliveries:
-                self._store(delivery)
+                began_at = began_at or delivery.received_at
+                is_caught_up = self._store(delivery, began_at)
                 if delivery.cursor is not None:
                     source.committed(delivery.cursor)
+                if is_caught_up:
+                    # What comes now is the next run's: a queue into which something is always coming would never be empty.
+                    return True
                 is_enough = limits.max_records is not None and self.records >= limits.max_records
                 if is_enough or (limits.max_seconds is not None and clock() - started >= limits.max_seconds):
                     return False
@@ -164,20 +170,25 @@ class _Queue:
                 deliveries.close()
         return True
 
-    def _store(self, delivery: Page) -> None:
-        """Everything that was delivered is committed when this returns: as rows, as rejects, or as records that wait undeclared."""
+    def _store(self, delivery: Page, began_at: datetime) -> bool:
+        """Everything that was delivered is committed when this returns: as rows, as rejects, or as records that wait undeclared.
+
+        True where all of it came in after the run had begun.
+        """
         self.cost = _sum(self.cost, delivery.cost)
-        undeclared = {}
+        undeclared, written = {}, []
         for collection_id, share in shares_of(delivery).items():
             part = self._parts.get(collection_id or "")
             if part is None:
                 undeclared[collection_id] = share
             else:
-                self.records += part.write(share)
+                written.append(part.write(share))
+                self.records += written[-1].normalized.fetched
         if undeclared:
             kept = attempt(partial(self._keep, undeclared), "keeping records of collections that are not declared")
             self.undeclared.update(kept)
             self.records += sum(kept.values())
+        return not undeclared and all(is_news(streamed, began_at) for streamed in written)
 
     def _keep(self, undeclared: Mapping[str | None, Page]) -> dict[str, int]:
         with self._warehouse.connect() as connection:

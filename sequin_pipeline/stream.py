@@ -138,6 +138,11 @@ def _within(pages: Iterator[StreamedPage], window: TimeWindow) -> Iterator[Strea
             return
 
 
+def is_news(streamed: StreamedPage, began_at: datetime) -> bool:
+    """Every record of the page entered its stream after a run began, as far as the source's clocks can be believed."""
+    return _all_after(streamed, began_at) and not _is_ahead_of_its_answer(streamed)
+
+
 def _all_after(streamed: StreamedPage, moment: datetime) -> bool:
     inserted_at = streamed.normalized.frame["record_inserted_at"]
     return len(inserted_at) > 0 and not inserted_at.hasnans and bool(inserted_at.min() > moment)

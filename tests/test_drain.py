@@ -102,6 +102,27 @@ def test_a_run_ends_at_its_limit_of_time(warehouse_url: str) -> None:
     assert (queue.acknowledged, outcome.reached_end) == ([0, 1], False)
 
 
+@pytest.mark.parametrize(
+    ("inserted_at", "acknowledged"),
+    [
+        pytest.param("2030-01-01T00:30:00Z", [0, 1], id="after the run began"),
+        pytest.param("2030-01-01T00:00:00Z", [0, 1, 2], id="when it began"),
+        pytest.param("2030-01-01T01:00:01Z", [0, 1, 2], id="long after its own answer: clocks that cannot be believed"),
+        pytest.param(None, [0, 1, 2], id="nobody knows when"),
+    ],
+)
+def test_a_run_ends_when_a_delivery_holds_only_what_came_after_it_had_begun(
+    warehouse_url: str, inserted_at: str | None, acknowledged: list[int]
+) -> None:
+    """The queue in memory answers at the beginning of 2030."""
+    newer = [record("b", inserted_at=inserted_at), other("c", inserted_at=inserted_at)]
+
+    outcome = run(warehouse_url, queue := ListQueue([[record("a")], newer, [record("d")]]))
+
+    assert queue.acknowledged == acknowledged
+    assert (outcome.reached_end, queue.given_back) == (True, [])
+
+
 def test_lag_is_the_age_of_the_last_record_when_the_limit_ends_a_run_and_none_at_the_end_of_the_queue(warehouse_url: str) -> None:
     an_hour_ago = (datetime.now(UTC) - timedelta(hours=1)).isoformat()
     queue = ListQueue([[record("a", inserted_at=an_hour_ago)], [record("b")]])
