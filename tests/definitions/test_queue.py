@@ -23,7 +23,7 @@ DEMO = """\
   source: sequin_consumer
   queue: {consumer: c1, max_records: 500}
   schedule: "*/15 * * * *"
-  collections: {thing: {}, other: {}}
+  collections: {thing: {columns: {status: {path: status, type: text}}}, other: {}}
 """
 NOW = datetime(2026, 11, 1, tzinfo=UTC)
 THING, OTHER = dg.AssetKey(["demo", "thing"]), dg.AssetKey(["demo", "other"])
@@ -77,6 +77,30 @@ def test_a_run_materializes_every_collection_with_its_own_counts_and_checks(tmp_
         (key, name) for key in (THING, OTHER) for name in ("conservation", "open_rejects", "required_columns", "drift")
     }
     assert query(warehouse_url, "select label, class from sequin_pipeline.rejects") == [("demo/unknown", "undeclared")]
+
+
+def test_a_run_drains_sequin_stream_with_the_variables_that_it_needs(
+    tmp_path: Path, sandbox: str, warehouse_url: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("SEQUIN_STREAM_URL", sandbox)
+    repository = build_sync_definitions(
+        write(tmp_path, demo=DEMO.replace("sequin_consumer", "sequin_stream"))
+    ).get_repository_def()
+
+    refused = repository.get_job("sync_demo").execute_in_process(raise_on_error=False)
+    monkeypatch.setenv("SEQUIN_STREAM_TOKEN", "any")
+    result = repository.get_job("sync_demo").execute_in_process(raise_on_error=False)
+
+    (failure,) = refused.filter_events(lambda event: event.is_step_failure)
+    said = failure.step_failure_data.user_failure_data
+    assert said is not None
+    assert str(said.description).startswith(
+        "source 'sequin_stream' needs SEQUIN_STREAM_TOKEN, which the environment does not have"
+    )
+    assert result.success
+    assert query(warehouse_url, "select upstream_id, sync_id, updated_idx, status, deleted from demo.thing") == [
+        ("up_a", "s1", 64 * 4096, "active", False)
+    ]
 
 
 @pytest.mark.usefixtures("sandbox")
