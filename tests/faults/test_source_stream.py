@@ -2,7 +2,7 @@
 
 import itertools
 from collections.abc import Iterator, Sequence
-from datetime import UTC, datetime
+from datetime import UTC, datetime, timedelta
 
 import pytest
 
@@ -148,7 +148,7 @@ def test_records_of_another_collection_are_rejected_one_by_one(landing: Landing)
 def test_stream_that_never_stops_growing_ends_the_run_at_what_stood_there_when_it_began(landing: Landing) -> None:
     """And the next runs get the rest: at least a page each, since the source's `Date` leaves out fractions of a second."""
     before = things(1, 4)
-    feed = LivelyFeed(before, ([record(f"{name}{n}", n, inserted_at=_now()) for name in "ab"] for n in itertools.count(5)))
+    feed = LivelyFeed(before, ([record(f"{name}{n}", n, inserted_at=_soon()) for name in "ab"] for n in itertools.count(5)))
 
     with faulty_api(feed) as api:
         first = landing.sync(source(api.url))
@@ -164,8 +164,9 @@ def test_stream_that_never_stops_growing_ends_the_run_at_what_stood_there_when_i
     assert len(feed.appended) >= 6
 
 
-def _now() -> str:
-    return datetime.now(UTC).isoformat()
+def _soon() -> str:
+    """After the second that the `Date` of an answer names."""
+    return (datetime.now(UTC) + timedelta(seconds=1)).isoformat()
 
 
 def test_records_that_move_while_they_are_read_are_read_where_they_come_to_stand(landing: Landing) -> None:
