@@ -308,6 +308,24 @@ def test_what_names_no_collection_is_kept_as_it_came(warehouse_url: str, text: b
     assert ids_and_versions(warehouse_url) == [("a", 1, False)]
 
 
+@pytest.mark.parametrize(
+    ("settings", "kept"),
+    [
+        pytest.param(Settings(), b'{"record":"no object"}', id="nested"),
+        pytest.param(Settings(message_form="flat"), None, id="flat: the whole message, token included"),
+    ],
+)
+def test_a_message_that_names_no_table_is_kept_as_it_came(warehouse_url: str, settings: Settings, kept: bytes | None) -> None:
+    with running_sandbox(RecordedFeed([b'"no object"', *lines_of(record("a"))]), settings) as url:
+        outcome = run(warehouse_url, queue_of("stream", url))
+
+    [(raw,)] = query(warehouse_url, "select raw from sequin_pipeline.rejects")
+    assert isinstance(raw, bytes)
+    assert raw == kept or (kept is None and raw.startswith(b'{"ack_id":') and raw.endswith(b'"record":"no object"}'))
+    assert outcome.undeclared == {UNNAMED: 1}
+    assert counts_of(outcome)["demo/thing"].inserted == 1
+
+
 def test_a_record_with_an_unsound_object_is_a_reject_of_its_collection(warehouse_url: str) -> None:
     """The page as a whole is no JSON for a strict decoder: brackets alone tell the records apart."""
     text = lines_of(record("bad", data={"status": "PLACE"}))[0].replace(b"PLACE", b"\\ud800")

@@ -64,8 +64,8 @@ class SequinStreamSource(QueueSource):
             change = json_text.members(members["data"]) if "data" in members else members
             return Message(ack_id, record_of_change(change, stream=self.identity.stream))
         except ValueError:
-            # Whatever this is, it names no table: it is handed on whole, and kept as a record that cannot be placed.
-            return Message(ack_id, element)
+            # Whatever this is, it names no table: it is handed on as it came, and kept as a record that cannot be placed.
+            return Message(ack_id, members.get("data", element))
 
 
 class _Database(msgspec.Struct):
