@@ -62,7 +62,7 @@ REFUSED = {
     "unknown source": (
         "  provider: stripe\n  source: strip\n  collections: {a: }\n",
         4,
-        "attributes.source: Input should be 'sequin' or 'stripe'",
+        "attributes.source: Input should be 'sequin', 'sequin_consumer', 'sequin_stream' or 'stripe'",
     ),
     "class of objects that Stripe does not list": (
         "  provider: stripe\n  source: stripe\n  collections:\n    customer: {}\n    custommer: {}\n",
