@@ -99,6 +99,7 @@ def test_dropped_table_is_refused_until_a_full_refresh_is_asked_for(landing: Lan
     assert "--full-refresh" in str(again.value)
     assert pages.requests[0].after is None
     landing.deliver(*FIRST, *SECOND)
+    # What the first run wrote went with the table.
     execute(landing.url, "delete from sequin_pipeline.merges where run_id = 'run 1'")
     landing.check(cursor="2")
 
