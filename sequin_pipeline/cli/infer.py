@@ -10,6 +10,9 @@ from sequin_pipeline.errors import ConfigurationError
 
 if TYPE_CHECKING:
     from sequin_pipeline.catalog import Collection
+    from sequin_pipeline.inference.proposal import Proposal
+    from sequin_pipeline.inference.sample import Sample
+    from sequin_pipeline.table_shape import TableShape
 
 DEFAULT_RECORDS = 1_000
 
@@ -17,8 +20,11 @@ DEFAULT_RECORDS = 1_000
 @click.command()
 @click.option("--records", type=click.IntRange(min=1), default=DEFAULT_RECORDS, show_default=True, help="How many to look at.")
 @click.option("--sandbox", is_flag=True, help="Look at the sandbox's records, whatever WAREHOUSE_URL names.")
+@click.option(
+    "--table", "table_name", metavar="SCHEMA.TABLE", help="Propose how the records map onto this table of an application."
+)
 @click.argument("label", metavar="PROVIDER/NAME")
-def command(*, label: str, records: int, sandbox: bool) -> None:
+def command(*, label: str, records: int, sandbox: bool, table_name: str | None) -> None:
     """Print a defs.yaml for a collection of the API: a column for each field, with its type, how often it is null, and an example.
 
     The collection need not be declared. Every record of the sample fits what is proposed; nothing is written anywhere.
@@ -47,7 +53,31 @@ def command(*, label: str, records: int, sandbox: bool) -> None:
         raise ConfigurationError(
             f"the API has no record of {collection.id!r} and does not describe it: it offers {', '.join(offered) or 'no collection'}"
         )
+    if table_name is not None:
+        click.echo(tried(_mapped(session, collection, sample, table_name), sample), nl=False)
+        return
     click.echo(tried(propose(collection, sample, described), sample), nl=False)
+
+
+def _mapped(session: Session, collection: "Collection", sample: "Sample", table_name: str) -> "Proposal":
+    from sequin_pipeline.catalog import TableName
+    from sequin_pipeline.inference.mapping import propose_mapping
+    from sequin_pipeline.table_shape import read_shape
+    from sequin_pipeline.warehouse import Warehouse, attempt
+
+    schema, _, name = table_name.partition(".")
+    table, warehouse = TableName(schema, name), Warehouse(session.settings.warehouse_url)
+
+    def read() -> "TableShape | None":
+        with warehouse.connect() as connection:
+            return read_shape(connection, table)
+
+    shape = attempt(read, f"looking at table {table_name!r}")
+    if shape is None:
+        raise ConfigurationError(
+            f"there is no table {table_name!r} in {warehouse.name}: write SCHEMA.TABLE as it is spelled there, upper and lower case count"
+        )
+    return propose_mapping(collection, sample, table, shape)
 
 
 def _check_label(label: str) -> None:

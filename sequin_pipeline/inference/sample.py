@@ -73,12 +73,13 @@ def read_sample(pages: Iterable[Page], collection: Collection, *, wanted_records
     )
 
 
-def fields_of(sample: Sample) -> tuple[SampledField, ...]:
-    """Every field of the objects, in the order in which they are first met; objects that are alike are taken apart."""
-    return tuple(_fields(sample.objects, (), of=len(sample.objects)))
+def fields_of(sample: Sample, *, wholes: bool = False) -> tuple[SampledField, ...]:
+    """Every field of the objects, in the order in which they are first met; objects that are alike are taken apart, and with `wholes`
+    stand before their parts."""
+    return tuple(_fields(sample.objects, (), of=len(sample.objects), wholes=wholes))
 
 
-def _fields(objects: Sequence[bytes], prefix: tuple[str, ...], *, of: int) -> Iterator[SampledField]:
+def _fields(objects: Sequence[bytes], prefix: tuple[str, ...], *, of: int, wholes: bool) -> Iterator[SampledField]:
     values: dict[str, list[bytes]] = {}
     for text in objects:
         for key, value in json_text.members(text).items():
@@ -87,10 +88,11 @@ def _fields(objects: Sequence[bytes], prefix: tuple[str, ...], *, of: int) -> It
                 found.append(value)
     for key, found in values.items():
         steps = (*prefix, key)
-        if len(steps) < MAX_DEPTH and _are_alike(found):
-            yield from _fields(found, steps, of=of)
-        else:
+        has_parts = len(steps) < MAX_DEPTH and _are_alike(found)
+        if wholes or not has_parts:
             yield SampledField(steps, tuple(found), of)
+        if has_parts:
+            yield from _fields(found, steps, of=of, wholes=wholes)
 
 
 def _are_alike(values: Sequence[bytes]) -> bool:
