@@ -70,21 +70,29 @@ def clock(connection: Connection, patient: Patient) -> Iterator[Finding]:
 
 
 def rights(connection: Connection, patient: Patient) -> Iterator[Finding]:
-    """Of the schemas and the ledger; those of the tables are told by `tables`."""
+    """Of the schemas and the ledger, as far as a run would need them now; those of the tables are told by `tables`."""
     row = connection.execute(
         "select current_user::text, current_database()::text, has_database_privilege(current_database(), 'TEMPORARY'),"
         " has_database_privilege(current_database(), 'CREATE')"
     ).fetchone()
     assert row is not None  # noqa: S101 - functions' values
     role, database, has_temporary, has_create = row
-    schemas = {DEFAULT_SCHEMA, *(one.table.schema for one in patient.collections.values() if one.foreign is None)}
+    managed = {one.table for one in patient.collections.values() if one.foreign is None}
+    schemas = {DEFAULT_SCHEMA, *(table.schema for table in managed)}
+    there = connection.execute(
+        "select n.nspname::text, c.relname::text from pg_class c join pg_namespace n on n.oid = c.relnamespace where n.nspname = any(%s)",
+        (sorted(schemas),),
+    ).fetchall()
+    growing = {table.schema for table in managed if (table.schema, table.name) not in there}
+    if ledger_version(connection) != VERSION:
+        growing.add(DEFAULT_SCHEMA)
     lacking: list[tuple[str, sql.Composed]] = []
     if not has_temporary:
         lacking.append(("make temporary tables", sql.SQL("grant temporary on database {} to {}").format(*_names(database, role))))
     found = connection.execute(
-        "select nspname::text, has_schema_privilege(oid, 'USAGE') and has_schema_privilege(oid, 'CREATE') from pg_namespace"
-        " where nspname = any(%s)",
-        (sorted(schemas),),
+        "select nspname::text, has_schema_privilege(oid, 'USAGE') and (has_schema_privilege(oid, 'CREATE') or nspname <> all(%s))"
+        " from pg_namespace where nspname = any(%s)",
+        (sorted(growing), sorted(schemas)),
     ).fetchall()
     missing = sorted(schemas - {str(name) for name, _ in found})
     if missing and not has_create:
