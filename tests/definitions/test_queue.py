@@ -17,6 +17,7 @@ from tests.builders import record
 from tests.definitions.files import write
 from tests.merge.reading import ids_and_versions, query
 from tests.queues import feed_of, other
+from tests.sandbox.builders import client
 
 DEMO = """\
   provider: demo
@@ -139,14 +140,22 @@ def test_a_collection_with_too_many_rejects_fails_the_step_after_all_results_hav
     assert ids_and_versions(warehouse_url, "demo.other") == [("b", 1, False)]
 
 
-@pytest.mark.usefixtures("sandbox")
-def test_run_config_may_end_a_run_earlier_than_declared(tmp_path: Path, warehouse_url: str) -> None:
-    """One delivery holds all three, so it is the request for the next that shows."""
-    result = run_job(tmp_path, config={"max_records": 1})
+@pytest.mark.parametrize(
+    ("config", "asked"),
+    [
+        pytest.param({"max_records": 1}, ["next", "ack"], id="enough after one delivery"),
+        pytest.param(None, ["next", "ack", "next"], id="as declared: until nothing comes"),
+    ],
+)
+def test_run_config_may_end_a_run_earlier_than_declared(
+    tmp_path: Path, sandbox: str, config: dict[str, object] | None, asked: list[str]
+) -> None:
+    result = run_job(tmp_path, config=config)
 
-    (first, _) = result.get_asset_materialization_events()
-    assert first.step_materialization_data.materialization.metadata["requests"].value == 1
-    assert len(ids_and_versions(warehouse_url)) == 1
+    with client(sandbox) as http:
+        requests = http.get("/_sandbox/requests").json()["requests"]
+    assert result.success
+    assert [request["path"].rpartition("/")[2] for request in requests] == asked
 
 
 def test_the_schedule_asks_for_one_run_of_all_collections_and_no_windows(tmp_path: Path, warehouse_url: str) -> None:
