@@ -209,7 +209,7 @@ def test_a_provider_has_one_job_over_its_group(definitions: dg.Definitions) -> N
     job = definitions.resolve_job_def("sync_stripe")
 
     assert job.asset_layer.executable_asset_keys == {SUBSCRIPTION, SESSION}
-    assert job.executor_def.name == "in_process"
+    assert job.executor_def.name == "collections"
 
 
 def test_a_provider_without_a_cron_has_no_schedule(definitions: dg.Definitions) -> None:
