@@ -22,7 +22,7 @@ test: $(STAMP)
 # The example applications and the pipeline on one table: part of `make test` too, where npm is installed.
 interop: $(STAMP)
 	@command -v npm >/dev/null || { echo "make: npm was not found; Node 20 and npm are needed" >&2; exit 1; }
-	$(BIN)/python -m pytest tests/interop $(PYTEST)
+	INTEROP_REQUIRED=1 $(BIN)/python -m pytest tests/interop $(PYTEST)
 
 # The random tests for long, with other data each time.
 fuzz: $(STAMP)

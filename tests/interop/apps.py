@@ -7,6 +7,7 @@ import os
 import shutil
 import subprocess
 import sys
+import time
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
 from pathlib import Path
@@ -18,6 +19,12 @@ from psycopg import sql
 EXAMPLES = Path(__file__).parents[2] / "examples"
 COMMAND_SECONDS = 120.0
 NOT_COPIED = shutil.ignore_patterns("node_modules", "generated", "__pycache__")
+NETWORK_MARKS = ("ENOTFOUND", "ECONNREFUSED", "ECONNRESET", "ETIMEDOUT", "EAI_AGAIN", "ENETUNREACH")
+"""What npm says when there is no way to the registry."""
+
+
+class RegistryUnreachable(Exception):
+    """The packages are not in the cache, and npm cannot get them."""
 
 
 @dataclass(frozen=True)
@@ -138,8 +145,11 @@ def installed_packages(name: str) -> Path:
             unfinished.mkdir()
             shutil.copy(manifest, unfinished)
             shutil.copy(lock, unfinished)
-            command = ["npm", "ci", "--ignore-scripts", "--no-audit", "--no-fund", "--silent"]
-            subprocess.run(command, cwd=unfinished, check=True, timeout=COMMAND_SECONDS)
+            command = ["npm", "ci", "--ignore-scripts", "--no-audit", "--no-fund"]
+            done = subprocess.run(command, cwd=unfinished, check=False, timeout=COMMAND_SECONDS, capture_output=True, text=True)
+            if done.returncode != 0 and any(mark in done.stderr for mark in NETWORK_MARKS):
+                raise RegistryUnreachable(done.stderr.strip().splitlines()[-1])
+            assert done.returncode == 0, done.stderr
             unfinished.rename(kept)
     return kept / "node_modules"
 
@@ -149,3 +159,13 @@ def set_time_zone(url: str, time_zone: str) -> None:
     with psycopg.connect(url, autocommit=True) as connection:
         name = sql.Identifier(connection.info.dbname)
         connection.execute(sql.SQL("alter database {} set timezone = {}").format(name, sql.Literal(time_zone)))
+
+
+def wait_until_connected(url: str) -> None:
+    """Returns when somebody else has a connection to this database."""
+    deadline = time.monotonic() + COMMAND_SECONDS
+    others = "select count(*) from pg_stat_activity where datname = current_database() and pid <> pg_backend_pid()"
+    with psycopg.connect(url, autocommit=True) as connection:
+        while connection.execute(others).fetchone() == (0,):
+            assert time.monotonic() < deadline, "the application did not connect"
+            time.sleep(0.01)

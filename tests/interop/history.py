@@ -3,6 +3,8 @@
 import re
 from collections.abc import Iterable, Sequence
 from datetime import UTC, datetime, timedelta
+from functools import cache
+from pathlib import Path
 from uuid import uuid4
 
 from sequin_pipeline.catalog import Collection
@@ -120,13 +122,14 @@ def _value(name: str, value: object) -> object:
     return str(value) if name in ("updatedIdx", "quantity") and value is not None else value
 
 
-def collection_of(app: App) -> Collection:
-    """As the example's own defs.yaml declares it."""
-    return load_collections({"SEQUIN_COLLECTIONS": str(app.collections)})["stripe/subscription"]
+@cache
+def collection_of(folder: Path) -> Collection:
+    """As the defs.yaml of an example declares it."""
+    return load_collections({"SEQUIN_COLLECTIONS": str(folder)})["stripe/subscription"]
 
 
 def deliver(app: App, records: Sequence[Record]) -> SyncOutcome:
     """One run of the pipeline that reads them from the beginning, in small pages and batches."""
     pages = [records[start : start + 10] for start in range(0, len(records), 10)]
-    stream = RecordStream(live_plan(collection_of(app), full_refresh=True), ListSource(pages))
+    stream = RecordStream(live_plan(collection_of(app.collections), full_refresh=True), ListSource(pages))
     return run_sync(stream, Warehouse(app.url), run_id=str(uuid4()), batch_records=10)
