@@ -8,7 +8,8 @@ from types import ModuleType
 import pytest
 
 from sequin_pipeline.catalog import SourceDeclaration
-from sequin_pipeline.sources import Source
+from sequin_pipeline.errors import SourceFault
+from sequin_pipeline.sources import ReadRequest, Source
 from sequin_pipeline.sources.registry import SourceKind
 from sequin_pipeline.stream import RecordStream
 from sequin_pipeline.sync import run_sync
@@ -66,6 +67,20 @@ def test_the_example_reads_linked_pages_into_a_table_and_goes_on_at_the_last_one
         ("demo:thing:2", "2", 1_714_557_600_000_000, "open", 2),
     ]
     assert (outcome.counts.updated, outcome.counts.unchanged) == (1, 1)
+
+
+def test_an_item_at_fault_is_a_reject_and_an_answer_that_is_no_listing_a_fault_of_the_source(
+    example: ModuleType, warehouse_url: str
+) -> None:
+    of = collection(columns=COLUMNS)
+    with scripted_server(listing(thing(1, FIRST, "open"), {"id": 2})) as server:
+        outcome = run_sync(RecordStream(live_plan(of), example.LinkedPages(server.url)), Warehouse(warehouse_url), run_id="run")
+    with scripted_server(Reply(body=b"<html>"), Reply(body=b"<html>"), Reply(body=b"<html>")) as server:
+        pages = example.LinkedPages(server.url).pages(ReadRequest(frozenset({"demo:thing"})))
+        with pytest.raises(SourceFault, match="an answer that is no listing"):
+            next(pages)
+
+    assert (outcome.counts.inserted, outcome.counts.rejected) == (1, 1)
 
 
 def test_the_example_can_be_registered_as_docs_sources_says(example: ModuleType) -> None:
