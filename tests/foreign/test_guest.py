@@ -7,6 +7,7 @@ from sequin_pipeline.catalog import Column, parse_path
 from sequin_pipeline.ledger import Counts
 from tests.builders import COLUMNS, record
 from tests.foreign.tables import MAPPING, SUBSCRIPTION, deliver, foreign
+from tests.merge.racing import OpenBatch, wait_until_blocked
 from tests.merge.reading import execute, query, rejects
 
 DEFINITION = """
@@ -129,18 +130,51 @@ def test_enums_arrays_domains_and_json_take_what_is_theirs(app_url: str) -> None
     assert again.counts == Counts(fetched=1, unchanged=1)
 
 
-@pytest.mark.parametrize("on_delete", ["mark", "remove"])
-def test_a_writer_that_the_application_holds_up_overwrites_only_what_is_older(app_url: str, on_delete: str) -> None:
-    assert on_delete
+@pytest.mark.parametrize(
+    ("statement", "expected"),
+    [
+        ("""update app."Subscription" set "Status" = 'theirs', "updatedIdx" = 3""", ("theirs", 3, False)),
+        ("""update app."Subscription" set plan = 'gold'""", ("active", 2, True)),
+    ],
+    ids=["to a newer version", "in a column of its own"],
+)
+def test_a_row_that_the_application_changed_while_we_waited_for_it_is_looked_at_again(
+    app_url: str, statement: str, expected: tuple[object, ...]
+) -> None:
     execute(app_url, SUBSCRIPTION)
-    deliver(app_url, foreign(MAPPING), [record("a", 1), record("b", 1)])
-    with psycopg.connect(app_url) as application:
-        application.execute("""update app."Subscription" set "Status" = 'newer', "updatedIdx" = 9 where "recordId" = 'a'""")
+    deliver(app_url, foreign(MAPPING), [record("a", 1)])
+    with psycopg.connect(app_url) as application, OpenBatch(app_url, foreign(MAPPING), record("a", 2)) as batch:
+        application.execute(statement)  # type: ignore[arg-type]  # tests write SQL as text
+
+        waiting = batch.write()
+        wait_until_blocked(app_url, [batch.pid])
         application.commit()
+        counts = waiting.result()
+        batch.commit()
 
-    outcome = deliver(app_url, foreign(MAPPING), [record("a", 2), record("b", 2)])
+    [(status, version)] = query(app_url, """select "Status", "updatedIdx" from app."Subscription" """)
+    assert (status, version, counts.updated == 1) == expected
+    assert counts.updated + counts.stale == 1
 
-    assert outcome.counts == Counts(fetched=2, updated=1, stale=1)
+
+def test_a_row_that_the_application_inserts_while_we_do_is_outranked_by_the_greater_version(app_url: str) -> None:
+    execute(app_url, SUBSCRIPTION)
+    deliver(app_url, foreign(MAPPING))
+    insert = """insert into app."Subscription" values (%s, 'up', %s, false, 'theirs')"""
+    records = (record("newer", 2), record("older", 2))
+    with psycopg.connect(app_url) as application, OpenBatch(app_url, foreign(MAPPING), *records) as batch:
+        application.execute(insert, ("newer", 3))
+        application.execute(insert, ("older", 1))
+
+        waiting = batch.write()
+        wait_until_blocked(app_url, [batch.pid])
+        application.commit()
+        counts = waiting.result()
+        batch.commit()
+
+    rows = query(app_url, """select "recordId", "updatedIdx", "Status" from app."Subscription" order by 1""")
+    assert rows == [("newer", 3, "theirs"), ("older", 2, "active")]
+    assert (counts.updated, counts.stale, counts.created) == (1, 1, 0)
 
 
 def test_windows_are_told_apart_where_the_table_has_no_column_for_their_time(app_url: str) -> None:

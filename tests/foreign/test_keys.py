@@ -96,6 +96,20 @@ def test_an_id_beyond_the_range_of_its_column_is_a_reject(app_url: str) -> None:
     assert rejects(app_url) == {"99999999999999999999": ("postgres", "22003")}
 
 
+def test_a_record_without_a_value_in_its_key_is_a_reject(app_url: str) -> None:
+    execute(app_url, "create table app.typed (id text, tenant text, idx bigint, gone boolean, unique (tenant, id))")
+    mapping = {"id": "id", "internal_id": "tenant", "updated_idx": "idx", "deleted": "gone"}
+    of = foreign(mapping, table="app.typed", columns=(), key=("id", "internal_id"))
+    nobodys = record("nobody's", 1, sync={"id": "s1", "external_id": None})
+
+    deliver(app_url, of, [nobodys, record("a", 1)], [nobodys], batch_records=1)
+
+    assert query(app_url, "select id, tenant from app.typed") == [("a", "tenant-1")]
+    assert dict(query(app_url, "select record_id, reason from sequin_pipeline.rejects")) == {
+        "nobody's": "column 'tenant' of the table takes a value in every row, for it is part of the key"
+    }
+
+
 def test_tombstones_by_uuid_remove_rows(app_url: str) -> None:
     execute(app_url, "create table app.typed (id uuid primary key, idx bigint)")
     of = foreign({"id": "id", "updated_idx": "idx"}, table="app.typed", columns=(), on_delete="remove")
