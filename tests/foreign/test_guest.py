@@ -4,8 +4,13 @@ import psycopg
 import pytest
 
 from sequin_pipeline.catalog import Column, parse_path
+from sequin_pipeline.errors import LedgerRefused
 from sequin_pipeline.ledger import Counts
-from tests.builders import COLUMNS, record
+from sequin_pipeline.sources import SourceIdentity
+from sequin_pipeline.stream import RecordStream
+from sequin_pipeline.sync import run_sync
+from sequin_pipeline.warehouse import Warehouse
+from tests.builders import COLUMNS, ListSource, live_plan, record
 from tests.foreign.tables import MAPPING, SUBSCRIPTION, deliver, foreign
 from tests.merge.racing import OpenBatch, wait_until_blocked
 from tests.merge.reading import execute, query, rejects
@@ -188,3 +193,16 @@ def test_windows_are_told_apart_where_the_table_has_no_column_for_their_time(app
     outcome = deliver(app_url, foreign(MAPPING, columns=COLUMNS), records)
 
     assert {window: counts.inserted for window, counts in outcome.counts_by_window.items()} == {"2024-01": 2, "2024-03": 1}
+
+
+def test_a_table_that_was_filled_from_elsewhere_is_refused_until_it_is_adopted(app_url: str) -> None:
+    execute(app_url, SUBSCRIPTION)
+    of = foreign(MAPPING)
+    deliver(app_url, of, [record("a", 1)])
+    elsewhere = ListSource([[record("b", 1)]], identity=SourceIdentity("list", "http://elsewhere"))
+
+    with pytest.raises(LedgerRefused, match="has been filled from"):
+        run_sync(RecordStream(live_plan(of), elsewhere), Warehouse(app_url), run_id="refused")
+    run_sync(RecordStream(live_plan(of, adopt=True), elsewhere), Warehouse(app_url), run_id="adopted")
+
+    assert query(app_url, 'select "recordId" from app."Subscription" order by 1') == [("a",), ("b",)]
