@@ -15,6 +15,8 @@ from tests.foreign.tables import MAPPING, SUBSCRIPTION, deliver, foreign
 from tests.merge.racing import OpenBatch, wait_until_blocked
 from tests.merge.reading import execute, query, rejects
 
+FIRST, SECOND = "00000000-0000-0000-0000-000000000001", "00000000-0000-0000-0000-000000000002"
+
 DEFINITION = """
     select 'column', attname::text, format_type(atttypid, atttypmod), attnotnull::text, attacl::text, col_description(attrelid, attnum)
     from pg_attribute where attrelid = 'app."Subscription"'::regclass and attnum > 0
@@ -58,18 +60,18 @@ def test_a_row_whose_parent_is_missing_is_tried_again_by_later_runs(app_url: str
     execute(
         app_url,
         "create table app.customer (id text primary key)",
-        "create table app.orders (id text primary key, idx bigint, gone boolean, status text references app.customer, amount bigint)",
+        "create table app.orders (id uuid primary key, idx bigint, gone boolean, status text references app.customer, amount bigint)",
     )
     of = foreign({"id": "id", "updated_idx": "idx", "deleted": "gone"}, table="app.orders")
-    deliver(app_url, of, [record("a", 1, data={"status": "c1", "amount": 1}), record("b", 1, data={"status": None})])
+    deliver(app_url, of, [record(FIRST, 1, data={"status": "c1", "amount": 1}), record(SECOND, 1, data={"status": None})])
     waiting = rejects(app_url)
     execute(app_url, "insert into app.customer values ('c1')")
 
     deliver(app_url, of)
 
-    assert waiting == {"a": ("parent", "23503")}
+    assert waiting == {FIRST: ("parent", "23503")}
     assert rejects(app_url) == {}
-    assert query(app_url, "select id, status from app.orders order by id") == [("a", "c1"), ("b", None)]
+    assert query(app_url, "select id::text, status from app.orders order by id") == [(FIRST, "c1"), (SECOND, None)]
 
 
 def test_two_rows_that_a_second_unique_index_keeps_apart_cost_one_of_them(app_url: str) -> None:
