@@ -7,6 +7,9 @@ import pytest
 from tests import postgres
 from tests.postgres import PostgresServer
 
+# What speaks of rows in its assertions, for tests of several folders.
+pytest.register_assert_rewrite("tests.faults.landing")
+
 
 def pytest_report_header() -> str:
     bindir = postgres.binaries()

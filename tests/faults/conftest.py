@@ -4,12 +4,10 @@ from collections.abc import Iterator
 
 import pytest
 
-pytest.register_assert_rewrite("tests.faults.landing")
-
-from tests.e2e.conftest import command, dagster_template, make_project  # noqa: E402, F401 - fixtures
-from tests.faults.landing import Landing  # noqa: E402 - after the line that makes its assertions speak
-from tests.faults.phases import HOLDABLE  # noqa: E402
-from tests.postgres import PostgresServer, running_server  # noqa: E402
+from tests.e2e.conftest import command, dagster_template, make_project  # noqa: F401 - fixtures
+from tests.faults.landing import Landing
+from tests.faults.phases import HOLDABLE
+from tests.postgres import PostgresServer, running_server
 
 
 @pytest.fixture(scope="session")
