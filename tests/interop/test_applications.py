@@ -31,6 +31,7 @@ def test_both_write_the_same_history_and_the_application_reads_the_fold(
 
     first = deliver(app, history(NUMBERS[1::2], versions=[1, 2]))
     app.run(app.commands.upsert, stdin=lines_of(history(NUMBERS[::2], versions=[1, 2])), time_zone="America/New_York")
+    shared = seen(app.rows(time_zone="Europe/Berlin"))
     with app.start(app.commands.upsert, time_zone="Europe/Berlin") as writing:
         assert writing.stdin is not None
         writing.stdin.write(lines_of(everything * 3))
@@ -40,7 +41,9 @@ def test_both_write_the_same_history_and_the_application_reads_the_fold(
         while writing.poll() is None:
             deliver(app, everything)
     again = deliver(app, everything).counts
+    app.run(app.commands.upsert, stdin=lines_of(history(NUMBERS, versions=[1, 2])))
 
+    assert shared == fold(history(NUMBERS, versions=[1, 2]))
     assert writing.returncode == 0
     assert (first.counts.rejected, both.counts.rejected) == (0, 0)
     assert (again.inserted, again.updated, again.deleted) == (0, 0, 0)
