@@ -8,7 +8,7 @@ STAMP := $(VENV)/.installed
 RUN := $(BIN)/sequin-pipeline
 PEERS := .venv-bench
 
-.PHONY: sync test soak fuzz interop ui db bench check lock audit screenshots browser pooler
+.PHONY: sync test soak load fuzz interop ui db bench check lock audit screenshots browser pooler
 
 sync: $(STAMP)
 	$(RUN) sync
@@ -31,6 +31,10 @@ fuzz: $(STAMP)
 # Random faults for SOAK="--minutes 10 --seed 1": printed with what they did, compared at every quiet point.
 soak: $(STAMP)
 	$(BIN)/python -m tests.soak $(SOAK)
+
+# Many collections that change all the time, synced each minute, for ten minutes.
+load: $(STAMP)
+	$(BIN)/python -m tests.load $(LOAD)
 
 ui: $(STAMP)
 	$(RUN) ui
