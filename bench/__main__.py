@@ -26,7 +26,7 @@ class Scale:
     rounds: int
 
 
-SCALES = {"quick": Scale("quick", 2_000, 1), "default": Scale("default", 100_000, 3), "large": Scale("large", 100_000, 1)}
+SCALES = {"quick": Scale("quick", 2_000, 1), "default": Scale("default", 100_000, 2), "large": Scale("large", 100_000, 1)}
 
 
 def main() -> int:
