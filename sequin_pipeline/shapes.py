@@ -6,7 +6,7 @@ happens to it, is the reader's business.
 
 from collections.abc import Sequence
 from dataclasses import dataclass
-from operator import itemgetter
+from operator import attrgetter
 from typing import Any
 
 import msgspec
@@ -36,7 +36,7 @@ class Shape:
         root = _Branch()
         for leaf in leaves:
             root.add(leaf)
-        self._reader = _ObjectReader(root)
+        self._reader = _StructReader(root)
         self.blank = self._reader.blank
         self.type = type(self.blank)
 
@@ -102,51 +102,29 @@ class _LeafReader:
         found[self._leaf] = values
 
 
-class _ObjectReader:
+class _StructReader:
+    """An object's wanted members; or an array's wanted element, what stands before it skipped over as raw text.
+
+    No container is made that the garbage collector would have to look at: its rounds cost more than a page's parse.
+    """
+
     default = None
 
     def __init__(self, branch: _Branch) -> None:
-        self._children = [_reader(child) for child in branch.children.values()]
-        names = [f"field_{index}" for index in range(len(self._children))]
-        fields = [(name, child.type, child.default) for name, child in zip(names, self._children, strict=True)]
-        keys = {name: str(step) for name, step in zip(names, branch.children, strict=True)}
-        struct = msgspec.defstruct("Wanted", fields, rename=keys, gc=False)
+        self._children = {f"field_{place}": _reader(child) for place, child in enumerate(branch.children.values())}
+        wanted = [(name, child.type, child.default) for name, child in self._children.items()]
+        skipped = [(f"skipped_{place}", msgspec.Raw, NULL_RAW) for place in range(branch.index or 0)]
+        keys = {name: str(step) for name, step in zip(self._children, branch.children, strict=True)}
+        is_array = branch.index is not None
+        struct = msgspec.defstruct("Wanted", [*skipped, *wanted], rename=keys, array_like=is_array, gc=False)
         self.type: Any = struct | None
         self.blank = struct()
 
     def read(self, values: Sequence[Any], found: Columns) -> None:
         rows: Sequence[Any] = [self.blank if value is None else value for value in values] if None in values else values
-        if len(self._children) == 1:
-            self._children[0].read([row.field_0 for row in rows], found)
-            return
-        columns = zip(*map(msgspec.structs.astuple, rows), strict=True) if rows else [()] * len(self._children)
-        for child, column in zip(self._children, columns, strict=True):
-            child.read(column, found)
+        for name, child in self._children.items():
+            child.read(list(map(attrgetter(name), rows)), found)
 
 
-class _ListReader:
-    default = None
-
-    def __init__(self, index: int, child: "_Branch | Leaf") -> None:
-        self._index = index
-        self._child = _reader(child)
-        items: Any = self._child.type
-        self.type: Any = list[items] | None
-
-    def read(self, values: Sequence[Any], found: Columns) -> None:
-        try:
-            items = list(map(itemgetter(self._index), values))
-        except (TypeError, IndexError):
-            items = [self._item(value) for value in values]
-        self._child.read(items, found)
-
-    def _item(self, value: Sequence[Any] | None) -> object:
-        return value[self._index] if value is not None and len(value) > self._index else self._child.default
-
-
-def _reader(child: "_Branch | Leaf") -> "_LeafReader | _ObjectReader | _ListReader":
-    if isinstance(child, Leaf):
-        return _LeafReader(child)
-    if child.index is not None:
-        return _ListReader(child.index, child.children[child.index])
-    return _ObjectReader(child)
+def _reader(child: "_Branch | Leaf") -> "_LeafReader | _StructReader":
+    return _LeafReader(child) if isinstance(child, Leaf) else _StructReader(child)
