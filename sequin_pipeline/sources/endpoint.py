@@ -41,6 +41,10 @@ class Endpoint:
         except ValueError:
             return host == "localhost"
 
+    @property
+    def is_encrypted(self) -> bool:
+        return self.base_url.startswith("https:")
+
     def excerpt(self, text: str) -> str:
         """The beginning of foreign text, quoted, on one line and without the token, which a server may echo."""
         if self.token:

@@ -90,6 +90,13 @@ class _Spent:
     rate_limit_seconds: float = 0.0
 
 
+def _tls(endpoint: Endpoint, options: HttpOptions) -> ssl.SSLContext:
+    """Reading the system's authorities takes 25 ms, and no connection to an address with http: asks for them."""
+    if options.ssl_context is not None:
+        return options.ssl_context
+    return httpx2.create_ssl_context() if endpoint.is_encrypted else ssl.SSLContext(ssl.PROTOCOL_TLS_CLIENT)
+
+
 class HttpClient:
     """Connections to one endpoint, kept for reuse until the `with` block ends. One thread at a time.
 
@@ -111,7 +118,7 @@ class HttpClient:
         self._client = httpx2.Client(
             base_url=endpoint.base_url,
             headers=dict(headers or {}),
-            verify=options.ssl_context or httpx2.create_ssl_context(),
+            verify=_tls(endpoint, options),
             # A proxy named in the environment cannot reach what listens on this machine's loopback.
             trust_env=not endpoint.is_loopback,
             # Writing a batch may take longer than the 5 seconds for which the library keeps an idle connection.
