@@ -84,10 +84,10 @@ def _merging(target: Target, ledger: Ledger, batch: Batch) -> Send:
 
 
 def _copying(target: Target, ledger: Ledger, batch: Batch) -> Send:
-    now = pa.array([datetime.now(UTC)] * batch.rows.num_rows, pa.timestamp("us", "UTC"))
+    now = pa.array([datetime.now(UTC)] * len(batch), pa.timestamp("us", "UTC"))
     columns, types = [], []
     for column in target.columns:
-        values = batch.rows.column(column.name)
+        values = batch.column(column.name)
         # jsonb travels as its text after a version byte of 1 (jsonb_recv).
         columns.append(pc.binary_join_element_wise("\x01", values, "") if column.type == "jsonb" else values)
         types.append(column.staging)

@@ -38,13 +38,14 @@ class Place:
 class Batch:
     """Rows ready for staging: unique by key, sorted by key.
 
-    `rows` holds the target's columns, and OBJECT_VERSION when `has_bare_tombstones`. `duplicates` counts, by index of the window,
-    the rows that were not the newest of their key; `windows` is the index of each row's window; `places` where each row came from,
-    `object_places` where its object did: elsewhere for a bare tombstone that carries one. `superseded`: keys and versions of the
-    duplicates, for a target with a history.
+    The rows are those of `delivered` at `order`, with the target's columns, and OBJECT_VERSION when `has_bare_tombstones`.
+    `duplicates` counts, by index of the window, the rows that were not the newest of their key; `windows` is the index of each row's
+    window; `places` where each row came from, `object_places` where its object did: elsewhere for a bare tombstone that carries one.
+    `superseded`: keys and versions of the duplicates, for a target with a history.
     """
 
-    rows: pa.Table = field(repr=False)
+    delivered: pa.Table = field(repr=False)
+    order: Indexes = field(repr=False)
     duplicates: Indexes
     windows: Indexes = field(repr=False)
     places: tuple[Indexes, Indexes] = field(repr=False)
@@ -52,8 +53,19 @@ class Batch:
     has_bare_tombstones: bool = False
     superseded: pa.Table | None = field(default=None, repr=False)
 
+    def __len__(self) -> int:
+        return len(self.order)
+
+    def column(self, name: str) -> pa.ChunkedArray:
+        """One column of the rows, without the others being put in order."""
+        return self.delivered.column(name).take(pa.array(self.order))
+
+    def select(self, names: Sequence[str]) -> pa.Table:
+        """Some columns of the rows, copied."""
+        return self.delivered.select(names).take(pa.array(self.order))
+
     def place(self, row: int) -> Place:
-        """The origin of the row at index `row` of `rows`."""
+        """The origin of the row at index `row`."""
         return Place(int(self.places[0][row]), int(self.places[1][row]))
 
     def object_place(self, row: int) -> Place | None:
@@ -73,7 +85,7 @@ class Batch:
         """The rows that are wanted, without the duplicates."""
         return replace(
             self,
-            rows=self.rows.filter(pa.array(is_wanted)),
+            order=self.order[is_wanted],
             duplicates=np.zeros_like(self.duplicates),
             windows=self.windows[is_wanted],
             places=(self.places[0][is_wanted], self.places[1][is_wanted]),
@@ -85,7 +97,7 @@ class Batch:
         taken = slice(rows.start, rows.stop)
         return replace(
             self,
-            rows=self.rows.slice(rows.start, len(rows)),
+            order=self.order[taken],
             duplicates=np.zeros_like(self.duplicates),
             windows=self.windows[taken],
             places=(self.places[0][taken], self.places[1][taken]),
@@ -106,35 +118,35 @@ def build_batch(
 
     `window_starts` are ascending; a row belongs to the last window that starts at or before its stream time, else to the first.
     """
-    rows, page_of, position_of = _gather(target, pages, without, lane)
+    rows, page_of, position_of = _gather(target, pages, without)
     windows = _windows(target, rows, window_starts)
-    order, is_newest = _order(target, rows)
+    order, is_newest = _order(target, rows, lane)
     newest = order[is_newest]
     dropped = order[~is_newest]
     window_count = max(1, len(window_starts))
     duplicates = np.bincount(windows[dropped], minlength=window_count)
-    kept, object_rows = rows.take(pa.array(newest)), newest
+    delivered, kept, object_rows = rows, newest, newest
     has_bare_tombstones = False
     if target.tombstone and target.data:
         bare = _is_bare(target, rows)
         has_bare_tombstones = bool(bare[newest].any())
         if has_bare_tombstones:
-            kept, object_rows = _with_carried_objects(target, rows, newest, bare)
+            delivered, object_rows = _with_carried_objects(target, rows, newest, bare)
+            kept = np.arange(len(newest))
     return Batch(
-        rows=kept,
+        delivered=delivered,
+        order=kept,
         duplicates=duplicates,
         windows=windows[newest],
         places=(page_of[newest], position_of[newest]),
         object_places=(page_of[object_rows], position_of[object_rows]),
         has_bare_tombstones=has_bare_tombstones,
-        superseded=rows.take(pa.array(dropped)).select([target.record_id, target.version]) if target.history else None,
+        superseded=rows.select([target.record_id, target.version]).take(pa.array(dropped)) if target.history else None,
     )
 
 
-def _gather(
-    target: Target, pages: Sequence[NormalizedPage], without: frozenset[Place], lane: Lane
-) -> tuple[pa.Table, Indexes, Indexes]:
-    tables = [_share(target, _arrow_table(page.frame), lane) for page in pages]
+def _gather(target: Target, pages: Sequence[NormalizedPage], without: frozenset[Place]) -> tuple[pa.Table, Indexes, Indexes]:
+    tables = [_arrow_table(page.frame) for page in pages]
     page_of = np.repeat(np.arange(len(tables)), [len(table) for table in tables])
     rows = pa.concat_tables(tables)
     position_of = rows.column(POSITION).to_numpy().astype(np.int64)
@@ -155,10 +167,6 @@ def _arrow_table(frame: pd.DataFrame) -> pa.Table:
     return pa.Table.from_pandas(frame, preserve_index=False)
 
 
-def _share(target: Target, rows: pa.Table, lane: Lane) -> pa.Table:
-    return rows if lane.count == 1 else rows.filter(pa.array(lane.takes(rows.column(target.key[-1]).to_pylist())))
-
-
 def _windows(target: Target, rows: pa.Table, starts: Sequence[datetime]) -> Indexes:
     if target.stream_time is None or len(starts) < 2:
         return np.zeros(rows.num_rows, dtype=np.int64)
@@ -169,10 +177,12 @@ def _windows(target: Target, rows: pa.Table, starts: Sequence[datetime]) -> Inde
     return windows
 
 
-def _order(target: Target, rows: pa.Table) -> tuple[Indexes, Flags]:
-    """Row indexes by key, version, arrival; and for each whether it is the last of its key."""
+def _order(target: Target, rows: pa.Table, lane: Lane) -> tuple[Indexes, Flags]:
+    """Indexes of the lane's rows by key, version, arrival; and for each whether it is the last of its key."""
     sort_keys = [(name, "ascending") for name in (*target.key, *([target.version] if target.version else ()))]
     order = pc.sort_indices(rows, sort_keys=sort_keys).to_numpy().astype(np.int64)
+    if lane.count > 1:
+        order = order[lane.takes(rows.column(target.key[-1]).to_pylist())[order]]
     is_newest = np.ones(len(order), dtype=bool)
     if len(order) > 1:
         is_same = np.ones(len(order) - 1, dtype=bool)
@@ -239,6 +249,6 @@ def without_objects(target: Target, batch: Batch) -> Batch:
     emptied = {OBJECT_VERSION, *(column.name for column in target.columns if column.is_object)}
     columns = {
         name: pa.nulls(len(values), values.type) if name in emptied else values
-        for name, values in zip(batch.rows.column_names, batch.rows.columns, strict=True)
+        for name, values in zip(batch.delivered.column_names, batch.delivered.columns, strict=True)
     }
-    return replace(batch, rows=pa.table(columns))
+    return replace(batch, delivered=pa.table(columns))

@@ -5,7 +5,7 @@ meet in a row.
 """
 
 import zlib
-from collections.abc import Iterable
+from collections.abc import Sequence
 from dataclasses import dataclass
 
 import numpy as np
@@ -26,6 +26,9 @@ class Lane:
     index: int = 0
     count: int = 1
 
-    def takes(self, ids: Iterable[str]) -> np.ndarray[tuple[int], np.dtype[np.bool_]]:
+    def takes(self, ids: Sequence[str]) -> np.ndarray[tuple[int], np.dtype[np.bool_]]:
         """For each id whether it is this lane's."""
-        return np.fromiter((bucket_of(record_id) % self.count == self.index for record_id in ids), dtype=bool)
+        # bucket_of for all of them, without a step of the interpreter for each.
+        hashes = np.fromiter(map(zlib.crc32, map(str.encode, ids)), np.uint32, len(ids))
+        is_taken: np.ndarray[tuple[int], np.dtype[np.bool_]] = hashes % BUCKETS % self.count == self.index
+        return is_taken

@@ -14,6 +14,8 @@ HEADER = b"PGCOPY\n\xff\r\n\x00" + bytes(8)
 TRAILER = b"\xff\xff"
 
 _NULL = b"\xff\xff\xff\xff"
+_ELEMENT_OIDS = {"boolean": 16, "bigint": 20, "text": 25, "uuid": 2950}
+"""Of pg_type, where they never change."""
 _DAYS_TO_2000 = 10_957
 _MICROSECONDS_TO_2000 = 946_684_800_000_000
 
@@ -26,11 +28,27 @@ def encode(table: pa.Table, staging_types: Sequence[str]) -> memoryview:
         return memoryview(HEADER + TRAILER)
     pieces: list[pa.Array] = [_before(rows, len(table.columns))]
     for column, staging_type in zip(table.columns, staging_types, strict=True):
-        values = column.combine_chunks() if isinstance(column, pa.ChunkedArray) else column
-        pieces.extend(_text(values) if staging_type == "text" else [_number(values, staging_type)])
+        pieces.extend(_field(column, staging_type))
     pieces.append(_after(rows))
-    joined = pc.binary_join_element_wise(*pieces, pa.scalar(b"", pa.binary()), null_handling="replace", null_replacement=b"")
-    return _payload(joined)
+    return _payload(_joined(pieces))
+
+
+def encode_array(values: pa.ChunkedArray, element_type: str) -> bytes:
+    """One-dimensional, as array_recv reads it: a head of five 32-bit numbers (dimensions, whether there are nulls, the elements' type,
+    their count, the first one's index), then each element as a field of COPY. `element_type` is text, boolean, bigint or uuid."""
+    head = (1 if len(values) else 0, int(values.null_count > 0), _ELEMENT_OIDS[element_type], len(values), 1)
+    elements = _payload(_joined(_field(values, element_type))) if len(values) else b""
+    return np.array(head if len(values) else head[:3], dtype=">i4").tobytes() + bytes(elements)
+
+
+def _field(column: pa.Array | pa.ChunkedArray, staging_type: str) -> list[pa.Array]:
+    """Of each row its length and its bytes, in one piece or in two."""
+    values = column.combine_chunks() if isinstance(column, pa.ChunkedArray) else column
+    return _text(values) if staging_type == "text" else [_number(values, staging_type)]
+
+
+def _joined(pieces: Sequence[pa.Array]) -> pa.Array:
+    return pc.binary_join_element_wise(*pieces, pa.scalar(b"", pa.binary()), null_handling="replace", null_replacement=b"")
 
 
 def _before(rows: int, columns: int) -> pa.Array:

@@ -5,21 +5,38 @@ what is known stays known, since versions only grow.
 """
 
 from collections import Counter
-from collections.abc import Iterable, Sequence
 from dataclasses import dataclass, field
 
 import numpy as np
-from psycopg import sql
+import pyarrow as pa
+from psycopg import pq, sql
+from psycopg.adapt import Dumper
 
 from sequin_pipeline.batch import Batch, Flags
-from sequin_pipeline.content_hash import HASH_BYTES
-from sequin_pipeline.copy_binary import array_literal
+from sequin_pipeline.copy_binary import encode_array
 from sequin_pipeline.merge import MergeCounts, pin_plan
 from sequin_pipeline.target import Target
 from sequin_pipeline.warehouse import Connection
 
 WORTHWHILE_SHARE = 0.5
 """Of the last batch's rows that were known: below it, asking costs more than it saves."""
+
+
+@dataclass(frozen=True)
+class _Array:
+    """A column as one parameter, an array of `element_type`."""
+
+    values: pa.ChunkedArray = field(repr=False)
+    element_type: str
+
+
+class _ArrayDumper(Dumper):
+    """Column by column, as COPY's bytes are made: psycopg's own lists cost more than the question that they ask."""
+
+    format = pq.Format.BINARY
+
+    def dump(self, obj: _Array) -> bytes:
+        return encode_array(obj.values, obj.element_type)
 
 
 @dataclass(frozen=True)
@@ -37,24 +54,20 @@ def can_ask(target: Target) -> bool:
 
 def ask(connection: Connection, target: Target, batch: Batch, *, versions: sql.Identifier) -> Known:
     """One read in a transaction of its own; leans on the unique index of the target's key. Raises psycopg.Error."""
-    rows = batch.rows
+    asked = {
+        "ids": _Array(batch.column(target.key[0]), "text"),
+        "versions": _Array(batch.column(target.version or ""), "bigint"),
+        "hashes": _Array(batch.column(target.content_hash or ""), "uuid"),
+        "tombstones": _Array(batch.column(target.tombstone) if target.tombstone else _no_tombstones(len(batch)), "boolean"),
+        "table": str(target.table),
+    }
     with connection.transaction(), connection.cursor() as cursor:
+        cursor.adapters.register_dumper(_Array, _ArrayDumper)
         pin_plan(cursor)
-        cursor.execute(
-            _statement(target, versions),
-            {
-                "ids": array_literal(rows.column(target.key[0]).to_pylist()),
-                "versions": _literal(rows.column(target.version).to_pylist()),
-                "hashes": _literal(_hex_digits(rows.column(target.content_hash).to_pylist())),
-                "tombstones": _literal(
-                    rows.column(target.tombstone).to_pylist() if target.tombstone else [False] * rows.num_rows
-                ),
-                "table": str(target.table),
-            },
-        )
+        cursor.execute(_statement(target, versions), asked)
         answered = cursor.fetchall()
-    is_needed = np.zeros(rows.num_rows, dtype=bool)
-    is_stale = np.zeros(rows.num_rows, dtype=bool)
+    is_needed = np.zeros(len(batch), dtype=bool)
+    is_stale = np.zeros(len(batch), dtype=bool)
     for ordinal, verdict in answered:
         (is_needed if verdict == "needed" else is_stale)[int(str(ordinal)) - 1] = True
     if target.history is not None:
@@ -65,14 +78,8 @@ def ask(connection: Connection, target: Target, batch: Batch, *, versions: sql.I
     return Known(is_needed, _counts(batch, is_needed, is_stale))
 
 
-def _literal(values: Iterable[object]) -> str:
-    """An array literal of values that need no quotes: five times as fast as psycopg's lists."""
-    return "{" + ",".join(map(str, values)) + "}"
-
-
-def _hex_digits(hashes: Sequence[bytes]) -> list[str]:
-    digits, width = b"".join(hashes).hex(), 2 * HASH_BYTES
-    return [digits[start : start + width] for start in range(0, len(digits), width)]
+def _no_tombstones(rows: int) -> pa.ChunkedArray:
+    return pa.chunked_array([pa.array(np.zeros(rows, dtype=bool))])
 
 
 def _counts(batch: Batch, is_needed: Flags, is_stale: Flags) -> dict[int, MergeCounts]:

@@ -12,6 +12,7 @@ from dataclasses import dataclass, field, replace
 from types import TracebackType
 from typing import Self
 
+from sequin_pipeline.right_of_way import RightOfWay
 from sequin_pipeline.writer import Committed, Delivery, Prepared, TableWriter
 
 
@@ -28,6 +29,9 @@ class Lanes:
 
     def __init__(self, writers: Sequence[TableWriter]) -> None:
         self.writers = tuple(writers)
+        self._right_of_way = RightOfWay()
+        for writer in self.writers:
+            writer.right_of_way = self._right_of_way
         self._stack = ExitStack()
         self._threads: list[ThreadPoolExecutor] = []
         self._under_way: deque[tuple[Delivery, list[Future[Committed]]]] = deque()
@@ -44,10 +48,15 @@ class Lanes:
             thread.shutdown()
         self._stack.close()
 
+    def give_way(self) -> None:
+        """To be called by the thread that prepares, before it keeps the interpreter busy: returns when no lane needs it."""
+        self._right_of_way.give_way()
+
     def commit(self, delivery: Delivery) -> Iterator[Finished]:
         """Hands the delivery over, and yields what all lanes have committed meanwhile, in order. Raises what a lane raised; then
         nothing more is committed by that lane, and the others end with what they were handed."""
         parts = [delivery, *(replace(delivery, positions=()) for _ in self.writers[1:])]
+        self.give_way()
         prepared = [writer.prepare(part) for writer, part in zip(self.writers, parts, strict=True)]
         # Several lanes may be one delivery apart, or each would wait for the slowest; more only costs memory.
         while len(self._under_way) >= min(2, len(self.writers)):

@@ -6,7 +6,8 @@ Rows already known are not touched: no tuple, no row lock. The ledger is not wri
 """
 
 import time
-from collections.abc import Iterable, Sequence
+from collections.abc import Callable, Iterable, Sequence
+from contextlib import AbstractContextManager, nullcontext
 from dataclasses import asdict, dataclass, field
 from datetime import datetime
 
@@ -18,6 +19,9 @@ from sequin_pipeline.merge_statements import MergeStatements, merge_statement
 from sequin_pipeline.staging import Cursor, EncodedBatch, encode, fill
 from sequin_pipeline.versions import lock_buckets
 from sequin_pipeline.warehouse import Connection
+
+Waiting = Callable[[], AbstractContextManager[None]]
+"""What is done while the server works by itself on a statement that takes long."""
 
 
 @dataclass(frozen=True)
@@ -60,13 +64,14 @@ def write(
     window_starts: Sequence[datetime],
     versions: sql.Identifier,
     history: BatchHistory | None = None,
+    waiting: Waiting = nullcontext,
 ) -> Merged:
     """Copies and merges inside the open transaction, which must be read committed.
 
     `versions` is the ledger's table of removed rows; `history` None: nothing is logged. Raises psycopg.Error; then the
     transaction, or its savepoint, must be rolled back.
     """
-    if encoded.batch.rows.num_rows == 0:
+    if len(encoded.batch) == 0:
         return Merged({})
     windows = encoded.batch.windows
     is_one_window = windows.min() == windows.max()
@@ -89,8 +94,9 @@ def write(
         fill(cursor, encoded)
         copied = time.perf_counter()
         if encoded.target.locks_buckets:
-            lock_buckets(cursor, encoded.target, encoded.batch.rows)
-        cursor.execute(merge_statement(statements), parameters)
+            lock_buckets(cursor, encoded.target, encoded.batch)
+        with waiting():
+            cursor.execute(merge_statement(statements), parameters)
         tallies = {int(str(window)): (int(str(staged)), _counts(row)) for window, staged, *row in cursor.fetchall()}
         if any(staged != counts.staged for staged, counts in tallies.values()):
             if history is not None:
@@ -120,7 +126,7 @@ def _write_by_window(
     """One merge a window: what a foreign table gives back of a row does not tell its window."""
     if encoded.target.locks_buckets:
         with connection.cursor() as cursor:
-            lock_buckets(cursor, encoded.target, encoded.batch.rows)
+            lock_buckets(cursor, encoded.target, encoded.batch)
     parts = []
     for window in np.unique(encoded.batch.windows):
         part = encode(encoded.target, encoded.batch.only(encoded.batch.windows == window))

@@ -89,10 +89,6 @@ class Totals:
         """Read so far."""
         return self._sums["records"]
 
-    def add_wait(self, seconds: float) -> None:
-        """Time in which there was nothing to write."""
-        self._seconds["wait"] += seconds
-
     def add_page(self, streamed: StreamedPage) -> None:
         """A page that was read."""
         cost = streamed.page.cost
@@ -107,6 +103,7 @@ class Totals:
         )
         self._rate_limit_seconds += cost.rate_limit_seconds
         self._seconds["fetch"] += cost.seconds
+        self._seconds["wait"] += streamed.wait_seconds
         self._seconds["normalize"] += streamed.normalize_seconds
         self.sample.add(streamed.normalized)
 

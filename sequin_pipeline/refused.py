@@ -4,6 +4,7 @@ All of the search is rolled back. A row that only this table refuses (a CHECK, a
 """
 
 from collections.abc import Sequence
+from contextlib import nullcontext
 from dataclasses import dataclass, field
 from datetime import datetime
 
@@ -13,7 +14,7 @@ from psycopg import sql
 from sequin_pipeline import staging
 from sequin_pipeline.batch import Batch, Place, without_objects
 from sequin_pipeline.history import BatchHistory
-from sequin_pipeline.merge import Merged, write
+from sequin_pipeline.merge import Merged, Waiting, write
 from sequin_pipeline.normalize import NormalizedPage, Reject
 from sequin_pipeline.target import Target
 from sequin_pipeline.warehouse import Connection, is_about_a_record, limit_lock_waits
@@ -38,10 +39,11 @@ def merge_rows(
     window_starts: Sequence[datetime],
     versions: sql.Identifier,
     history: BatchHistory | None = None,
+    waiting: Waiting = nullcontext,
 ) -> Merged:
     """Merges inside the open transaction, deferred constraints included. Raises RowsRefused where a row is at fault, else psycopg.Error."""
     try:
-        merged = write(connection, encoded, window_starts=window_starts, versions=versions, history=history)
+        merged = write(connection, encoded, window_starts=window_starts, versions=versions, history=history, waiting=waiting)
         connection.execute("set constraints all immediate")
     except psycopg.Error as error:
         if is_about_a_record(error):
@@ -65,7 +67,7 @@ def find_refused(
     with connection.transaction(force_rollback=True):
         limit_lock_waits(connection, lock_timeout_seconds)
         search.prepare()
-        search.divide(range(batch.rows.num_rows))
+        search.divide(range(len(batch)))
     return search.found
 
 
@@ -111,7 +113,7 @@ class _Search:
         # Of a CHECK or a missing value, the detail is the whole row; of keys it names the key.
         detail = f" ({error.diag.message_detail})" if error.diag.message_detail and error.sqlstate in ("23503", "23505") else ""
         self.found[place] = Reject(
-            record_id=str(row.rows.column(self.target.record_id)[0]),
+            record_id=str(row.column(self.target.record_id)[0]),
             raw=self.pages[place.page].raw_record(place.position),
             reason=f"Postgres refused the row: {said}{detail}",
             reject_class="parent" if error.sqlstate == "23503" else "postgres",

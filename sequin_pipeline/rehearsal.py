@@ -205,7 +205,7 @@ def _merge(
                 raise error.error from error
             refused |= found
             continue
-        if batch.rows.num_rows:
+        if len(batch):
             # Its commit, which would empty it, never comes.
             connection.execute(sql.SQL("truncate {}").format(encoded.staging.identifier))
         return batch, refused, sum(merged.counts.values(), MergeCounts())
@@ -231,7 +231,7 @@ def _counts(batch: Batch, merged: MergeCounts, *, rejected: int) -> Counts:
 def _differences(connection: Connection, before: Connection, start: _Start, batch: Batch, *, wanted: int) -> Iterator[Difference]:
     """Of some rows of the batch: as they stand in the transaction, against what everybody else sees. None of a foreign table, whose
     rows do not tell when they were written."""
-    target, ids = start.target, batch.rows.column(start.target.key[0]).to_pylist()
+    target, ids = start.target, batch.column(start.target.key[0]).to_pylist()
     if wanted <= 0 or not ids or target.is_foreign or target.changed_at is None:
         return
     table = sql.Identifier(target.table.schema, target.table.name)

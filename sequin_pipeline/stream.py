@@ -1,8 +1,8 @@
-"""What a run reads: pages fetched ahead and normalized while the last ones are being written.
+"""What a run reads: pages fetched ahead while the last ones are being normalized and written.
 
-A `RecordStream` is what an asset hands to the IO manager. It is lazy: nothing is requested before its pages are pulled, and at
-most `PAGES_AHEAD` pages and as many frames wait in memory, whatever the length of the stream. Where reading starts is decided by who
-pulls (sync.py, which sees the ledger); where it ends is decided here.
+A `RecordStream` is what an asset hands to the IO manager. It is lazy: nothing is requested before its pages are pulled, at most
+`PAGES_AHEAD` pages wait in memory, whatever the length of the stream, and each is normalized when it is pulled. Where reading starts
+is decided by who pulls (sync.py, which sees the ledger); where it ends is decided here.
 """
 
 import queue
@@ -12,7 +12,7 @@ from collections.abc import Callable, Generator, Iterator
 from contextlib import closing
 from dataclasses import dataclass, field, replace
 from datetime import datetime
-from typing import TYPE_CHECKING, Generic, Literal, TypeVar
+from typing import TYPE_CHECKING, Literal
 
 import pandas as pd
 
@@ -32,8 +32,6 @@ CLOSING_SECONDS = 2.0
 
 WAITING_SECONDS = 0.5
 """Between two signs that a run is still waiting for a page."""
-
-Item = TypeVar("Item")
 
 
 @dataclass(frozen=True)
@@ -61,13 +59,15 @@ class ReadPlan:
 
 @dataclass(frozen=True)
 class StreamedPage:
-    """A page, its frame without the rows outside the plan's window (`outside` of them), and what normalizing took."""
+    """A page, its frame without the rows outside the plan's window (`outside` of them), how long it was waited for, and what
+    normalizing took."""
 
     page: Page = field(repr=False)
     normalized: NormalizedPage = field(repr=False)
     inserted_at_max: datetime | None
     outside: int
     normalize_seconds: float
+    wait_seconds: float = 0.0
 
 
 class RecordStream:
@@ -82,7 +82,7 @@ class RecordStream:
     def pages(self, after: str | None, *, while_waiting: Callable[[], None]) -> Generator[StreamedPage, None, None]:
         """Pages from cursor `after` to where the plan ends; `reached_end` tells whether that is the end of the stream.
 
-        `while_waiting` is called about once a second while no page is there. Raises SourceError; closing stops the threads, soon.
+        `while_waiting` is called about once a second while no page is there. Raises SourceError; closing stops the thread, soon.
         """
         request = ReadRequest(
             collections=frozenset({self.plan.collection.id}),
@@ -90,17 +90,19 @@ class RecordStream:
             window=self.plan.window if self.plan.mode == "backfill" else None,
             sync_ids=frozenset({self.plan.sync_id}) if self.plan.sync_id else None,
         )
-        with (
-            closing(_Ahead(self.source.pages(request), while_waiting=lambda: None)) as fetched,
-            closing(_Ahead(self._normalized(fetched), while_waiting=while_waiting)) as normalized,
-        ):
-            yield from self._until_end(normalized)
-            self.reached_end = normalized.has_ended
+        with closing(_Ahead(self.source.pages(request), while_waiting=while_waiting)) as fetched:
+            yield from self._until_end(self._normalized(fetched))
+            self.reached_end = fetched.has_ended
 
     def _normalized(self, pages: Iterator[Page]) -> Iterator[StreamedPage]:
         normalize = Normalizer(self.plan.collection)
-        for page in pages:
-            yield normalized_page(page, normalize)
+        while True:
+            started = time.perf_counter()
+            page = next(pages, None)
+            if page is None:
+                return
+            wait_seconds = time.perf_counter() - started
+            yield replace(normalized_page(page, normalize), wait_seconds=wait_seconds)
 
     def _until_end(self, pages: Iterator[StreamedPage]) -> Iterator[StreamedPage]:
         if self.plan.mode == "backfill" and self.plan.window is not None and not self.plan.full_refresh:
@@ -169,34 +171,34 @@ def _restrict(streamed: StreamedPage, window: TimeWindow) -> StreamedPage:
     return replace(streamed, normalized=replace(streamed.normalized, frame=kept), outside=outside)
 
 
-class _Ahead(Generic[Item]):
-    """Iterates over `items` in a thread of its own, at most PAGES_AHEAD in advance; an error surfaces where it is pulled."""
+class _Ahead:
+    """Iterates over `pages` in a thread of its own, at most PAGES_AHEAD in advance; an error surfaces where it is pulled."""
 
-    def __init__(self, items: Iterator[Item], *, while_waiting: Callable[[], None]) -> None:
-        self._items = items
+    def __init__(self, pages: Iterator[Page], *, while_waiting: Callable[[], None]) -> None:
+        self._pages = pages
         self._while_waiting = while_waiting
-        self._queue: queue.Queue[tuple[Item | None, BaseException | None]] = queue.Queue(maxsize=PAGES_AHEAD)
+        self._queue: queue.Queue[tuple[Page | None, BaseException | None]] = queue.Queue(maxsize=PAGES_AHEAD)
         self._closing = threading.Event()
         self._thread: threading.Thread | None = None
         self.has_ended = False
 
-    def __iter__(self) -> Iterator[Item]:
+    def __iter__(self) -> Iterator[Page]:
         return self
 
-    def __next__(self) -> Item:
+    def __next__(self) -> Page:
         if self._thread is None:
             self._thread = threading.Thread(target=self._run, name="sequin-pages-ahead", daemon=True)
             self._thread.start()
-        item, error = self._next()
-        if item is not None:
-            return item
+        page, error = self._next()
+        if page is not None:
+            return page
         self._queue.put((None, error))  # the end is found again by whoever asks again
         if error is not None:
             raise error
         self.has_ended = True
         raise StopIteration
 
-    def _next(self) -> tuple[Item | None, BaseException | None]:
+    def _next(self) -> tuple[Page | None, BaseException | None]:
         while True:
             try:
                 return self._queue.get(timeout=WAITING_SECONDS)
@@ -206,7 +208,7 @@ class _Ahead(Generic[Item]):
                 self._while_waiting()
 
     def close(self) -> None:
-        """Stops after the item under way, and waits for that at most CLOSING_SECONDS."""
+        """Stops after the page under way, and waits for that at most CLOSING_SECONDS."""
         self._closing.set()
         deadline = time.monotonic() + CLOSING_SECONDS
         while self._thread is not None and self._thread.is_alive() and time.monotonic() < deadline:
@@ -218,8 +220,8 @@ class _Ahead(Generic[Item]):
     def _run(self) -> None:
         error: BaseException | None = None
         try:
-            for item in self._items:
-                self._queue.put((item, None))
+            for page in self._pages:
+                self._queue.put((page, None))
                 if self._closing.is_set():
                     return
         except BaseException as raised:  # noqa: BLE001 - handed over as it is to the thread that pulls

@@ -239,17 +239,16 @@ class CollectionRun:
     def _gather(self, pages: Iterator[StreamedPage], show_life: Callable[[], None]) -> Iterator[list[StreamedPage]]:
         gathered: list[StreamedPage] = []
         records = size = 0
-        waited_since = time.perf_counter()
         failure: SourceError | None = None
         while True:
             try:
+                self._lanes.give_way()
                 streamed = next(pages, None)
             except SourceError as error:
                 # What was read before is good, and the next run need not read it again.
                 failure, streamed = error, None
             if streamed is None:
                 break
-            self._totals.add_wait(time.perf_counter() - waited_since)
             self._totals.add_page(streamed)
             show_life()
             if _completes_a_listing(streamed) and gathered:
@@ -262,7 +261,6 @@ class CollectionRun:
             if is_full or _completes_a_listing(streamed):
                 yield gathered
                 gathered, records, size = [], 0, 0
-            waited_since = time.perf_counter()
         if any(streamed.normalized.fetched or streamed.page.cursor not in (None, self._position.after) for streamed in gathered):
             yield gathered
         if failure is not None:

@@ -5,10 +5,10 @@ The versions themselves stand in the ledger's table `versions` and are written b
 
 import hashlib
 
-import pyarrow as pa
 import pyarrow.compute as pc
 from psycopg import sql
 
+from sequin_pipeline.batch import Batch
 from sequin_pipeline.buckets import BUCKETS, bucket_of
 from sequin_pipeline.staging import Cursor
 from sequin_pipeline.target import Target
@@ -28,16 +28,16 @@ def row_id(target: Target, row: sql.SQL) -> sql.Composed:
     return parts[0] if len(parts) == 1 else sql.SQL("array[{}]::text").format(sql.SQL(", ").join(parts))
 
 
-def lock_buckets(cursor: Cursor, target: Target, rows: pa.Table) -> None:
+def lock_buckets(cursor: Cursor, target: Target, batch: Batch) -> None:
     """Locks the buckets that the batch touches until the transaction ends: exclusive where it holds a tombstone, else shared; all
     exclusive where the ledger keeps every version, since no row of the table then tells writers apart.
 
     Must be a statement of its own before the merge, whose snapshot then sees what the last holder committed. Ascending, so that no
     two batches wait for each other. Without it, a late older version and a removal can pass each other unseen.
     """
-    is_tombstone = pc.fill_null(rows.column(target.tombstone), fill_value=False).to_pylist()
+    is_tombstone = pc.fill_null(batch.column(target.tombstone or ""), fill_value=False).to_pylist()
     exclusive: dict[int, bool] = {}
-    for record_id, removes in zip(rows.column(target.key[-1]).to_pylist(), is_tombstone, strict=True):
+    for record_id, removes in zip(batch.column(target.key[-1]).to_pylist(), is_tombstone, strict=True):
         bucket = bucket_of(record_id)
         exclusive[bucket] = exclusive.get(bucket, False) or removes or target.keeps_versions
     _lock(cursor, target, dict(sorted(exclusive.items())))

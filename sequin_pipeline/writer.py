@@ -29,6 +29,7 @@ from sequin_pipeline.merge import MergeCounts, Merged
 from sequin_pipeline.normalize import NormalizedPage, Reject
 from sequin_pipeline.refused import RowsRefused, find_refused, merge_rows
 from sequin_pipeline.rejects import count_discarded, record_rejects, settle_delivered
+from sequin_pipeline.right_of_way import RightOfWay
 from sequin_pipeline.sources import Listed
 from sequin_pipeline.target import Target
 from sequin_pipeline.unseen import remember
@@ -104,7 +105,8 @@ class TableWriter:
     """Writes batches into one table on one connection, which is opened anew when it is lost. A context manager.
 
     `window_keys` and `window_starts` are the run's windows, oldest first; both empty where there are none. Of each delivery the writer
-    takes the rows of its `lane`, and the first lane the rejects. `cursor` is the live cursor as this run found or left it.
+    takes the rows of its `lane`, and the first lane the rejects. `cursor` is the live cursor as this run found or left it;
+    `right_of_way` is taken while the writer talks with Postgres, for whoever prepares beside it.
     """
 
     def __init__(
@@ -123,6 +125,7 @@ class TableWriter:
         self.ledger = ledger
         self.lane = lane
         self.cursor: LiveCursor | None = None
+        self.right_of_way = RightOfWay()
         self._warehouse = warehouse
         self._run_id = run_id
         self._mode = mode
@@ -186,7 +189,7 @@ class TableWriter:
 
     def _asks_first(self, batch: Batch) -> bool:
         """When the last batch was mostly known, only what the table does not know is sent."""
-        return self._known_share >= WORTHWHILE_SHARE and can_ask(self.target) and batch.rows.num_rows > 0
+        return self._known_share >= WORTHWHILE_SHARE and can_ask(self.target) and len(batch) > 0
 
     def _sendable(self, prepared: Prepared) -> _Sendable:
         if not self._asks_first(prepared.batch):
@@ -228,7 +231,7 @@ class TableWriter:
         delivery, rejects = sendable.prepared.delivery, sendable.prepared.rejects
         started = time.perf_counter()
         history = self._history(batch_id)
-        with connection.transaction():
+        with self.right_of_way.taken(), connection.transaction():
             limit_lock_waits(connection, self._warehouse.lock_timeout_seconds)
             moved = self._fence(connection, delivery.move)
             wal_start = _wal_position(connection)
@@ -238,6 +241,7 @@ class TableWriter:
                 window_starts=self._window_starts,
                 versions=self.ledger.table("versions"),
                 history=history,
+                waiting=self.right_of_way.ceded,
             )
             if history is not None:
                 record_passed_over(connection, history, self.target, sendable.prepared.batch.superseded, rejects)
@@ -293,7 +297,7 @@ class TableWriter:
 
     def _settle_delivered(self, connection: Connection, batch: Batch) -> None:
         assert self.target.version is not None  # noqa: S101 - records have versions
-        ids, versions = batch.rows.column(self.target.record_id), batch.rows.column(self.target.version)
+        ids, versions = batch.column(self.target.record_id), batch.column(self.target.version)
         settle_delivered(connection, self.ledger, ids.to_pylist(), versions.to_pylist())
 
     def _fence(self, connection: Connection, move: CursorMove | None) -> LiveCursor | None:

@@ -25,7 +25,7 @@ def batch(
 
 
 def rows(of: Batch, *names: str) -> list[tuple[object, ...]]:
-    return list(zip(*(of.rows.column(name).to_pylist() for name in names), strict=True))
+    return list(zip(*(of.column(name).to_pylist() for name in names), strict=True))
 
 
 def bare(record_id: str, version: int) -> dict[str, object]:
@@ -115,7 +115,7 @@ def test_no_column_is_staged_for_carried_objects_where_no_tombstone_is_bare() ->
     built = batch([record("a", 1), record("a", 2, deleted=True)])
 
     assert not built.has_bare_tombstones
-    assert built.rows.column_names == list(TARGET.column_names)
+    assert built.delivered.column_names == list(TARGET.column_names)
 
 
 @pytest.mark.parametrize(
@@ -148,5 +148,5 @@ def test_duplicates_count_in_their_own_windows() -> None:
 def test_pages_without_a_row_make_a_batch_without_rows() -> None:
     built = batch([], [record("a", updated_idx="not a version")], window_starts=STARTS)
 
-    assert built.rows.num_rows == 0
+    assert len(built) == 0
     assert built.duplicates.tolist() == [0, 0, 0]

@@ -331,3 +331,27 @@ def test_staging_holds_only_types_whose_bytes_are_known(warehouse_url: str) -> N
     known = {case[0] for case in COPIED}
 
     assert {storage.staging for storage in STORAGE.values()} <= known
+
+
+@pytest.mark.parametrize(
+    ("values", "element_type", "expected"),
+    [
+        pytest.param(pa.array(["a", "", 'x "y" {z}', None, "é\\"]), "text", '{a,"","x \\"y\\" {z}",NULL,"é\\\\"}', id="text"),
+        pytest.param(pa.array([0, -1, 2**62, None], pa.int64()), "bigint", "{0,-1,4611686018427387904,NULL}", id="bigint"),
+        pytest.param(pa.array([True, None, False]), "boolean", "{t,NULL,f}", id="boolean"),
+        pytest.param(
+            pa.array([bytes(range(16)), bytes(16)], pa.binary(16)),
+            "uuid",
+            "{00010203-0405-0607-0809-0a0b0c0d0e0f,00000000-0000-0000-0000-000000000000}",
+            id="uuid",
+        ),
+        pytest.param(pa.array([], pa.string()), "text", "{}", id="empty"),
+    ],
+)
+def test_postgres_reads_an_array_as_it_was(warehouse_url: str, values: pa.Array, element_type: str, expected: str) -> None:
+    encoded = copy_binary.encode_array(pa.chunked_array([values]), element_type)
+
+    with psycopg.connect(warehouse_url) as connection:
+        result = connection.pgconn.exec_params(f"select $1::{element_type}[]::text".encode(), [encoded], param_formats=[1])
+
+    assert result.get_value(0, 0) == expected.encode(), result.error_message

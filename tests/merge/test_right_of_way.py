@@ -1,0 +1,94 @@
+"""Whoever talks with Postgres goes first: preparing waits for a conversation, but not for a statement that the server works on."""
+
+import threading
+from collections.abc import Callable
+
+import psycopg
+import pytest
+
+from sequin_pipeline.outcome import Progress
+from sequin_pipeline.right_of_way import RightOfWay
+from sequin_pipeline.stream import RecordStream
+from sequin_pipeline.sync import run_sync
+from sequin_pipeline.warehouse import Warehouse
+from tests.builders import ListSource, collection, live_plan, record
+
+PATIENCE_SECONDS = 15.0
+LONG_ENOUGH_SECONDS = 0.2
+"""For a thread that waits for nothing to have ended."""
+
+
+def in_thread(work: Callable[[], object]) -> threading.Thread:
+    thread = threading.Thread(target=work, daemon=True)
+    thread.start()
+    return thread
+
+
+def test_giving_way_waits_until_the_last_conversation_ends() -> None:
+    right_of_way = RightOfWay()
+
+    with right_of_way.taken():
+        with right_of_way.taken():
+            giving = in_thread(right_of_way.give_way)
+        giving.join(LONG_ENOUGH_SECONDS)
+        waited = giving.is_alive()
+    giving.join(PATIENCE_SECONDS)
+
+    assert waited
+    assert not giving.is_alive()
+
+
+def test_giving_way_does_not_wait_while_the_server_works() -> None:
+    right_of_way = RightOfWay()
+
+    with right_of_way.taken():
+        with right_of_way.ceded():
+            in_between = in_thread(right_of_way.give_way)
+            in_between.join(PATIENCE_SECONDS)
+        afterwards = in_thread(right_of_way.give_way)
+        afterwards.join(LONG_ENOUGH_SECONDS)
+        waits_again = afterwards.is_alive()
+
+    assert not in_between.is_alive()
+    assert waits_again
+
+
+def test_conversation_that_fails_is_over() -> None:
+    right_of_way = RightOfWay()
+
+    with pytest.raises(ZeroDivisionError), right_of_way.taken(), right_of_way.ceded():
+        raise ZeroDivisionError
+    giving = in_thread(right_of_way.give_way)
+    giving.join(PATIENCE_SECONDS)
+
+    assert not giving.is_alive()
+
+
+@pytest.mark.parametrize("lanes", [1, 2])
+def test_next_page_is_prepared_while_a_batch_waits_for_a_row(warehouse_url: str, lanes: int) -> None:
+    stream = RecordStream(live_plan(collection()), ListSource([[record("a", 1)]]))
+    run_sync(stream, Warehouse(warehouse_url), run_id="first")
+    pages = [[record("a", 1)], [record("a", 2)], [record("a", 3)]]
+    pages_seen = threading.Event()
+
+    def report(progress: Progress) -> None:
+        if progress.pages == 2:
+            pages_seen.set()
+
+    with psycopg.connect(warehouse_url) as rival:
+        rival.execute("select from demo.thing where id = 'a' for update")
+        running = in_thread(
+            lambda: run_sync(
+                RecordStream(live_plan(collection()), ListSource(pages)),
+                Warehouse(warehouse_url),
+                run_id="second",
+                lanes=lanes,
+                batch_records=1,
+                report=report,
+            )
+        )
+        went_on = pages_seen.wait(PATIENCE_SECONDS)
+    running.join(PATIENCE_SECONDS)
+
+    assert went_on
+    assert not running.is_alive()
