@@ -5,6 +5,7 @@ what is known stays known, since versions only grow.
 """
 
 from collections import Counter
+from contextlib import nullcontext
 from dataclasses import dataclass, field
 
 import numpy as np
@@ -14,7 +15,7 @@ from psycopg.adapt import Dumper
 
 from sequin_pipeline.batch import Batch, Flags
 from sequin_pipeline.copy_binary import encode_array
-from sequin_pipeline.merge import MergeCounts, pin_plan
+from sequin_pipeline.merge import MergeCounts, Waiting, pin_plan
 from sequin_pipeline.target import Target
 from sequin_pipeline.warehouse import Connection
 
@@ -52,7 +53,9 @@ def can_ask(target: Target) -> bool:
     return target.content_hash is not None and target.trusts_hash and target.version is not None and len(target.key) == 1
 
 
-def ask(connection: Connection, target: Target, batch: Batch, *, versions: sql.Identifier) -> Known:
+def ask(
+    connection: Connection, target: Target, batch: Batch, *, versions: sql.Identifier, waiting: Waiting = nullcontext
+) -> Known:
     """One read in a transaction of its own; leans on the unique index of the target's key. Raises psycopg.Error."""
     asked = {
         "ids": _Array(batch.column(target.key[0]), "text"),
@@ -64,7 +67,8 @@ def ask(connection: Connection, target: Target, batch: Batch, *, versions: sql.I
     with connection.transaction(), connection.cursor() as cursor:
         cursor.adapters.register_dumper(_Array, _ArrayDumper)
         pin_plan(cursor)
-        cursor.execute(_statement(target, versions), asked)
+        with waiting():
+            cursor.execute(_statement(target, versions), asked)
         answered = cursor.fetchall()
     is_needed = np.zeros(len(batch), dtype=bool)
     is_stale = np.zeros(len(batch), dtype=bool)

@@ -23,7 +23,7 @@ from sequin_pipeline.buckets import Lane
 from sequin_pipeline.errors import RunFenced
 from sequin_pipeline.fit import fit
 from sequin_pipeline.history import BatchHistory, record_passed_over
-from sequin_pipeline.known import WORTHWHILE_SHARE, ask, can_ask
+from sequin_pipeline.known import WORTHWHILE_SHARE, Known, ask, can_ask
 from sequin_pipeline.ledger import Counts, Ledger, LiveCursor, MergeRecord
 from sequin_pipeline.merge import MergeCounts, Merged
 from sequin_pipeline.normalize import NormalizedPage, Reject
@@ -194,9 +194,12 @@ class TableWriter:
     def _sendable(self, prepared: Prepared) -> _Sendable:
         if not self._asks_first(prepared.batch):
             return _Sendable(prepared, prepared.encoded or staging.encode(self.target, prepared.batch), {})
-        asking = partial(ask, target=self.target, batch=prepared.batch, versions=self.ledger.table("versions"))
-        known = self.attempt(asking, f"asking table {str(self.target.table)!r} what it knows")
+        known = self.attempt(partial(self._ask, prepared.batch), f"asking table {str(self.target.table)!r} what it knows")
         return _Sendable(prepared, staging.encode(self.target, prepared.batch.only(known.is_needed)), known.counts)
+
+    def _ask(self, batch: Batch, connection: Connection) -> Known:
+        with self.right_of_way.taken():
+            return ask(connection, self.target, batch, versions=self.ledger.table("versions"), waiting=self.right_of_way.ceded)
 
     def _commit_once_for_all(self, batch_id: UUID, sendable: _Sendable) -> Committed:
         attempts = 0
