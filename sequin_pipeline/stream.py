@@ -24,8 +24,8 @@ from sequin_pipeline.windows import SLACK
 if TYPE_CHECKING:
     from sequin_pipeline.outcome import SyncOutcome
 
-PAGES_AHEAD = 2
-"""Two pages hide 50 ms of latency a page entirely; more only costs memory."""
+PAGES_AHEAD = 4
+"""As many as a batch holds, so that the next are on their way while one is prepared and handed over; more only costs memory."""
 
 CLOSING_SECONDS = 2.0
 """For the page under way when a run ends early. A source that is asked again for minutes must not hold up whoever interrupts."""
