@@ -39,8 +39,13 @@ def source_key(collection: Collection) -> dg.AssetKey:
 
 
 def group_name(provider: str) -> str:
-    """Group, job and schedule are named for the provider; Dagster takes letters, digits and `_`."""
+    """The group is named for the provider; Dagster takes letters, digits and `_`."""
     return provider.replace("-", "_")
+
+
+def run_name(collections: Sequence[Collection]) -> str:
+    """What job, schedule and step of collections that are run together are named for: the provider, or all providers of one queue."""
+    return "_".join(sorted({group_name(collection.provider) for collection in collections}))
 
 
 def build_source_spec(collection: Collection) -> dg.AssetSpec:

@@ -219,8 +219,13 @@ class Collection:
 
     @property
     def is_queued(self) -> bool:
-        """Delivered by a queue, together with the other collections of its provider: no windows, no backfill."""
+        """Delivered by a queue, together with whatever else it holds: no windows, no backfill."""
         return self.source.queue is not None
+
+    @property
+    def queue_key(self) -> tuple[SourceKindName, str] | None:
+        """Kind and consumer of the queue that delivers it, for all collections of which one run is needed; None: no queue."""
+        return None if self.source.queue is None else (self.source.kind, self.source.queue.consumer)
 
 
 def default_table(provider: str, name: str) -> TableName:

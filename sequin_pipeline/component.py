@@ -4,7 +4,7 @@ It joins what is declared (declared.py) to what Dagster shows (assets.py, schedu
 file. What only shows among several files is found by `checked_collections`.
 """
 
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from datetime import UTC, datetime
 from pathlib import Path
@@ -13,13 +13,13 @@ from typing import Any
 import dagster as dg
 from pydantic import BaseModel
 
-from sequin_pipeline.assets import asset_key, build_asset, build_source_spec, group_name
+from sequin_pipeline.assets import asset_key, build_asset, build_source_spec, group_name, run_name
 from sequin_pipeline.catalog import Collection, check_tables
 from sequin_pipeline.declaration import ProviderModel
 from sequin_pipeline.declared import Node, check_keys, collections_of
 from sequin_pipeline.errors import CatalogError
 from sequin_pipeline.queue_asset import build_queue_asset
-from sequin_pipeline.schedules import build_job_and_schedule, check_cron
+from sequin_pipeline.schedules import build_job_and_schedule, check_cron, job_name
 
 
 class CollectionSyncScaffolder(dg.Scaffolder[Any]):
@@ -93,24 +93,52 @@ class CollectionSync(dg.Component, dg.Resolvable):
         return []
 
     def build_defs(self, context: dg.ComponentLoadContext) -> dg.Definitions:
-        """Assets with their checks, the API's side of each, the provider's job, and its schedule where one is declared."""
-        is_queued = any(collection.is_queued for collection in self.collections)
+        """Assets with their checks, the API's side of each, the provider's job, and its schedule where one is declared.
+
+        Of several files that drain one queue the first one's definitions hold the step, the job and the schedule of all.
+        """
+        sources = dg.Definitions(assets=[build_source_spec(collection) for collection in self.collections])
+        if not self.is_queued:
+            return dg.Definitions.merge(
+                sources,
+                dg.Definitions(assets=list(map(build_asset, self.collections))),
+                build_job_and_schedule(self.collections, cron=self.schedule),
+            )
+        together = run_together(self, context.component_tree.get_all_components(CollectionSync))
+        if together[0].provider != self.provider:
+            return sources
+        collections = [collection for component in together for collection in component.collections]
         return dg.Definitions.merge(
-            dg.Definitions(
-                assets=[
-                    *(build_source_spec(collection) for collection in self.collections),
-                    *([build_queue_asset(self.collections)] if is_queued else map(build_asset, self.collections)),
-                ]
-            ),
-            build_job_and_schedule(self.provider, self.collections, cron=self.schedule),
+            sources,
+            dg.Definitions(assets=[build_queue_asset(collections)]),
+            build_job_and_schedule(collections, cron=schedule_of(together)),
         )
+
+    @property
+    def is_queued(self) -> bool:
+        """All collections of a file are read from one source."""
+        return self.collections[0].is_queued
+
+
+def run_together(component: CollectionSync, components: Iterable[CollectionSync]) -> tuple[CollectionSync, ...]:
+    """The files whose collections are one step of one run, `component` among them: those that drain its queue, in the order of
+    `components`; else it alone."""
+    queue = component.collections[0].queue_key
+    if queue is None:
+        return (component,)
+    return tuple(other for other in components if other.collections[0].queue_key == queue)
+
+
+def schedule_of(components: Iterable[CollectionSync]) -> str | None:
+    """The schedule of files that are run together, which any of them may declare."""
+    return next((component.schedule for component in components if component.schedule is not None), None)
 
 
 def checked_collections(components: Iterable[CollectionSync], *, ledger_schema: str) -> dict[str, Collection]:
     """The collections of all files by label. Raises CatalogError for what two of them cannot both be."""
     groups: dict[str, CollectionSync] = {}
-    queues: dict[tuple[str, str], CollectionSync] = {}
     steps: dict[str, Collection] = {}
+    components = list(components)
     for component in components:
         first = groups.setdefault(group_name(component.provider), component)
         if first is not component and first.provider == component.provider:
@@ -124,7 +152,6 @@ def checked_collections(components: Iterable[CollectionSync], *, ledger_schema: 
                 f"{group_name(component.provider)!r}: Dagster cannot tell groups apart that differ only in `-` and `_`",
                 component.origin,
             )
-        _check_queue(component, queues)
         for collection in component.collections:
             step = asset_key(collection).to_python_identifier()
             taken = steps.setdefault(step, collection)
@@ -134,21 +161,35 @@ def checked_collections(components: Iterable[CollectionSync], *, ledger_schema: 
                     f"{step!r} of a run: Dagster cannot tell names apart that differ only in `.`, `-` and `_`",
                     collection.origin,
                 )
+    for component in components:
+        _check_together(run_together(component, components), groups)
     collections = {collection.label: collection for collection in steps.values()}
     check_tables(collections.values(), ledger_schema)
     return collections
 
 
-def _check_queue(component: CollectionSync, queues: dict[tuple[str, str], CollectionSync]) -> None:
-    """What one run is delivered, no other sees: two files on one consumer would each keep half of the other's records as undeclared."""
-    for collection in component.collections:
-        if collection.source.queue is None:
-            return
-        consumer = collection.source.queue.consumer
-        first = queues.setdefault((collection.source.kind, consumer), component)
-        if first is not component:
+def _check_together(components: Sequence[CollectionSync], groups: Mapping[str, CollectionSync]) -> None:
+    """What several files say of the queue that they drain together has to be one thing: none has precedence over another."""
+    first, *others = components
+    queue = first.collections[0].source.queue
+    cron = schedule_of(components)
+    for other in others:
+        between = f"providers {first.provider!r} ({first.origin or 'no file'}) and {other.provider!r} drain"
+        if other.collections[0].source.queue != queue:
             raise CatalogError(
-                f"providers {first.provider!r} ({first.origin or 'no file'}) and {component.provider!r} would both drain consumer "
-                f"{consumer!r}, whose messages each reach only one of them: give each provider a consumer of its own",
-                component.origin,
+                f"{between} one consumer in one run, and say different things of when it ends: let `queue` be the same in both files",
+                other.origin,
             )
+        if other.schedule not in (None, cron):
+            raise CatalogError(
+                f"{between} one consumer in one run, with schedules {cron!r} and {other.schedule!r}: keep `schedule` in one of the files",
+                other.origin,
+            )
+    name = run_name([component.collections[0] for component in components])
+    taken = groups.get(name)
+    if others and taken is not None:
+        raise CatalogError(
+            f"providers {', '.join(repr(component.provider) for component in components)} drain one consumer in one run, whose job "
+            f"{job_name(name)!r} would be named as that of {taken.provider!r} ({taken.origin or 'no file'}): rename a provider",
+            first.origin,
+        )

@@ -179,7 +179,9 @@ class ProviderModel(_Strict):
         ge=0,
         description="how often a source that follows events lists everything again, to find what left no event; 0: at every run",
     )
-    queue: QueueModel | None = Field(default=None, description="what is drained, for a source that is a queue")
+    queue: QueueModel | None = Field(
+        default=None, description="what is drained, for a source that is a queue; files with the same one are run together"
+    )
     schedule: str | None = Field(
         default=None,
         description="cron (UTC) of the provider's live runs; the schedule starts stopped",

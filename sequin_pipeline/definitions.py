@@ -11,7 +11,7 @@ import dagster as dg
 
 from sequin_pipeline.alerts import build_alert_sensor
 from sequin_pipeline.catalog_files import check_files, component_tree
-from sequin_pipeline.component import CollectionSync
+from sequin_pipeline.component import CollectionSync, run_together, schedule_of
 from sequin_pipeline.environment import SEQUIN_COLLECTIONS
 from sequin_pipeline.executor import collections_executor
 from sequin_pipeline.freshness import build_freshness
@@ -39,13 +39,14 @@ def build_definitions(environment: Mapping[str, str]) -> dg.Definitions:
     """
     tree = component_tree(environment)
     collections = tuple(check_files(tree).values())
+    components = tree.get_all_components(CollectionSync)
     return dg.Definitions.merge(
         _build_sync_definitions(tree),
         build_table_checks(collections),
         *(
-            build_freshness(component.provider, component.collections, cron=component.schedule)
-            for component in tree.get_all_components(CollectionSync)
-            if component.schedule is not None
+            build_freshness(component.provider, component.collections, cron=cron)
+            for component in components
+            if (cron := schedule_of(run_together(component, components))) is not None
         ),
         dg.Definitions(sensors=[build_alert_sensor(collections)]),
     )

@@ -1,4 +1,4 @@
-"""Runs of a provider's job in this process, on the instance that the environment names: what `sync` and `backfill` stand on."""
+"""Runs of a provider's or a queue's job in this process, on the instance that the environment names: `sync` and `backfill` stand on it."""
 
 import os
 from collections.abc import Iterable, Iterator, Mapping, Sequence
@@ -8,7 +8,7 @@ from datetime import datetime
 import dagster as dg
 
 from sequin_pipeline.abandoned import alive, end_abandoned_runs
-from sequin_pipeline.assets import asset_key
+from sequin_pipeline.assets import asset_key, run_name
 from sequin_pipeline.catalog import Collection
 from sequin_pipeline.definitions import build_sync_definitions
 from sequin_pipeline.errors import ConfigurationError
@@ -49,38 +49,38 @@ class FinishedRun:
 
 
 Groups = Mapping[tuple[str, KeyRange | None], tuple[Collection, ...]]
-"""Collections by provider and range of windows, None for a queue: those of one key share a run."""
+"""Collections by `run_name` and range of windows, None for a queue: those of one key share a run."""
 
 
 def whole_queues(selected: Sequence[Collection], declared: Iterable[Collection]) -> tuple[Collection, ...]:
     """The selected collections, and with one of a queue all that it delivers: one run drains it for all of them."""
-    queued = {collection.provider for collection in selected if collection.is_queued}
-    others = (collection for collection in declared if collection.provider in queued and collection not in selected)
+    queues = {collection.queue_key for collection in selected if collection.is_queued}
+    others = (collection for collection in declared if collection.queue_key in queues and collection not in selected)
     return (*selected, *others)
 
 
 def live_groups(
     collections: Sequence[Collection], cursor_times: Mapping[str, datetime | None], request: Request, *, now: datetime
 ) -> Groups:
-    """The runs that live reading takes. A restricted or full read asks for all windows. Raises ConfigurationError where that would be
-    asked of a queue."""
+    """The runs that live reading takes; of queues `collections` hold all. A restricted or full read asks for all windows. Raises
+    ConfigurationError where that would be asked of a queue."""
     groups: dict[tuple[str, KeyRange | None], tuple[Collection, ...]] = {}
     for collection in collections:
         if collection.source.queue is not None:
             if request.full_refresh or request.sync_id is not None:
                 raise ConfigurationError(f"{collection.label}: {refuse_reread(collection.source.queue.consumer)}")
-            queue = (collection.provider, None)
-            groups[queue] = (*groups.get(queue, ()), collection)
+            drained = tuple(other for other in collections if other.queue_key == collection.queue_key)
+            groups[run_name(drained), None] = drained
             continue
         reads_all = request.full_refresh or request.sync_id is not None
         cursor_at = None if reads_all else cursor_times.get(collection.label)
-        group = (collection.provider, live_range(collection.windows, cursor_at, now))
+        group = (run_name([collection]), live_range(collection.windows, cursor_at, now))
         groups[group] = (*groups.get(group, ()), collection)
     return groups
 
 
 def backfill_groups(collections: Sequence[Collection], first: str, last: str | None, *, now: datetime) -> Groups:
-    """Collections by provider and the windows that `first` and `last` (None: the present) name in each one's own width.
+    """Collections by `run_name` and the windows that `first` and `last` (None: the present) name in each one's own width.
 
     Raises ConfigurationError for what names no window of a collection, and for a queue.
     """
@@ -89,7 +89,7 @@ def backfill_groups(collections: Sequence[Collection], first: str, last: str | N
         if collection.source.queue is not None:
             raise ConfigurationError(f"{collection.label}: {refuse_reread(collection.source.queue.consumer)}")
         try:
-            group = (collection.provider, named_range(collection.windows, first, last, now=now))
+            group = (run_name([collection]), named_range(collection.windows, first, last, now=now))
         except ConfigurationError as error:
             raise ConfigurationError(f"{collection.label}: {error}") from error
         groups[group] = (*groups.get(group, ()), collection)
@@ -101,9 +101,9 @@ def run_groups(groups: Groups, request: Request) -> Iterator[FinishedRun]:
     repository = build_sync_definitions(os.environ).get_repository_def()
     with dg.DagsterInstance.get() as instance, alive(instance) as life_tags:
         end_abandoned_runs(instance)
-        for (provider, asked), members in groups.items():
-            selection = with_followers(repository, provider, members)
-            result = repository.get_job(job_name(provider)).execute_in_process(
+        for (run, asked), members in groups.items():
+            selection = with_followers(repository, members)
+            result = repository.get_job(job_name(run)).execute_in_process(
                 instance=instance,
                 asset_selection=selection,
                 tags={**request.tags(asked), **life_tags},
@@ -115,7 +115,7 @@ def run_groups(groups: Groups, request: Request) -> Iterator[FinishedRun]:
 
 def _failures(result: dg.ExecuteInProcessResult, members: Sequence[Collection]) -> dict[str, str]:
     labels = {asset_key(collection).to_python_identifier(): collection.label for collection in members}
-    labels |= {step_name(collection.provider): collection.label for collection in members[:1] if collection.is_queued}
+    labels |= {step_name(members): collection.label for collection in members[:1] if collection.is_queued}
     failures = {}
     for event in result.filter_events(lambda event: event.is_step_failure):
         data = event.step_failure_data

@@ -7,7 +7,7 @@ from collections.abc import Iterator, Sequence
 
 import dagster as dg
 
-from sequin_pipeline.assets import POOL, RETRY_POLICY, asset_key, build_spec, group_name
+from sequin_pipeline.assets import POOL, RETRY_POLICY, asset_key, build_spec, run_name
 from sequin_pipeline.catalog import Collection
 from sequin_pipeline.checks import build_check_specs, check_results
 from sequin_pipeline.drain import DrainOutcome
@@ -19,19 +19,19 @@ from sequin_pipeline.run_metadata import count_metadata, run_metadata
 from sequin_pipeline.sync import check_rejects
 
 
-def step_name(provider: str) -> str:
-    """The step of a run that drains the provider's queue."""
-    return f"drain_{group_name(provider)}"
+def step_name(collections: Sequence[Collection]) -> str:
+    """The step of a run that drains the queue of these collections."""
+    return f"drain_{run_name(collections)}"
 
 
 def build_queue_asset(collections: Sequence[Collection], *, retry_policy: dg.RetryPolicy = RETRY_POLICY) -> dg.AssetsDefinition:
-    """One step that drains the queue of these collections, which are all of one provider, and yields what it did to each."""
+    """One step that drains the queue that all of these collections share, and yields what it did to each."""
     first = collections[0]
     queue = first.source.queue
     assert queue is not None  # noqa: S101 - the caller has looked
 
     @dg.multi_asset(
-        name=step_name(first.provider),
+        name=step_name(collections),
         specs=[build_spec(collection).with_io_manager_key(IO_MANAGER) for collection in collections],
         check_specs=[spec for collection in collections for spec in build_check_specs(asset_key(collection))],
         retry_policy=retry_policy,

@@ -1,11 +1,12 @@
-"""The job and the schedule of a provider: live runs of its collections, asked for by the windows since each one's cursor."""
+"""The job and the schedule of a provider, or of a queue: live runs of its collections, asked for by the windows since each one's
+cursor."""
 
 from collections.abc import Callable, Sequence
 from datetime import UTC, datetime
 
 import dagster as dg
 
-from sequin_pipeline.assets import POOL, asset_key, group_name
+from sequin_pipeline.assets import POOL, asset_key, group_name, run_name
 from sequin_pipeline.catalog import Collection
 from sequin_pipeline.errors import CatalogError
 from sequin_pipeline.executor import FIRST_LOAD_TAG, RANGE_END_TAG, RANGE_START_TAG
@@ -21,9 +22,9 @@ ALIVE = [dg.DagsterRunStatus.QUEUED, dg.DagsterRunStatus.STARTING, dg.DagsterRun
 """Runs that are at work or will be: another one behind them would find nothing to do."""
 
 
-def job_name(provider: str) -> str:
-    """The job that syncs a provider."""
-    return f"sync_{group_name(provider)}"
+def job_name(run: str) -> str:
+    """The job of the collections that are run together, by their `run_name`."""
+    return f"sync_{run}"
 
 
 def live_tags(asked: KeyRange | None) -> dict[str, str]:
@@ -34,39 +35,41 @@ def live_tags(asked: KeyRange | None) -> dict[str, str]:
 
 
 def build_job_and_schedule(
-    provider: str,
     collections: Sequence[Collection],
     *,
     cron: str | None,
     read_state: Callable[[WarehouseResource], LiveState] = live_state,
     clock: Callable[[], datetime] = lambda: datetime.now(UTC),
 ) -> dg.Definitions:
-    """The provider's job over every asset of its group, and, where there is a `cron` (UTC), the schedule of its live runs.
+    """The job over every asset of the collections' groups, and, where there is a `cron` (UTC), the schedule of its live runs.
 
-    The schedule is stopped until somebody switches it on. A tick passes while a live run of the provider is at work.
+    The collections are all of one provider, or of one queue. The schedule is stopped until somebody switches it on. A tick passes while
+    a live run of the job is at work.
     """
+    name = job_name(run_name(collections))
+    providers = " and ".join(sorted({collection.provider for collection in collections}))
     job = dg.define_asset_job(
-        job_name(provider),
-        selection=dg.AssetSelection.groups(group_name(provider)),
-        description=f"Syncs the collections of {provider}, and runs what is built on them in its group.",
+        name,
+        selection=_groups(collections),
+        description=f"Syncs the collections of {providers}, and runs what is built on them in their group.",
     )
     if cron is None:
         return dg.Definitions(jobs=[job])
 
     @dg.schedule(
-        name=f"{job_name(provider)}_schedule",
-        job_name=job_name(provider),
+        name=f"{name}_schedule",
+        job_name=name,
         cron_schedule=cron,
         execution_timezone="UTC",
         default_status=dg.DefaultScheduleStatus.STOPPED,
-        description=f"Live runs of {provider}, from each collection's cursor to the end of the stream; the first is the initial load.",
+        description=f"Live runs of {providers}, from each collection's cursor to the end of the stream; the first is the initial load.",
         required_resource_keys={WAREHOUSE},
     )
     def live_runs(context: dg.ScheduleEvaluationContext) -> dg.SkipReason | list[dg.RunRequest]:
         state = read_state(getattr(context.resources, WAREHOUSE))
-        busy = _end_silent_runs(context.instance, provider, state, now=clock())
+        busy = _end_silent_runs(context.instance, name, state, now=clock())
         if busy:
-            return dg.SkipReason(f"run {busy[0]} is at work on {provider} and will read to the end of the stream")
+            return dg.SkipReason(f"run {busy[0]} is at work on {providers} and will read to the end of the stream")
         now = context.scheduled_execution_time.astimezone(UTC)
         runs: list[tuple[KeyRange | None, Sequence[Collection]]] = (
             [(None, collections)]
@@ -81,7 +84,7 @@ def build_job_and_schedule(
                 tags={**live_tags(asked), **_load_tags(members, state)},
             )
             for asked, members in runs
-            for selection in [with_followers(context.repository_def, provider, members)]
+            for selection in [with_followers(context.repository_def, members)]
         ]
 
     return dg.Definitions(jobs=[job], schedules=[live_runs])
@@ -105,11 +108,14 @@ def check_cron(cron: str, origin: str | None) -> None:
         ) from error
 
 
-def with_followers(repository: dg.RepositoryDefinition, provider: str, collections: Sequence[Collection]) -> list[dg.AssetKey]:
-    """The collections' assets and those of the provider's group that are built on them."""
+def with_followers(repository: dg.RepositoryDefinition, collections: Sequence[Collection]) -> list[dg.AssetKey]:
+    """The collections' assets and those of their groups that are built on them."""
     synced = dg.AssetSelection.assets(*(asset_key(collection) for collection in collections))
-    followers = synced.downstream() & dg.AssetSelection.groups(group_name(provider))
-    return sorted(followers.resolve(repository.asset_graph))
+    return sorted((synced.downstream() & _groups(collections)).resolve(repository.asset_graph))
+
+
+def _groups(collections: Sequence[Collection]) -> dg.AssetSelection:
+    return dg.AssetSelection.groups(*sorted({group_name(collection.provider) for collection in collections}))
 
 
 def step_checks(repository: dg.RepositoryDefinition, keys: Sequence[dg.AssetKey]) -> list[dg.AssetCheckKey]:
@@ -118,15 +124,15 @@ def step_checks(repository: dg.RepositoryDefinition, keys: Sequence[dg.AssetKey]
     return sorted(check for check in checks if check.name not in WATCHING)
 
 
-def _end_silent_runs(instance: dg.DagsterInstance, provider: str, state: LiveState, *, now: datetime) -> list[str]:
-    """Reports live runs of the provider as failed that have shown no life for LIFE_SIGN; returns the ids of the others.
+def _end_silent_runs(instance: dg.DagsterInstance, job: str, state: LiveState, *, now: datetime) -> list[str]:
+    """Reports live runs of the job as failed that have shown no life for LIFE_SIGN; returns the ids of the others.
 
     Dagster leaves a run whose process was killed STARTED for as long as a day, and its place in the pool taken. A run that is queued,
     or whose steps wait for places in the pool, has no life to show; one that does not come to start is ended by run monitoring.
     """
     at_work = []
     waiting = _waiting_runs(instance, now=now)
-    for record in instance.get_run_records(dg.RunsFilter(job_name=job_name(provider), tags={MODE_TAG: "live"}, statuses=ALIVE)):
+    for record in instance.get_run_records(dg.RunsFilter(job_name=job, tags={MODE_TAG: "live"}, statuses=ALIVE)):
         run = record.dagster_run
         silent_for = now - record.update_timestamp.replace(tzinfo=UTC)
         has_begun = run.status == dg.DagsterRunStatus.STARTED and run.run_id not in waiting

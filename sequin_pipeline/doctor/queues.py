@@ -10,12 +10,13 @@ from sequin_pipeline.sources.registry import missing_variables, open_source
 
 
 def queues(patient: Patient) -> Iterator[Finding]:
-    """One finding for each provider that is read from one."""
-    declarations = {one.provider: one.source for one in patient.collections.values() if one.is_queued}
-    for provider, declaration in declarations.items():
+    """One finding for each queue, by the providers that it delivers."""
+    declarations = {one.queue_key: one.source for one in patient.collections.values() if one.is_queued}
+    for key, declaration in declarations.items():
+        providers = " and ".join(dict.fromkeys(one.provider for one in patient.collections.values() if one.queue_key == key))
         missing = missing_variables(declaration, patient.environment)
         if missing:
-            said = f"{provider} is read from {declaration.kind}, which needs {' and '.join(missing)}"
+            said = f"{providers}: source {declaration.kind!r} needs {' and '.join(missing)}"
             yield Finding("queues", "problem", said, "set it in the environment or in .env")
             continue
         source = open_source(declaration, patient.environment)
@@ -24,8 +25,8 @@ def queues(patient: Patient) -> Iterator[Finding]:
             source.reach(PATIENCE)
         except QueueUnknown as error:
             mend = "mend queue.consumer in the defs.yaml; a sandbox's comes into being with the first run"
-            yield Finding("queues", "warning", f"{provider}: {error}", mend)
+            yield Finding("queues", "warning", f"{providers}: {error}", mend)
         except PipelineError as error:
-            yield Finding("queues", "problem", f"{provider}: {error}", "the sentence says what to do")
+            yield Finding("queues", "problem", f"{providers}: {error}", "the sentence says what to do")
         else:
-            yield Finding("queues", "ok", f"{provider} is drained from {source.identity}, which takes the token")
+            yield Finding("queues", "ok", f"{source.identity} is drained for {providers}, and takes the token")

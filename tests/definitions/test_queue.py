@@ -26,8 +26,15 @@ DEMO = """\
   schedule: "*/15 * * * *"
   collections: {thing: {columns: {status: {path: status, type: text}}}, other: {}}
 """
+SHOP = """\
+  provider: shop
+  source: sequin_consumer
+  queue: {consumer: c1, max_records: 500}
+  collections: {order: {}}
+"""
+"""Another provider, whose records come through the same consumer."""
 NOW = datetime(2026, 11, 1, tzinfo=UTC)
-THING, OTHER = dg.AssetKey(["demo", "thing"]), dg.AssetKey(["demo", "other"])
+THING, OTHER, ORDER = dg.AssetKey(["demo", "thing"]), dg.AssetKey(["demo", "other"]), dg.AssetKey(["shop", "order"])
 
 
 @pytest.fixture
@@ -227,8 +234,70 @@ def test_a_declaration_that_says_too_much_or_too_little_of_a_queue_is_refused(
     assert str(caught.value) == f"{tmp_path}/demo/defs.yaml:{line}: {message}"
 
 
-def test_two_providers_cannot_drain_one_consumer(tmp_path: Path) -> None:
-    shop = DEMO.replace("provider: demo", "provider: shop")
+def test_files_that_name_one_consumer_are_one_step_of_one_job_and_stay_in_their_groups(tmp_path: Path) -> None:
+    repository = build_definitions(write(tmp_path, demo=DEMO, shop=SHOP)).get_repository_def()
+    graph = repository.asset_graph
 
-    with pytest.raises(CatalogError, match="would both drain consumer 'c1', whose messages each reach only one of them"):
-        load_collections(write(tmp_path, demo=DEMO, shop=shop))
+    assert graph.get(ORDER).execution_set_asset_keys == {THING, OTHER, ORDER}
+    assert (graph.get(THING).group_name, graph.get(ORDER).group_name) == ("demo", "shop")
+    assert graph.get(ORDER).parent_keys == {dg.AssetKey(["sequin", "shop", "order"])}
+    assert {name for name in repository.job_names if name.startswith("sync_")} == {"sync_demo_shop"}
+    assert {schedule.name for schedule in repository.schedule_defs} == {"sync_demo_shop_schedule", "full_table_checks_schedule"}
+    assert {name for name in map(str, graph.get_check_keys_for_assets({ORDER})) if "freshness" in name}
+    assert {sensor.name for sensor in repository.sensor_defs} >= {"demo_freshness", "shop_freshness"}
+
+
+@pytest.mark.usefixtures("sandbox")
+def test_one_run_drains_a_queue_for_all_its_providers(
+    tmp_path: Path, warehouse_url: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    with running_sandbox(feed_of(record("a"), other("b"), record("c", collection_id="shop:order"))) as url:
+        monkeypatch.setenv("SEQUIN_API_URL", url)
+        repository = build_sync_definitions(write(tmp_path, demo=DEMO, shop=SHOP)).get_repository_def()
+        result = repository.get_job("sync_demo_shop").execute_in_process(raise_on_error=False)
+
+    assert result.success
+    assert {event.asset_key for event in result.get_asset_materialization_events()} == {THING, OTHER, ORDER}
+    tables = ("demo.thing", "demo.other", "shop.order")
+    assert [ids_and_versions(warehouse_url, table) for table in tables] == [[(name, 1, False)] for name in ("a", "b", "c")]
+    assert query(warehouse_url, "select count(*) from sequin_pipeline.rejects") == [(0,)]
+
+
+def test_commands_run_a_queue_for_all_its_providers_whichever_is_named(tmp_path: Path) -> None:
+    collections = load_collections(write(tmp_path, demo=DEMO, shop=SHOP))
+    thing, rest, order = (collections[label] for label in ("demo/thing", "demo/other", "shop/order"))
+
+    whole = whole_queues([order], collections.values())
+    groups = live_groups(whole, {}, Request("live"), now=NOW)
+
+    assert groups == {("demo_shop", None): (order, thing, rest)}
+
+
+@pytest.mark.parametrize(
+    ("others", "message"),
+    [
+        pytest.param(
+            {"shop": SHOP.replace("500", "600")},
+            "{folder}/shop/defs.yaml:3: providers 'demo' ({folder}/demo/defs.yaml:3) and 'shop' drain one consumer in one run, and say "
+            "different things of when it ends: let `queue` be the same in both files",
+            id="limits",
+        ),
+        pytest.param(
+            {"shop": SHOP + '  schedule: "0 * * * *"\n'},
+            "{folder}/shop/defs.yaml:3: providers 'demo' ({folder}/demo/defs.yaml:3) and 'shop' drain one consumer in one run, with "
+            "schedules '*/15 * * * *' and '0 * * * *': keep `schedule` in one of the files",
+            id="schedules",
+        ),
+        pytest.param(
+            {"shop": SHOP, "taken": "  provider: demo-shop\n  collections: {thing: {}}\n"},
+            "{folder}/demo/defs.yaml:3: providers 'demo', 'shop' drain one consumer in one run, whose job 'sync_demo_shop' would be "
+            "named as that of 'demo-shop' ({folder}/taken/defs.yaml:3): rename a provider",
+            id="names",
+        ),
+    ],
+)
+def test_files_that_say_different_things_of_one_queue_are_refused(tmp_path: Path, others: dict[str, str], message: str) -> None:
+    with pytest.raises(CatalogError) as caught:
+        load_collections(write(tmp_path, demo=DEMO, **others))
+
+    assert str(caught.value) == message.format(folder=tmp_path)

@@ -37,9 +37,7 @@ def instance() -> Iterator[dg.DagsterInstance]:
 def evaluate(
     instance: dg.DagsterInstance, state: LiveState, *, at: datetime = TICK, clock: datetime = TICK
 ) -> tuple[list[dg.RunRequest], str | None]:
-    runs = build_job_and_schedule(
-        "stripe", COLLECTIONS, cron="*/15 * * * *", read_state=lambda warehouse: state, clock=lambda: clock
-    )
+    runs = build_job_and_schedule(COLLECTIONS, cron="*/15 * * * *", read_state=lambda warehouse: state, clock=lambda: clock)
     assets = [*map(build_source_spec, COLLECTIONS), *map(build_asset, COLLECTIONS), revenue, finance]
     resources = {"source": object(), "io_manager": dg.mem_io_manager, "warehouse": WarehouseResource(url="postgresql://")}
     definitions = dg.Definitions.merge(runs, build_table_checks(COLLECTIONS), dg.Definitions(assets=assets, resources=resources))
@@ -269,7 +267,9 @@ def test_a_heartbeat_and_a_committed_batch_are_life_for_ten_minutes(warehouse_ur
 
 
 def test_a_schedule_starts_stopped_and_names_its_job() -> None:
-    (schedule,) = build_job_and_schedule("help-scout", COLLECTIONS, cron="0 * * * *").schedules or []
+    tickets = Collection("help-scout", "ticket", TableName("help_scout", "ticket"), MONTHS)
+
+    (schedule,) = build_job_and_schedule([tickets], cron="0 * * * *").schedules or []
 
     assert isinstance(schedule, dg.ScheduleDefinition)
     assert schedule.name == "sync_help_scout_schedule"

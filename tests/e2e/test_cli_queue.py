@@ -64,7 +64,7 @@ def test_the_doctor_tells_of_each_queue_whether_it_is_there_and_takes_the_token(
 
     assert "demo: draining sequin_consumer 'c1': ack from" in unknown.stdout
     assert "Is there a consumer 'c1'?" in unknown.stdout
-    assert f"demo is drained from sequin_consumer {project.api_url} stream 'c1', which takes the token" in known.stdout
+    assert f"sequin_consumer {project.api_url} stream 'c1' is drained for demo, and takes the token" in known.stdout
     assert "\nok       records API" not in known.stdout  # its pages are not asked for: nobody reads them
     assert (unknown.status, known.status) == (0, 0)
 
@@ -76,6 +76,20 @@ def test_the_doctor_tells_of_a_queue_that_does_not_take_the_token(make_project: 
     assert refused.status == 1
     assert "does not accept the token that was sent: set SEQUIN_API_TOKEN to a token that may read there" in refused.stdout
     assert TOKEN not in refused.stdout + refused.stderr
+
+
+def test_one_queue_of_several_providers_is_drained_and_told_once_whichever_of_them_is_asked_for(
+    make_project: MakeProject, command: Command
+) -> None:
+    with running_sandbox(feed_of(record("a"), record("c", collection_id="shop:order"))) as url:
+        project = make_project(url).declare(demo=QUEUE % "", shop=QUEUE.replace("demo", "shop").replace("thing", "order") % "")
+        synced = command(project, "sync", "--provider", "shop")
+        examined = command(project, "doctor")
+
+    assert synced.status == 0, synced.stderr
+    assert "2 rows written from 2 records." in synced.stdout
+    assert project.query('select id from demo.thing union all select id from shop."order"') == [("a",), ("c",)]
+    assert f"sequin_consumer {url} stream 'c1' is drained for demo and shop, and takes the token" in examined.stdout
 
 
 @pytest.mark.parametrize(
