@@ -13,9 +13,9 @@ from sequin_pipeline.errors import SourceRefused
 from sequin_pipeline.sources import NO_COST, Listed, Page, PageCost, TimeWindow
 from sequin_pipeline.sources.http import HttpOptions
 from sequin_pipeline.sources.stripe_api import StripeApi, StripeObject
-from sequin_pipeline.sources.stripe_cursor import Listing, States, SyncState, Walk, Window, write_cursor
+from sequin_pipeline.sources.stripe_cursor import Listing, States, SyncState, Walk, write_cursor
 from sequin_pipeline.sources.stripe_events import KEPT_SECONDS, OVERLAP_SECONDS, Changes, walk_events
-from sequin_pipeline.sources.stripe_listing import list_windows
+from sequin_pipeline.sources.stripe_listing import list_windows, windows_between
 from sequin_pipeline.sources.stripe_objects import Listable
 from sequin_pipeline.sources.stripe_records import listing_version, record_id, write_page, write_record
 
@@ -65,8 +65,7 @@ class AccountReader:
         started = self._look()[0]
         lower = None if window.start is None else int(window.start.timestamp())
         upper = min(int(window.end.timestamp()), started + 1)
-        windows = (Window(lower, upper),) if self._listable.filters_created else (Window(),)
-        for page, _ in list_windows(self._api, self._listable, windows):
+        for page, _ in list_windows(self._api, self._listable, windows_between(self._listable, lower, upper)):
             within = [
                 found
                 for found in page.objects
@@ -111,11 +110,10 @@ class AccountReader:
                 f"is one of {account!r} now, so that every row would look deleted: set the right key, or give the account a sync of its own"
             )
         started, witness = self._look()
-        windows = (Window(None, started + 1),) if self._listable.filters_created else (Window(),)
         return replace(
             state,
             account=account or state.account,
-            listing=Listing(started, windows),
+            listing=Listing(started, windows_between(self._listable, None, started + 1)),
             known_until=started,
             witness=witness,
             walk=None,
@@ -150,7 +148,8 @@ class AccountReader:
         """Of objects that no event tells of: those that have been created since."""
         started, known_until = self._look()[0], state.known_until or 0
         found_any = False
-        for page, remaining in list_windows(self._api, self._listable, (Window(known_until - OVERLAP_SECONDS, started + 1),)):
+        since = windows_between(self._listable, known_until - OVERLAP_SECONDS, started + 1)
+        for page, remaining in list_windows(self._api, self._listable, since):
             found_any = found_any or bool(page.objects)
             is_worth_moving = found_any or started - known_until >= QUIET_SECONDS
             reached = replace(state, known_until=started) if not remaining and is_worth_moving else state

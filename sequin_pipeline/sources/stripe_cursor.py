@@ -9,11 +9,13 @@ from sequin_pipeline.errors import CursorRefused
 
 
 class Window(msgspec.Struct, frozen=True, omit_defaults=True):
-    """Objects that are still to be listed: `lower` <= created < `upper` (None: unbounded), behind the object `after` (None: all)."""
+    """Objects that are still to be listed: `lower` <= created < `upper` (None: unbounded), behind the object `after` (None: all), in the
+    list with the parameter `variant` (None: there is only one)."""
 
     lower: int | None = None
     upper: int | None = None
     after: str | None = None
+    variant: tuple[str, str] | None = None
 
 
 class Listing(msgspec.Struct, frozen=True, omit_defaults=True):

@@ -9,6 +9,8 @@ from concurrent.futures import FIRST_COMPLETED, Future, wait
 from http import HTTPStatus
 from itertools import pairwise
 
+from msgspec.structs import replace
+
 from sequin_pipeline.errors import SourceFault
 from sequin_pipeline.sources.failures import StatusRefused
 from sequin_pipeline.sources.stripe_api import ListPage, StripeApi
@@ -26,6 +28,12 @@ FOUNDED = 1_262_304_000
 
 MAX_RESTARTS = 5
 """Of a list that begins again at its first page, because the object that the next page was to follow has been deleted."""
+
+
+def windows_between(listable: Listable, lower: int | None, upper: int) -> tuple[Window, ...]:
+    """All that was created between the two seconds; everything where the list takes no bounds."""
+    window = Window(lower, upper) if listable.filters_created else Window()
+    return tuple(replace(window, variant=variant) for variant in listable.variants) or (window,)
 
 
 def list_windows(
@@ -63,7 +71,7 @@ class _Fetch:
                 raise
         # The object that the page was to follow has been deleted: from the edge of the window on, which it had moved, at most the
         # objects of one second come again.
-        window = Window(self._window.lower, self._window.upper)
+        window = replace(self._window, after=None)
         return window, self._api.list_page(self._listable, _params(window))
 
 
@@ -93,7 +101,8 @@ class _Restarts:
 def _params(window: Window) -> tuple[tuple[str, str], ...]:
     bounds = (("created[gte]", window.lower), ("created[lt]", window.upper))
     after = (("starting_after", window.after),) if window.after else ()
-    return (*((name, str(bound)) for name, bound in bounds if bound is not None), *after)
+    variant = (window.variant,) if window.variant else ()
+    return (*variant, *((name, str(bound)) for name, bound in bounds if bound is not None), *after)
 
 
 def _remaining(listable: Listable, window: Window, page: ListPage, *, spare: int) -> tuple[Window, ...]:
@@ -104,10 +113,11 @@ def _remaining(listable: Listable, window: Window, page: ListPage, *, spare: int
     times = [found.created for found in page.objects if found.created is not None]
     is_newest_first = len(times) == len(page.objects) and all(newer >= older for newer, older in pairwise(times))
     if not listable.filters_created or not is_newest_first:
-        return (Window(window.lower, window.upper, last.id),)
+        return (replace(window, after=last.id),)
     edge = times[-1]
     lower = FOUNDED if window.lower is None else window.lower
     middle = (lower + edge) // 2
+    rest = replace(window, upper=edge + 1, after=last.id)
     if spare < 1 or edge - lower < 2 * SHORTEST_SPLIT_SECONDS:
-        return (Window(window.lower, edge + 1, last.id),)
-    return (Window(middle, edge + 1, last.id), Window(window.lower, middle))
+        return (rest,)
+    return (replace(rest, lower=middle), replace(window, upper=middle, after=None))

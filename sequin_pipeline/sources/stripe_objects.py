@@ -15,15 +15,17 @@ MAX_EVENT_TYPES = 20
 class Listable:
     """A class of objects with a list of its own.
 
-    `params` go with every list, `expand` names what is to stand in place of an id. `filters_created`: the list takes bounds for
-    `created`; then it is newest first, too. `events` are the types of event that say that such an object has changed, one pattern or up to
-    20 names (none: changes show only when it is listed), and `filters_events`: the server takes them as a filter.
+    `params` go with every list; where there are `variants`, the whole is the lists with each of them. `expand` names what is left out, or
+    stands as an id, unless it is asked for. `filters_created`: the list takes bounds for `created`; then it is newest first, too.
+    `events` are the types of event that say that such an object has changed, one pattern or up to 20 names (none: changes show only when
+    it is listed), and `filters_events`: the server takes them as a filter.
     `retrieves`: there is `path/id`. `lists_all`: what is not listed is no more.
     """
 
     name: str
     path: str
     params: tuple[tuple[str, str], ...] = ()
+    variants: tuple[tuple[str, str], ...] = ()
     expand: tuple[str, ...] = ()
     filters_created: bool = True
     events: tuple[str, ...] = ()
@@ -34,6 +36,8 @@ class Listable:
 
 _ALL = (("status", "all"),)
 """Without it the canceled ones are left out, and a cancellation would look like a deletion."""
+
+_ACTIVE_OR_NOT = (("active", "true"), ("active", "false"))
 
 _TABLE = (
     Listable("account", "/v1/accounts", events=("account.updated",)),
@@ -46,16 +50,18 @@ _TABLE = (
     Listable("billing_portal.configuration", "/v1/billing_portal/configurations", filters_created=False,
              events=("billing_portal.configuration.*",)),
     Listable("charge", "/v1/charges", events=("charge.*",)),
-    Listable("checkout.session", "/v1/checkout/sessions", events=("checkout.session.*",)),
+    Listable("checkout.session", "/v1/checkout/sessions", expand=("line_items",), events=("checkout.session.*",)),
     Listable("climate.order", "/v1/climate/orders", filters_created=False, events=("climate.order.*",)),
     Listable("climate.product", "/v1/climate/products", filters_created=False, events=("climate.product.*",)),
     Listable("climate.supplier", "/v1/climate/suppliers", filters_created=False),
     Listable("country_spec", "/v1/country_specs", filters_created=False),
-    Listable("coupon", "/v1/coupons", events=("coupon.*",)),
+    Listable("coupon", "/v1/coupons", expand=("applies_to",), events=("coupon.*",)),
     Listable("credit_note", "/v1/credit_notes", events=("credit_note.*",)),
     Listable("customer", "/v1/customers", events=("customer.created", "customer.updated", "customer.deleted")),
     Listable("dispute", "/v1/disputes", events=("charge.dispute.*",)),
     Listable("entitlements.feature", "/v1/entitlements/features", filters_created=False),
+    # Only those of the last 30 days are listed.
+    Listable("event", "/v1/events", lists_all=False),
     Listable("exchange_rate", "/v1/exchange_rates", filters_created=False),
     Listable("file", "/v1/files", events=("file.created",)),
     Listable("file_link", "/v1/file_links"),
@@ -65,7 +71,7 @@ _TABLE = (
     Listable("identity.verification_report", "/v1/identity/verification_reports"),
     Listable("identity.verification_session", "/v1/identity/verification_sessions", events=("identity.verification_session.*",)),
     Listable("invoice", "/v1/invoices", events=("invoice.*",)),
-    Listable("invoice_payment", "/v1/invoice_payments"),
+    Listable("invoice_payment", "/v1/invoice_payments", filters_created=False),
     Listable("invoice_rendering_template", "/v1/invoice_rendering_templates", filters_created=False),
     Listable("invoiceitem", "/v1/invoiceitems", events=("invoiceitem.*",)),
     Listable("issuing.authorization", "/v1/issuing/authorizations", events=("issuing_authorization.*",)),
@@ -76,15 +82,16 @@ _TABLE = (
     Listable("issuing.physical_bundle", "/v1/issuing/physical_bundles", filters_created=False),
     Listable("issuing.transaction", "/v1/issuing/transactions", events=("issuing_transaction.*",)),
     Listable("payment_intent", "/v1/payment_intents", events=("payment_intent.*",)),
-    Listable("payment_link", "/v1/payment_links", filters_created=False, events=("payment_link.*",)),
+    Listable("payment_link", "/v1/payment_links", expand=("line_items",), filters_created=False, events=("payment_link.*",)),
     Listable("payment_method_configuration", "/v1/payment_method_configurations", filters_created=False),
     Listable("payment_method_domain", "/v1/payment_method_domains", filters_created=False),
     Listable("payout", "/v1/payouts", events=("payout.*",)),
-    Listable("plan", "/v1/plans", events=("plan.*",)),
-    Listable("price", "/v1/prices", events=("price.*",)),
+    Listable("plan", "/v1/plans", expand=("tiers",), events=("plan.*",)),
+    # Prices that were made within another object are never listed, but have events.
+    Listable("price", "/v1/prices", variants=_ACTIVE_OR_NOT, expand=("tiers",), events=("price.*",), lists_all=False),
     Listable("product", "/v1/products", events=("product.*",)),
     Listable("promotion_code", "/v1/promotion_codes", events=("promotion_code.*",)),
-    Listable("quote", "/v1/quotes", filters_created=False, events=("quote.*",)),
+    Listable("quote", "/v1/quotes", expand=("line_items",), filters_created=False, events=("quote.*",)),
     Listable("radar.early_fraud_warning", "/v1/radar/early_fraud_warnings", events=("radar.early_fraud_warning.*",)),
     Listable("radar.value_list", "/v1/radar/value_lists"),
     Listable("refund", "/v1/refunds",

@@ -1,5 +1,6 @@
-"""What localstripe lacks, in a small server that keeps to Stripe's documentation: lists newest first with bounds for `created`, a cursor
-that is refused once its object is gone, lists within objects in pages, patterns of events, an account, 429, and a clock of its own."""
+"""What localstripe lacks, in a small server that keeps to Stripe's documentation: lists newest first with bounds for `created` where they
+take them, a cursor that is refused once its object is gone, lists within objects in pages, what is left out unless it is asked for,
+patterns of events, an account, keys without rights, 429, and a clock of its own."""
 
 import json
 import threading
@@ -95,15 +96,22 @@ class FakeStripe:
             return _page(self.lines[parent.rpartition("/")[2]], query, keeps_order=True)
         if parent == "/v1/events":
             return _one([each for each in self.events if each["id"] == last])
+        if asked.path in UNBOUNDED and any(name.startswith("created") for name in query):
+            return 400, _error("Received unknown parameter: created")
         if asked.path in self.kinds or asked.path in PATHS.values():
             if self.forgets_cursors:
                 query.pop("starting_after", None)
-            return _page([self._shown(each) for each in self.kinds.get(asked.path, {}).values()], query)
+            shown = [self._shown(each, asked, prefix="data.") for each in self.kinds.get(asked.path, {}).values()]
+            if asked.path == PATHS["price"]:  # lists active ones, unless it is asked for the others
+                shown = [each for each in shown if each.get("active", True) == (query.get("active", "true") == "true")]
+            return _page(shown, query)
         if parent == PATHS["customer"] and last in self.deleted_customers:
             return 200, {"id": last, "object": "customer", "deleted": True}
-        return _one([self._shown(each) for each in self.kinds.get(parent, {}).values() if each["id"] == last])
+        return _one([self._shown(each, asked) for each in self.kinds.get(parent, {}).values() if each["id"] == last])
 
-    def _shown(self, each: Object) -> Object:
+    def _shown(self, each: Object, asked: Asked, *, prefix: str = "") -> Object:
+        expanded = [value.removeprefix(prefix) for name, value in asked.query if name == "expand[]"]
+        each = {name: value for name, value in each.items() if name not in LEFT_OUT or name in expanded}
         if each["id"] not in self.lines:
             return each
         lines = self.lines[each["id"]]
@@ -116,12 +124,51 @@ class FakeStripe:
 
 PATHS = {
     "balance_transaction": "/v1/balance_transactions",
+    "checkout.session": "/v1/checkout/sessions",
     "customer": "/v1/customers",
     "invoice": "/v1/invoices",
     "price": "/v1/prices",
+    "product": "/v1/products",
     "review": "/v1/reviews",
     "subscription": "/v1/subscriptions",
 }
+
+LEFT_OUT = {"applies_to", "line_items", "tiers"}
+"""Fields that Stripe shows to those who ask for them."""
+
+UNBOUNDED = {
+    "/v1/apple_pay/domains",
+    "/v1/billing/alerts",
+    "/v1/billing/credit_grants",
+    "/v1/billing/meters",
+    "/v1/billing_portal/configurations",
+    "/v1/climate/orders",
+    "/v1/climate/products",
+    "/v1/climate/suppliers",
+    "/v1/country_specs",
+    "/v1/entitlements/features",
+    "/v1/exchange_rates",
+    "/v1/financial_connections/accounts",
+    "/v1/invoice_payments",
+    "/v1/invoice_rendering_templates",
+    "/v1/issuing/personalization_designs",
+    "/v1/issuing/physical_bundles",
+    "/v1/payment_links",
+    "/v1/payment_method_configurations",
+    "/v1/payment_method_domains",
+    "/v1/quotes",
+    "/v1/reporting/report_types",
+    "/v1/sigma/scheduled_query_runs",
+    "/v1/tax/registrations",
+    "/v1/tax_codes",
+    "/v1/tax_ids",
+    "/v1/terminal/configurations",
+    "/v1/terminal/locations",
+    "/v1/terminal/readers",
+    "/v1/test_helpers/test_clocks",
+    "/v1/webhook_endpoints",
+}
+"""Lists without bounds for `created` at this API version, as Stripe's own specification has them."""
 
 
 def _error(message: str) -> Object:

@@ -11,10 +11,11 @@ from sequin_pipeline.catalog import Column, ForeignTable, TableName, parse_path
 from sequin_pipeline.errors import CursorRefused, SourceFault, SourceRefused, SourceUnavailable
 from sequin_pipeline.ledger import Counts
 from sequin_pipeline.sources import ReadRequest, TimeWindow
+from sequin_pipeline.sources.stripe import StripeSource
 from sequin_pipeline.sources.stripe_objects import LISTABLE
 from tests.stripe.fake import START, FakeStripe, fake_stripe
 from tests.stripe.shop import ACCOUNT, KEY
-from tests.stripe.syncing import Runs, stripe_collection
+from tests.stripe.syncing import FAST, PATIENT, Runs, stripe_collection
 
 YEAR = 365 * 86_400
 
@@ -265,24 +266,24 @@ def test_a_gap_in_the_events_is_said_and_filled_by_a_listing(
 ) -> None:
     runs.relist_hours = 24 * 365
     for name in ("a", "b"):
-        fake.put("price", name, event="price.created")
-    runs.sync("price")
-    fake.put("price", "a", nickname="changed")
-    fake.remove("price", "b")
+        fake.put("product", name, event="product.created")
+    runs.sync("product")
+    fake.put("product", "a", name="changed")
+    fake.remove("product", "b")
     fake.now += 31 * 86_400 if reason == "too old" else 3600
     fake.events.clear()
 
-    outcome = runs.sync("price")
+    outcome = runs.sync("product")
 
-    assert runs.live("price") == fake.listed("price")
-    assert runs.deleted("price") == {"b"}
+    assert runs.live("product") == fake.listed("product")
+    assert runs.deleted("product") == {"b"}
     said = {
         "too old": f"events are known up to {datetime.fromtimestamp(START, UTC):%Y-%m-%d %H:%M:%S} UTC only, and Stripe keeps them for "
         "30 days: everything is listed again",
         "gone": "event 'evt_000001', which was seen last, is no longer there: everything is listed again",
     }[reason]
     assert f"main: {said}" in outcome.notes
-    assert f"stripe:price of sync 'main': {said}" in caplog.messages
+    assert f"stripe:product of sync 'main': {said}" in caplog.messages
 
 
 def test_lists_within_an_object_are_completed(fake: FakeStripe, runs: Runs) -> None:
@@ -293,6 +294,68 @@ def test_lists_within_an_object_are_completed(fake: FakeStripe, runs: Runs) -> N
 
     lines = runs.live("invoice")["in_1"]["lines"]
     assert (lines["data"], lines["has_more"]) == (fake.lines["in_1"], False)
+
+
+def test_what_is_shown_only_when_it_is_asked_for_is_asked_for_in_lists_and_of_single_objects(fake: FakeStripe, runs: Runs) -> None:
+    fake.put("checkout.session", "cs_1", line_items={"object": "list", "data": [{"id": "li_1"}], "has_more": False, "url": "/x"})
+    runs.sync("checkout.session")
+    listed = runs.live("checkout.session") == fake.listed("checkout.session")
+    fake.now += 60
+    fake.put("checkout.session", "cs_1", event="checkout.session.completed", status="complete")
+
+    runs.sync("checkout.session")
+
+    assert listed
+    assert runs.live("checkout.session") == fake.listed("checkout.session")
+
+
+def test_prices_are_listed_active_or_not_and_one_that_is_never_listed_is_not_taken_for_deleted(
+    fake: FakeStripe, runs: Runs
+) -> None:
+    for number in range(450):
+        created, tiers = START - number * 12 * 86_400, [{"up_to": number}]
+        fake.put("price", f"price_{number:03}", created=created, active=number % 2 == 0, tiers=tiers)
+    runs.sync("price")
+    first = runs.live("price") == fake.listed("price")
+    fake.now += 60
+    inline = fake.put("price", "price_inline", event="price.created")
+    runs.sync("price")
+    fake.remove("price", "price_inline")
+    fake.now += 25 * 3600
+
+    outcome = runs.sync("price")
+
+    assert first
+    assert runs.live("price") == {**fake.listed("price"), "price_inline": inline}
+    assert (outcome.counts.unchanged, outcome.counts.updated, runs.deleted("price")) == (450, 0, set())
+
+
+def test_events_are_kept_after_stripe_has_forgotten_them(fake: FakeStripe, runs: Runs) -> None:
+    fake.put("customer", "cus_1", event="customer.created")
+    runs.sync("event")
+    fake.now += 31 * 86_400
+    fake.put("customer", "cus_2", event="customer.created")
+    both = {event["id"]: event for event in fake.events}
+    del fake.events[0]
+
+    runs.sync("event")
+
+    assert len(both) == 2
+    assert runs.live("event") == both
+
+
+@pytest.mark.parametrize("name", sorted(LISTABLE.keys() - {"event"}))
+def test_each_class_is_read_without_a_parameter_that_its_list_does_not_take(fake: FakeStripe, name: str) -> None:
+    fake.kinds[LISTABLE[name].path] = {"x_1": {"id": "x_1", "object": name, "created": fake.now}}
+    source = StripeSource({ACCOUNT.name: KEY}, (ACCOUNT,), base_url=fake.url, requests_per_second=FAST, options=PATIENT)
+    request = ReadRequest(frozenset({f"stripe:{name}"}))
+
+    first = list(source.pages(request))
+    again = list(source.pages(replace(request, after=first[-1].cursor)))
+    window = list(source.pages(replace(request, window=TimeWindow(None, datetime(2100, 1, 1, tzinfo=UTC)))))
+
+    assert [b'"upstream_id":"x_1"' in b"".join(page.records for page in pages) for pages in (first, window)] == [True, True]
+    assert again
 
 
 def test_every_request_names_the_api_version_and_the_account_s_own_is_told_when_it_differs(fake: FakeStripe, runs: Runs) -> None:
