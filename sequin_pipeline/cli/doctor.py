@@ -23,7 +23,7 @@ COLOURS = {"ok": "green", "warning": "yellow", "problem": "red"}
 @click.option("--sandbox", is_flag=True, help="Have the sandbox's records in the database that WAREHOUSE_URL names.")
 @click.option("--json", "as_json", is_flag=True, help="Print the findings as JSON.")
 def command(*, sandbox: bool, as_json: bool) -> None:
-    """Check connections, rights, clocks, versions, the ledger, disks, the API and what is declared; start and change nothing.
+    """Check connections, rights, clocks, versions, the ledger, disks, the API, keys and what is declared; start and change nothing.
 
     Each line is ok, a warning or a problem, with its mend. Exit status: 0 no problem, 1 a problem.
     """

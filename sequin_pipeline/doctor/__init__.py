@@ -9,6 +9,7 @@ from dataclasses import dataclass
 
 import psycopg
 
+from sequin_pipeline.doctor.accounts import accounts
 from sequin_pipeline.doctor.finding import Finding, Patient
 from sequin_pipeline.doctor.machine import disk, versions
 from sequin_pipeline.doctor.queues import queues
@@ -39,6 +40,7 @@ CHECKS: tuple[Check, ...] = (
     ),
     Check("records API", records_api, "look at what the source answers"),
     Check("queues", queues, "mend the variables of the source, or `queue` in the defs.yaml"),
+    Check("keys", accounts, "mend the variables of the source"),
     Check("sources", other_sources, "mend the variables of the source"),
 )
 

@@ -1,4 +1,5 @@
-"""What records are read from: is it there, does it take the token, and does it know what is declared?"""
+"""What records are read from: is it there, does it take the token, and does it know what is declared? Queues are queues.py, Stripe's
+keys accounts.py."""
 
 from collections.abc import Iterator, Mapping
 from datetime import UTC, datetime
@@ -56,10 +57,10 @@ def records_api(patient: Patient) -> Iterator[Finding]:
 
 
 def other_sources(patient: Patient) -> Iterator[Finding]:
-    """Sources of single providers: only whether the environment has what they need."""
+    """Sources of which nothing is known here: only whether the environment has what they need."""
     declarations = {one.provider: one.source for one in patient.collections.values() if not one.is_queued}
     for provider, source in declarations.items():
-        if KINDS[source.kind].reads_records_api:
+        if KINDS[source.kind].reads_records_api or KINDS[source.kind].reads_accounts:
             continue
         missing = missing_variables(source, patient.environment)
         if missing:
@@ -76,10 +77,10 @@ def _compared(declared: Mapping[str, Collection], offered: frozenset[str]) -> It
     yield Finding("collections", "ok", f"{len(declared.keys() & offered)} are declared, and offered by the API")
     if unknown:
         mend = "mend the name, or connect an account that has it"
-        yield Finding("collections", "warning", f"declared, and offered by no sync: {_some(unknown)}", mend)
+        yield Finding("collections", "warning", f"declared, and offered by no sync: {some(unknown)}", mend)
     if undeclared:
-        yield Finding("collections", "warning", f"offered, and not declared: {_some(undeclared)}", "declare them, or leave them")
+        yield Finding("collections", "warning", f"offered, and not declared: {some(undeclared)}", "declare them, or leave them")
 
 
-def _some(names: list[str]) -> str:
+def some(names: list[str]) -> str:
     return ", ".join(names[:SHOWN]) + (f" and {len(names) - SHOWN} more" if len(names) > SHOWN else "")

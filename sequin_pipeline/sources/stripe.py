@@ -5,7 +5,8 @@ stripe_api.py.
 """
 
 import logging
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterable, Iterator, Mapping
+from contextlib import closing
 from functools import partial
 
 from sequin_pipeline.catalog import Account
@@ -17,6 +18,7 @@ from sequin_pipeline.sources.stripe_account import AccountReader
 from sequin_pipeline.sources.stripe_api import StripeApi
 from sequin_pipeline.sources.stripe_cursor import read_cursor
 from sequin_pipeline.sources.stripe_objects import LISTABLE, Listable
+from sequin_pipeline.sources.stripe_reach import Reach, reach_of
 
 LOGGER = logging.getLogger("sequin_pipeline.sources")
 
@@ -100,6 +102,13 @@ class StripeSource:
                 api.close()
         if failure is not None:
             raise failure
+
+    def reach(self, collection_ids: Iterable[str], options: HttpOptions) -> Iterator[Reach]:
+        """What each account's key may read of these collections, account by account; what it may not is no error."""
+        listables = [self._listable(collection_id) for collection_id in collection_ids]
+        for open_api in self._apis.values():
+            with closing(open_api(options=options)) as api:
+                yield reach_of(api, listables)
 
     def committed(self, cursor: str) -> None:
         """Nothing to do: what was read can be read again."""

@@ -60,6 +60,20 @@ def test_a_key_and_a_file_are_enough_for_tables_and_the_key_is_told_to_nobody(
     assert not [text for text in told if KEY in text]
 
 
+def test_the_doctor_tells_what_a_key_reaches_and_what_not_without_the_key(
+    project: Project, fake: FakeStripe, command: Command
+) -> None:
+    every = command(project, "doctor")
+    fake.denied[KEY] = {"/v1/invoices"}
+    some = command(project, "doctor")
+
+    reached = "stripe: the key in STRIPE_API_KEY reaches account 'acct_1' of sync 'default' in test mode, and there customer, subscription"
+    assert (every.status, f"{reached}, invoice, price, balance_transaction" in every.stdout) == (0, True)
+    assert (some.status, f"{reached}, price, balance_transaction" in some.stdout) == (1, True)
+    assert "stripe: the key in STRIPE_API_KEY does not reach invoice of sync 'default'" in some.stdout
+    assert KEY not in every.stdout + every.stderr + some.stdout + some.stderr
+
+
 def test_a_missing_key_is_named_before_anything_is_asked(project: Project, fake: FakeStripe, command: Command) -> None:
     del project.variables["STRIPE_API_KEY"]
 

@@ -42,6 +42,7 @@ class FakeStripe:
     deleted_customers: set[str] = field(default_factory=set)
     too_fast: set[int] = field(default_factory=set)
     refused_keys: set[str] = field(default_factory=set)
+    denied: dict[str, set[str]] = field(default_factory=dict)
     forgets_cursors: bool = False
     most_at_once: int = 0
     url: str = ""
@@ -85,6 +86,8 @@ class FakeStripe:
         key = asked.headers.get("authorization", "").removeprefix("Bearer ")
         if key in self.refused_keys:
             return 401, {"error": {"message": f"Invalid API Key provided: {key}"}}
+        if asked.path in self.denied.get(key, ()):
+            return 403, _error("The provided key does not have the required permissions for this endpoint")
         if asked.path == "/v1/account":
             return 200, {"id": asked.headers.get("stripe-account", self.account), "object": "account"}
         if asked.path == "/v1/events":

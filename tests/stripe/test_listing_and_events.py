@@ -296,7 +296,9 @@ def test_lists_within_an_object_are_completed(fake: FakeStripe, runs: Runs) -> N
     assert (lines["data"], lines["has_more"]) == (fake.lines["in_1"], False)
 
 
-def test_what_is_shown_only_when_it_is_asked_for_is_asked_for_in_lists_and_of_single_objects(fake: FakeStripe, runs: Runs) -> None:
+def test_what_is_shown_only_when_it_is_asked_for_is_asked_for_in_lists_and_of_single_objects(
+    fake: FakeStripe, runs: Runs
+) -> None:
     fake.put("checkout.session", "cs_1", line_items={"object": "list", "data": [{"id": "li_1"}], "has_more": False, "url": "/x"})
     runs.sync("checkout.session")
     listed = runs.live("checkout.session") == fake.listed("checkout.session")
