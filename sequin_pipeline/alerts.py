@@ -1,4 +1,5 @@
-"""A message to a webhook for every run that failed: off until SEQUIN_ALERT_WEBHOOK_URL says where to.
+"""A message to a webhook for every run that failed, or left records of a queue that belong to no table: off until
+SEQUIN_ALERT_WEBHOOK_URL says where to.
 
 The message is JSON with a `text` that chat programs show as it is. A webhook that does not take it is logged and given up: alerting
 must not stop Dagster's daemon. Its URL is taken for a secret, since those of chat programs are.
@@ -12,9 +13,15 @@ from dataclasses import asdict, dataclass
 
 import dagster as dg
 import httpx2
+import psycopg
 
 from sequin_pipeline.assets import asset_key
 from sequin_pipeline.catalog import Collection
+from sequin_pipeline.environment import WAREHOUSE_URL
+from sequin_pipeline.errors import ConfigurationError, PipelineError
+from sequin_pipeline.ledger_schema import migrate
+from sequin_pipeline.undeclared import undeclared_of_run
+from sequin_pipeline.warehouse import Warehouse, explain
 
 WEBHOOK_VARIABLE = "SEQUIN_ALERT_WEBHOOK_URL"
 UI_VARIABLE = "SEQUIN_UI_URL"
@@ -38,8 +45,9 @@ class Failure:
     message: str
 
 
-def build_alert_sensor(collections: Sequence[Collection]) -> dg.SensorDefinition:
-    """Runs by itself, and does nothing without the variable: setting it is all that there is to switch on."""
+def build_alert_sensors(collections: Sequence[Collection]) -> list[dg.SensorDefinition]:
+    """They run by themselves, and do nothing without the variable: setting it is all that there is to switch on. The second one is there
+    only where a queue is read."""
 
     @dg.run_failure_sensor(
         name="alert_on_run_failure",
@@ -49,7 +57,16 @@ def build_alert_sensor(collections: Sequence[Collection]) -> dg.SensorDefinition
     def alert(context: dg.RunFailureSensorContext) -> dg.SkipReason | None:
         return send_alert(context, collections, os.environ)
 
-    return alert
+    @dg.run_status_sensor(
+        run_status=dg.DagsterRunStatus.SUCCESS,
+        name="alert_on_undeclared_records",
+        default_status=dg.DefaultSensorStatus.RUNNING,
+        description=f"Posts a message about each run that left records of no declared collection to the URL in {WEBHOOK_VARIABLE}.",
+    )
+    def alert_on_undeclared(context: dg.RunStatusSensorContext) -> dg.SkipReason | None:
+        return send_undeclared_alert(context, os.environ)
+
+    return [alert, alert_on_undeclared] if _has_queue(collections) else [alert]
 
 
 def send_alert(
@@ -63,25 +80,80 @@ def send_alert(
     url = environment.get(WEBHOOK_VARIABLE)
     if not url:
         return dg.SkipReason(f"{WEBHOOK_VARIABLE} is not set")
-    run = context.dagster_run
-    refusal = _post(url, alert_message(run, _failures(context, collections), environment), sleep=sleep)
-    if refusal is None:
-        return None
-    context.log.error(f"the webhook in {WEBHOOK_VARIABLE} did not take the message about run {run.run_id}: {refusal}")
-    return dg.SkipReason(f"the webhook in {WEBHOOK_VARIABLE} did not take the message: {refusal}")
+    run, undeclared = context.dagster_run, dict[str, int]()
+    if _has_queue(collections):
+        try:
+            undeclared = count_undeclared(run.run_id, environment)
+        except PipelineError as error:
+            # What keeps the ledger from being read may be what the run failed of.
+            context.log.warning(f"records of no declared collection could not be counted: {error}")
+    return _sent(context, url, alert_message(run, _failures(context, collections), undeclared, environment), sleep=sleep)
 
 
-def alert_message(run: dg.DagsterRun, failures: Sequence[Failure], environment: Mapping[str, str]) -> dict[str, object]:
-    """What is posted."""
+def send_undeclared_alert(
+    context: dg.RunStatusSensorContext, environment: Mapping[str, str], *, sleep: Callable[[float], None] = time.sleep
+) -> dg.SkipReason | None:
+    """Posts one message where the run of `context` kept records of no declared collection; says why when it did not."""
+    url = environment.get(WEBHOOK_VARIABLE)
+    if not url:
+        return dg.SkipReason(f"{WEBHOOK_VARIABLE} is not set")
+    try:
+        undeclared = count_undeclared(context.dagster_run.run_id, environment)
+    except PipelineError as error:
+        return dg.SkipReason(f"records of no declared collection could not be counted: {_shown(str(error))}")
+    if not undeclared:
+        return dg.SkipReason("every record of the run belongs to a declared collection")
+    return _sent(context, url, alert_message(context.dagster_run, [], undeclared, environment), sleep=sleep)
+
+
+def count_undeclared(run_id: str, environment: Mapping[str, str]) -> dict[str, int]:
+    """By label, the records that the run kept since they belong to no table. Asks once: whoever is alerted next waits. Raises
+    PipelineError."""
+    url = environment.get(WAREHOUSE_URL)
+    if not url:
+        raise ConfigurationError(f"{WAREHOUSE_URL} is not set")
+    try:
+        with Warehouse(url).connect() as connection:
+            migrate(connection)
+            return undeclared_of_run(connection, run_id)
+    except psycopg.Error as error:
+        raise explain(error, "counting records of no declared collection") from error
+
+
+def alert_message(
+    run: dg.DagsterRun, failures: Sequence[Failure], undeclared: Mapping[str, int], environment: Mapping[str, str]
+) -> dict[str, object]:
+    """What is posted; without `failures` the run succeeded."""
     run_url = f"{environment.get(UI_VARIABLE, DEFAULT_UI_URL).rstrip('/')}/runs/{run.run_id}"
     lines = [f"{failure.collection or 'the run'}: {failure.error}: {failure.message}" for failure in failures]
+    lines += [
+        f"{label}: {count} record{'' if count == 1 else 's'} kept as rejects, since no defs.yaml declares the collection"
+        for label, count in undeclared.items()
+    ]
+    ended = "failed" if failures else "succeeded, and left records that belong to no table"
     return {
-        "text": "\n".join([f"Run of {run.job_name} failed: {run_url}", *lines]),
+        "text": "\n".join([f"Run of {run.job_name} {ended}: {run_url}", *lines]),
         "job": run.job_name,
         "run_id": run.run_id,
         "run_url": run_url,
         "failures": [asdict(failure) for failure in failures],
+        "undeclared": dict(undeclared),
     }
+
+
+def _has_queue(collections: Sequence[Collection]) -> bool:
+    return any(collection.is_queued for collection in collections)
+
+
+def _sent(
+    context: dg.RunStatusSensorContext, url: str, message: Mapping[str, object], *, sleep: Callable[[float], None]
+) -> dg.SkipReason | None:
+    refusal = _post(url, message, sleep=sleep)
+    if refusal is None:
+        return None
+    run_id = context.dagster_run.run_id
+    context.log.error(f"the webhook in {WEBHOOK_VARIABLE} did not take the message about run {run_id}: {refusal}")
+    return dg.SkipReason(f"the webhook in {WEBHOOK_VARIABLE} did not take the message: {refusal}")
 
 
 def _failures(context: dg.RunFailureSensorContext, collections: Sequence[Collection]) -> list[Failure]:

@@ -9,7 +9,7 @@ from functools import cache
 
 import dagster as dg
 
-from sequin_pipeline.alerts import build_alert_sensor
+from sequin_pipeline.alerts import build_alert_sensors
 from sequin_pipeline.catalog_files import check_files, component_tree
 from sequin_pipeline.component import CollectionSync, run_together, schedule_of
 from sequin_pipeline.environment import SEQUIN_COLLECTIONS
@@ -48,7 +48,7 @@ def build_definitions(environment: Mapping[str, str]) -> dg.Definitions:
             for component in components
             if (cron := schedule_of(run_together(component, components))) is not None
         ),
-        dg.Definitions(sensors=[build_alert_sensor(collections)]),
+        dg.Definitions(sensors=build_alert_sensors(collections)),
     )
 
 

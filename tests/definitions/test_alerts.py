@@ -1,20 +1,26 @@
-"""Alerts: one message for each failed run, posted to a real server; a webhook that fails does no harm."""
+"""Alerts: one message for each run that failed or left records without a table, posted to a real server; a webhook that fails does no
+harm."""
 
 import json
 import threading
-from collections.abc import Iterator
-from dataclasses import dataclass, field
+from collections.abc import Callable, Iterator
+from dataclasses import dataclass, field, replace
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 
 import dagster as dg
 import pytest
 
-from sequin_pipeline.alerts import build_alert_sensor, send_alert
+from sequin_pipeline.alerts import build_alert_sensors, send_alert, send_undeclared_alert
+from sequin_pipeline.catalog import Collection, Queue, SourceDeclaration
+from sequin_pipeline.drain import drain
 from sequin_pipeline.errors import SourceRefused
 from sequin_pipeline.failures import failing
-from tests.builders import collection
+from sequin_pipeline.warehouse import Warehouse
+from tests.builders import collection, record
+from tests.queues import ListQueue, other
 
 THING = collection()
+QUEUED = replace(THING, source=SourceDeclaration("sequin_consumer", queue=Queue("c1")))
 
 
 @dataclass
@@ -71,18 +77,55 @@ class Alerted:
     skipped: str | None
 
 
-def alert(environment: dict[str, str], waits: list[float] | None = None) -> Alerted:
-    """What the sensor does about a run that failed."""
+@dg.job(name="sync_demo")
+def sound_job() -> None:
+    pass
+
+
+def alert(
+    environment: dict[str, str],
+    waits: list[float] | None = None,
+    *,
+    of: Collection = THING,
+    meanwhile: Callable[[str], None] = lambda run_id: None,
+) -> Alerted:
+    """What the sensor does about a run that failed; `meanwhile` is what the run did."""
     with dg.DagsterInstance.ephemeral() as instance:
         result = broken_job.execute_in_process(instance=instance, raise_on_error=False)
+        meanwhile(result.run_id)
         context = dg.build_run_status_sensor_context(
             sensor_name="alert_on_run_failure",
             dagster_event=result.get_run_failure_event(),
             dagster_instance=instance,
             dagster_run=result.dagster_run,
         ).for_run_failure()
-        reason = send_alert(context, [THING], environment, sleep=(waits if waits is not None else []).append)
+        reason = send_alert(context, [of], environment, sleep=(waits if waits is not None else []).append)
     return Alerted(result.run_id, reason.skip_message if reason else None)
+
+
+def alert_on_undeclared(environment: dict[str, str], meanwhile: Callable[[str], None] = lambda run_id: None) -> Alerted:
+    """What the sensor does about a run that succeeded."""
+    with dg.DagsterInstance.ephemeral() as instance:
+        result = sound_job.execute_in_process(instance=instance)
+        meanwhile(result.run_id)
+        context = dg.build_run_status_sensor_context(
+            sensor_name="alert_on_undeclared_records",
+            dagster_event=result.get_run_success_event(),
+            dagster_instance=instance,
+            dagster_run=result.dagster_run,
+        )
+        reason = send_undeclared_alert(context, environment, sleep=lambda seconds: None)
+    return Alerted(result.run_id, reason.skip_message if reason else None)
+
+
+def drained(url: str, *, extra: bool = True) -> Callable[[str], None]:
+    """A run of a queue that delivers a record of the declared collection, and three of others if `extra`."""
+    others = [other("b"), other("c"), record("n", collection_id=None)] if extra else []
+
+    def run(run_id: str) -> None:
+        drain(ListQueue([[record("a"), *others]]), [THING], Warehouse(url), run_id=run_id)
+
+    return run
 
 
 def test_a_failed_run_is_one_message_with_its_collections_and_a_link(webhook: Webhook) -> None:
@@ -102,8 +145,74 @@ def test_a_failed_run_is_one_message_with_its_collections_and_a_link(webhook: We
                 {"collection": "demo/thing", "error": "SourceRefused", "message": token},
                 {"collection": "follower", "error": "ValueError", "message": host},
             ],
+            "undeclared": {},
         }
     ]
+
+
+LEFT = (
+    "/unnamed: 1 record kept as rejects, since no defs.yaml declares the collection\n"
+    "demo/other: 2 records kept as rejects, since no defs.yaml declares the collection"
+)
+
+
+def test_a_run_that_left_records_of_no_declared_collection_is_one_message_with_their_counts(
+    webhook: Webhook, warehouse_url: str
+) -> None:
+    environment = {"SEQUIN_ALERT_WEBHOOK_URL": webhook.url, "WAREHOUSE_URL": warehouse_url}
+
+    alerted = alert_on_undeclared(environment, drained(warehouse_url))
+
+    run_url = f"http://127.0.0.1:3000/runs/{alerted.run_id}"
+    assert alerted.skipped is None
+    assert webhook.messages == [
+        {
+            "text": f"Run of sync_demo succeeded, and left records that belong to no table: {run_url}\n{LEFT}",
+            "job": "sync_demo",
+            "run_id": alerted.run_id,
+            "run_url": run_url,
+            "failures": [],
+            "undeclared": {"/unnamed": 1, "demo/other": 2},
+        }
+    ]
+
+
+def test_a_failed_run_tells_of_the_records_of_no_declared_collection_too(webhook: Webhook, warehouse_url: str) -> None:
+    environment = {"SEQUIN_ALERT_WEBHOOK_URL": webhook.url, "WAREHOUSE_URL": warehouse_url}
+
+    alert(environment, of=QUEUED, meanwhile=drained(warehouse_url))
+
+    (message,) = webhook.messages
+    assert str(message["text"]).endswith(f"\n{LEFT}")
+    assert message["undeclared"] == {"/unnamed": 1, "demo/other": 2}
+
+
+def test_a_run_whose_records_all_have_a_table_is_no_message(webhook: Webhook, warehouse_url: str) -> None:
+    environment = {"SEQUIN_ALERT_WEBHOOK_URL": webhook.url, "WAREHOUSE_URL": warehouse_url}
+    drained(warehouse_url)("an earlier run")
+
+    alerted = alert_on_undeclared(environment, drained(warehouse_url, extra=False))
+
+    assert (alerted.skipped, webhook.messages) == ("every record of the run belongs to a declared collection", [])
+
+
+@pytest.mark.parametrize(
+    ("url", "said"),
+    [
+        pytest.param({}, "WAREHOUSE_URL is not set", id="no address"),
+        pytest.param(
+            {"WAREHOUSE_URL": "postgresql://ann:hunter2@127.0.0.1:1/w"}, "while connecting to ann@127.0.0.1:1/w", id="away"
+        ),
+    ],
+)
+def test_a_ledger_that_cannot_be_read_keeps_no_failure_from_being_told(webhook: Webhook, url: dict[str, str], said: str) -> None:
+    environment = {"SEQUIN_ALERT_WEBHOOK_URL": webhook.url, **url}
+
+    failed, succeeded = alert(environment, of=QUEUED), alert_on_undeclared(environment)
+
+    assert (failed.skipped, [message["run_id"] for message in webhook.messages]) == (None, [failed.run_id])
+    assert str(succeeded.skipped).startswith(f"records of no declared collection could not be counted: {said}")
+    assert "hunter2" not in str(succeeded.skipped)
 
 
 def test_a_webhook_that_fails_for_a_moment_is_asked_again(webhook: Webhook) -> None:
@@ -139,8 +248,16 @@ def test_a_webhook_that_is_not_there_is_told_without_its_url() -> None:
 
 
 def test_without_a_webhook_nothing_is_sent() -> None:
-    assert alert({}).skipped == "SEQUIN_ALERT_WEBHOOK_URL is not set"
+    assert alert({}).skipped == alert_on_undeclared({}).skipped == "SEQUIN_ALERT_WEBHOOK_URL is not set"
 
 
-def test_the_sensor_runs_by_itself() -> None:
-    assert build_alert_sensor([THING]).default_status == dg.DefaultSensorStatus.RUNNING
+def test_the_sensors_run_by_themselves_and_the_second_is_there_for_queues_only() -> None:
+    running = dg.DefaultSensorStatus.RUNNING
+
+    alone, both = build_alert_sensors([THING]), build_alert_sensors([THING, QUEUED])
+
+    assert {sensor.name: sensor.default_status for sensor in alone} == {"alert_on_run_failure": running}
+    assert {sensor.name: sensor.default_status for sensor in both} == {
+        "alert_on_run_failure": running,
+        "alert_on_undeclared_records": running,
+    }
