@@ -3,16 +3,20 @@
 import re
 import time
 from collections.abc import Iterator
+from pathlib import Path
 
 import psycopg
 import pytest
 
+from sequin_pipeline.catalog_files import load_collections
+from sequin_pipeline.sources.registry import missing_variables
 from sequin_pipeline.sources.stripe_objects import LISTABLE
 from tests.e2e.project import ROOT, Command, MakeProject, Project
 from tests.stripe.fake import FakeStripe, fake_stripe
 from tests.stripe.shop import KEY
 
 PAGE = (ROOT / "docs" / "sources.md").read_text(encoding="utf-8")
+README = (ROOT / "README.md").read_text(encoding="utf-8")
 
 
 @pytest.fixture
@@ -85,6 +89,18 @@ def test_a_missing_key_is_named_before_anything_is_asked(project: Project, fake:
         in refused.stderr
     )
     assert fake.asked == []
+
+
+def test_the_file_of_the_readme_is_one_that_is_read_with_its_key_alone(tmp_path: Path) -> None:
+    (tmp_path / "stripe").mkdir()
+    text = README.partition("stripe/defs.yaml <<'END'\n")[2].partition("END\n")[0]
+    (tmp_path / "stripe" / "defs.yaml").write_text(text, encoding="utf-8")
+
+    collections = load_collections({"SEQUIN_COLLECTIONS": str(tmp_path)})
+
+    assert list(collections) == ["stripe/customer", "stripe/subscription", "stripe/invoice"]
+    assert {missing_variables(collection.source, {}) for collection in collections.values()} == {("STRIPE_API_KEY",)}
+    assert "\nexport SEQUIN_COLLECTIONS=~/collections STRIPE_API_KEY=" in README
 
 
 def test_the_page_names_every_class_of_objects_that_can_be_declared() -> None:
