@@ -9,6 +9,7 @@ from dataclasses import dataclass
 from sequin_pipeline.catalog import Queue, SourceDeclaration, SourceKindName
 from sequin_pipeline.errors import ConfigurationError
 from sequin_pipeline.sources import Source
+from sequin_pipeline.sources.endpoint import Endpoint
 from sequin_pipeline.sources.sequin import SequinSource
 from sequin_pipeline.sources.sequin_consumer import SequinConsumerSource
 from sequin_pipeline.sources.sequin_stream import SequinStreamSource
@@ -37,8 +38,7 @@ class SourceKind:
 
 
 def _open_sequin(declaration: SourceDeclaration, environment: Environment) -> Source:
-    # Without a token too: the sandbox asks for none.
-    return SequinSource(environment["SEQUIN_API_URL"], environment.get("SEQUIN_API_TOKEN"))
+    return SequinSource(environment["SEQUIN_API_URL"], _token(declaration, environment))
 
 
 def _open_stripe(declaration: SourceDeclaration, environment: Environment) -> Source:
@@ -52,7 +52,7 @@ def _open_stripe(declaration: SourceDeclaration, environment: Environment) -> So
 
 def _open_consumer(declaration: SourceDeclaration, environment: Environment) -> Source:
     return SequinConsumerSource(
-        environment["SEQUIN_API_URL"], environment.get("SEQUIN_API_TOKEN"), consumer=_queue_of(declaration).consumer
+        environment["SEQUIN_API_URL"], _token(declaration, environment), consumer=_queue_of(declaration).consumer
     )
 
 
@@ -62,6 +62,14 @@ def _open_stream(declaration: SourceDeclaration, environment: Environment) -> So
         environment["SEQUIN_STREAM_TOKEN"].strip(),
         consumer=_queue_of(declaration).consumer,
     )
+
+
+def _token(declaration: SourceDeclaration, environment: Environment) -> str | None:
+    """None for a sandbox, which asks for none and is on this machine."""
+    token = environment.get("SEQUIN_API_TOKEN", "").strip() or None
+    if token is None and not Endpoint(environment["SEQUIN_API_URL"]).is_loopback:
+        raise _lacking(declaration, ("SEQUIN_API_TOKEN",))
+    return token
 
 
 def _queue_of(declaration: SourceDeclaration) -> Queue:
@@ -111,8 +119,12 @@ def open_source(declaration: SourceDeclaration, environment: Environment) -> Sou
     """A source that has sent nothing yet. Raises ConfigurationError for a variable that is missing or cannot be used."""
     missing = missing_variables(declaration, environment)
     if missing:
-        raise ConfigurationError(
-            f"source {declaration.kind!r} needs {' and '.join(missing)}, which the environment does not have: "
-            "set it, or name another source in the defs.yaml"
-        )
+        raise _lacking(declaration, missing)
     return KINDS[declaration.kind].open(declaration, environment)
+
+
+def _lacking(declaration: SourceDeclaration, missing: tuple[str, ...]) -> ConfigurationError:
+    return ConfigurationError(
+        f"source {declaration.kind!r} needs {' and '.join(missing)}, which the environment does not have: "
+        "set it, or name another source in the defs.yaml"
+    )

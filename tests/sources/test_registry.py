@@ -4,7 +4,7 @@ from typing import get_args
 
 import pytest
 
-from sequin_pipeline.catalog import Account, SourceDeclaration, SourceKindName
+from sequin_pipeline.catalog import Account, Queue, SourceDeclaration, SourceKindName
 from sequin_pipeline.errors import ConfigurationError
 from sequin_pipeline.sources import SourceIdentity
 from sequin_pipeline.sources.registry import KINDS, open_source
@@ -14,22 +14,42 @@ def test_every_name_that_can_be_declared_is_a_kind() -> None:
     assert set(KINDS) == set(get_args(SourceKindName))
 
 
-def test_the_records_api_is_opened_with_or_without_a_token() -> None:
-    for token in ({}, {"SEQUIN_API_TOKEN": "secret"}):
-        source = open_source(SourceDeclaration("sequin"), {"SEQUIN_API_URL": "https://api.example/", **token})
+@pytest.mark.parametrize(
+    ("url", "token"),
+    [("https://api.example", {"SEQUIN_API_TOKEN": "secret"}), ("http://127.0.0.1:8000", {})],
+    ids=["with a token", "the sandbox, without one"],
+)
+def test_the_records_api_is_opened_with_a_token_and_the_sandbox_without(url: str, token: dict[str, str]) -> None:
+    source = open_source(SourceDeclaration("sequin"), {"SEQUIN_API_URL": f"{url}/", **token})
 
-        assert source.identity == SourceIdentity("sequin", "https://api.example")
-        assert (source.can_reread, source.observes_time) == (True, False)
-        assert "secret" not in repr(source)
+    assert source.identity == SourceIdentity("sequin", url)
+    assert (source.can_reread, source.observes_time) == (True, False)
+    assert "secret" not in repr(source)
 
 
-@pytest.mark.parametrize("environment", [{}, {"SEQUIN_API_URL": " "}])
-def test_a_missing_variable_is_named_before_anything_is_sent(environment: dict[str, str]) -> None:
+CONSUMER, STREAM = (SourceDeclaration(kind, queue=Queue("c1")) for kind in ("sequin_consumer", "sequin_stream"))
+
+
+@pytest.mark.parametrize(
+    ("declaration", "environment", "missing"),
+    [
+        (SourceDeclaration("sequin"), {}, "SEQUIN_API_URL"),
+        (SourceDeclaration("sequin"), {"SEQUIN_API_URL": " ", "SEQUIN_API_TOKEN": "t"}, "SEQUIN_API_URL"),
+        (SourceDeclaration("sequin"), {"SEQUIN_API_URL": "https://api.example"}, "SEQUIN_API_TOKEN"),
+        (CONSUMER, {"SEQUIN_API_URL": "https://api.example", "SEQUIN_API_TOKEN": " "}, "SEQUIN_API_TOKEN"),
+        (STREAM, {}, "SEQUIN_STREAM_URL and SEQUIN_STREAM_TOKEN"),
+    ],
+    ids=["nothing", "an empty address", "no token", "a consumer with an empty token", "a stream with nothing"],
+)
+def test_a_missing_variable_is_named_before_anything_is_sent(
+    declaration: SourceDeclaration, environment: dict[str, str], missing: str
+) -> None:
     with pytest.raises(ConfigurationError) as refused:
-        open_source(SourceDeclaration("sequin"), environment)
+        open_source(declaration, environment)
 
     assert str(refused.value) == (
-        "source 'sequin' needs SEQUIN_API_URL, which the environment does not have: set it, or name another source in the defs.yaml"
+        f"source {declaration.kind!r} needs {missing}, which the environment does not have: set it, or name another source in the "
+        "defs.yaml"
     )
 
 
