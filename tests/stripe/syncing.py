@@ -8,7 +8,7 @@ from typing import Any
 import psycopg
 
 from sequin_pipeline.catalog import Collection, Column, OnDelete, TableName, Windows, parse_path
-from sequin_pipeline.outcome import SyncOutcome
+from sequin_pipeline.outcome import Progress, SyncOutcome
 from sequin_pipeline.sources import TimeWindow
 from sequin_pipeline.sources.http import HttpOptions
 from sequin_pipeline.sources.retries import RetryPolicy
@@ -26,6 +26,9 @@ FAST = 10_000.0
 
 LOCALSTRIPE = {name: replace(listable, filters_created=False, filters_events=False) for name, listable in LISTABLE.items()}
 """localstripe knows no bounds for `created` in its lists, nor patterns of events."""
+
+UNTOLD = {**LOCALSTRIPE, "customer": replace(LOCALSTRIPE["customer"], events=())}
+"""As if no event told of customers, so that what a listing leaves out does not come otherwise."""
 
 PATIENT = HttpOptions(retry=RetryPolicy(budget_seconds=20.0, first_wait_seconds=0.01, longest_wait_seconds=0.05))
 
@@ -73,12 +76,15 @@ class Runs:
         last: int | None = None,
         source: StripeSource | None = None,
         of: Collection | None = None,
+        report: Callable[[Progress], None] = lambda progress: None,
     ) -> SyncOutcome:
         """One run; `happens` and `last` are those of Between."""
         self.number += 1
         of = of or stripe_collection(name, on_delete=self.on_delete)
         stream = RecordStream(live_plan(of), Between(source or self.source(), happens, last))
-        return run_sync(stream, Warehouse(self.warehouse_url), run_id=f"run {self.number}", batch_records=batch_records)
+        return run_sync(
+            stream, Warehouse(self.warehouse_url), run_id=f"run {self.number}", batch_records=batch_records, report=report
+        )
 
     def backfill(self, name: str) -> SyncOutcome:
         """All windows read again, beside whoever else is at work."""

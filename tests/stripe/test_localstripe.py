@@ -1,13 +1,16 @@
 """Against a Stripe that nobody here wrote: after each step the tables are what the server itself lists, with tombstones for the rest."""
 
+import subprocess
+import sys
 from collections import Counter
 from collections.abc import Iterator
+from pathlib import Path
 
 import pytest
 
 from sequin_pipeline.errors import SourceUnavailable
 from tests.stripe.shop import Shop, localstripe
-from tests.stripe.syncing import Runs
+from tests.stripe.syncing import LOCALSTRIPE, UNTOLD, Runs
 
 PATHS = {
     "customer": "customers",
@@ -42,6 +45,21 @@ def subscribe(shop: Shop, customer: str, plan: str) -> str:
     shop.post(f"customers/{customer}", invoice_settings={"default_payment_method": method})
     subscription = shop.post("subscriptions", customer=customer, items=[{"plan": plan}])
     return str(subscription["id"])
+
+
+def kill_once_stored(*arguments: str) -> None:
+    """A run in a process of its own, killed between pages when it has stored so many rows: those of sync_process.py."""
+    with subprocess.Popen(
+        [sys.executable, "-m", "tests.stripe.sync_process", *arguments],
+        cwd=Path(__file__).resolve().parents[2],
+        stdin=subprocess.PIPE,
+        stdout=subprocess.PIPE,
+        text=True,
+    ) as process:
+        assert process.stdout is not None
+        said = process.stdout.readline()
+        process.kill()
+    assert said == "stripe/customer stands still\n"
 
 
 def test_tables_are_what_the_server_lists_after_every_step_with_events_and_without(shop: Shop, warehouse_url: str) -> None:
@@ -151,6 +169,26 @@ def test_many_objects_of_one_second_are_all_read_though_every_run_is_broken_off(
     seconds = Counter(each["created"] for each in shop.listed("customers").values())
     assert max(seconds.values()) > 100, "too slow a machine to put more than a page into one second"
     assert runs.live("customer") == listed(shop, "customer")
+
+
+@pytest.mark.parametrize("told", [(), ("untold",)], ids=["told by events", "listed"])
+def test_many_objects_of_one_second_are_all_read_though_the_process_is_killed_between_pages(
+    shop: Shop, warehouse_url: str, told: tuple[str, ...]
+) -> None:
+    runs = Runs(shop.url, warehouse_url, objects=UNTOLD if told else LOCALSTRIPE)
+    if not told:
+        runs.sync("customer")
+    for number in range(350):
+        shop.post("customers", name=f"customer {number}")
+
+    kill_once_stored(shop.url, warehouse_url, "1", *told)
+    stored = len(runs.live("customer"))
+    kill_once_stored(shop.url, warehouse_url, "101", *told)
+    outcome = runs.sync("customer")
+
+    assert 0 < stored < 350
+    assert runs.live("customer") == listed(shop, "customer")
+    assert (len(runs.live("customer")), outcome.counts.deleted) == (350, 0)
 
 
 def test_a_list_that_silently_begins_again_ends_in_a_bounded_number_of_requests(shop: Shop, warehouse_url: str) -> None:
