@@ -15,6 +15,7 @@ import httpx2
 import psycopg
 
 from tests.definitions.files import write
+from tests.stripe.shop import refuse_live
 
 ROOT = Path(__file__).parents[2]
 TOKEN = "tok-4c1d9a7e"
@@ -48,7 +49,9 @@ class Project:
             "COLUMNS": "200",
             "PYTHONUNBUFFERED": "1",
         }
-        return {**os.environ, **ours, **self.variables}
+        # Whoever runs the tests may have keys of his own.
+        inherited = {name: value for name, value in os.environ.items() if not name.startswith("STRIPE_")}
+        return {**inherited, **ours, **{name: refuse_live(value) for name, value in self.variables.items()}}
 
     def declare(self, **providers: str) -> "Project":
         """Writes a defs.yaml for each and names their folder: as a user with collections of his own does."""

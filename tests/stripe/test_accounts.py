@@ -1,17 +1,19 @@
 """Several accounts in one table: each with its own key, tenant columns and place in the cursor, and none in the way of another."""
 
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from datetime import UTC, datetime
+from pathlib import Path
 
 import psycopg
 import pytest
 
-from sequin_pipeline.catalog import Account
+from sequin_pipeline.catalog import Account, Column, parse_path
 from sequin_pipeline.errors import SourceRefused
 from sequin_pipeline.sources.stripe import StripeSource
+from tests.e2e.project import Project
 from tests.stripe.fake import FakeStripe, fake_stripe
-from tests.stripe.shop import refuse_live
-from tests.stripe.syncing import FAST, PATIENT, Runs
+from tests.stripe.shop import Shop, refuse_live
+from tests.stripe.syncing import FAST, PATIENT, Runs, stripe_collection
 
 ACCOUNTS = (
     Account("eu", "KEY_EU", external_id="tenant-eu", metadata={"region": "eu"}),
@@ -32,19 +34,23 @@ def source(fake: FakeStripe) -> StripeSource:
     return StripeSource(KEYS, ACCOUNTS, base_url=fake.url, requests_per_second=FAST, options=PATIENT)
 
 
-def rows(url: str) -> list[tuple[object, ...]]:
+def rows(url: str, *more: str) -> list[tuple[object, ...]]:
+    columns = ", ".join(("sync_id", "internal_id", "upstream_id", *more))
     with psycopg.connect(url) as connection:
-        return connection.execute(
-            "select sync_id, internal_id, upstream_id from stripe.customer where not deleted order by 1, 3"
-        ).fetchall()
+        return connection.execute(f"select {columns} from stripe.customer where not deleted order by 1, 3".encode()).fetchall()
 
 
 def test_each_account_is_a_tenant(fake: FakeStripe, source: StripeSource, warehouse_url: str) -> None:
     fake.put("customer", "cus_1")
+    of = stripe_collection("customer", columns=(Column("tenant", parse_path("record.sync.metadata"), "jsonb"),))
 
-    Runs(fake.url, warehouse_url).sync("customer", source=source)
+    Runs(fake.url, warehouse_url).sync("customer", source=source, of=of)
 
-    assert rows(warehouse_url) == [("eu", "tenant-eu", "cus_1"), ("partner", None, "cus_1"), ("us", "tenant-us", "cus_1")]
+    assert rows(warehouse_url, "tenant") == [
+        ("eu", "tenant-eu", "cus_1", {"region": "eu"}),
+        ("partner", None, "cus_1", {}),
+        ("us", "tenant-us", "cus_1", {}),
+    ]
     asked = {(each.headers["authorization"], each.headers.get("stripe-account")) for each in fake.asked}
     assert asked == {("Bearer sk_test_eu", None), ("Bearer rk_test_us", None), ("Bearer sk_test_eu", "acct_partner")}
 
@@ -73,6 +79,21 @@ def test_an_account_that_cannot_be_read_keeps_the_others_neither_from_it_nor_fro
     ]
 
 
-def test_keys_of_live_mode_are_refused_by_these_tests() -> None:
-    with pytest.raises(AssertionError, match="a key of live mode"):
-        refuse_live("sk_live_123")
+@pytest.mark.parametrize("key", ["sk_live_123", "rk_live_123"])
+def test_keys_of_live_mode_are_refused_by_what_these_tests_send_requests_with(tmp_path: Path, key: str) -> None:
+    project = Project(tmp_path, "", "", "", variables={"STRIPE_API_KEY": key})
+
+    attempts: list[Callable[[], object]] = [
+        lambda: refuse_live(key),
+        lambda: Shop("http://127.0.0.1:9", key),
+        project.environment,
+    ]
+    for refuse in attempts:
+        with pytest.raises(AssertionError, match="a key of live mode"):
+            refuse()
+
+
+def test_keys_of_whoever_runs_the_tests_reach_no_command(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("STRIPE_API_KEY", "sk_test_of_somebody")
+
+    assert "STRIPE_API_KEY" not in Project(tmp_path, "", "", "").environment()
