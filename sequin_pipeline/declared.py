@@ -50,7 +50,7 @@ from sequin_pipeline.errors import CatalogError
 from sequin_pipeline.sources.registry import KINDS
 from sequin_pipeline.windows import check_windows
 
-DEFAULT_SYNC = "default"
+DEFAULT_ACCOUNTS = (Account("default", SyncModel(name="default").key),)
 """The one account of a provider that declares none."""
 
 SYSTEM_COLUMNS = frozenset({"tableoid", "xmin", "cmin", "xmax", "cmax", "ctid"})
@@ -130,7 +130,7 @@ def _source(provider: ProviderModel, node: Node) -> SourceDeclaration:
         raise (node / "syncs").refused(f"sync {repeated!r} is declared more than once: give each account a name of its own")
     accounts = tuple(_account(sync, node / "syncs" / index) for index, sync in enumerate(provider.syncs))
     if kind.reads_accounts and not accounts:
-        accounts = (Account(DEFAULT_SYNC, SyncModel(name=DEFAULT_SYNC).key),)
+        accounts = DEFAULT_ACCOUNTS
     return SourceDeclaration(provider.source, accounts, provider.relist_hours, _queue(provider, node))
 
 

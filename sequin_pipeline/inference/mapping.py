@@ -53,7 +53,7 @@ def propose_mapping(collection: Collection, sample: Sample, table: TableName, sh
     mapping = {match.ours: match.found.name for match in matches}
     keys = _keys(collection, table, mapping, rounds=any(_keeps_fewer_digits(match) for match in matches), remarks=remarks)
     columns = tuple(match.proposed for match in matches if match.proposed is not None)
-    proposal = Proposal(collection.provider, collection.name, columns, keys, tuple(remarks))
+    proposal = Proposal(collection.provider, collection.name, columns, keys, tuple(remarks), collection.source)
     return replace(proposal, remarks=(*_refusal(proposal, shape), *remarks))
 
 

@@ -6,7 +6,8 @@ from dataclasses import dataclass, field
 
 import yaml
 
-from sequin_pipeline.catalog import Collection, Column, Path
+from sequin_pipeline.catalog import Collection, Column, Path, SourceDeclaration
+from sequin_pipeline.declared import DEFAULT_ACCOUNTS
 from sequin_pipeline.inference.examples import example_of
 from sequin_pipeline.inference.names import column_names
 from sequin_pipeline.inference.sample import Sample, SampledField, fields_of
@@ -26,13 +27,14 @@ class ProposedColumn:
 
 @dataclass(frozen=True)
 class Proposal:
-    """`keys` are further keys of the collection, as YAML values; `remarks` are comments, a line each."""
+    """`keys` are further keys of the collection, as YAML values; `remarks` are comments, a line each; the sample is from `source`."""
 
     provider: str
     name: str
     columns: tuple[ProposedColumn, ...]
     keys: Mapping[str, object] = field(default_factory=dict)
     remarks: tuple[str, ...] = ()
+    source: SourceDeclaration = field(default_factory=SourceDeclaration)
 
 
 def propose(collection: Collection, sample: Sample, described: Sequence[FieldDescription]) -> Proposal:
@@ -50,6 +52,7 @@ def propose(collection: Collection, sample: Sample, described: Sequence[FieldDes
             ProposedColumn(propose_column(names[field.steps], field, described_as=words.get(".".join(field.steps), "")), field)
             for field in fields
         ),
+        source=collection.source,
     )
 
 
@@ -57,12 +60,30 @@ def written(proposal: Proposal, heading: Sequence[str] = ()) -> str:
     """A whole defs.yaml: the heading as comments first, behind each column how often it is null and an example."""
     lines = [f"# {line}" for line in heading]
     lines += ["type: sequin_pipeline.component.CollectionSync", "attributes:", f"  {_flow({'provider': proposal.provider})}"]
+    lines += [f"  {_flow({key: value})}" for key, value in _source_keys(proposal.source).items()]
     lines += ["  collections:", f"    {_flow(proposal.name)}:"]
     lines += [f"      # {remark}" for remark in proposal.remarks]
     lines += [f"      {_flow({key: value})}" for key, value in proposal.keys.items()]
     lines.append("      columns:" if proposal.columns else "      columns: {}")
     lines += [f"        {_flow({item.column.name: _keys_of(item.column)})}  # {_remark(item.field)}" for item in proposal.columns]
     return "\n".join(lines) + "\n"
+
+
+def _source_keys(source: SourceDeclaration) -> dict[str, object]:
+    """What says where the records come from, where it is not what a file without them means."""
+    accounts = [
+        {
+            "name": account.name,
+            "key": account.key_variable,
+            **({"account": account.connected_account} if account.connected_account else {}),
+            **({"external_id": account.external_id} if account.external_id else {}),
+            **({"metadata": dict(account.metadata)} if account.metadata else {}),
+        }
+        for account in source.accounts
+        if source.accounts != DEFAULT_ACCOUNTS
+    ]
+    kind = {} if source.kind == SourceDeclaration().kind else {"source": source.kind}
+    return {**kind, **({"syncs": accounts} if accounts else {})}
 
 
 def _keys_of(column: Column) -> dict[str, object]:

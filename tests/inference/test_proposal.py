@@ -1,6 +1,7 @@
 """What is proposed takes every record of the sample, is valid as it is printed, and gives nothing away."""
 
 import json
+from dataclasses import replace
 from datetime import UTC, datetime
 
 import pytest
@@ -8,7 +9,7 @@ import yaml
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from sequin_pipeline.catalog import Column, Path
+from sequin_pipeline.catalog import Account, Column, Path, SourceDeclaration
 from sequin_pipeline.inference.examples import example_of
 from sequin_pipeline.inference.proposal import propose
 from sequin_pipeline.inference.sample import Sample, read_sample
@@ -149,6 +150,39 @@ def test_the_comments_say_how_often_a_field_is_null_and_what_it_looks_like() -> 
         f'        left: {{path: left, type: text}}  # null in 99.5 %, as in "{"x" * 39}…',
         "        always: {path: always, type: jsonb}  # always null in the sample",
     ]
+
+
+@pytest.mark.parametrize(
+    ("accounts", "line"),
+    [
+        pytest.param((Account("default", "STRIPE_API_KEY"),), "  collections:", id="one"),
+        pytest.param(
+            (
+                Account("eu", "KEY_EU", external_id="7", metadata={"region": "eu"}),
+                Account("partner", "KEY_EU", connected_account="acct_1"),
+            ),
+            "  syncs: [{name: eu, key: KEY_EU, external_id: '7', metadata: {region: eu}}, "
+            "{name: partner, key: KEY_EU, account: acct_1}]",
+            id="several",
+        ),
+    ],
+)
+def test_a_collection_of_another_source_is_proposed_with_its_source_and_its_accounts(
+    accounts: tuple[Account, ...], line: str
+) -> None:
+    of = replace(COLLECTION, provider="stripe", name="customer", source=SourceDeclaration("stripe", accounts))
+    sample = sample_of({"email": "ann@example.com"})
+
+    text = tried(propose(of, sample, ()), sample)
+
+    assert text.splitlines()[1:6] == [
+        "type: sequin_pipeline.component.CollectionSync",
+        "attributes:",
+        "  provider: stripe",
+        "  source: stripe",
+        line,
+    ]
+    assert declared(text).source == of.source
 
 
 def test_records_that_no_declaration_can_store_are_told_and_decide_nothing() -> None:
