@@ -13,10 +13,10 @@ from sequin_pipeline.errors import SourceRefused
 from sequin_pipeline.sources import NO_COST, Listed, Page, PageCost, TimeWindow
 from sequin_pipeline.sources.http import HttpOptions
 from sequin_pipeline.sources.stripe_api import StripeApi, StripeObject
-from sequin_pipeline.sources.stripe_cursor import Listing, States, SyncState, Walk, write_cursor
+from sequin_pipeline.sources.stripe_cursor import Listing, States, SyncState, Walk, Window, write_cursor
 from sequin_pipeline.sources.stripe_events import KEPT_SECONDS, OVERLAP_SECONDS, Changes, walk_events
-from sequin_pipeline.sources.stripe_listing import list_windows, windows_between
-from sequin_pipeline.sources.stripe_objects import Listable
+from sequin_pipeline.sources.stripe_listing import list_ids, list_windows, windows_between
+from sequin_pipeline.sources.stripe_objects import LISTABLE, TEST_CLOCKS, Listable
 from sequin_pipeline.sources.stripe_records import listing_version, record_id, write_page, write_record
 
 LOGGER = logging.getLogger("sequin_pipeline.sources")
@@ -65,7 +65,7 @@ class AccountReader:
         started = self._look()[0]
         lower = None if window.start is None else int(window.start.timestamp())
         upper = min(int(window.end.timestamp()), started + 1)
-        for page, _ in list_windows(self._api, self._listable, windows_between(self._listable, lower, upper)):
+        for page, _ in list_windows(self._api, self._listable, self._windows(lower, upper)):
             within = [
                 found
                 for found in page.objects
@@ -113,11 +113,20 @@ class AccountReader:
         return replace(
             state,
             account=account or state.account,
-            listing=Listing(started, windows_between(self._listable, None, started + 1)),
+            listing=Listing(started, self._windows(None, started + 1)),
             known_until=started,
             witness=witness,
             walk=None,
         )
+
+    def _windows(self, lower: int | None, upper: int) -> tuple[Window, ...]:
+        """Those of the time, and in test mode everything that is on one of the account's test clocks."""
+        windows = windows_between(self._listable, lower, upper)
+        if not (self._listable.hides_test_clocks and self._api.is_test_mode):
+            return windows
+        clocks, cost = list_ids(self._api, LISTABLE[TEST_CLOCKS])
+        self._spent += cost
+        return (*windows, *(replace(windows[0], variant=("test_clock", clock)) for clock in clocks))
 
     def _look(self) -> tuple[int, str | None]:
         """The second in which Stripe's clock stands before anything is listed, and an event that it knows."""

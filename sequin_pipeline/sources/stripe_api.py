@@ -118,6 +118,7 @@ class StripeApi:
             self._headers["stripe-account"] = account.connected_account
         self.account = account
         self.api_version = api_version
+        self.is_test_mode = key.split("_")[1:2] == ["test"]
         self._options = options
         self._pace = pace
         self._idle: list[HttpClient] = []

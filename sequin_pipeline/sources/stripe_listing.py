@@ -12,8 +12,9 @@ from itertools import pairwise
 from msgspec.structs import replace
 
 from sequin_pipeline.errors import SourceFault
+from sequin_pipeline.sources import NO_COST, PageCost
 from sequin_pipeline.sources.failures import StatusRefused
-from sequin_pipeline.sources.stripe_api import ListPage, StripeApi
+from sequin_pipeline.sources.stripe_api import UNREADABLE, ListPage, StripeApi
 from sequin_pipeline.sources.stripe_cursor import Window
 from sequin_pipeline.sources.stripe_objects import Listable
 
@@ -53,6 +54,19 @@ def list_windows(
             restarts.check(window, page)
             waiting += _remaining(listable, window, page, spare=WINDOWS_BESIDE - len(waiting) - len(under_way))
             yield page, (*under_way.values(), *waiting)
+
+
+def list_ids(api: StripeApi, listable: Listable) -> tuple[list[str], PageCost]:
+    """The ids of a class of which there are few; none where the key may not list it, or the server cannot."""
+    ids, cost = list[str](), NO_COST
+    try:
+        for page, _ in list_windows(api, listable, (Window(),)):
+            ids += [found.id for found in page.objects]
+            cost += page.cost
+    except StatusRefused as refusal:
+        if refusal.status not in UNREADABLE:
+            raise
+    return ids, cost
 
 
 class _Fetch:

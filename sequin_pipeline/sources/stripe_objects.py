@@ -19,7 +19,8 @@ class Listable:
     stands as an id, unless it is asked for. `filters_created`: the list takes bounds for `created`; then it is newest first, too.
     `events` are the types of event that say that such an object has changed, one pattern or up to 20 names (none: changes show only when
     it is listed), and `filters_events`: the server takes them as a filter.
-    `retrieves`: there is `path/id`. `lists_all`: what is not listed is no more.
+    `retrieves`: there is `path/id`. `lists_all`: what is not listed is no more. `hides_test_clocks`: what is on a test clock stands only in
+    the list of that clock.
     """
 
     name: str
@@ -32,6 +33,7 @@ class Listable:
     filters_events: bool = True
     retrieves: bool = True
     lists_all: bool = True
+    hides_test_clocks: bool = False
 
 
 _ALL = (("status", "all"),)
@@ -57,7 +59,8 @@ _TABLE = (
     Listable("country_spec", "/v1/country_specs", filters_created=False),
     Listable("coupon", "/v1/coupons", expand=("applies_to",), events=("coupon.*",)),
     Listable("credit_note", "/v1/credit_notes", events=("credit_note.*",)),
-    Listable("customer", "/v1/customers", events=("customer.created", "customer.updated", "customer.deleted")),
+    Listable("customer", "/v1/customers", events=("customer.created", "customer.updated", "customer.deleted"),
+             hides_test_clocks=True),
     Listable("dispute", "/v1/disputes", events=("charge.dispute.*",)),
     Listable("entitlements.feature", "/v1/entitlements/features", filters_created=False),
     # Only those of the last 30 days are listed.
@@ -91,7 +94,7 @@ _TABLE = (
     Listable("price", "/v1/prices", variants=_ACTIVE_OR_NOT, expand=("tiers",), events=("price.*",), lists_all=False),
     Listable("product", "/v1/products", events=("product.*",)),
     Listable("promotion_code", "/v1/promotion_codes", events=("promotion_code.*",)),
-    Listable("quote", "/v1/quotes", expand=("line_items",), filters_created=False, events=("quote.*",)),
+    Listable("quote", "/v1/quotes", expand=("line_items",), filters_created=False, events=("quote.*",), hides_test_clocks=True),
     Listable("radar.early_fraud_warning", "/v1/radar/early_fraud_warnings", events=("radar.early_fraud_warning.*",)),
     Listable("radar.value_list", "/v1/radar/value_lists"),
     Listable("refund", "/v1/refunds",
@@ -103,7 +106,7 @@ _TABLE = (
     Listable("scheduled_query_run", "/v1/sigma/scheduled_query_runs", filters_created=False),
     Listable("setup_intent", "/v1/setup_intents", events=("setup_intent.*",)),
     Listable("shipping_rate", "/v1/shipping_rates"),
-    Listable("subscription", "/v1/subscriptions", params=_ALL, events=("customer.subscription.*",)),
+    Listable("subscription", "/v1/subscriptions", params=_ALL, events=("customer.subscription.*",), hides_test_clocks=True),
     Listable("subscription_schedule", "/v1/subscription_schedules", events=("subscription_schedule.*",)),
     Listable("tax.registration", "/v1/tax/registrations", params=_ALL, filters_created=False),
     Listable("tax_code", "/v1/tax_codes", filters_created=False),
@@ -119,5 +122,7 @@ _TABLE = (
     Listable("treasury.financial_account", "/v1/treasury/financial_accounts", events=("treasury.financial_account.*",)),
     Listable("webhook_endpoint", "/v1/webhook_endpoints", filters_created=False),
 )  # fmt: skip
+
+TEST_CLOCKS = "test_helpers.test_clock"
 
 LISTABLE: Mapping[str, Listable] = {listable.name: listable for listable in _TABLE}

@@ -107,6 +107,8 @@ class FakeStripe:
             shown = [self._shown(each, asked, prefix="data.") for each in self.kinds.get(asked.path, {}).values()]
             if asked.path == PATHS["price"]:  # lists active ones, unless it is asked for the others
                 shown = [each for each in shown if each.get("active", True) == (query.get("active", "true") == "true")]
+            if asked.path in CLOCKED:  # lists what is on no test clock, unless it is asked for one
+                shown = [each for each in shown if each.get("test_clock") == query.get("test_clock")]
             return _page(shown, query)
         if parent == PATHS["customer"] and last in self.deleted_customers:
             return 200, {"id": last, "object": "customer", "deleted": True}
@@ -134,7 +136,10 @@ PATHS = {
     "product": "/v1/products",
     "review": "/v1/reviews",
     "subscription": "/v1/subscriptions",
+    "test_helpers.test_clock": "/v1/test_helpers/test_clocks",
 }
+
+CLOCKED = {"/v1/customers", "/v1/quotes", "/v1/subscriptions"}
 
 LEFT_OUT = {"applies_to", "line_items", "tiers"}
 """Fields that Stripe shows to those who ask for them."""

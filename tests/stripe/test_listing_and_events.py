@@ -332,6 +332,39 @@ def test_prices_are_listed_active_or_not_and_one_that_is_never_listed_is_not_tak
     assert (outcome.counts.unchanged, outcome.counts.updated, runs.deleted("price")) == (450, 0, set())
 
 
+def test_what_is_on_a_test_clock_is_listed_by_its_clock_and_not_taken_for_deleted(fake: FakeStripe, runs: Runs) -> None:
+    for clock in ("clock_1", "clock_2"):
+        fake.put("test_helpers.test_clock", clock)
+        for number in range(120):
+            fake.put("customer", f"cus_{clock}_{number:03}", created=START - number, test_clock=clock)
+    fill(fake, 10)
+    runs.sync("customer")
+    first = runs.live("customer") == fake.listed("customer")
+    fake.remove("customer", "cus_clock_1_007")
+    fake.now += 25 * 3600
+
+    outcome = runs.sync("customer")
+
+    assert first
+    assert runs.live("customer") == fake.listed("customer")
+    assert (runs.deleted("customer"), outcome.counts.unchanged) == ({"cus_clock_1_007"}, 249)
+
+
+def test_test_clocks_are_not_asked_for_in_live_mode_nor_needed_where_the_key_may_not_list_them(
+    fake: FakeStripe, runs: Runs
+) -> None:
+    fill(fake, 3)
+    fake.denied[KEY] = {"/v1/test_helpers/test_clocks"}
+    live = StripeSource({"main": "rk_live_of_the_fake"}, (ACCOUNT,), base_url=fake.url, requests_per_second=FAST, options=PATIENT)
+
+    denied = runs.sync("customer")
+    asked_before = fake.paths_asked().count("/v1/test_helpers/test_clocks")
+    list(live.pages(ReadRequest(frozenset({"stripe:customer"}))))
+
+    assert denied.counts.inserted == 3
+    assert asked_before == fake.paths_asked().count("/v1/test_helpers/test_clocks") == 1
+
+
 def test_events_are_kept_after_stripe_has_forgotten_them(fake: FakeStripe, runs: Runs) -> None:
     fake.put("customer", "cus_1", event="customer.created")
     runs.sync("event")
