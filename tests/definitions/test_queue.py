@@ -248,18 +248,23 @@ def test_files_that_name_one_consumer_are_one_step_of_one_job_and_stay_in_their_
 
 
 @pytest.mark.usefixtures("sandbox")
+@pytest.mark.parametrize("kind", ["sequin_consumer", "sequin_stream"])
 def test_one_run_drains_a_queue_for_all_its_providers(
-    tmp_path: Path, warehouse_url: str, monkeypatch: pytest.MonkeyPatch
+    tmp_path: Path, warehouse_url: str, monkeypatch: pytest.MonkeyPatch, kind: str
 ) -> None:
+    declared = {name: text.replace("sequin_consumer", kind) for name, text in {"demo": DEMO, "shop": SHOP}.items()}
     with running_sandbox(feed_of(record("a"), other("b"), record("c", collection_id="shop:order"))) as url:
-        monkeypatch.setenv("SEQUIN_API_URL", url)
-        repository = build_sync_definitions(write(tmp_path, demo=DEMO, shop=SHOP)).get_repository_def()
+        for variable in ("SEQUIN_API_URL", "SEQUIN_STREAM_URL"):
+            monkeypatch.setenv(variable, url)
+        monkeypatch.setenv("SEQUIN_STREAM_TOKEN", "any")
+        repository = build_sync_definitions(write(tmp_path, **declared)).get_repository_def()
         result = repository.get_job("sync_demo_shop").execute_in_process(raise_on_error=False)
 
     assert result.success
     assert {event.asset_key for event in result.get_asset_materialization_events()} == {THING, OTHER, ORDER}
-    tables = ("demo.thing", "demo.other", "shop.order")
-    assert [ids_and_versions(warehouse_url, table) for table in tables] == [[(name, 1, False)] for name in ("a", "b", "c")]
+    tables = ("demo.thing", "demo.other", 'shop."order"')
+    stored = [query(warehouse_url, f"select upstream_id, deleted from {table}") for table in tables]
+    assert stored == [[("up_a", False)], [("up_b", False)], [("up_c", False)]]
     assert query(warehouse_url, "select count(*) from sequin_pipeline.rejects") == [(0,)]
 
 
