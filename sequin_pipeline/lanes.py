@@ -58,14 +58,15 @@ class Lanes:
         parts = [delivery, *(replace(delivery, positions=()) for _ in self.writers[1:])]
         self.give_way()
         prepared = [writer.prepare(part) for writer, part in zip(self.writers, parts, strict=True)]
-        # Several lanes may be one delivery apart, or each would wait for the slowest; more only costs memory.
-        while len(self._under_way) >= min(2, len(self.writers)):
-            yield self._wait()
         futures = [
             thread.submit(self._commit, writer, part)
             for thread, writer, part in zip(self._threads, self.writers, prepared, strict=True)
         ]
         self._under_way.append((delivery, futures))
+        # One lies ready behind that which is being committed. Several lanes may be one more apart, or each would wait for the slowest;
+        # more only costs memory.
+        while len(self._under_way) > min(2, len(self.writers)):
+            yield self._wait()
 
     def finish(self) -> Iterator[Finished]:
         """The rest, once every lane has come to its end."""

@@ -128,15 +128,18 @@ def terminate(url: str, condition: str = "true") -> int:
     return len(rows)
 
 
-def test_a_connection_lost_between_batches_is_opened_anew(warehouse_url: str) -> None:
+def test_a_connection_lost_after_a_batch_is_opened_anew(warehouse_url: str) -> None:
+    """When the run learns of the first commit, the second batch is on its way or committed, too: either is found out and mended."""
     terminated: list[int] = []
     waits = Waits()
-    source = InterruptingSource([FIRST, SECOND], after_commit=lambda: terminated.append(terminate(warehouse_url)))
+    source = InterruptingSource(
+        [FIRST, SECOND], after_commit=lambda: None if terminated else terminated.append(terminate(warehouse_url))
+    )
 
     sync(Warehouse(warehouse_url, sleep=waits), source=source)
 
-    assert terminated == [1, 1]
-    assert len(waits.seconds) == 2
+    assert terminated == [1]
+    assert len(waits.seconds) == 1
     assert merges(warehouse_url) == [
         {"fetched": 2, "inserted": 2, "created": 2},
         {"fetched": 2, "inserted": 1, "updated": 1, "created": 1},
