@@ -7,12 +7,13 @@ decided there. What is decided here: when a delivery counts as stored, and when 
 import logging
 import time
 from collections import Counter
-from collections.abc import Callable, Generator, Mapping, Sequence
-from contextlib import ExitStack
+from collections.abc import Callable, Generator, Iterator, Mapping, Sequence
+from concurrent.futures import Future, wait
+from contextlib import ExitStack, closing
 from dataclasses import dataclass, replace
-from datetime import datetime
 from functools import partial
 
+from sequin_pipeline import threads
 from sequin_pipeline.buckets import Lane
 from sequin_pipeline.catalog import Collection
 from sequin_pipeline.lanes import Lanes
@@ -30,6 +31,9 @@ from sequin_pipeline.warehouse import Warehouse, attempt
 from sequin_pipeline.writer import TableWriter
 
 logger = logging.getLogger("sequin_pipeline.drain")
+
+CLOSING_SECONDS = 3.0
+"""A queue that has nothing is waited for a second; one that does not answer must not hold up whoever interrupts."""
 
 
 @dataclass(frozen=True)
@@ -66,7 +70,8 @@ def drain(
 
     A delivery is acknowledged once all its shares are committed and its undeclared records are kept. When anything fails before
     that, it is given back whole: what of it was committed already is known by its version when it comes again. Holds one connection
-    for each collection. Raises SourceError and WarehouseError; too many rejects are told by `check_rejects` of each outcome.
+    for each collection. Raises SourceError and WarehouseError; too many rejects are told by
+    `check_rejects` of each outcome.
     """
     with ExitStack() as stack:
         parts = {
@@ -92,11 +97,13 @@ class _Part:
         self._stream = stream
         self._normalize = Normalizer(self.collection)
 
-    def write(self, share: Page) -> StreamedPage:
-        """The share with its frame; it is committed when this returns."""
-        streamed = normalized_page(share, self._normalize)
-        self._run.write([streamed])
-        return streamed
+    def read(self, share: Page) -> StreamedPage:
+        """The share with its frame."""
+        return normalized_page(share, self._normalize)
+
+    def write(self, share: StreamedPage) -> None:
+        """It is committed when this returns."""
+        self._run.write([share])
 
     def finish(self, cost: PageCost, *, reached_end: bool) -> SyncOutcome:
         """What became of the collection; what the deliveries cost holds for the run, and stands with each."""
@@ -135,6 +142,60 @@ def _prepared(
     return _Part(run, stream)
 
 
+@dataclass(frozen=True)
+class _Taken:
+    """A delivery by collection: the shares of those that are declared, with their frames, and those of the others."""
+
+    shares: Sequence[tuple[_Part, StreamedPage]]
+    undeclared: Mapping[str | None, Page]
+
+
+class _Deliveries:
+    """What a queue gives, in order. `ask_ahead` has it asked for the next delivery while the last one is being stored.
+
+    `close` gives back what was not acknowledged.
+    """
+
+    def __init__(self, source: Source, request: ReadRequest) -> None:
+        self._source = source
+        self._request = request
+        self._pages = source.pages(request)
+        self._ahead: Future[Page | None] | None = None
+        self._count = 0
+        self._gives_two = True
+
+    def __iter__(self) -> Iterator[Page]:
+        while (delivery := self._next()) is not None:
+            self._count += 1
+            yield delivery
+
+    def _next(self) -> Page | None:
+        if self._ahead is None:
+            return next(self._pages, None)
+        ahead, self._ahead = self._ahead, None
+        delivery = ahead.result()
+        if delivery is None:
+            # A consumer allows only so many messages to be unacknowledged: while some were, that it gave none says nothing.
+            self._pages = self._source.pages(self._request)
+            delivery = next(self._pages, None)
+            self._gives_two = delivery is None
+        return delivery
+
+    def ask_ahead(self) -> None:
+        """Only of a queue that has given two deliveries: most runs find one, and what they hold no other can have."""
+        if self._count > 1 and self._gives_two:
+            self._ahead = threads.start(partial(next, self._pages, None), "sequin-delivery-ahead")
+
+    def close(self) -> None:
+        """Waits for a request under way, but not for long: what it delivers comes again by itself."""
+        if self._ahead is not None and not wait([self._ahead], timeout=CLOSING_SECONDS).done:
+            logger.warning("a request to the queue is still under way: what it and the last one delivered comes again later")
+            return
+        if isinstance(self._pages, Generator):
+            # Now, and not when its memory is collected.
+            self._pages.close()
+
+
 class _Queue:
     """The deliveries of one run, and their sums."""
 
@@ -150,45 +211,46 @@ class _Queue:
     def read(self, source: Source, limits: DrainLimits, *, clock: Callable[[], float]) -> bool:
         """True when the queue came to its end, False when the limits did."""
         started, began_at = clock(), None
-        # Not fetched ahead: what one run holds unacknowledged, no other can have, and a consumer gives only so much of it.
-        deliveries = source.pages(ReadRequest(frozenset(self._parts)))
-        try:
+        with closing(_Deliveries(source, ReadRequest(frozenset(self._parts)))) as deliveries:
             for delivery in deliveries:
                 began_at = began_at or delivery.received_at
-                is_caught_up = self._store(delivery, began_at)
+                taken = self._take_apart(delivery)
+                # What comes now is the next run's: a queue into which something is always coming would never be empty.
+                is_caught_up = not taken.undeclared and all(is_news(share, began_at) for _, share in taken.shares)
+                if not is_caught_up and not self._has_reached(limits):
+                    deliveries.ask_ahead()
+                self._store(taken)
                 if delivery.cursor is not None:
                     source.committed(delivery.cursor)
                 if is_caught_up:
-                    # What comes now is the next run's: a queue into which something is always coming would never be empty.
                     return True
-                is_enough = limits.max_records is not None and self.records >= limits.max_records
-                if is_enough or (limits.max_seconds is not None and clock() - started >= limits.max_seconds):
+                if self._has_reached(limits) or (limits.max_seconds is not None and clock() - started >= limits.max_seconds):
                     return False
-        finally:
-            if isinstance(deliveries, Generator):
-                # Now, and not when its memory is collected: closing gives back what was not acknowledged.
-                deliveries.close()
         return True
 
-    def _store(self, delivery: Page, began_at: datetime) -> bool:
-        """Everything that was delivered is committed when this returns: as rows, as rejects, or as records that wait undeclared.
+    def _has_reached(self, limits: DrainLimits) -> bool:
+        return limits.max_records is not None and self.records >= limits.max_records
 
-        True where all of it came in after the run had begun.
-        """
+    def _take_apart(self, delivery: Page) -> _Taken:
         self.cost = _sum(self.cost, delivery.cost)
-        undeclared, written = {}, []
+        undeclared, shares = {}, []
         for collection_id, share in shares_of(delivery).items():
             part = self._parts.get(collection_id or "")
             if part is None:
                 undeclared[collection_id] = share
             else:
-                written.append(part.write(share))
-                self.records += written[-1].normalized.fetched
-        if undeclared:
-            kept = attempt(partial(self._keep, undeclared), "keeping records of collections that are not declared")
+                shares.append((part, part.read(share)))
+        self.records += sum(share.normalized.fetched for _, share in shares)
+        return _Taken(shares, undeclared)
+
+    def _store(self, taken: _Taken) -> None:
+        """Everything that was delivered is committed when this returns: as rows, as rejects, or as records that wait undeclared."""
+        for part, share in taken.shares:
+            part.write(share)
+        if taken.undeclared:
+            kept = attempt(partial(self._keep, taken.undeclared), "keeping records of collections that are not declared")
             self.undeclared.update(kept)
             self.records += sum(kept.values())
-        return not undeclared and all(is_news(streamed, began_at) for streamed in written)
 
     def _keep(self, undeclared: Mapping[str | None, Page]) -> dict[str, int]:
         with self._warehouse.connect() as connection:

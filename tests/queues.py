@@ -17,7 +17,7 @@ CONSUMER = "c1"
 
 @dataclass
 class ListQueue:
-    """Hands out the given deliveries, one a page; remembers which were acknowledged, and which were given back."""
+    """Hands out the given deliveries, one a page, each once; remembers which were acknowledged, and which were given back."""
 
     deliveries: Sequence[Sequence[Mapping[str, object]]]
     identity: SourceIdentity = field(default_factory=lambda: SourceIdentity("list_queue", "http://demo"))
@@ -25,14 +25,16 @@ class ListQueue:
     observes_time: bool = False
     acknowledged: list[int] = field(default_factory=list)
     given_back: list[int] = field(default_factory=list)
+    delivered: int = 0
 
     def pages(self, request: ReadRequest) -> Iterator[Page]:
-        delivered = -1
         try:
-            for delivered, records in enumerate(self.deliveries):
-                yield Page(json.dumps(list(records)).encode(), str(delivered), datetime(2030, 1, 1, tzinfo=UTC))
+            while self.delivered < len(self.deliveries):
+                number, self.delivered = self.delivered, self.delivered + 1
+                records = json.dumps(list(self.deliveries[number])).encode()
+                yield Page(records, str(number), datetime(2030, 1, 1, tzinfo=UTC))
         finally:
-            self.given_back = [number for number in range(delivered + 1) if number not in self.acknowledged]
+            self.given_back = [number for number in range(self.delivered) if number not in self.acknowledged]
 
     def committed(self, cursor: str) -> None:
         self.acknowledged.append(int(cursor))

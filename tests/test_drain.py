@@ -3,6 +3,7 @@
 import json
 import subprocess
 import sys
+import threading
 import time
 from collections.abc import Callable, Iterator
 from concurrent.futures import ThreadPoolExecutor
@@ -19,7 +20,7 @@ from sequin_pipeline.replay import replay
 from sequin_pipeline.sandbox.feeds import RecordedFeed
 from sequin_pipeline.sandbox.server import running_sandbox
 from sequin_pipeline.sandbox.settings import Settings
-from sequin_pipeline.sources import Source
+from sequin_pipeline.sources import Page, ReadRequest, Source
 from sequin_pipeline.stream import RecordStream
 from sequin_pipeline.sync import check_rejects, run_sync
 from sequin_pipeline.undeclared import UNNAMED, undeclared_labels
@@ -100,6 +101,60 @@ def test_a_run_ends_at_its_limit_of_time(warehouse_url: str) -> None:
     outcome = run(warehouse_url, queue, limits=DrainLimits(max_seconds=60), clock=lambda: next(seconds))
 
     assert (queue.acknowledged, outcome.reached_end) == ([0, 1], False)
+    assert queue.given_back == [2], "it had been asked for, and is another run's"
+
+
+def test_the_next_delivery_is_asked_for_while_the_last_one_is_being_stored(warehouse_url: str) -> None:
+    class AskedAhead(ListQueue):
+        """Takes the second acknowledgement once the third delivery is on its way."""
+
+        def __init__(self, deliveries: list[list[dict[str, object]]]) -> None:
+            super().__init__(deliveries)
+            self.is_asked = threading.Event()
+
+        def pages(self, request: ReadRequest) -> Iterator[Page]:
+            for page in super().pages(request):
+                if page.cursor == "2":
+                    self.is_asked.set()
+                yield page
+
+        def committed(self, cursor: str) -> None:
+            assert cursor != "1" or self.is_asked.wait(timeout=20), "the third delivery was not asked for"
+            super().committed(cursor)
+
+    queue = AskedAhead([[record("a")], [record("b")], [record("c")]])
+
+    outcome = run(warehouse_url, queue)
+
+    assert (queue.acknowledged, queue.given_back, outcome.reached_end) == ([0, 1, 2], [], True)
+
+
+def test_a_delivery_that_cannot_be_stored_is_given_back_with_the_one_that_was_asked_for_meanwhile(warehouse_url: str) -> None:
+    run(warehouse_url, ListQueue([]))
+    execute(
+        warehouse_url,
+        "create function demo.refuse() returns trigger language plpgsql as $$ begin raise 'no room' using errcode = '53100'; end $$",
+        "create trigger refuse before insert on demo.other for each row execute function demo.refuse()",
+    )
+    queue = ListQueue([[record("a")], [other("b")], [record("c")], [record("d")]])
+
+    with pytest.raises(WarehouseError, match="no room"):
+        run(warehouse_url, queue)
+
+    assert (queue.acknowledged, queue.given_back) == ([0], [1, 2])
+
+
+@pytest.mark.parametrize("kind", KINDS)
+def test_a_consumer_that_gives_one_delivery_before_it_is_acknowledged_is_drained_to_its_end(
+    warehouse_url: str, kind: str
+) -> None:
+    """While 1,000 messages are unacknowledged it answers that there is nothing, as at its end."""
+    records = [record(f"r{number:04}") for number in range(3_500)]
+    with running_sandbox(feed_of(*records), Settings(max_ack_pending=1_000)) as url:
+        outcome = run(warehouse_url, queue_of(kind, url))
+
+    assert counts_of(outcome)["demo/thing"] == Counts(fetched=3_500, inserted=3_500, created=3_500)
+    assert outcome.reached_end
 
 
 @pytest.mark.parametrize(

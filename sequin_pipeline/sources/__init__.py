@@ -122,7 +122,8 @@ class Source(Protocol):
         ...
 
     def committed(self, cursor: str) -> None:
-        """Called after the commit that stored everything up to `cursor`; a queue acknowledges here, and only here."""
+        """Called after the commit that stored everything up to `cursor`; a queue acknowledges here, and only here, perhaps while
+        another thread asks for its next page."""
         ...
 
     def head(self, collection_id: str) -> str | None:

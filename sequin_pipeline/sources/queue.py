@@ -5,6 +5,7 @@ the number of a delivery within this read, and means nothing to another run.
 """
 
 import logging
+import threading
 from abc import ABC, abstractmethod
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, field, replace
@@ -60,7 +61,8 @@ class QueueSource(ABC):
     """A queue that hands each message to one reader at a time, until it is acknowledged.
 
     Any number of readers may drain one queue beside each other. What one of them has neither acknowledged nor given back comes again
-    by itself. One thread at a time; connections are closed when a read ends.
+    by itself. One thread at a time, but that the next page may be asked for while another thread calls `committed`; connections are
+    closed when a read ends.
     """
 
     can_reread = False
@@ -83,7 +85,8 @@ class QueueSource(ABC):
         self._path = path
         self._wait_milliseconds = wait_milliseconds
         self._options = options
-        self._http: HttpClient | None = None
+        self._settling: HttpClient | None = None
+        self._settling_lock = threading.Lock()
         self._delivered = 0
         self._outstanding: dict[int, tuple[str, ...]] = {}
 
@@ -104,10 +107,13 @@ class QueueSource(ABC):
         When the read fails or is closed, what was delivered and not committed is given back, to come again at once.
         Raises SourceRefused, SourceUnavailable, SourceFault.
         """
-        with HttpClient(self._endpoint, self._options) as self._http:
+        with (
+            HttpClient(self._endpoint, self._options) as http,
+            HttpClient(self._endpoint, self._options) as self._settling,
+        ):
             try:
                 while True:
-                    answer = self._next(self._http)
+                    answer = self._next(http)
                     if not answer.value:
                         return
                     self._delivered += 1
@@ -115,10 +121,12 @@ class QueueSource(ABC):
                     records = b"[" + b",".join(message.record for message in answer.value) + b"]"
                     yield Page(records, str(self._delivered), answer.received_at, answer.cost)
             except BaseException:
-                self._give_back()
+                with self._settling_lock:
+                    self._give_back()
                 raise
             finally:
-                self._http = None
+                with self._settling_lock:
+                    self._settling = None
 
     def _next(self, http: HttpClient) -> Answer[list[Message]]:
         try:
@@ -145,15 +153,17 @@ class QueueSource(ABC):
 
     def committed(self, cursor: str) -> None:
         """Acknowledges every delivery up to `cursor`. Raises as `pages` does; then the rows are there, and the messages come again."""
-        done = [number for number in self._outstanding if number <= int(cursor)]
-        ack_ids = [ack_id for number in done for ack_id in self._outstanding[number]]
-        if self._http is not None:
-            self._settle(self._http, "ack", ack_ids)
-        else:
-            with HttpClient(self._endpoint, self._options) as http:
-                self._settle(http, "ack", ack_ids)
-        for number in done:
-            del self._outstanding[number]
+        with self._settling_lock:
+            # A copy: the next delivery may come in meanwhile.
+            done = [number for number in list(self._outstanding) if number <= int(cursor)]
+            ack_ids = [ack_id for number in done for ack_id in self._outstanding[number]]
+            if self._settling is not None:
+                self._settle(self._settling, "ack", ack_ids)
+            else:
+                with HttpClient(self._endpoint, self._options) as http:
+                    self._settle(http, "ack", ack_ids)
+            for number in done:
+                del self._outstanding[number]
 
     def head(self, collection_id: str) -> str | None:
         """A queue does not say where it ends."""

@@ -5,8 +5,7 @@ Objects are handed on as the bytes that came. Requests may be sent from several 
 
 import re
 import threading
-from collections.abc import Callable, Iterator
-from concurrent.futures import Future
+from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass, field
 from datetime import datetime
@@ -190,20 +189,6 @@ class StripeApi:
                 return None, PageCost()
             raise
         return answer.value.id, answer.cost
-
-    def start(self, work: Callable[[], Value]) -> "Future[Value]":
-        """Does it in a thread of its own, which ends with the process: who interrupts a run does not wait for a source that is asked
-        again for minutes."""
-        future: Future[Value] = Future()
-
-        def run() -> None:
-            try:
-                future.set_result(work())
-            except BaseException as error:  # noqa: BLE001 - handed over as it is to the thread that waits
-                future.set_exception(error)
-
-        threading.Thread(target=run, name="sequin-stripe", daemon=True).start()
-        return future
 
     def _get(self, path: str, params: Params, kind: type[Value], *, purpose: str) -> Answer[Value]:
         def read(response: Response) -> Value:

@@ -9,6 +9,7 @@ from concurrent.futures import Future
 from dataclasses import dataclass
 from http import HTTPStatus
 
+from sequin_pipeline import threads
 from sequin_pipeline.catalog import Account
 from sequin_pipeline.sources import PageCost
 from sequin_pipeline.sources.failures import StatusRefused
@@ -73,7 +74,7 @@ def _read_again(api: StripeApi, listable: Listable, collection_id: str, page: Ev
 
 def _ask(api: StripeApi, listable: Listable, shown: StripeObject) -> "Future[tuple[StripeObject | None, PageCost]]":
     if listable.retrieves:
-        return api.start(lambda: api.retrieve(listable, shown.id))
+        return threads.start(lambda: api.retrieve(listable, shown.id), "sequin-stripe")
     future: Future[tuple[StripeObject | None, PageCost]] = Future()
     future.set_result((shown, PageCost(requests=0)))
     return future

@@ -11,6 +11,7 @@ from itertools import pairwise
 
 from msgspec.structs import replace
 
+from sequin_pipeline import threads
 from sequin_pipeline.errors import SourceFault
 from sequin_pipeline.sources import NO_COST, PageCost
 from sequin_pipeline.sources.failures import StatusRefused
@@ -46,7 +47,7 @@ def list_windows(
     while waiting or under_way:
         while waiting and len(under_way) < WINDOWS_BESIDE:
             window = waiting.pop(0)
-            under_way[api.start(_Fetch(api, listable, window))] = window
+            under_way[threads.start(_Fetch(api, listable, window), "sequin-stripe")] = window
         finished, _ = wait(under_way, return_when=FIRST_COMPLETED)
         for future in finished:
             del under_way[future]
