@@ -27,7 +27,7 @@ from sequin_pipeline.stream import ReadPlan, RecordStream, StreamedPage, is_news
 from sequin_pipeline.sync import BATCH_RECORDS, CollectionRun
 from sequin_pipeline.target import collection_target
 from sequin_pipeline.undeclared import keep_undeclared
-from sequin_pipeline.warehouse import Warehouse, attempt
+from sequin_pipeline.warehouse import OneConnection, Warehouse, attempt
 from sequin_pipeline.writer import TableWriter
 
 logger = logging.getLogger("sequin_pipeline.drain")
@@ -69,14 +69,16 @@ def drain(
     or `limits` are reached.
 
     A delivery is acknowledged once all its shares are committed and its undeclared records are kept. When anything fails before
-    that, it is given back whole: what of it was committed already is known by its version when it comes again. Holds one connection
-    for each collection. Raises SourceError and WarehouseError; too many rejects are told by
+    that, it is given back whole: what of it was committed already is known by its version when it comes again. Holds one connection,
+    and now and then a second, however many collections there are. Raises SourceError and WarehouseError; too many rejects are told by
     `check_rejects` of each outcome.
     """
     with ExitStack() as stack:
+        # Shares are committed one after the other.
+        shared = stack.enter_context(closing(OneConnection(warehouse.url, warehouse.lock_timeout_seconds, warehouse.sleep)))
         parts = {
             collection.id: _prepared(
-                stack, source, collection, warehouse, run_id=run_id, schema=schema, adopt=adopt, report=report
+                stack, source, collection, warehouse, shared, run_id=run_id, schema=schema, adopt=adopt, report=report
             )
             for collection in collections
         }
@@ -124,6 +126,7 @@ def _prepared(
     source: Source,
     collection: Collection,
     warehouse: Warehouse,
+    shared: OneConnection,
     *,
     run_id: str,
     schema: str,
@@ -135,7 +138,7 @@ def _prepared(
     ledger = Ledger(str(target.table), target.label, schema)
     stream = RecordStream(plan, source)
     # A share is far smaller than what a second connection would be worth.
-    writer = TableWriter(warehouse, target, ledger, run_id=run_id, mode=plan.mode, lane=Lane())
+    writer = TableWriter(shared, target, ledger, run_id=run_id, mode=plan.mode, lane=Lane())
     lanes = stack.enter_context(Lanes([writer]))
     run = CollectionRun(stream, warehouse, ledger, lanes, run_id=run_id, batch_records=BATCH_RECORDS, report=report)
     run.prepare()

@@ -157,6 +157,39 @@ def test_a_consumer_that_gives_one_delivery_before_it_is_acknowledged_is_drained
     assert outcome.reached_end
 
 
+def test_all_collections_of_a_queue_are_written_over_one_connection(warehouse_url: str) -> None:
+    connections = []
+
+    class Watched(ListQueue):
+        def committed(self, cursor: str) -> None:
+            super().committed(cursor)
+            [(count,)] = query(
+                warehouse_url,
+                "select count(*) from pg_stat_activity where datname = current_database() and application_name = 'sequin_pipeline'",
+            )
+            connections.append(count)
+
+    run(warehouse_url, Watched([[record("a"), other("b")], [record("c"), other("d")]]))
+
+    assert connections == [1, 1]
+    assert (row_count(warehouse_url), row_count(warehouse_url, "demo.other")) == (2, 2)
+
+
+def test_a_connection_that_was_lost_between_two_deliveries_is_replaced_for_all_collections(warehouse_url: str) -> None:
+    class Cutting(ListQueue):
+        def committed(self, cursor: str) -> None:
+            super().committed(cursor)
+            execute(
+                warehouse_url,
+                "select pg_terminate_backend(pid, 10000) from pg_stat_activity"
+                " where datname = current_database() and application_name = 'sequin_pipeline'",
+            )
+
+    run(warehouse_url, Cutting([[record("a"), other("b")], [record("c"), other("d")]]))
+
+    assert (row_count(warehouse_url), row_count(warehouse_url, "demo.other")) == (2, 2)
+
+
 @pytest.mark.parametrize(
     ("inserted_at", "acknowledged"),
     [
