@@ -2,6 +2,8 @@
 
 import json
 import os
+import subprocess
+import sys
 from collections.abc import Callable
 from pathlib import Path
 
@@ -92,6 +94,19 @@ def test_a_single_collection_stays_in_its_process(surroundings: str) -> None:
     succeeded, processes = run(FIRST_LOAD, names=("first",))
 
     assert (succeeded, processes) == (True, set())
+
+
+def test_a_forked_process_finds_the_storage_imported(surroundings: str) -> None:
+    """Each would spend most of a second on it, and a collection of some thousand records less than that."""
+    look = (
+        "import sys, dagster, sequin_pipeline.preloaded; before = set(sys.modules);"
+        f"dagster.DagsterInstance.from_config({str(ROOT)!r}).dispose();"
+        "print(sorted(name for name in set(sys.modules) - before if name.startswith(('dagster_postgres', 'sqlalchemy', 'alembic'))))"
+    )
+
+    found = subprocess.run([sys.executable, "-W", "ignore", "-c", look], check=True, capture_output=True, text=True)
+
+    assert found.stdout == "[]\n"
 
 
 @pytest.mark.parametrize(
