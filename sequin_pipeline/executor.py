@@ -2,15 +2,17 @@
 
 A process costs seconds, which a collection with nothing new does not: ticks stay in the process of their run. A first load and a
 backfill have hours of work, and give each collection a process of its own, as many at once as `max_concurrent`. Over all runs the
-pool of the source (dagster.yaml) bounds how many collections are read: each is one request in flight, one connection a lane and one
-for showing life, and about 300 MB.
+pool of the source (dagster.yaml) bounds how many collections are read: each is one request in flight (of Stripe eight), one connection a
+lane and one for showing life, and about 300 MB.
 """
 
+import os
 from collections.abc import Iterator, Mapping
 from typing import TYPE_CHECKING
 
 import dagster as dg
 
+from sequin_pipeline.assets import POOL
 from sequin_pipeline.windows import MODE_TAG
 
 if TYPE_CHECKING:
@@ -33,7 +35,8 @@ PRELOADED = "sequin_pipeline.preloaded"
             dg.Noneable(int),
             default_value=None,
             is_required=False,
-            description="collections of a first load or a backfill beside each other; as many as there are processors by default",
+            description="collections of a first load or a backfill beside each other; by default as many as there are processors, and as "
+            "the pool has places",
         )
     },
     requirements=dg.multiple_process_executor_requirements(),
@@ -42,13 +45,23 @@ def collections_executor(init_context: dg.InitExecutorContext) -> dg.Executor:
     """Dagster's own executors, one of which is chosen for each run."""
     retries: Mapping[str, object] = {"retries": {"enabled": {}}}
     processes = {
-        "max_concurrent": init_context.executor_config["max_concurrent"],
+        "max_concurrent": init_context.executor_config["max_concurrent"] or most_at_once(init_context.instance),
         "start_method": {"forkserver": {"preload_modules": [PRELOADED]}},
     }
     return _ByLoad(
         in_process=_create(dg.in_process_executor, init_context, retries),
         in_processes=_create(dg.multiprocess_executor, init_context, {**retries, **processes}),
     )
+
+
+def most_at_once(instance: dg.DagsterInstance, processors: int | None = None) -> int:
+    """Processors, but no more than the pool has places: a process that waits for one looks again only after seconds."""
+    storage, processors = instance.event_log_storage, processors or os.cpu_count() or 1
+    if not storage.supports_global_concurrency_limits:
+        return processors
+    set_by_hand = {pool.name: pool.limit for pool in storage.get_pool_limits() if not pool.from_default}
+    places = set_by_hand.get(POOL, storage.get_pool_config().default_pool_limit)
+    return min(processors, places) if places else processors
 
 
 def is_heavy(tags: Mapping[str, str]) -> bool:

@@ -11,8 +11,9 @@ import dagster as dg
 import psycopg
 import pytest
 
+from sequin_pipeline.assets import POOL
 from sequin_pipeline.definitions import loaded_definitions
-from sequin_pipeline.executor import FIRST_LOAD_TAG, RANGE_END_TAG, RANGE_START_TAG, is_heavy
+from sequin_pipeline.executor import FIRST_LOAD_TAG, RANGE_END_TAG, RANGE_START_TAG, is_heavy, most_at_once
 from sequin_pipeline.sandbox.feeds import RecordedFeed
 from sequin_pipeline.sandbox.server import running_sandbox
 from sequin_pipeline.windows import MODE_TAG
@@ -94,6 +95,26 @@ def test_a_single_collection_stays_in_its_process(surroundings: str) -> None:
     succeeded, processes = run(FIRST_LOAD, names=("first",))
 
     assert (succeeded, processes) == (True, set())
+
+
+@pytest.mark.parametrize(
+    ("processors", "places_by_hand", "expected"),
+    [
+        pytest.param(2, None, 2, id="fewer processors than the four places of dagster.yaml"),
+        pytest.param(16, None, 4, id="more processors"),
+        pytest.param(16, 6, 6, id="a limit that was set in the UI"),
+        pytest.param(16, 1, 1, id="one place"),
+        pytest.param(2, 0, 2, id="a pool that is closed: the steps wait for it"),
+    ],
+)
+def test_no_more_processes_are_started_than_the_pool_has_places(
+    surroundings: str, processors: int, places_by_hand: int | None, expected: int
+) -> None:
+    with dg.DagsterInstance.from_config(str(ROOT)) as instance:
+        if places_by_hand is not None:
+            instance.event_log_storage.set_concurrency_slots(POOL, places_by_hand)
+
+        assert most_at_once(instance, processors) == expected
 
 
 def test_a_forked_process_finds_the_storage_imported(surroundings: str) -> None:
