@@ -4,15 +4,16 @@ In the order in which they are used:
 
     collection.py   the collection that everybody writes, and the plan it is read by
     records.py      its records, made from their numbers, as page files
-    server.py       a process that serves those pages as the records API does
+    feeds.py        the same records as each kind of source gives them
+    server.py       a process that serves them
     postgres.py     the throw-away Postgres, and what it says about its own costs
     contestants.py  who competes, with how many records
     child.py        both ends of the pipe to a contestant's process (standard library only: peers have an environment of their own)
     limit.py        the limit: bytes made ready beforehand, through the same staging and merge
-    pipeline.py     the pipeline itself: run_sync over HTTP, with and without Dagster, and its source alone
+    pipeline.py     the pipeline itself: from HTTP to the table, and its sources alone
     peers/          what people would use instead
     rounds.py       the protocol: interleaved rounds on fresh tables
-    extras.py       what is measured once: latency of pages, Dagster, growth
+    extras.py       what is measured once: each kind of source, Dagster, growth
     figures.py      from rounds to ratios
     report.py       text, JSON and the marked blocks of the documents
     chart.py        the SVG

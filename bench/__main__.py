@@ -45,14 +45,16 @@ def main() -> int:
         write_pages(pages, records=records)
         with running_postgres(os.environ) as postgres, running_api(pages) as api:
             arena = Arena(postgres, pages, api, scratch, records, arguments.encoding)
+            if arguments.only:
+                print(text({arguments.only: extras.SECTIONS[arguments.only](arena)}))
+                return 0
             for number in range(1, rounds + 1):
                 _tell(f"round {number} of {rounds}")
                 run_round(arena, entries, results, number=number)
-            _tell("latency and Dagster")
-            once: dict[str, Any] = {"latency": extras.measure_latency(arena), "dagster": extras.measure_dagster(arena)}
-            if arguments.large:
-                _tell("memory of a long stream, then growth of the table")
-                once |= {"memory": extras.measure_memory(arena), "growth": extras.measure_growth(arena)}
+            once: dict[str, Any] = {}
+            for name in extras.LARGE if arguments.large else extras.DEFAULT:
+                _tell(name)
+                once[name] = extras.SECTIONS[name](arena)
             document = report.build(
                 results,
                 scale=scale.name,
@@ -77,7 +79,10 @@ def _parser() -> argparse.ArgumentParser:
     parser = argparse.ArgumentParser(prog="python -m bench", description=__doc__)
     sizes = parser.add_mutually_exclusive_group()
     sizes.add_argument("--quick", action="store_true", help="a smoke run of seconds: its figures say nothing")
-    sizes.add_argument("--large", action="store_true", help="a million records and tables of ten million rows; no peers")
+    sizes.add_argument(
+        "--large", action="store_true", help="a million records and tables of ten million rows; no peers"
+    )
+    parser.add_argument("--only", choices=extras.SECTIONS, help="one section by itself, printed and not kept")
     parser.add_argument("--rounds", type=int, help="how often everything is repeated")
     parser.add_argument("--records", type=int, help="records of a round; slow peers get fewer")
     parser.add_argument("--no-peers", action="store_true", help="the limit and the pipeline only")

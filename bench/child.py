@@ -86,6 +86,10 @@ class Contestant:
         self._process = process
         self._log = log
 
+    @property
+    def pid(self) -> int:
+        return self._process.pid
+
     def prepare(self, task: Task) -> None:
         """Returns when the contestant waits for the word."""
         self._send(json.dumps(asdict(task)))

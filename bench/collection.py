@@ -28,6 +28,11 @@ COLLECTION = Collection(
 )
 
 
+MANY_PROVIDER = "many"
+MANY_COLLECTIONS = tuple(f"c{number:02}" for number in range(20))
+"""Of a run of many collections, each with the same records."""
+
+
 def collection_in(schema: str) -> Collection:
     """The collection, landing in a contestant's own schema."""
     return replace(COLLECTION, table=TableName(schema, TABLE))

@@ -11,6 +11,9 @@ CHECKOUT = Path(__file__).resolve().parents[1]
 PEERS_PYTHON = CHECKOUT / ".venv-bench" / "bin" / "python"
 DRIZZLE = CHECKOUT / "bench" / "peers" / "drizzle"
 
+SOURCES = ("sequin", "sequin_consumer", "sequin_stream", "stripe")
+QUEUES = ("sequin_consumer", "sequin_stream")
+
 PEERS = "bench.peers."
 BESIDE_RECORDS = 50_000
 """Enough for what a run costs once to be small, few enough to be done again for every peer."""

@@ -1,12 +1,14 @@
-"""What is measured once, after the rounds: pages that take their time, Dagster's share, and how it all grows."""
+"""What is measured once, after the rounds: sources that take their time, Dagster's share, and how it all grows."""
 
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import replace
+from typing import Any
 
 import psycopg
 
-from bench.contestants import ENTRIES, PIPELINE, Entry
+from bench.child import ContestantFailed
+from bench.contestants import ENTRIES, PIPELINE, SOURCES, Entry
 from bench.records import write_pages
 from bench.rounds import Arena, Measurement, running_api
 from bench.server import Serving
@@ -14,8 +16,8 @@ from sequin_pipeline.postgres_url import psycopg2_url
 
 DELAY_SECONDS = 0.05
 ONCE_RECORDS = 20_000
-LATENCY_RECORDS = 100_000
-"""A hundred pages: what is left to write when the last one has come is a small part of them."""
+SOURCE_RECORDS = 40_000
+"""Forty pages of 1,000: what is left to write when the last one has come is a small part of them."""
 MEMORY_RECORDS = (100_000, 1_000_000)
 TABLE_SIZES = (0, 1_000_000, 10_000_000)
 
@@ -24,18 +26,27 @@ SOURCE_ALONE = Entry("source", "its source alone", "bench.pipeline", "core", ("n
 THROUGH_DAGSTER = Entry("dagster", "sequin_pipeline, through Dagster", "bench.dagster_run", "core", ("new",))
 
 
-def measure_latency(arena: Arena) -> dict[str, float]:
-    """With a delay of each page: how much of what the API alone can deliver arrives in the table."""
-    slow = replace(arena, records=min(LATENCY_RECORDS, arena.records))
-    source = _once(slow, SOURCE_ALONE, "latency_source", delay_seconds=DELAY_SECONDS)
-    whole = _once(slow, WHOLE, "latency_whole", delay_seconds=DELAY_SECONDS)
-    return {
-        "delay_seconds": DELAY_SECONDS,
-        "records": slow.records,
-        "source_records_per_second": source.records / source.seconds,
-        "records_per_second": whole.records / whole.seconds,
-        "share": source.seconds / whole.seconds,
-    }
+def measure_sources(arena: Arena) -> list[dict[str, Any]]:
+    """With a delay of each answer: how much of what a source alone can deliver arrives in the table, by kind of source.
+
+    Raises ContestantFailed where a queue has messages left that were not acknowledged.
+    """
+    found = []
+    for kind in SOURCES:
+        slow = replace(arena, records=min(SOURCE_RECORDS, arena.records))
+        alone = _once(slow, SOURCE_ALONE, f"alone_{kind}", delay_seconds=DELAY_SECONDS, kind=kind)
+        whole = _once(slow, WHOLE, f"whole_{kind}", delay_seconds=DELAY_SECONDS, kind=kind)
+        found.append(
+            {
+                "kind": kind,
+                "delay_seconds": DELAY_SECONDS,
+                "records": slow.records,
+                "alone_records_per_second": alone.records / alone.seconds,
+                "records_per_second": whole.records / whole.seconds,
+                "share": alone.seconds / whole.seconds,
+            }
+        )
+    return found
 
 
 def measure_dagster(arena: Arena) -> dict[str, float]:
@@ -99,13 +110,28 @@ def measure_growth(arena: Arena) -> list[dict[str, float | None]]:
     return found
 
 
-def _once(arena: Arena, entry: Entry, database: str, *, delay_seconds: float = 0.0, **options: object) -> Measurement:
+SECTIONS: Mapping[str, Callable[[Arena], Any]] = {  # what JSON holds
+    "sources": measure_sources,
+    "dagster": measure_dagster,
+    "memory": measure_memory,
+    "growth": measure_growth,
+}
+DEFAULT = ("sources", "dagster")
+LARGE = ("sources", "dagster", "memory", "growth")
+
+
+def _once(
+    arena: Arena, entry: Entry, database: str, *, delay_seconds: float = 0.0, kind: str = "sequin", **options: object
+) -> Measurement:
     """The first phase of one contestant in a database of its own."""
     arena.postgres.make_database(database)
-    arena.api.serve(Serving("new", arena.encoding, delay_seconds, arena.records))
-    with arena.contestant(entry, database, **options) as contestant:
+    serving = Serving("new", arena.encoding, delay_seconds, arena.records, kind)
+    arena.api.serve(serving)
+    with arena.contestant(entry, database, kind=kind, **options) as contestant:
         measured = arena.measure(entry, contestant, "new", round_number=1, database=database)
     arena.postgres.drop_database(database)
+    if left := arena.api.seen().unacknowledged:
+        raise ContestantFailed(f"{left} messages of {kind} were not acknowledged")
     return measured
 
 

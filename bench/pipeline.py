@@ -1,17 +1,24 @@
 """The pipeline itself, in a plain process: `python -m bench.pipeline`, a contestant.
 
-Options: `part` is "whole" (from HTTP to the table) or "source" (the pages fetched and thrown away: what the API alone could deliver);
-`lanes`, how many connections write.
+Options: `part` is "whole" (from HTTP to the table) or "source" (what it delivers thrown away, and acknowledged: what the source alone
+could deliver); `kind` is that of the source; `lanes`, how many connections write.
 """
 
 from collections.abc import Callable, Mapping
+from dataclasses import replace
 from uuid import uuid4
 
 from bench import child
 from bench.collection import collection_in, live_plan
+from bench.contestants import QUEUES
+from sequin_pipeline.catalog import Account, Collection, SourceDeclaration
+from sequin_pipeline.drain import drain
 from sequin_pipeline.outcome import SyncOutcome
-from sequin_pipeline.sources import ReadRequest
+from sequin_pipeline.sources import ReadRequest, Source
 from sequin_pipeline.sources.sequin import SequinSource
+from sequin_pipeline.sources.sequin_consumer import SequinConsumerSource
+from sequin_pipeline.sources.sequin_stream import SequinStreamSource
+from sequin_pipeline.sources.stripe import LIVE_REQUESTS_PER_SECOND, StripeSource
 from sequin_pipeline.stream import RecordStream
 from sequin_pipeline.sync import run_sync
 from sequin_pipeline.warehouse import Warehouse
@@ -19,26 +26,55 @@ from sequin_pipeline.warehouse import Warehouse
 CONTINUING_PHASES = ("new", "nothing_new")
 """They go on from the live cursor; the others read the stream from its beginning, in which records have changed or not."""
 
+ACCOUNT = Account("bench", "STRIPE_API_KEY")
+
 
 def main() -> None:
     place = child.place()
-    source, collection = SequinSource(place.api_url), collection_in(place.schema)
+    kind = place.options.get("kind", "sequin")
+    collection, warehouse = _collection(place.schema, kind), Warehouse(place.database_url)
     lanes = int(place.options.get("lanes", 1))
+    source = _source(kind, place.api_url)
 
     def run(task: child.Task) -> Mapping[str, float]:
+        if kind in QUEUES:
+            return notes_of(drain(source, (collection,), warehouse, run_id=str(uuid4())).collections[collection.label])
         plan = live_plan(collection, full_refresh=task.phase not in CONTINUING_PHASES)
-        return notes_of(run_sync(RecordStream(plan, source), Warehouse(place.database_url), run_id=str(uuid4()), lanes=lanes))
+        return notes_of(run_sync(RecordStream(plan, source), warehouse, run_id=str(uuid4()), lanes=lanes))
 
-    def drain(task: child.Task) -> Mapping[str, float]:
-        pages = source.pages(ReadRequest(frozenset({collection.id})))
-        return {"requests": sum(page.cost.requests for page in pages)}
+    def drain_source(task: child.Task) -> Mapping[str, float]:
+        requests = 0
+        for page in source.pages(ReadRequest(frozenset({collection.id}))):
+            requests += page.cost.requests
+            if page.cursor is not None:
+                source.committed(page.cursor)
+        return {"requests": requests}
 
-    work = {"whole": run, "source": drain}[place.options["part"]]
+    work = {"whole": run, "source": drain_source}[place.options["part"]]
 
     def prepare(task: child.Task) -> Callable[[], Mapping[str, float]]:
         return lambda: work(task)
 
     child.compete(prepare)
+
+
+def _collection(schema: str, kind: str) -> Collection:
+    collection = collection_in(schema)
+    if kind != "stripe":
+        return collection
+    return replace(collection, source=SourceDeclaration("stripe", (ACCOUNT,)), observes_time=StripeSource.observes_time)
+
+
+def _source(kind: str, url: str) -> Source:
+    if kind == "sequin_consumer":
+        return SequinConsumerSource(url, consumer="bench")
+    if kind == "sequin_stream":
+        return SequinStreamSource(url, consumer="bench")
+    if kind == "stripe":
+        # As fast as an account in live mode may be asked.
+        keys = {ACCOUNT.name: "sk_test_bench"}
+        return StripeSource(keys, (ACCOUNT,), base_url=url, requests_per_second=LIVE_REQUESTS_PER_SECOND)
+    return SequinSource(url)
 
 
 def notes_of(outcome: SyncOutcome) -> dict[str, float]:

@@ -3,7 +3,6 @@
 Its settings are the embedded server's, but for autovacuum, which would charge one contestant for the rows of another.
 """
 
-import os
 import shutil
 import tempfile
 import time
@@ -16,6 +15,7 @@ from typing import LiteralString
 import psycopg
 from psycopg import sql
 
+from bench import processes
 from sequin_pipeline import embedded
 from sequin_pipeline.embedded import BINDIR_VARIABLE, HOME_VARIABLE, EmbeddedServer
 from sequin_pipeline.warehouse import Connection
@@ -87,23 +87,10 @@ class Postgres:
 
     def _cpu_seconds(self) -> float | None:
         pid = int((self.server.home.data / "postmaster.pid").read_text().split()[0])
-        if not Path(f"/proc/{pid}/stat").exists():
+        if not (processes.PROC / str(pid)).exists():
             return None
-        ticks = sum(_ticks(Path(f"/proc/{child}/stat")) for child in _children(pid))
-        return (ticks + _ticks(Path(f"/proc/{pid}/stat"), with_reaped=True)) / os.sysconf("SC_CLK_TCK")
-
-
-def _children(pid: int) -> list[str]:
-    return Path(f"/proc/{pid}/task/{pid}/children").read_text().split()
-
-
-def _ticks(stat: Path, *, with_reaped: bool = False) -> int:
-    """utime and stime, and those of children that have ended (proc(5)); the name in parentheses may hold anything."""
-    try:
-        fields = stat.read_text().rpartition(")")[2].split()
-    except OSError:
-        return 0  # ended meanwhile: now among those that were reaped
-    return sum(map(int, fields[11:15] if with_reaped else fields[11:13]))
+        _, *others = processes.tree(pid)
+        return processes.cpu_seconds(pid, with_reaped=True) + sum(processes.cpu_seconds(other) for other in others)
 
 
 @contextmanager

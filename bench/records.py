@@ -58,7 +58,7 @@ def record(number: int, revision: int, *, of: int) -> str:
     fixed, fresh = _letters(f"record {number}"), _letters(f"record {number} revision {revision}")
     tenant = number % TENANTS
     entered_at = datetime(YEAR, 1, 1, tzinfo=UTC) + timedelta(days=366) * (number / of)
-    created = 1_690_000_000 + number % 10_000_000
+    created = 1_690_000_000 + number * 311 % 10_000_000
     return (
         f'{{"id":"{fixed[:24]}","collection_id":"stripe:subscription","provider":"stripe","stream_id":"default",'
         f'"sync":{{"id":"sync_{_shared_letters(f"tenant {tenant}")[:24]}","external_id":"tenant-{tenant}","metadata":{{}}}},'

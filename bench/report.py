@@ -18,7 +18,7 @@ from bench import figures
 from bench.chart import chart
 from bench.contestants import CHECKOUT
 from bench.rounds import Results
-from bench.tables import blocks, text
+from bench.tables import block, text
 
 RESULTS = CHECKOUT / "bench" / "results"
 DOCUMENTS = (CHECKOUT / "README.md", CHECKOUT / "docs" / "performance.md")
@@ -104,14 +104,13 @@ def load(folder: Path = RESULTS) -> dict[str, Any]:
     large = folder / "large.json"
     if large.exists():
         kept = json.loads(large.read_text(encoding="utf-8"))
-        document |= {name: kept[name] for name in ("memory", "growth") if name in kept}
+        document |= {name: kept[name] for name in ("many", "memory", "growth") if name in kept}
     return document
 
 
 def fill_in(page: str, document: Mapping[str, Any]) -> str:
     """The page with each marked block, `<!-- bench: name -->` to `<!-- /bench -->`, as the document has it."""
-    found = blocks(document)
-    return _BLOCK.sub(lambda mark: f"{mark[1]}{found[mark['name']]}\n{mark[3]}", page)
+    return _BLOCK.sub(lambda mark: f"{mark[1]}{block(mark['name'], document)}\n{mark[3]}", page)
 
 
 def rewrite_documents(documents: Sequence[Path] = DOCUMENTS) -> None:

@@ -19,10 +19,10 @@ from psycopg import sql
 from bench import child
 from bench.child import Contestant, ContestantFailed, Place, Task
 from bench.collection import TABLE, target_in
-from bench.contestants import CHECKOUT, PIPELINE, VARIANTS, CannotRun, Entry, command
+from bench.contestants import CHECKOUT, PIPELINE, QUEUES, VARIANTS, CannotRun, Entry, command
 from bench.postgres import Postgres
 from bench.records import FIRST_VERSION, REVISION_STEP, page_files
-from bench.server import Serving
+from bench.server import Seen, Serving
 from sequin_pipeline.cli.session import KEPT_MEMORY
 
 ENVIRONMENT = {"PYTHONDONTWRITEBYTECODE": "1", **KEPT_MEMORY}
@@ -65,16 +65,25 @@ class Api:
         self._serving: Serving | None = None
 
     def serve(self, serving: Serving) -> None:
-        """Returns when it serves that."""
-        if serving == self._serving:
-            return
+        """Returns when it serves that. A queue is filled again."""
+        if serving != self._serving or serving.kind in QUEUES:
+            self._tell(asdict(serving))
+            self._serving = serving
+
+    def seen(self) -> Seen:
+        """What there was of requests since the last time, or since something else was served."""
+        return Seen(**self._tell(None))
+
+    def _tell(self, what: object) -> dict[str, int]:
         assert self._process.stdin is not None
         assert self._process.stdout is not None
-        self._process.stdin.write(json.dumps(asdict(serving)) + "\n")
+        self._process.stdin.write(json.dumps(what) + "\n")
         self._process.stdin.flush()
-        if not self._process.stdout.readline():
+        answer = self._process.stdout.readline()
+        if not answer:
             raise ContestantFailed("the server of the pages has ended")
-        self._serving = serving
+        told: dict[str, int] = json.loads(answer)
+        return told
 
 
 @contextmanager

@@ -1,39 +1,37 @@
 """From a document of figures to tables for people: aligned Markdown, which reads well as plain text too. Pure."""
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from typing import Any
 
 from bench.contestants import ENTRIES, PHASE_LABELS
 
 Document = Mapping[str, Any]  # what JSON holds
+CONNECTIONS_A_COLLECTION = 2
+"""One that writes and one that shows life."""
+PROCESS_MIB = 300
+"""Of each collection that is read at once, and of the run."""
 STAGES = ("fetch", "normalize", "wait", "encode", "copy", "merge", "ledger", "commit", "total")
 
 
 def text(document: Document) -> str:
-    """Everything, ratios first."""
+    """Everything that the document has, ratios first."""
     titles = {
         "ratios": "How the pipeline stands to the limit and to other tools (wall time; by CPU: of client and server together)",
         "costs": "What a record costs",
         "stages": "Where a record's time goes in the pipeline (µs of wall time a record; stages overlap)",
+        "sources": "What arrives of what a source alone delivers",
+        "many": "Many collections in one run",
         "once": "Measured apart",
         "growth": "Growth",
         "setup": "How this was measured",
     }
-    found = blocks(document)
-    return "\n\n".join(f"{title}\n\n{found[name]}" for name, title in titles.items() if found.get(name)) + "\n"
+    found = {name: block(name, document) for name in titles}
+    return "\n\n".join(f"{title}\n\n{found[name]}" for name, title in titles.items() if found[name]) + "\n"
 
 
-def blocks(document: Document) -> dict[str, str]:
-    """By name, what stands between a document's marks of that name."""
-    return {
-        "summary": _summary(document),
-        "ratios": _ratios(document["ratios"]),
-        "costs": _costs(document["costs"]),
-        "stages": _stages(document["stages"]),
-        "once": "\n".join(f"- {line}" for line in _once(document)),
-        "growth": "\n".join(_growth(document)),
-        "setup": "\n".join(f"- {line}" for line in _setup(document)),
-    }
+def block(name: str, document: Document) -> str:
+    """What stands between a document's marks of that name; empty where nothing of it was measured."""
+    return _BLOCKS[name](document)
 
 
 def _summary(document: Document) -> str:
@@ -50,7 +48,7 @@ def _summary(document: Document) -> str:
     return f"{_table(['', 'new records', 'all changed'], rows)}\n\n{note}"
 
 
-def _ratios(ratios: Sequence[Mapping[str, Any]]) -> str:
+def _ratios(document: Document) -> str:
     rows = [
         [
             ratio["measure"],
@@ -60,12 +58,12 @@ def _ratios(ratios: Sequence[Mapping[str, Any]]) -> str:
             f"{_number(min(ratio['rounds']))} to {_number(max(ratio['rounds']))}",
             "" if ratio["cpu"] is None else _number(ratio["cpu"]),
         ]
-        for ratio in ratios
+        for ratio in document.get("ratios", ())
     ]
     return _table(["", "records", "median", "best/best", "rounds", "by CPU"], rows)
 
 
-def _costs(costs: Sequence[Mapping[str, Any]]) -> str:
+def _costs(document: Document) -> str:
     rows = [
         [
             cost["label"],
@@ -78,30 +76,81 @@ def _costs(costs: Sequence[Mapping[str, Any]]) -> str:
             f"{cost['wal_bytes']:,.0f}",
             f"{cost['peak_rss_bytes'] / 2**20:,.0f}",
         ]
-        for cost in costs
+        for cost in document.get("costs", ())
     ]
     heads = ["", "records", "measured with", "records/s", "best", "client µs", "server µs", "WAL B", "peak MiB"]
     return _table(heads, rows)
 
 
-def _stages(stages: Mapping[str, Mapping[str, float]]) -> str:
+def _stages(document: Document) -> str:
     rows = [
-        [PHASE_LABELS[phase], *(f"{found.get(name, 0.0):.1f}" for name in STAGES)] for phase, found in stages.items() if found
+        [PHASE_LABELS[phase], *(f"{found.get(name, 0.0):.1f}" for name in STAGES)]
+        for phase, found in document.get("stages", {}).items()
+        if found
     ]
-    return _table(["", *STAGES], rows) if rows else ""
+    return _table(["", *STAGES], rows)
 
 
-def _once(document: Document) -> list[str]:
+def _sources(document: Document) -> str:
+    rows = [
+        [
+            f"`{each['kind']}`",
+            f"{each['records']:,.0f}",
+            f"{each['delay_seconds'] * 1000:.0f}",
+            f"{each['alone_records_per_second']:,.0f}",
+            f"{each['records_per_second']:,.0f}",
+            f"{each['share']:.2f}",
+        ]
+        for each in document.get("sources", ())
+    ]
+    return _table(["source", "records", "ms an answer", "alone, records/s", "into the table, records/s", "share"], rows)
+
+
+def _many(document: Document) -> str:
+    if not (many := document.get("many")):
+        return ""
+    labels = {
+        "new": "first load",
+        "nothing_new": "tick, nothing new",
+        "replay": f"all again, each told to wait {many['retry_after_seconds']} s",
+    }
+    rows = [
+        [
+            labels[each["phase"]],
+            f"{each['seconds']:.1f}",
+            "" if each["server_cpu_seconds"] is None else f"{_used(each, many['cpus']):.0%}",
+            f"{each['warehouse_connections']}",
+            f"{each['dagster_connections']}",
+            f"{each['requests_in_flight']}",
+            f"{each['memory_bytes'] / 2**20:,.0f}",
+        ]
+        for each in many["phases"]
+    ]
+    at_once = min(many["pool_limit"], many["cpus"])
+    heads = ["", "seconds", "of the CPUs", "connections", "Dagster's", "requests in flight", "peak MiB"]
+    limits = ["limit", "", "", f"{at_once * CONNECTIONS_A_COLLECTION}", "", f"{at_once}", f"{(at_once + 1) * PROCESS_MIB:,}"]
+    refused = sum(each["refused"] for each in many["phases"])
+    early = sum(each["early"] for each in many["phases"])
+    note = (
+        f"{many['collections']} collections of {many['records']:,} records in one run, {at_once} at once (the smaller of "
+        f"{many['cpus']} CPUs and the pool's {many['pool_limit']}). Of {refused} answers 429 with `Retry-After`, {early} were asked "
+        "again too early."
+    )
+    return f"{_table(heads, [*rows, limits])}\n\n{note}"
+
+
+def _used(phase: Mapping[str, Any], cpus: int) -> float:
+    """The share of all processors, client and server together."""
+    used: float = (phase["client_cpu_seconds"] + phase["server_cpu_seconds"]) / (phase["seconds"] * cpus)
+    return used
+
+
+def _once(document: Document) -> str:
     lines = []
     if nothing := document.get("nothing_new"):
         lines.append(
             f"A run that finds nothing new: {nothing['requests']:.0f} request, {nothing['transactions']:.0f} transactions, "
             f"{nothing['wal_bytes'] / 1024:,.1f} KiB of WAL, {nothing['seconds'] * 1000:,.0f} ms."
-        )
-    if latency := document.get("latency"):
-        lines.append(
-            f"Pages that take {latency['delay_seconds'] * 1000:.0f} ms each: {latency['records_per_second']:,.0f} records/s, "
-            f"{latency['share']:.0%} of the {latency['source_records_per_second']:,.0f} that the API alone delivers."
         )
     if dagster := document.get("dagster"):
         lines.append(
@@ -109,10 +158,10 @@ def _once(document: Document) -> list[str]:
             f"{dagster['records']:,.0f} records in a plain process ({dagster['plain_seconds']:.1f} s), "
             f"peak {dagster['peak_rss_bytes'] / 2**20:,.0f} MiB."
         )
-    return lines
+    return _list(lines)
 
 
-def _growth(document: Document) -> list[str]:
+def _growth(document: Document) -> str:
     parts = []
     if memory := document.get("memory"):
         rows = [
@@ -136,10 +185,12 @@ def _growth(document: Document) -> list[str]:
             for each in growth
         ]
         parts.append(_table(["rows of others in the table", "records", "records/s", "server µs"], rows))
-    return "\n\n".join(parts).split("\n") if parts else []
+    return "\n\n".join(parts)
 
 
-def _setup(document: Document) -> list[str]:
+def _setup(document: Document) -> str:
+    if "machine" not in document:
+        return ""
     machine = document["machine"]
     labels = {entry.name: entry.label for entry in ENTRIES}
     equal = "all equal" if not document["unequal"] else "UNEQUAL: " + ", ".join(document["unequal"])
@@ -153,7 +204,24 @@ def _setup(document: Document) -> list[str]:
         f"Tables compared with the pipeline's, row by row: {document['compared']}, {equal}.",
     ]
     lines += [f"Did not run: {labels.get(name, name)}: {reason}." for name, reason in document["not_run"].items()]
-    return lines
+    return _list(lines)
+
+
+_BLOCKS: Mapping[str, Callable[[Document], str]] = {
+    "summary": _summary,
+    "ratios": _ratios,
+    "costs": _costs,
+    "stages": _stages,
+    "sources": _sources,
+    "many": _many,
+    "once": _once,
+    "growth": _growth,
+    "setup": _setup,
+}
+
+
+def _list(lines: Sequence[str]) -> str:
+    return "\n".join(f"- {line}" for line in lines)
 
 
 def _number(value: float) -> str:
@@ -161,7 +229,9 @@ def _number(value: float) -> str:
 
 
 def _table(heads: Sequence[str], rows: Sequence[Sequence[str]]) -> str:
-    """The first two columns to the left, numbers to the right."""
+    """Numbers to the right, everything else to the left; empty without rows."""
+    if not rows:
+        return ""
     is_number = [all(_is_numeric(row[at]) for row in rows) for at in range(len(heads))]
     widths = [max(3, *(len(row[at]) for row in [heads, *rows])) for at in range(len(heads))]
 

@@ -48,7 +48,13 @@ def test_quick_bench_measures_every_phase_and_finds_all_tables_equal(tmp_path: P
     }
     assert all(cost["records_per_second"] > 0 for cost in document["costs"])
     assert document["nothing_new"]["requests"] == 1
-    assert document["latency"]["records"] == document["dagster"]["records"] == 2_000
+    assert [(each["kind"], each["records"]) for each in document["sources"]] == [
+        ("sequin", 2_000),
+        ("sequin_consumer", 2_000),
+        ("sequin_stream", 2_000),
+        ("stripe", 2_000),
+    ]
+    assert document["dagster"]["records"] == 2_000
     assert tables.text(document) == (tmp_path / "quick.txt").read_text()
     assert (tmp_path / "quick.svg").read_text().startswith("<svg ")
 
