@@ -80,7 +80,7 @@ def _parser() -> argparse.ArgumentParser:
     sizes = parser.add_mutually_exclusive_group()
     sizes.add_argument("--quick", action="store_true", help="a smoke run of seconds: its figures say nothing")
     sizes.add_argument(
-        "--large", action="store_true", help="a million records and tables of ten million rows; no peers"
+        "--large", action="store_true", help="many collections, a million records and tables of ten million rows; no peers"
     )
     parser.add_argument("--only", choices=extras.SECTIONS, help="one section by itself, printed and not kept")
     parser.add_argument("--rounds", type=int, help="how often everything is repeated")

@@ -9,6 +9,7 @@ import psycopg
 
 from bench.child import ContestantFailed
 from bench.contestants import ENTRIES, PIPELINE, SOURCES, Entry
+from bench.many import measure_many
 from bench.records import write_pages
 from bench.rounds import Arena, Measurement, running_api
 from bench.server import Serving
@@ -113,11 +114,12 @@ def measure_growth(arena: Arena) -> list[dict[str, float | None]]:
 SECTIONS: Mapping[str, Callable[[Arena], Any]] = {  # what JSON holds
     "sources": measure_sources,
     "dagster": measure_dagster,
+    "many": measure_many,
     "memory": measure_memory,
     "growth": measure_growth,
 }
 DEFAULT = ("sources", "dagster")
-LARGE = ("sources", "dagster", "memory", "growth")
+LARGE = ("sources", "dagster", "many", "memory", "growth")
 
 
 def _once(

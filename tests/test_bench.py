@@ -59,6 +59,22 @@ def test_quick_bench_measures_every_phase_and_finds_all_tables_equal(tmp_path: P
     assert (tmp_path / "quick.svg").read_text().startswith("<svg ")
 
 
+def test_many_collections_are_measured_by_themselves() -> None:
+    command = [sys.executable, "-m", "bench", "--quick", "--only", "many"]
+
+    done = subprocess.run(command, cwd=CHECKOUT, capture_output=True, text=True, check=False)
+
+    assert done.returncode == 0, done.stderr
+    assert [line.split("|")[1].strip() for line in done.stdout.splitlines() if line.startswith("|")][2:] == [
+        "first load",
+        "tick, nothing new",
+        "all again, each told to wait 1 s",
+        "limit",
+    ]
+    assert "3 collections of 2,000 records in one run" in done.stdout
+    assert "Of 3 answers 429 with `Retry-After`, 0 were asked again too early." in done.stdout
+
+
 def test_kept_results_name_no_host_and_no_path() -> None:
     kept = "".join(file.read_text(encoding="utf-8") for file in report.RESULTS.iterdir())
 
