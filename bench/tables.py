@@ -6,8 +6,8 @@ from typing import Any
 from bench.contestants import ENTRIES, PHASE_LABELS
 
 Document = Mapping[str, Any]  # what JSON holds
-CONNECTIONS_A_COLLECTION = 2
-"""One that writes and one that shows life."""
+CONNECTIONS_A_COLLECTION = 3
+"""One that writes, one that shows life, and now and then a third."""
 PROCESS_MIB = 300
 """Of each collection that is read at once, and of the run."""
 STAGES = ("fetch", "normalize", "wait", "encode", "copy", "merge", "ledger", "commit", "total")

@@ -3,7 +3,7 @@
 A process costs seconds, which a collection with nothing new does not: ticks stay in the process of their run. A first load and a
 backfill have hours of work, and give each collection a process of its own, as many at once as `max_concurrent`. Over all runs the
 pool of the source (dagster.yaml) bounds how many collections are read: each is one request in flight (of Stripe eight), one connection a
-lane and one for showing life, and about 300 MB.
+lane, one for showing life and now and then another, and about 300 MB.
 """
 
 import os
