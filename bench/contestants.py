@@ -11,7 +11,6 @@ CHECKOUT = Path(__file__).resolve().parents[1]
 PEERS_PYTHON = CHECKOUT / ".venv-bench" / "bin" / "python"
 DRIZZLE = CHECKOUT / "bench" / "peers" / "drizzle"
 
-SOURCES = ("sequin", "sequin_consumer", "sequin_stream", "stripe")
 QUEUES = ("sequin_consumer", "sequin_stream")
 
 PEERS = "bench.peers."

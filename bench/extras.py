@@ -8,7 +8,7 @@ from typing import Any
 import psycopg
 
 from bench.child import ContestantFailed
-from bench.contestants import ENTRIES, PIPELINE, SOURCES, Entry
+from bench.contestants import ENTRIES, PIPELINE, Entry
 from bench.many import measure_many
 from bench.records import write_pages
 from bench.rounds import Arena, Measurement, running_api
@@ -17,8 +17,8 @@ from sequin_pipeline.postgres_url import psycopg2_url
 
 DELAY_SECONDS = 0.05
 ONCE_RECORDS = 20_000
-SOURCE_RECORDS = 40_000
-"""Forty pages of 1,000: what is left to write when the last one has come is a small part of them."""
+SOURCE_RECORDS = {"sequin": 100_000, "sequin_consumer": 30_000, "sequin_stream": 30_000, "stripe": 30_000}
+"""Of the pages that are fetched ahead a hundred: what is left to write when the last one has come is a small part of them."""
 MEMORY_RECORDS = (100_000, 1_000_000)
 TABLE_SIZES = (0, 1_000_000, 10_000_000)
 
@@ -33,8 +33,8 @@ def measure_sources(arena: Arena) -> list[dict[str, Any]]:
     Raises ContestantFailed where a queue has messages left that were not acknowledged.
     """
     found = []
-    for kind in SOURCES:
-        slow = replace(arena, records=min(SOURCE_RECORDS, arena.records))
+    for kind in SOURCE_RECORDS:
+        slow = replace(arena, records=min(SOURCE_RECORDS[kind], arena.records))
         alone = _once(slow, SOURCE_ALONE, f"alone_{kind}", delay_seconds=DELAY_SECONDS, kind=kind)
         whole = _once(slow, WHOLE, f"whole_{kind}", delay_seconds=DELAY_SECONDS, kind=kind)
         found.append(
