@@ -5,12 +5,14 @@ and what an answer means is the business of the source, which hands in a functio
 """
 
 import logging
+import os
 import random
 import ssl
 import time
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 from datetime import UTC, datetime
+from functools import cache
 from http import HTTPStatus
 from types import TracebackType
 from typing import Generic, Self, TypeVar
@@ -91,10 +93,18 @@ class _Spent:
 
 
 def _tls(endpoint: Endpoint, options: HttpOptions) -> ssl.SSLContext:
-    """Reading the system's authorities takes 25 ms, and no connection to an address with http: asks for them."""
     if options.ssl_context is not None:
         return options.ssl_context
-    return httpx2.create_ssl_context() if endpoint.is_encrypted else ssl.SSLContext(ssl.PROTOCOL_TLS_CLIENT)
+    if not endpoint.is_encrypted:
+        return ssl.SSLContext(ssl.PROTOCOL_TLS_CLIENT)
+    return _verifying_context(os.environ.get("SSL_CERT_FILE"), os.environ.get("SSL_CERT_DIR"))
+
+
+@cache
+def _verifying_context(cert_file: str | None, cert_dir: str | None) -> ssl.SSLContext:
+    """The system's authorities, or those that the two variables name, as they were when the process first asked. Reading them takes
+    25 ms: no connection to an address with http: asks for them, and Stripe is asked by eight clients at once."""
+    return httpx2.create_ssl_context()
 
 
 class HttpClient:
