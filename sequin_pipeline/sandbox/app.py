@@ -6,6 +6,7 @@ what a page is in pages.py, the queues in queue_routes.py, the sandbox's own con
 
 import asyncio
 import hmac
+import time
 from collections.abc import Awaitable, Callable, Mapping
 from dataclasses import asdict
 from datetime import UTC, datetime
@@ -31,14 +32,14 @@ from sequin_pipeline.sandbox.settings import Settings
 _Answer = Callable[[Request], Awaitable[Response]]
 
 
-def build_app(feed: Feed, settings: Settings) -> Starlette:
-    """One sandbox; its state lives in one event loop and is touched from nowhere else.
+def build_app(feed: Feed, settings: Settings, *, clock: Callable[[], float] = time.monotonic) -> Starlette:
+    """One sandbox; its state lives in one event loop and is touched from nowhere else. By `clock` deliveries of a queue expire.
 
     Raises ConfigurationError for a fault that is not understood.
     """
     plan, log, news = FaultPlan(settings.faults), RequestLog(), News()
     api = _Api(feed, settings, plan=plan, log=log)
-    queue = QueueRoutes(feed, settings, news)
+    queue = QueueRoutes(feed, settings, news, clock=clock)
     routes = [
         Route("/v1/records", api.served(api.records)),
         Route("/v1/syncs", api.served(api.syncs)),

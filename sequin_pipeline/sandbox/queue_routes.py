@@ -6,7 +6,7 @@ What a Sequin Stream's message holds is stream_messages.py; how messages are wai
 import asyncio
 import re
 import time
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 
 import msgspec
 from starlette.requests import Request
@@ -50,7 +50,8 @@ class News:
 class QueueRoutes:
     """The consumers of one sandbox; a consumer comes into being when it first asks for messages."""
 
-    def __init__(self, feed: Feed, settings: Settings, news: News) -> None:
+    def __init__(self, feed: Feed, settings: Settings, news: News, *, clock: Callable[[], float]) -> None:
+        self._clock = clock
         self._feed = feed
         self._settings = settings
         self._news = news
@@ -117,7 +118,7 @@ class QueueRoutes:
                 self._feed.stream,
                 ack_wait_seconds=self._settings.ack_wait_ms / 1000,
                 max_ack_pending=self._settings.max_ack_pending,
-                clock=time.monotonic,
+                clock=self._clock,
                 build_token=uuid_token if of_stream else opaque_token,
             )
         return self._consumers[consumer_id]

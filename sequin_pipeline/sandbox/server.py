@@ -3,10 +3,12 @@
 import asyncio
 import socket
 import threading
-from collections.abc import Iterator
+import time
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 
 import uvicorn
+from starlette.types import ASGIApp
 
 from sequin_pipeline.errors import ConfigurationError
 from sequin_pipeline.sandbox.app import build_app
@@ -45,12 +47,12 @@ def url_of(listener: socket.socket) -> str:
 
 def server_of(feed: Feed, settings: Settings) -> uvicorn.Server:
     """`run(sockets=[…])` serves until SIGINT or SIGTERM, or until `should_exit` is set."""
-    return uvicorn.Server(_configured(feed, settings))
+    return uvicorn.Server(_configured(build_app(feed, settings)))
 
 
-def _configured(feed: Feed, settings: Settings) -> uvicorn.Config:
+def _configured(app: ASGIApp, *, sends_date: bool = True) -> uvicorn.Config:
     return uvicorn.Config(
-        build_app(feed, settings),
+        app,
         http=OpenProtocol,
         loop="asyncio",
         ws="none",
@@ -58,6 +60,7 @@ def _configured(feed: Feed, settings: Settings) -> uvicorn.Config:
         log_config=None,
         access_log=False,
         server_header=False,
+        date_header=sends_date,
         timeout_graceful_shutdown=_SHUTDOWN_SECONDS,
     )
 
@@ -71,10 +74,19 @@ class _PromptServer(uvicorn.Server):
 
 
 @contextmanager
-def running_sandbox(feed: Feed, settings: Settings | None = None, *, port: int = 0) -> Iterator[str]:
-    """Serves the feed in a thread for as long as the context lasts; gives the URL."""
+def running_sandbox(
+    feed: Feed, settings: Settings | None = None, *, port: int = 0, clock: Callable[[], float] = time.monotonic
+) -> Iterator[str]:
+    """Serves the feed in a thread for as long as the context lasts; gives the URL. `clock` is that of build_app."""
+    with running_app(build_app(feed, settings or Settings(), clock=clock), port=port) as url:
+        yield url
+
+
+@contextmanager
+def running_app(app: ASGIApp, *, port: int = 0, sends_date: bool = True) -> Iterator[str]:
+    """The same for any application, to whose answers damage.py may be done; one that sends no `Date` has a clock of its own."""
     with listening_socket(port) as listener:
-        server = _PromptServer(_configured(feed, settings or Settings()))
+        server = _PromptServer(_configured(app, sends_date=sends_date))
         thread = threading.Thread(target=server.run, kwargs={"sockets": [listener]}, name="sandbox")
         thread.start()
         try:

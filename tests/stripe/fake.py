@@ -1,21 +1,30 @@
 """What localstripe lacks, in a small server that keeps to Stripe's documentation: lists newest first with bounds for `created` where they
 take them, a cursor that is refused once its object is gone, lists within objects in pages, what is left out unless it is asked for,
-patterns of events, an account, keys without rights, 429, and a clock of its own."""
+patterns of events, an account, keys without rights, a clock of its own, and the faults of the sandbox."""
 
-import json
-import threading
+import asyncio
 from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass, field
 from datetime import UTC, datetime
 from email.utils import format_datetime
 from fnmatch import fnmatchcase
-from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from typing import Any
-from urllib.parse import parse_qsl, urlsplit
+from urllib.parse import parse_qsl
+
+from starlette.applications import Starlette
+from starlette.requests import Request
+from starlette.responses import JSONResponse, Response
+from starlette.routing import Route
+
+from sequin_pipeline.sandbox.damage import refusal, sent_wrongly, with_wrong_content
+from sequin_pipeline.sandbox.faults import CONTENT_FAULTS, WIRE_FAULTS, Fault, FaultPlan
+from sequin_pipeline.sandbox.server import running_app
 
 START = 1_770_000_000
 LINES_AT_ONCE = 10
+ANSWER_SECONDS = 0.002
+"""As long as every answer takes, so that requests meet."""
 Object = dict[str, Any]
 
 
@@ -30,7 +39,8 @@ class Asked:
 
 @dataclass
 class FakeStripe:
-    """Objects by kind and id, and events; a test moves `now` and decides which requests are answered otherwise."""
+    """Objects by kind and id, and events; a test moves `now`, sets `faults` as docs/sandbox.md names them, and decides which requests
+    are answered otherwise. A page of a list holds at most `page_records`."""
 
     now: int = START
     account: str = "acct_1"
@@ -40,11 +50,13 @@ class FakeStripe:
     lines: dict[str, list[Object]] = field(default_factory=dict)
     asked: list[Asked] = field(default_factory=list)
     deleted_customers: set[str] = field(default_factory=set)
-    too_fast: set[int] = field(default_factory=set)
+    faults: FaultPlan = field(default_factory=FaultPlan)
+    page_records: int = 100
     refused_keys: set[str] = field(default_factory=set)
     denied: dict[str, set[str]] = field(default_factory=dict)
     forgets_cursors: bool = False
     most_at_once: int = 0
+    at_once: int = 0
     url: str = ""
 
     def put(self, kind: str, object_id: str, *, event: str | None = None, created: int | None = None, **values: Any) -> Object:
@@ -81,6 +93,29 @@ class FakeStripe:
                 }
             )
 
+    def clock(self) -> datetime:
+        return datetime.fromtimestamp(self.now, UTC)
+
+    async def serve(self, request: Request) -> Response:
+        asked = Asked(request.url.path, tuple(parse_qsl(request.url.query)), dict(request.headers))
+        self.asked.append(asked)
+        fault = self.faults.strike(asked.path, None)
+        self.at_once += 1
+        self.most_at_once = max(self.most_at_once, self.at_once)
+        await asyncio.sleep(ANSWER_SECONDS)
+        self.at_once -= 1
+        response = self._answered(asked, fault)
+        if fault and fault.kind in CONTENT_FAULTS:
+            response = with_wrong_content(fault, response)
+        response.headers["date"] = format_datetime(self.clock(), usegmt=True)
+        return sent_wrongly(fault, response) if fault and fault.kind in WIRE_FAULTS else response
+
+    def _answered(self, asked: Asked, fault: Fault | None) -> Response:
+        if fault and fault.kind == "status":
+            return refusal(fault, self.clock())
+        status, body = self.answer(asked)
+        return JSONResponse(body, status)
+
     def answer(self, asked: Asked) -> tuple[int, Object]:
         query = dict(asked.query)
         key = asked.headers.get("authorization", "").removeprefix("Bearer ")
@@ -93,10 +128,10 @@ class FakeStripe:
         if asked.path == "/v1/events":
             types = [value for name, value in asked.query if name in ("type", "types[]")]
             found = [each for each in self.events if not types or any(fnmatchcase(each["type"], one) for one in types)]
-            return _page(found, query)
+            return self._page(found, query)
         parent, _, last = asked.path.rpartition("/")
         if last == "lines":
-            return _page(self.lines[parent.rpartition("/")[2]], query, keeps_order=True)
+            return self._page(self.lines[parent.rpartition("/")[2]], query, keeps_order=True)
         if parent == "/v1/events":
             return _one([each for each in self.events if each["id"] == last])
         if asked.path in UNBOUNDED and any(name.startswith("created") for name in query):
@@ -109,7 +144,7 @@ class FakeStripe:
                 shown = [each for each in shown if each.get("active", True) == (query.get("active", "true") == "true")]
             if asked.path in CLOCKED:  # lists what is on no test clock, unless it is asked for one
                 shown = [each for each in shown if each.get("test_clock") == query.get("test_clock")]
-            return _page(shown, query)
+            return self._page(shown, query)
         if parent == PATHS["customer"] and last in self.deleted_customers:
             return 200, {"id": last, "object": "customer", "deleted": True}
         return _one([self._shown(each, asked) for each in self.kinds.get(parent, {}).values() if each["id"] == last])
@@ -125,6 +160,18 @@ class FakeStripe:
             **each,
             "lines": {"object": "list", "data": lines[:LINES_AT_ONCE], "has_more": len(lines) > LINES_AT_ONCE, "url": url},
         }
+
+    def _page(self, found: list[Object], query: dict[str, str], *, keeps_order: bool = False) -> tuple[int, Object]:
+        ordered = found if keeps_order else sorted(found, key=lambda each: (each["created"], each["id"]), reverse=True)
+        after = query.get("starting_after")
+        ids = [each["id"] for each in ordered]
+        if after is not None and after not in ids:
+            return 400, _error(f"No such object: {after!r}")
+        rest = ordered[ids.index(after) + 1 :] if after is not None else ordered
+        lower, upper = int(query.get("created[gte]", 0)), int(query.get("created[lt]", 2**60))
+        within = [each for each in rest if keeps_order or lower <= each["created"] < upper]
+        limit = min(int(query.get("limit", 10)), self.page_records)
+        return 200, {"object": "list", "data": within[:limit], "has_more": len(within) > limit}
 
 
 PATHS = {
@@ -187,78 +234,9 @@ def _one(found: list[Object]) -> tuple[int, Object]:
     return (200, found[0]) if found else (404, _error("resource_missing"))
 
 
-def _page(found: list[Object], query: dict[str, str], *, keeps_order: bool = False) -> tuple[int, Object]:
-    ordered = found if keeps_order else sorted(found, key=lambda each: (each["created"], each["id"]), reverse=True)
-    after = query.get("starting_after")
-    ids = [each["id"] for each in ordered]
-    if after is not None and after not in ids:
-        return 400, _error(f"No such object: {after!r}")
-    rest = ordered[ids.index(after) + 1 :] if after is not None else ordered
-    lower, upper = int(query.get("created[gte]", 0)), int(query.get("created[lt]", 2**60))
-    within = [each for each in rest if keeps_order or lower <= each["created"] < upper]
-    limit = min(int(query.get("limit", 10)), 100)
-    return 200, {"object": "list", "data": within[:limit], "has_more": len(within) > limit}
-
-
-class _Handler(BaseHTTPRequestHandler):
-    protocol_version = "HTTP/1.1"
-    server: "_Server"
-
-    def do_GET(self) -> None:
-        parts = urlsplit(self.path)
-        headers = {name.lower(): value for name, value in self.headers.items()}
-        with self.server.counting() as number:
-            asked = Asked(parts.path, tuple(parse_qsl(parts.query)), headers)
-            self.server.fake.asked.append(asked)
-            too_fast = number in self.server.fake.too_fast
-            status, body = (429, _error("rate_limit")) if too_fast else self.server.fake.answer(asked)
-            self.server.arrival.wait(0.002)
-        text = json.dumps(body).encode()
-        self.send_response_only(status)
-        self.send_header("Date", format_datetime(datetime.fromtimestamp(self.server.fake.now, UTC), usegmt=True))
-        self.send_header("Content-Type", "application/json")
-        self.send_header("Content-Length", str(len(text)))
-        self.end_headers()
-        self.wfile.write(text)
-
-    def log_message(self, format: str, *args: object) -> None:  # noqa: A002 - the name is http.server's
-        """Nothing: tests read `asked`."""
-
-
-class _Server(ThreadingHTTPServer):
-    daemon_threads = True
-
-    def __init__(self, fake: FakeStripe) -> None:
-        super().__init__(("127.0.0.1", 0), _Handler)
-        self.fake = fake
-        self.arrival = threading.Event()
-        self._lock = threading.Lock()
-        self._open = 0
-        self._number = 0
-
-    @contextmanager
-    def counting(self) -> Iterator[int]:
-        with self._lock:
-            self._open += 1
-            self._number += 1
-            number = self._number
-            self.fake.most_at_once = max(self.fake.most_at_once, self._open)
-        try:
-            yield number
-        finally:
-            with self._lock:
-                self._open -= 1
-
-
 @contextmanager
 def fake_stripe() -> Iterator[FakeStripe]:
     fake = FakeStripe()
-    with _Server(fake) as server:
-        fake.url = f"http://127.0.0.1:{server.server_address[1]}"
-        thread = threading.Thread(target=server.serve_forever, kwargs={"poll_interval": 0.01})
-        thread.start()
-        try:
-            yield fake
-        finally:
-            server.shutdown()
-            thread.join()
+    app = Starlette(routes=[Route("/{path:path}", fake.serve)])
+    with running_app(app, sends_date=False) as fake.url:
+        yield fake

@@ -60,7 +60,7 @@ def test_an_account_that_cannot_be_read_keeps_the_others_neither_from_it_nor_fro
 ) -> None:
     fake.put("customer", "cus_1")
     fake.put("customer", "cus_2")
-    runs = Runs(fake.url, warehouse_url, now=lambda: datetime.fromtimestamp(fake.now, UTC))
+    runs = Runs(fake.url, warehouse_url, now=fake.clock)
     source = StripeSource(KEYS, ACCOUNTS, base_url=fake.url, relist_hours=0, requests_per_second=FAST, options=PATIENT)
     runs.sync("customer", source=source)
     fake.refused_keys = {"sk_test_eu"}

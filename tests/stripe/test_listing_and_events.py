@@ -29,7 +29,7 @@ def fake() -> Iterator[FakeStripe]:
 @pytest.fixture
 def runs(fake: FakeStripe, warehouse_url: str) -> Runs:
     """With the clock of the fake, so that nothing has to wait for the real one."""
-    return Runs(fake.url, warehouse_url, objects=LISTABLE, now=lambda: datetime.fromtimestamp(fake.now, UTC))
+    return Runs(fake.url, warehouse_url, objects=LISTABLE, now=fake.clock)
 
 
 def fill(fake: FakeStripe, count: int, *, seconds: int = 3 * YEAR) -> None:
@@ -410,7 +410,7 @@ def test_every_request_names_the_api_version_and_the_account_s_own_is_told_when_
 
 def test_too_many_requests_slow_the_reading_down_and_lose_nothing(fake: FakeStripe, runs: Runs) -> None:
     fill(fake, 800)
-    fake.too_fast = {2, 3, 5, 8, 9}
+    fake.faults.replace(f"status:429,at={number}" for number in (2, 3, 5, 8, 9))
 
     outcome = runs.sync("customer")
 
@@ -477,7 +477,7 @@ def test_a_cursor_of_another_source_is_refused(runs: Runs) -> None:
 
 def test_the_key_stands_nowhere(fake: FakeStripe, runs: Runs, warehouse_url: str, caplog: pytest.LogCaptureFixture) -> None:
     caplog.set_level("DEBUG")
-    fake.too_fast = {1}
+    fake.faults.replace(["status:429,at=1"])
     fill(fake, 3)
     outcome = runs.sync("customer")
     fake.refused_keys = {KEY}
