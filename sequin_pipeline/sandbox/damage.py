@@ -62,6 +62,8 @@ def with_wrong_content(fault: Fault, answer: Response) -> Response:
             return Response(body[: len(body) // 2], media_type="application/json")
         case "not-object":
             return Response(b"[" + body + b"]", media_type="application/json")
+        case "other-object":
+            return Response(b'{"status":"maintenance"}', media_type="application/json")
         case "empty-body":
             return Response(b"", media_type="application/json")
         case _:

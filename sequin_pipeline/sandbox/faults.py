@@ -14,7 +14,7 @@ from sequin_pipeline.errors import ConfigurationError
 from sequin_pipeline.sandbox.pages import PageFault
 
 AnswerFault = Literal["status"]
-ContentFault = Literal["html", "json-cut", "not-object", "empty-body", "broken-gzip"]
+ContentFault = Literal["html", "json-cut", "not-object", "other-object", "empty-body", "broken-gzip"]
 WireFault = Literal["cut", "reset-before", "reset-in-body", "slow", "wrong-length"]
 
 ANSWER_FAULTS: frozenset[str] = frozenset(get_args(AnswerFault))

@@ -4,7 +4,7 @@ Here is in which order that is read, and what the cursor remembers of it.
 """
 
 import logging
-from collections.abc import Generator, Iterator
+from collections.abc import Generator, Iterable, Iterator
 from datetime import UTC, datetime
 
 from msgspec.structs import replace
@@ -12,12 +12,12 @@ from msgspec.structs import replace
 from sequin_pipeline.errors import SourceRefused
 from sequin_pipeline.sources import NO_COST, Listed, Page, PageCost, TimeWindow
 from sequin_pipeline.sources.http import HttpOptions
-from sequin_pipeline.sources.stripe_api import StripeApi, StripeObject
+from sequin_pipeline.sources.stripe_api import ListPage, StripeApi, StripeObject
 from sequin_pipeline.sources.stripe_cursor import Listing, States, SyncState, Walk, Window, write_cursor
 from sequin_pipeline.sources.stripe_events import KEPT_SECONDS, OVERLAP_SECONDS, Changes, walk_events
 from sequin_pipeline.sources.stripe_listing import list_ids, list_windows, windows_between
 from sequin_pipeline.sources.stripe_objects import LISTABLE, TEST_CLOCKS, Listable
-from sequin_pipeline.sources.stripe_records import listing_version, record_id, write_page, write_record
+from sequin_pipeline.sources.stripe_records import listing_version, record_id, write_page, write_record, write_unreadable
 
 LOGGER = logging.getLogger("sequin_pipeline.sources")
 
@@ -71,7 +71,7 @@ class AccountReader:
                 for found in page.objects
                 if (lower is None or (found.created or started) >= lower) and (found.created or started) < upper
             ]
-            records = [self._write(found, started) for found in within]
+            records = self._write_all(page, started, within)
             yield self._page(records, None, page.received_at, page.cost)
 
     def _has_to_list(self, state: SyncState) -> bool:
@@ -143,13 +143,17 @@ class AccountReader:
         received_at = self._options.now()
         for page, remaining in list_windows(self._api, self._listable, listing.windows):
             received_at = page.received_at
-            state = replace(state, listing=Listing(listing.started, remaining))
+            listing = replace(listing, windows=remaining, is_unsure=listing.is_unsure or bool(page.unreadable))
+            state = replace(state, listing=listing)
             ids = tuple(record_id(self._api.account, self._collection_id, found.id) for found in page.objects)
-            records = [self._write(found, listing.started) for found in page.objects]
+            records = self._write_all(page, listing.started, page.objects)
             listed = Listed(self._name, version, ids) if self._listable.lists_all else None
             yield self._page(records, self._cursor(state), page.received_at, page.cost, listed=listed)
         state = replace(state, listing=None, listed=listing.started)
-        complete = Listed(self._name, version, is_complete=True) if self._listable.lists_all else None
+        if listing.is_unsure:
+            self._say("something in the list has no id, so that nothing is taken for deleted; it waits as a reject")
+        is_sure = self._listable.lists_all and not listing.is_unsure
+        complete = Listed(self._name, version, is_complete=True) if is_sure else None
         yield self._page([], self._cursor(state), received_at, NO_COST, listed=complete)
         return state
 
@@ -162,7 +166,7 @@ class AccountReader:
             found_any = found_any or bool(page.objects)
             is_worth_moving = found_any or started - known_until >= QUIET_SECONDS
             reached = replace(state, known_until=started) if not remaining and is_worth_moving else state
-            records = [self._write(found, started) for found in page.objects]
+            records = self._write_all(page, started, page.objects)
             yield self._page(records, self._cursor(reached), page.received_at, page.cost)
 
     def _follow_events(self, state: SyncState) -> Iterator[Page]:
@@ -202,6 +206,11 @@ class AccountReader:
         notes, self._notes = tuple(self._notes), []
         spent, self._spent = self._spent, NO_COST
         return Page(write_page(records), cursor, received_at, spent + cost, listed=listed, notes=notes)
+
+    def _write_all(self, page: ListPage, started: int, objects: Iterable[StripeObject]) -> list[bytes]:
+        """These objects of the page, and what on it is none."""
+        unreadable = [write_unreadable(self._api.account, self._collection_id, raw) for raw in page.unreadable]
+        return [*(self._write(found, started) for found in objects), *unreadable]
 
     def _write(self, found: StripeObject, started: int) -> bytes:
         """As the listing that began then saw it; it entered the stream when it was created."""

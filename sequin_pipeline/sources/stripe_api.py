@@ -5,7 +5,7 @@ Objects are handed on as the bytes that came. Requests may be sent from several 
 
 import re
 import threading
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass, field
 from datetime import datetime
@@ -40,11 +40,17 @@ Value = TypeVar("Value")
 
 
 class _Head(msgspec.Struct):
+    """Of any type where a value of another one takes nothing away: the object is stored as it came."""
+
+    id: str
+    object: Any = None
+    created: Any = None
+    updated: Any = None
+    deleted: Any = None
+
+
+class _Account(msgspec.Struct):
     id: str | None = None
-    object: str | None = None
-    created: int | None = None
-    updated: int | None = None
-    deleted: bool = False
 
 
 class _List(msgspec.Struct):
@@ -87,9 +93,10 @@ class StripeEvent:
 
 @dataclass(frozen=True)
 class ListPage:
-    """A page of objects, in the server's order; those without an id are left out, `last_id` is that of the last one."""
+    """A page of objects, in the server's order; `unreadable` is the JSON of what stood among them and has no id."""
 
     objects: tuple[StripeObject, ...]
+    unreadable: tuple[bytes, ...] = field(repr=False)
     has_more: bool
     received_at: datetime
     cost: PageCost
@@ -140,13 +147,17 @@ class StripeApi:
         """One page. Raises StatusRefused where `starting_after` names what is there no longer."""
         purpose = f"listing stripe:{listable.name} of sync {self.account.name!r}"
         expand = tuple(("expand[]", f"data.{name}") for name in listable.expand)
-        answer = self._get(listable.path, (*listable.params, *expand, ("limit", str(limit)), *params), _List, purpose=purpose)
-        objects, cost = [], answer.cost
-        for raw in answer.value.data:
-            found, completing = self._whole(bytes(raw), purpose=purpose)
+        answer = self._get(listable.path, (*listable.params, *expand, ("limit", str(limit)), *params), _list, purpose=purpose)
+        objects, unreadable, cost = [], [], answer.cost
+        for raw in map(bytes, answer.value.data):
+            found = _object_if_any(raw)
+            if found is None:
+                unreadable.append(raw)
+                continue
+            whole, completing = self._whole(found, purpose=purpose)
             cost += completing
-            objects += [found] if found is not None else []
-        return ListPage(tuple(objects), answer.value.has_more, answer.received_at, cost)
+            objects.append(whole)
+        return ListPage(tuple(objects), tuple(unreadable), answer.value.has_more, answer.received_at, cost)
 
     def retrieve(self, listable: Listable, object_id: str) -> tuple[StripeObject | None, PageCost]:
         """The object as it is now; None when it is gone."""
@@ -154,26 +165,26 @@ class StripeApi:
         expand = tuple(("expand[]", name) for name in listable.expand)
         path = f"{listable.path}/{quote(object_id, safe='')}"
         try:
-            answer = self._get(path, expand, msgspec.Raw, purpose=purpose)
+            answer = self._get(path, expand, _object, purpose=purpose)
         except StatusRefused as refusal:
             if refusal.status != HTTPStatus.NOT_FOUND:
                 raise
             return None, PageCost()
-        found, completing = self._whole(bytes(answer.value), purpose=purpose)
-        return (None if found is None or found.is_deleted else found), answer.cost + completing
+        found, completing = self._whole(answer.value, purpose=purpose)
+        return (None if found.is_deleted else found), answer.cost + completing
 
     def event_page(self, listable: Listable, params: Params = (), *, limit: int = PAGE_SIZE_RECORDS) -> EventPage:
         """One page of the events about such objects, and of others where the server does not filter them."""
         purpose = f"reading the events of stripe:{listable.name} of sync {self.account.name!r}"
-        answer = self._get("/v1/events", (*_event_filter(listable), ("limit", str(limit)), *params), _List, purpose=purpose)
-        events = tuple(_event(msgspec.json.decode(raw, type=_Event)) for raw in answer.value.data)
-        return EventPage(events, answer.value.has_more, answer.received_at, answer.cost)
+        answer = self._get("/v1/events", (*_event_filter(listable), ("limit", str(limit)), *params), _events, purpose=purpose)
+        events, has_more = answer.value
+        return EventPage(events, has_more, answer.received_at, answer.cost)
 
     def has_event(self, event_id: str) -> tuple[bool, PageCost]:
         """Is the event still there?"""
         purpose = f"looking for event {event_id!r} of sync {self.account.name!r}"
         try:
-            answer = self._get(f"/v1/events/{quote(event_id, safe='')}", (), msgspec.Raw, purpose=purpose)
+            answer = self._get(f"/v1/events/{quote(event_id, safe='')}", (), _object, purpose=purpose)
         except StatusRefused as refusal:
             if refusal.status != HTTPStatus.NOT_FOUND:
                 raise
@@ -183,17 +194,19 @@ class StripeApi:
     def account_id(self) -> tuple[str | None, PageCost]:
         """Whose key it is; None where the key may not ask, or the server cannot say."""
         try:
-            answer = self._get("/v1/account", (), _Head, purpose=f"reading the account of sync {self.account.name!r}")
+            answer = self._get("/v1/account", (), _account, purpose=f"reading the account of sync {self.account.name!r}")
         except StatusRefused as refusal:
             if refusal.status in UNREADABLE:
                 return None, PageCost()
             raise
         return answer.value.id, answer.cost
 
-    def _get(self, path: str, params: Params, kind: type[Value], *, purpose: str) -> Answer[Value]:
+    def _get(self, path: str, params: Params, decode: Callable[[bytes], Value], *, purpose: str) -> Answer[Value]:
+        """`decode` raises msgspec.DecodeError for a body that is not what was asked for."""
+
         def read(response: Response) -> Value:
             try:
-                return msgspec.json.decode(response.body, type=kind)
+                return decode(response.body)
             except (msgspec.DecodeError, RecursionError) as error:
                 beginning = self._endpoint.excerpt(response.body[:4096].decode(errors="replace"))
                 raise AskAgain(
@@ -219,11 +232,11 @@ class StripeApi:
             if not is_kept:
                 client.close()
 
-    def _whole(self, raw: bytes, *, purpose: str) -> tuple[StripeObject | None, PageCost]:
-        """The object with every page of the lists that it holds; None for what has no id."""
-        if not _HAS_MORE.search(raw):
-            return _object(raw), NO_COST
-        whole = msgspec.json.decode(raw)
+    def _whole(self, found: StripeObject, *, purpose: str) -> tuple[StripeObject, PageCost]:
+        """The object with every page of the lists that it holds."""
+        if not _HAS_MORE.search(found.raw):
+            return found, NO_COST
+        whole = msgspec.json.decode(found.raw)
         cost = self._complete(whole, purpose=purpose)
         return _object(msgspec.json.encode(whole)), cost
 
@@ -247,7 +260,7 @@ class StripeApi:
         while has_more and elements:
             after = elements[-1].get("id")
             params = (("limit", str(PAGE_SIZE_RECORDS)), ("starting_after", str(after)))
-            answer = self._get(nested["url"], params, _List, purpose=f"{purpose}, the rest of {nested['url']}")
+            answer = self._get(nested["url"], params, _list, purpose=f"{purpose}, the rest of {nested['url']}")
             cost += answer.cost
             elements += [msgspec.json.decode(raw) for raw in answer.value.data]
             has_more = answer.value.has_more and bool(answer.value.data)
@@ -263,12 +276,41 @@ def _event_filter(listable: Listable) -> Params:
     return tuple(("types[]", name) for name in listable.events[:MAX_EVENT_TYPES])
 
 
-def _object(raw: bytes) -> StripeObject | None:
-    head = msgspec.json.decode(raw, type=_Head)
-    if head.id is None:
+_pages = msgspec.json.Decoder(_List)
+_heads = msgspec.json.Decoder(_Head)
+_event = msgspec.json.Decoder(_Event).decode
+_account = msgspec.json.Decoder(_Account).decode
+
+
+def _list(body: bytes) -> _List:
+    page = _pages.decode(body)
+    if page.has_more and not page.data:
+        raise msgspec.ValidationError("nothing is on the page, and more is to come")
+    return page
+
+
+def _object(raw: bytes) -> StripeObject:
+    """Raises msgspec.DecodeError for what has no id: an error page in JSON must not be taken for an object that is gone."""
+    head = _heads.decode(raw)
+    kind = head.object if isinstance(head.object, str) else ""
+    return StripeObject(head.id, kind, _second(head.created), _second(head.updated), head.deleted is True, raw)
+
+
+def _second(value: object) -> int | None:
+    return value if isinstance(value, int) and not isinstance(value, bool) else None
+
+
+def _object_if_any(raw: bytes) -> StripeObject | None:
+    try:
+        return _object(raw)
+    except msgspec.DecodeError:
         return None
-    return StripeObject(head.id, head.object or "", head.created, head.updated, head.deleted, raw)
 
 
-def _event(event: _Event) -> StripeEvent:
-    return StripeEvent(event.id, event.created, event.api_version, _object(bytes(event.data.object)))
+def _events(body: bytes) -> tuple[tuple[StripeEvent, ...], bool]:
+    """Each with the object that it shows, None where that has no id; and whether there are more."""
+    page = _list(body)
+    found = [_event(raw) for raw in page.data]
+    return tuple(
+        StripeEvent(each.id, each.created, each.api_version, _object_if_any(bytes(each.data.object))) for each in found
+    ), page.has_more

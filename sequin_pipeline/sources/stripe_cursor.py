@@ -19,10 +19,12 @@ class Window(msgspec.Struct, frozen=True, omit_defaults=True):
 
 
 class Listing(msgspec.Struct, frozen=True, omit_defaults=True):
-    """Everything is being listed since `started`; no windows: it has been, and what it did not see is to be marked."""
+    """Everything is being listed since `started`; no windows: it has been, and what it did not see is to be marked, unless
+    `is_unsure`: something that it saw could not be told apart."""
 
     started: int
     windows: tuple[Window, ...] = ()
+    is_unsure: bool = False
 
 
 class Walk(msgspec.Struct, frozen=True, omit_defaults=True):

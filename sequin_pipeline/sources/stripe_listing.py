@@ -43,7 +43,7 @@ def list_windows(
 ) -> Iterator[tuple[ListPage, tuple[Window, ...]]]:
     """Pages in the order in which they come in, each with the windows that remain behind it. Raises SourceError."""
     waiting, under_way = list(windows), dict["Future[tuple[Window, ListPage]]", Window]()
-    restarts = _Restarts(api, listable)
+    course = _Course(api, listable)
     while waiting or under_way:
         while waiting and len(under_way) < WINDOWS_BESIDE:
             window = waiting.pop(0)
@@ -52,7 +52,7 @@ def list_windows(
         for future in finished:
             del under_way[future]
             window, page = future.result()
-            restarts.check(window, page)
+            course.check(window, page)
             waiting += _remaining(listable, window, page, spare=WINDOWS_BESIDE - len(waiting) - len(under_way))
             yield page, (*under_way.values(), *waiting)
 
@@ -90,8 +90,9 @@ class _Fetch:
         return window, self._api.list_page(self._listable, _params(window))
 
 
-class _Restarts:
-    """Notices a list that silently begins again: a page that starts with an object with which another one has started before."""
+class _Course:
+    """Notices a list that leads nowhere, or silently begins again: a page that starts with an object with which another one has
+    started before."""
 
     def __init__(self, api: StripeApi, listable: Listable) -> None:
         self._api = api
@@ -101,6 +102,11 @@ class _Restarts:
 
     def check(self, window: Window, page: ListPage) -> None:
         if not page.objects:
+            if page.has_more:
+                raise SourceFault(
+                    f"listing stripe:{self._listable.name} of sync {self._api.account.name!r} from {self._api.base_url}: nothing on a page "
+                    f"has an id, and more is to come, which could only be asked for by the last one's: ask whoever runs the source"
+                )
             return
         digest = hashlib.blake2b(page.objects[0].id.encode(), digest_size=8).digest()
         self._count += digest in self._first_ids

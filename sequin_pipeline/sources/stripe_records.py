@@ -38,6 +38,11 @@ def write_tombstone(account: Account, collection_id: str, upstream_id: str, *, v
     return msgspec.json.encode(_head(account, collection_id, upstream_id, version=version, entered=entered, is_deleted=True))
 
 
+def write_unreadable(account: Account, collection_id: str, raw: bytes) -> bytes:
+    """What stood in a list and has no id: a record that will be rejected, the same at each listing."""
+    return msgspec.json.encode(_belonging(account, collection_id))[:-1] + b',"data":' + raw + b"}"
+
+
 def write_page(records: list[bytes]) -> bytes:
     """The records as the text of an array."""
     return b"[" + b",".join(records) + b"]"
@@ -48,13 +53,19 @@ def _head(
 ) -> dict[str, object]:
     return {
         "id": record_id(account, collection_id, upstream_id),
-        "collection_id": collection_id,
-        "provider": collection_id.partition(":")[0],
-        "sync": {"id": account.name, "external_id": account.external_id, "metadata": dict(account.metadata)},
+        **_belonging(account, collection_id),
         "upstream_id": upstream_id,
         "updated_idx": version,
         "deleted": is_deleted,
         "inserted_at": _iso(entered),
+    }
+
+
+def _belonging(account: Account, collection_id: str) -> dict[str, object]:
+    return {
+        "collection_id": collection_id,
+        "provider": collection_id.partition(":")[0],
+        "sync": {"id": account.name, "external_id": account.external_id, "metadata": dict(account.metadata)},
     }
 
 

@@ -142,12 +142,13 @@ def test_slow_takes_its_time_and_sends_everything() -> None:
     assert read_seconds >= 0.2
 
 
-@pytest.mark.parametrize("fault", ["html", "json-cut", "not-object", "empty-body"])
+@pytest.mark.parametrize("fault", ["html", "json-cut", "not-object", "other-object", "empty-body"])
 def test_wrong_content_comes_with_status_200(fault: str) -> None:
     expected = {
         "html": ("text/html; charset=utf-8", b"<!doctype html><title>Just a moment</title><h1>We will be back soon</h1>"),
         "json-cut": ("application/json", PAGE[: len(PAGE) // 2]),
         "not-object": ("application/json", b"[" + PAGE + b"]"),
+        "other-object": ("application/json", b'{"status":"maintenance"}'),
         "empty-body": ("application/json", b""),
     }
 

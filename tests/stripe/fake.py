@@ -40,7 +40,7 @@ class Asked:
 @dataclass
 class FakeStripe:
     """Objects by kind and id, and events; a test moves `now`, sets `faults` as docs/sandbox.md names them, and decides which requests
-    are answered otherwise. A page of a list holds at most `page_records`."""
+    are answered otherwise: by what `instead` has for a path. A page of a list holds at most `page_records`."""
 
     now: int = START
     account: str = "acct_1"
@@ -51,6 +51,7 @@ class FakeStripe:
     asked: list[Asked] = field(default_factory=list)
     deleted_customers: set[str] = field(default_factory=set)
     faults: FaultPlan = field(default_factory=FaultPlan)
+    instead: dict[str, object] = field(default_factory=dict)
     page_records: int = 100
     refused_keys: set[str] = field(default_factory=set)
     denied: dict[str, set[str]] = field(default_factory=dict)
@@ -113,7 +114,9 @@ class FakeStripe:
     def _answered(self, asked: Asked, fault: Fault | None) -> Response:
         if fault and fault.kind == "status":
             return refusal(fault, self.clock())
-        status, body = self.answer(asked)
+        if fault and fault.kind == "empty-page":
+            return JSONResponse({"object": "list", "data": [], "has_more": True})
+        status, body = (200, self.instead[asked.path]) if asked.path in self.instead else self.answer(asked)
         return JSONResponse(body, status)
 
     def answer(self, asked: Asked) -> tuple[int, Object]:

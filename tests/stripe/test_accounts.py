@@ -1,7 +1,6 @@
 """Several accounts in one table: each with its own key, tenant columns and place in the cursor, and none in the way of another."""
 
 from collections.abc import Callable, Iterator
-from datetime import UTC, datetime
 from pathlib import Path
 
 import psycopg
