@@ -7,7 +7,8 @@ from datetime import UTC, datetime
 
 from sequin_pipeline.sandbox.feeds import RecordedFeed
 from sequin_pipeline.sources import FieldDescription, Page, ReadRequest, SourceIdentity
-from sequin_pipeline.sources.queue import QueueSource
+from sequin_pipeline.sources.http import HttpOptions
+from sequin_pipeline.sources.queue import DEFAULT_OPTIONS, QueueSource
 from sequin_pipeline.sources.sequin_consumer import SequinConsumerSource
 from sequin_pipeline.sources.sequin_stream import SequinStreamSource
 from tests.builders import record
@@ -62,8 +63,8 @@ def feed_of(*records: Mapping[str, object]) -> RecordedFeed:
     return RecordedFeed(lines_of(*records))
 
 
-def queue_of(kind: str, url: str, *, token: str | None = None) -> QueueSource:
+def queue_of(kind: str, url: str, *, token: str | None = None, options: HttpOptions = DEFAULT_OPTIONS) -> QueueSource:
     """The source that drains the sandbox at `url`, waiting as short as its queue lets it."""
     if kind == "stream":
-        return SequinStreamSource(url, token, consumer=CONSUMER, wait_milliseconds=500)
-    return SequinConsumerSource(url, token, consumer=CONSUMER, wait_milliseconds=10)
+        return SequinStreamSource(url, token, consumer=CONSUMER, wait_milliseconds=500, options=options)
+    return SequinConsumerSource(url, token, consumer=CONSUMER, wait_milliseconds=10, options=options)

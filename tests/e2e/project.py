@@ -24,6 +24,9 @@ TOKEN = "tok-4c1d9a7e"
 COMMAND_SECONDS = 120.0
 """Far more than a sync of some records takes: a command that hangs must not hang the suite."""
 
+PLAIN: Mapping[str, bool] = {"trust_env": False, "verify": False}
+"""Options of a client that speaks plain HTTP to loopback."""
+
 THIS_MONTH = f"{datetime.now(UTC):%Y-%m}-01"
 """Windows that start here are one: Dagster writes an event for each."""
 
@@ -132,24 +135,28 @@ def kill(process: "subprocess.Popen[str]") -> None:
 
 @dataclass(frozen=True)
 class SandboxControls:
-    """What a test asks of a running sandbox, over HTTP as everybody."""
+    """What a test asks of a running sandbox, over HTTP as everybody, but without loading the authorities of TLS each time."""
 
     url: str
 
     def page_requests(self) -> list[Mapping[str, str]]:
         """The queries of the requests for pages, in the order of their answers."""
-        answer = httpx2.get(f"{self.url}/_sandbox/requests", trust_env=False).json()
-        return [entry["query"] for entry in answer["requests"] if entry["path"] == "/v1/records"]
+        return self.requests("/v1/records")
+
+    def requests(self, path: str) -> list[Mapping[str, str]]:
+        """The queries of the requests whose path ends so, in the order of their answers."""
+        answer = httpx2.get(f"{self.url}/_sandbox/requests", **PLAIN).json()
+        return [entry["query"] for entry in answer["requests"] if entry["path"].endswith(path)]
 
     def arrived(self) -> int:
         """How many requests have come in, answered or not."""
-        return int(httpx2.get(f"{self.url}/_sandbox/requests", trust_env=False).json()["count"])
+        return int(httpx2.get(f"{self.url}/_sandbox/requests", **PLAIN).json()["count"])
 
     def forget_requests(self) -> None:
-        httpx2.delete(f"{self.url}/_sandbox/requests", trust_env=False)
+        httpx2.delete(f"{self.url}/_sandbox/requests", **PLAIN)
 
     def set_faults(self, *faults: str) -> None:
-        httpx2.post(f"{self.url}/_sandbox/faults", json={"faults": list(faults)}, trust_env=False).raise_for_status()
+        httpx2.post(f"{self.url}/_sandbox/faults", json={"faults": list(faults)}, **PLAIN).raise_for_status()
 
     def append(self, lines: Iterable[bytes]) -> None:
-        httpx2.post(f"{self.url}/_sandbox/records", content=b"\n".join(lines), trust_env=False).raise_for_status()
+        httpx2.post(f"{self.url}/_sandbox/records", content=b"\n".join(lines), **PLAIN).raise_for_status()

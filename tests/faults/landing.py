@@ -6,11 +6,13 @@ What is expected comes from a fold of what runs were given; nothing of the pipel
 import itertools
 import json
 import re
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass, field
+from datetime import UTC, datetime
 from typing import Any
 
 from sequin_pipeline.catalog import Collection, Column, parse_path
+from sequin_pipeline.drain import drain
 from sequin_pipeline.outcome import SyncOutcome
 from sequin_pipeline.sources import Source
 from sequin_pipeline.stream import ReadPlan, RecordStream
@@ -29,10 +31,11 @@ FATES = ("inserted", "updated", "deleted", "unchanged", "stale", "duplicate", "r
 @dataclass
 class Landing:
     """One collection in one database. `delivered` are the records of every batch that was committed, in their order and as often as
-    they came; `rejected` those among them that cannot be stored."""
+    they came; `rejected` those among them that cannot be stored, and `written` is how their source writes them."""
 
     url: str
     of: Collection = THING
+    written: Callable[[Record], bytes] = raw
     delivered: list[Record] = field(default_factory=list)
     rejected: list[Record] = field(default_factory=list)
     _numbers: Iterator[int] = field(default_factory=lambda: itertools.count(1))
@@ -43,6 +46,11 @@ class Landing:
         """One run to its end, live unless planned otherwise; `options` are those of `run_sync`."""
         options = {"run_id": f"run {next(self._numbers)}", **options}
         return run_sync(RecordStream(plan or live_plan(self.of), source), warehouse or Warehouse(self.url), **options)
+
+    def drain(self, source: Source, *, warehouse: Warehouse | None = None, **options: Any) -> SyncOutcome:
+        """One run of a queue to its end; `options` are those of `drain`."""
+        options = {"run_id": f"run {next(self._numbers)}", **options}
+        return drain(source, [self.of], warehouse or Warehouse(self.url), **options).collections[self.of.label]
 
     def deliver(self, *records: Record, rejected: Sequence[Record] = ()) -> None:
         """Says what runs have committed since the last time."""
@@ -61,9 +69,9 @@ class Landing:
         """The table is the fold of what was delivered, each record has one fate in the ledger, the live cursor is exactly where
         the deliveries end (None: where there were none), and every reject is kept, open until a good version as new has come."""
         stored = [record for record in self.delivered if record not in self.rejected]
-        fold = Fold(self.of.on_delete == "remove", window_keys=(), window_starts=())
+        fold = empty_fold(self.of)
         for record in stored:
-            fold.deliver(record)
+            fold.deliver_batch([record], rejected=())
         self.check_against(fold, cursor=cursor)
 
     def check_against(self, fold: Fold, *, cursor: str | None, modes: Sequence[str] = ("live", "backfill")) -> None:
@@ -99,13 +107,19 @@ class Landing:
             "select raw, resolved_at is null from sequin_pipeline.rejects where table_name = %s order by raw",
             str(self.of.table),
         )
-        waiting = {raw(record): self._waits(record, fold) for record in self.rejected}
+        waiting = {self.written(record): self._waits(record, fold) for record in self.rejected}
         assert kept == sorted(waiting.items())
 
     def _waits(self, record: Record, fold: Fold) -> bool:
         row, record_id = fold.rows.get(str(record["id"])), str(record["id"])
         reached = max(row.version if row else 0, fold.removed.get(record_id, 0))
         return reached < int(str(record["updated_idx"]))
+
+
+def empty_fold(of: Collection) -> Fold:
+    """Of one window that holds all times."""
+    beginning = datetime(1, 1, 1, tzinfo=UTC)
+    return Fold(of.on_delete == "remove", window_keys=("",), window_starts=(beginning,), observes_time=of.observes_time)
 
 
 def lines(*records: Record) -> list[bytes]:

@@ -10,7 +10,8 @@ from sequin_pipeline.sources import TimeWindow
 from tests.builders import EPOCH, live_plan
 from tests.faults.faulty_api import IMPATIENT, cursor_after, faulty_api, things
 from tests.faults.landing import THING, Landing, assert_says
-from tests.sources.reading import StandingTime, source
+from tests.faults.places import PLACES, OpenPlace, Place
+from tests.sources.reading import source
 
 RECORDS = things(1, 6)
 """Three pages."""
@@ -23,7 +24,7 @@ RUN_AGAIN = r"\. Run again once the source is well"
 class Outage:
     """A fault as the sandbox takes it, how a run ends for which it lasts too long, and how long a run waits that meets it once: our
     own 0.5 seconds, or as long as it is told to. More answers than one may be lost where the first spoiled the connection, or where
-    little time is given to each."""
+    little time is given to each. Of an answer that is none its `beginning` is told, and what was found in the source's words."""
 
     fault: str
     said: str
@@ -31,6 +32,10 @@ class Outage:
     told_to_wait_seconds: float = 0.0
     retries: tuple[int, ...] = (1,)
     read_timeout_seconds: float = 60.0
+    beginning: str | None = None
+
+    def says(self, place: Place) -> str:
+        return self.said if self.beginning is None else GAVE_UP + place.malformed(self.said, self.beginning)
 
 
 def status(code: int, phrase: str) -> Outage:
@@ -42,8 +47,8 @@ def limited(retry_after: str, *, seconds: float) -> Outage:
     return Outage(f"status:429,{retry_after}", said, SourceBusy, told_to_wait_seconds=seconds)
 
 
-def not_a_page(fault: str, said: str) -> Outage:
-    return Outage(fault, rf"{GAVE_UP}{said}, where a JSON object with `records` and `cursor` was expected .*", SourceFault)
+def not_an_answer(fault: str, found: str, beginning: str) -> Outage:
+    return Outage(fault, found, SourceFault, beginning=beginning)
 
 
 def broken(fault: str, said: str) -> Outage:
@@ -58,57 +63,61 @@ OUTAGES = {
     "status 503": status(503, "Service Unavailable"),
     "status 504": status(504, "Gateway Timeout"),
     "status 408": status(408, "Request Timeout"),
+    "status 425": status(425, "Too Early"),
     "status 429 without Retry-After": status(429, "Too Many Requests"),
     "status 429, Retry-After in seconds": limited("retry-after=7", seconds=7),
     "status 429, Retry-After as a date": limited("retry-after-date=120", seconds=120),
     "status 429, Retry-After that is no time": Outage("status:429,retry-after=-5", rf"{GAVE_UP}{TOO_MANY}{RUN_AGAIN}"),
     "connection reset before the answer": broken("reset-before", r"ReadError: .*"),
     "connection reset in the body": broken("reset-in-body:50", r"(ReadError|RemoteProtocolError): .*"),
-    "body cut": broken("cut:120", r"RemoteProtocolError: .*received 120 bytes.*"),
+    "body cut": broken("cut:50", r"RemoteProtocolError: .*received 50 bytes.*"),
     "body slower than the timeout": replace(
-        broken("slow:10000", r"ReadTimeout: .*"), read_timeout_seconds=0.5, retries=(1, 2, 3)
+        broken("slow:10000", r"ReadTimeout: .*"), read_timeout_seconds=0.25, retries=(1, 2, 3)
     ),
     "body shorter than its length": broken("wrong-length:10", r"RemoteProtocolError: .*"),
     "body longer than its length": Outage("wrong-length:-10", rf"{GAVE_UP}.*", SourceError, retries=(1, 2)),
     "gzip that is broken": broken("broken-gzip", r"DecodingError: .*"),
-    "HTML with status 200": not_a_page(
-        "html", r"a body that is not JSON: .*; content type 'text/html; charset=utf-8', beginning with '<!doctype html>.*'"
+    "HTML with status 200": not_an_answer(
+        "html", r"a body that is not JSON: .*; content type 'text/html; charset=utf-8'", r"'<!doctype html>.*'"
     ),
-    "JSON cut": not_a_page("json-cut", r"a body that is not JSON: .*, beginning with '{\"records\":.*'"),
-    "JSON that is not an object": not_a_page("not-object", r"JSON that is no page: Expected `object`, got `array`.*"),
-    "empty body": not_a_page("empty-body", r"a body that is not JSON: .*, beginning with ''"),
+    "JSON cut": not_an_answer("json-cut", r"a body that is not JSON: ", r"'{\".*'"),
+    "JSON that is not an object": not_an_answer(
+        "not-object", r"JSON that is no page: Expected `object`, got `array`", r"'\[{\".*'"
+    ),
+    "JSON of something else": not_an_answer("other-object", r"JSON that is no page: ", r"'{\"status\":\"maintenance\"}'"),
+    "empty body": not_an_answer("empty-body", r"a body that is not JSON: ", "''"),
 }
 
 
 @pytest.mark.parametrize("outage", [pytest.param(outage, id=name) for name, outage in OUTAGES.items()])
+@pytest.mark.parametrize("at", [pytest.param(at, id=name) for name, at in PLACES.items()])
 def test_outage_keeps_what_was_read_and_the_next_run_asks_again(
-    landing: Landing, outage: Outage, caplog: pytest.LogCaptureFixture
+    warehouse_url: str, at: OpenPlace, outage: Outage, caplog: pytest.LogCaptureFixture
 ) -> None:
-    time = StandingTime()
-
-    with faulty_api(RECORDS) as api:
-        api.set_faults(f"{outage.fault},from=2")
+    with at(warehouse_url) as place:
+        place.set_faults(f"{outage.fault},from={place.fails_from}")
         with pytest.raises(outage.ends_as) as caught:
-            landing.sync(source(api.url, retry=IMPATIENT, read_timeout_seconds=outage.read_timeout_seconds))
-        landing.deliver(*RECORDS[:2])
-        landing.check(cursor=cursor_after(2))
-        api.set_faults(f"{outage.fault},at=2")
+            place.sync(retry=IMPATIENT, read_timeout_seconds=outage.read_timeout_seconds)
+        place.landing.deliver(*place.records[:2])
+        place.check(2)
+        place.set_faults(f"{outage.fault},at=2")
         caplog.clear()
-        outcome = landing.sync(source(api.url, time=time, read_timeout_seconds=outage.read_timeout_seconds))
+        place.time.waits.clear()
+        outcome = place.sync(read_timeout_seconds=outage.read_timeout_seconds)
 
-    about = f"reading demo:thing after cursor '{cursor_after(2)}' from {api.url}: "
-    assert str(caught.value).startswith(about)
-    assert_says(str(caught.value).removeprefix(about), outage.said)
-    landing.deliver(*RECORDS[2:])
-    landing.check(cursor=cursor_after(6))
-    assert outcome.retries in outage.retries
-    assert outcome.requests == 3 + outcome.retries
-    # A date names whole seconds.
-    assert outcome.rate_limit_seconds == pytest.approx(outage.told_to_wait_seconds, abs=2)
-    assert sum(time.waits) == (outcome.rate_limit_seconds or (0.0, 0.5, 1.5, 3.5)[outcome.retries])
+        about = f"{place.purpose(2)} from {place.url}: "
+        assert str(caught.value).startswith(about)
+        assert_says(str(caught.value).removeprefix(about), outage.says(place))
+        place.landing.deliver(*place.records[3:], rejected=[place.records[2]])
+        place.check(6)
+        assert outcome.retries in outage.retries
+        assert outcome.requests == place.requests + outcome.retries
+        # A date names whole seconds.
+        assert outcome.rate_limit_seconds == pytest.approx(outage.told_to_wait_seconds, abs=2)
+        assert sum(place.time.waits) == (outcome.rate_limit_seconds or (0.0, 0.5, 1.5, 3.5)[outcome.retries])
     told = [entry.getMessage() for entry in caplog.records if entry.name == "sequin_pipeline.sources"]
     assert len(told) == outcome.retries
-    assert any(line.startswith(f"reading demo:thing after cursor '{cursor_after(4)}': attempt 1 failed with ") for line in told)
+    assert any(line.startswith(f"{place.purpose(place.second)}: attempt 1 failed with ") for line in told)
 
 
 def test_outage_during_a_backfill_keeps_what_was_read_and_moves_no_cursor(landing: Landing) -> None:

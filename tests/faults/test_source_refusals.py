@@ -1,6 +1,7 @@
 """A source that will not or cannot answer: told at once or in bounded time, nothing changed beyond what was read, and the next run
 goes on where this one stopped."""
 
+import re
 import ssl
 from pathlib import Path
 
@@ -11,14 +12,11 @@ from sequin_pipeline.sandbox.feeds import RecordedFeed, append_lines
 from tests.builders import live_plan, record
 from tests.faults.faulty_api import IMPATIENT, cursor_after, faulty_api, reserved_port, things
 from tests.faults.landing import THING, Landing, assert_says, lines
+from tests.faults.places import PLACES, OpenPlace
 from tests.sources.certificates import server_context, write_certificate
 from tests.sources.reading import StandingTime, source
 from tests.sources.scripted import Reply, page, scripted_server
 
-TOKEN_REFUSED = (
-    r"status 40[13] \((Unauthorized|Forbidden)\), saying '.*': the source does not accept the token that was sent: "
-    r"set SEQUIN_API_TOKEN to a token that may read there"
-)
 CURSOR_UNKNOWN = (
     r"status 4\d\d \(.*\), saying '.*': the source will not serve this request: check SEQUIN_API_URL and what is asked for\. "
     r"The cursor of an earlier run is most likely no longer known there: run again with --full-refresh to read the collection "
@@ -31,35 +29,57 @@ TOO_FAR = (
 
 
 @pytest.mark.parametrize(
-    ("fault", "ends_as", "said"),
+    ("fault", "ends_as", "status"),
     [
-        pytest.param("status:401", SourceRefused, TOKEN_REFUSED, id="status 401 in the middle"),
-        pytest.param("status:403", SourceRefused, TOKEN_REFUSED, id="status 403 in the middle"),
-        pytest.param("status:400", CursorRefused, CURSOR_UNKNOWN, id="status 400 for a cursor"),
-        pytest.param("status:404", CursorRefused, CURSOR_UNKNOWN, id="status 404 for a cursor"),
-        pytest.param("status:422", CursorRefused, CURSOR_UNKNOWN, id="status 422 for a cursor"),
-        pytest.param("status:429,retry-after=99999999999", SourceBusy, TOO_FAR, id="status 429, Retry-After absurd"),
+        pytest.param("status:401", SourceRefused, 401, id="status 401 in the middle"),
+        pytest.param("status:403", SourceRefused, 403, id="status 403 in the middle"),
+        pytest.param("status:400", (CursorRefused, SourceRefused), 400, id="status 400 in the middle"),
+        pytest.param("status:422", (CursorRefused, SourceRefused), 422, id="status 422 in the middle"),
+        pytest.param("status:429,retry-after=99999999999", SourceBusy, None, id="status 429, Retry-After absurd"),
     ],
 )
+@pytest.mark.parametrize("at", [pytest.param(at, id=name) for name, at in PLACES.items()])
 def test_refusal_is_told_at_once_and_the_next_run_goes_on(
-    landing: Landing, fault: str, ends_as: type[SourceError], said: str
+    warehouse_url: str, at: OpenPlace, fault: str, ends_as: type[SourceError], status: int | None
 ) -> None:
-    records, time = things(1, 6), StandingTime()
-
-    with faulty_api(records) as api:
-        api.set_faults(f"{fault},from=2")
+    with at(warehouse_url) as place:
+        begun = place.asked()
+        place.set_faults(f"{fault},from={place.fails_from}")
         with pytest.raises(ends_as) as caught:
-            landing.sync(source(api.url, time=time))
-        asked = len(api.page_requests())
-        landing.deliver(*records[:2])
-        landing.check(cursor=cursor_after(2))
-        api.set_faults()
-        landing.sync(source(api.url))
+            place.sync()
+        asked = place.asked() - begun
+        place.landing.deliver(*place.records[:2])
+        place.check(2)
+        waits = list(place.time.waits)
+        place.set_faults()
+        place.sync()
 
-    assert_says(str(caught.value), rf"reading demo:thing after cursor '{cursor_after(2)}' from {api.url}: {said}")
-    assert (asked, time.waits) == (2, [])
-    landing.deliver(*records[2:])
-    landing.check(cursor=cursor_after(6))
+        said = TOO_FAR if status is None else place.refused(status)
+        assert_says(str(caught.value), rf"{re.escape(place.purpose(2))} from {place.url}: {said}")
+        assert (asked, waits) == (place.fails_from + place.begins_anew_after(status), [])
+        place.landing.deliver(*place.records[3:], rejected=[place.records[2]])
+        place.check(6)
+
+
+@pytest.mark.parametrize(
+    "at", [pytest.param(at, id=f"status 404 for a {name}") for name, at in PLACES.items() if name != "object of Stripe"]
+)
+def test_what_the_source_does_not_know_is_told_at_once_and_the_next_run_goes_on(warehouse_url: str, at: OpenPlace) -> None:
+    """Of an object of Stripe it says that there is none any more."""
+    with at(warehouse_url) as place:
+        place.set_faults(f"status:404,from={place.fails_from}")
+        with pytest.raises((CursorRefused, SourceRefused)) as caught:
+            place.sync()
+        place.landing.deliver(*place.records[:2])
+        place.check(2)
+        waits = list(place.time.waits)
+        place.set_faults()
+        place.sync()
+
+        assert_says(str(caught.value), rf"{re.escape(place.purpose(2))} from {place.url}: {place.refused(404)}")
+        assert waits == []
+        place.landing.deliver(*place.records[3:], rejected=[place.records[2]])
+        place.check(6)
 
 
 def test_cursor_that_the_source_has_lost_changes_nothing_until_a_full_refresh_is_asked_for(landing: Landing) -> None:

@@ -1,8 +1,12 @@
 """A source whose time stands still: waits are remembered instead of waited, and the draw of the jitter is always 1."""
 
+import ssl
 from dataclasses import dataclass, field, replace
 from datetime import UTC, datetime
+from functools import cache
 from typing import Any
+
+import httpx2
 
 from sequin_pipeline.sources import Page, ReadRequest
 from sequin_pipeline.sources.http import HttpOptions
@@ -27,7 +31,14 @@ class StandingTime:
         self.seconds += seconds
 
     def options(self, **overrides: Any) -> HttpOptions:
-        return replace(HttpOptions(sleep=self.sleep, clock=self.clock, now=lambda: NOW, random=lambda: 1.0), **overrides)
+        standing = HttpOptions(ssl_context=authorities(), sleep=self.sleep, clock=self.clock, now=lambda: NOW, random=lambda: 1.0)
+        return replace(standing, **overrides)
+
+
+@cache
+def authorities() -> ssl.SSLContext:
+    """What a client has when it is told nothing, read once: it takes longer than a whole read."""
+    return httpx2.create_ssl_context()
 
 
 def request(**overrides: Any) -> ReadRequest:

@@ -326,7 +326,7 @@ def test_certificate_of_an_authority_in_ssl_cert_file_is_accepted(
     monkeypatch.setenv("SSL_CERT_FILE", str(certificate))
 
     with scripted_server(GOOD, tls=tls) as server:
-        (only,) = read(server.url)
+        (only,) = read(server.url, ssl_context=None)
 
     assert only.records == RECORDS
 
