@@ -4,9 +4,11 @@ from collections.abc import Iterator
 
 import pytest
 
+from sequin_pipeline.errors import SourceRefused
 from tests.e2e.conftest import command, dagster_template, make_project  # noqa: F401 - fixtures
 from tests.faults.landing import Landing
 from tests.faults.phases import HOLDABLE
+from tests.faults.places import Place
 from tests.postgres import PostgresServer, running_server
 
 
@@ -20,3 +22,16 @@ def own_server() -> Iterator[PostgresServer]:
 @pytest.fixture
 def landing(warehouse_url: str) -> Landing:
     return Landing(warehouse_url)
+
+
+@pytest.fixture
+def place(own_server: PostgresServer, request: pytest.FixtureRequest) -> Iterator[Place]:
+    """One of EACH, where the first two records have been stored."""
+    with request.param(own_server.url(own_server.make_database())) as place:
+        place.set_faults(f"status:401,from={place.fails_from}")
+        with pytest.raises(SourceRefused):
+            place.sync()
+        place.set_faults()
+        place.landing.deliver(*place.records[:2])
+        place.check(2)
+        yield place

@@ -11,6 +11,8 @@ from dataclasses import dataclass, field, replace
 from datetime import UTC, datetime
 from typing import Any, Protocol
 
+import pytest
+
 from sequin_pipeline.drain import DrainLimits
 from sequin_pipeline.envelope import derived_id
 from sequin_pipeline.outcome import SyncOutcome
@@ -19,6 +21,9 @@ from sequin_pipeline.sandbox.feeds import RecordedFeed
 from sequin_pipeline.sandbox.server import running_app
 from sequin_pipeline.sandbox.settings import Settings
 from sequin_pipeline.sources.stripe import StripeSource
+from sequin_pipeline.sync import BATCH_RECORDS
+from sequin_pipeline.warehouse import Warehouse
+from tests.between import Between, nothing
 from tests.builders import collection
 from tests.e2e.project import SandboxControls
 from tests.faults.faulty_api import PAGE_RECORDS, cursor_after, faulty_api, things
@@ -28,7 +33,6 @@ from tests.fold import Record
 from tests.merge.reading import raw
 from tests.queues import CONSUMER, queue_of
 from tests.sources.reading import TOKEN, StandingTime, source
-from tests.stripe.breaking import Between
 from tests.stripe.fake import START, FakeStripe, fake_stripe
 from tests.stripe.shop import ACCOUNT, KEY
 
@@ -53,16 +57,21 @@ WELL_AFTERWARDS_SECONDS = 60.0
 """Until the next run: whatever was lost on the way has come back to its queue."""
 
 
+Happens = Callable[[int], None]
+
+
 class Place(Protocol):
     """One kind of requests of one source, and a landing for what it reads.
 
-    `records` are what the landing is given, in their order. `fails_from` is the number of the request, of this kind, that asks for the
-    third record; a run that begins there sends `requests` in all, and its second one of this kind asks for the record `second` records
-    after the first of all.
+    `kind` is that of the source for a process of its own. `records` are what the landing is given, in their order. `fails_from` is the
+    number of the request, of this kind, that asks for the third record; a run that begins there sends `requests` in all, and its second
+    one of this kind asks for the record `second` records after the first of all.
     """
 
     landing: Landing
     time: StandingTime
+    kind: str
+    can_reread: bool
     url: str
     records: list[Record]
     fails_from: int
@@ -73,8 +82,15 @@ class Place(Protocol):
         """For this kind of requests, counted anew."""
         ...
 
-    def sync(self, **options: Any) -> SyncOutcome:
-        """One run to its end; `options` are those of HttpOptions."""
+    def sync(
+        self,
+        *,
+        happens: Happens = nothing,
+        warehouse: Warehouse | None = None,
+        batch_records: int = BATCH_RECORDS,
+        **options: Any,
+    ) -> SyncOutcome:
+        """One run to its end; `happens` is that of Between, `options` are those of HttpOptions. Each delivery of a queue is a batch."""
         ...
 
     def cursor(self, delivered: int) -> str | None:
@@ -110,6 +126,9 @@ class Place(Protocol):
 class OfPages:
     """Requests for pages of the records API."""
 
+    kind = "sequin"
+    can_reread = True
+
     landing: Landing
     time: StandingTime
     api: SandboxControls
@@ -125,8 +144,16 @@ class OfPages:
     def set_faults(self, *faults: str) -> None:
         self.api.set_faults(*faults)
 
-    def sync(self, **options: Any) -> SyncOutcome:
-        return self.landing.sync(source(self.url, time=self.time, **options))
+    def sync(
+        self,
+        *,
+        happens: Happens = nothing,
+        warehouse: Warehouse | None = None,
+        batch_records: int = BATCH_RECORDS,
+        **options: Any,
+    ) -> SyncOutcome:
+        pages = Between(source(self.url, time=self.time, **options), happens)
+        return self.landing.sync(pages, warehouse=warehouse, batch_records=batch_records)
 
     def cursor(self, delivered: int) -> str | None:
         return cursor_after(delivered)
@@ -159,6 +186,8 @@ class OfPages:
 class OfQueue:
     """Requests for messages of one of the queues, two at a time."""
 
+    can_reread = False
+
     landing: Landing
     time: StandingTime
     kind: str
@@ -182,11 +211,19 @@ class OfQueue:
     def set_faults(self, *faults: str) -> None:
         self.api.set_faults(*(f"{fault},path={self.path}" for fault in faults))
 
-    def sync(self, **options: Any) -> SyncOutcome:
+    def sync(
+        self,
+        *,
+        happens: Happens = nothing,
+        warehouse: Warehouse | None = None,
+        batch_records: int = BATCH_RECORDS,
+        **options: Any,
+    ) -> SyncOutcome:
         """Ends with the last message: waiting for one more takes real time."""
         self.time.seconds += WELL_AFTERWARDS_SECONDS
         queue = queue_of(self.kind, self.url, token=TOKEN, options=self.time.options(**options))
-        return self.landing.drain(queue, limits=DrainLimits(max_records=COUNT - self.taken))
+        limits = DrainLimits(max_records=COUNT - self.taken)
+        return self.landing.drain(Between(queue, happens), warehouse=warehouse, limits=limits)
 
     def cursor(self, delivered: int) -> str | None:
         return None
@@ -230,6 +267,9 @@ class OfQueue:
 class OfStripe:
     """Requests for pages of a list, for pages of events, or for single objects: those whose path holds `path`."""
 
+    kind = "stripe"
+    can_reread = True
+
     landing: Landing
     time: StandingTime
     fake: FakeStripe
@@ -240,6 +280,7 @@ class OfStripe:
     fails_from: int = 2
     second: int = 4
     reads: list[Between] = field(default_factory=list)
+    cursors: dict[int, str | None] = field(default_factory=dict)
 
     @property
     def url(self) -> str:
@@ -248,15 +289,23 @@ class OfStripe:
     def set_faults(self, *faults: str) -> None:
         self.fake.faults.replace(f"{fault},path={self.path}" for fault in faults)
 
-    def sync(self, **options: Any) -> SyncOutcome:
+    def sync(
+        self,
+        *,
+        happens: Happens = nothing,
+        warehouse: Warehouse | None = None,
+        batch_records: int = BATCH_RECORDS,
+        **options: Any,
+    ) -> SyncOutcome:
         http = self.time.options(now=self.fake.clock, **options)
         stripe = StripeSource({ACCOUNT.name: KEY}, (ACCOUNT,), base_url=self.url, requests_per_second=math.inf, options=http)
-        self.reads.append(Between(stripe))
-        return self.landing.sync(self.reads[-1])
+        self.reads.append(Between(stripe, happens))
+        return self.landing.sync(self.reads[-1], warehouse=warehouse, batch_records=batch_records)
 
     def cursor(self, delivered: int) -> str | None:
-        """That of the last page that was given to a run: opaque to everybody else."""
-        return [page.cursor for read in self.reads for page in read.given][-1]
+        """That of the last page that a run had been given, when so many records were first asked about: opaque to everybody else."""
+        last = [page.cursor for read in self.reads for page in read.given][-1]
+        return self.cursors.setdefault(delivered, last)
 
     def purpose(self, delivered: int) -> str:
         return self.about.format(f"up_r{delivered + 1}")
@@ -352,6 +401,19 @@ PLACES: Mapping[str, OpenPlace] = {
     "page of events of Stripe": of_events,
     "object of Stripe": of_objects,
 }
+
+
+EACH = [
+    pytest.param(PLACES["page of the records API"], id="records API"),
+    pytest.param(PLACES["delivery of a consumer"], id="consumer"),
+    pytest.param(PLACES["delivery of a Sequin Stream"], id="Sequin Stream"),
+    pytest.param(PLACES["page of a list of Stripe"], id="lists of Stripe"),
+    pytest.param(PLACES["page of events of Stripe"], id="events of Stripe"),
+]
+"""Each way in which records are read, for tests of what becomes of them."""
+
+OTHERS = EACH[1:4]
+"""Those whose batches other tests do not have: a queue's, which are acknowledged, and a list's, which remember what was seen."""
 
 
 def _landing_of_prices(url: str) -> Landing:

@@ -1,9 +1,22 @@
-"""A process to be ended: `python -m tests.faults.sync_process API_URL WAREHOUSE_URL` runs one live sync of a landing's collection."""
+"""A process to be ended: `python -m tests.faults.sync_process API_URL WAREHOUSE_URL [KIND]` runs one live sync of a landing's collection,
+page by page; KIND is `sequin` unless told otherwise."""
 
 import sys
 
+from sequin_pipeline.sources.stripe import StripeSource
 from tests.faults.landing import Landing
-from tests.sources.reading import source
+from tests.faults.places import PRICE
+from tests.queues import queue_of
+from tests.sources.reading import TOKEN, source
+from tests.stripe.shop import ACCOUNT, KEY
 
 if __name__ == "__main__":
-    Landing(sys.argv[2]).sync(source(sys.argv[1]), batch_records=1, run_id="ended")
+    api_url, warehouse_url, kind = [*sys.argv[1:], "sequin"][:3]
+    if kind == "sequin":
+        Landing(warehouse_url).sync(source(api_url), batch_records=1, run_id="ended")
+    elif kind == "stripe":
+        # The server has a clock of its own, by which nothing is old yet.
+        stripe = StripeSource({ACCOUNT.name: KEY}, (ACCOUNT,), base_url=api_url, relist_hours=24 * 3650)
+        Landing(warehouse_url, of=PRICE).sync(stripe, batch_records=1, run_id="ended")
+    else:
+        Landing(warehouse_url).drain(queue_of(kind, api_url, token=TOKEN), run_id="ended")

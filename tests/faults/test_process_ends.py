@@ -9,11 +9,13 @@ import pytest
 from sequin_pipeline.sandbox.feeds import RecordedFeed
 from sequin_pipeline.sandbox.server import running_sandbox
 from sequin_pipeline.sandbox.settings import Settings
-from tests.e2e.project import ROOT, THIS_MONTH, TOKEN, Command, MakeProject, killed_at_the_end
+from tests.e2e.project import ROOT, THIS_MONTH, TOKEN, Command, MakeProject, kill, killed_at_the_end
 from tests.faults.faulty_api import cursor_after, faulty_api, things
 from tests.faults.landing import Landing, lines
 from tests.faults.phases import PHASES, held_in
+from tests.faults.places import OTHERS, Place
 from tests.faults.small_disk import small_disk
+from tests.merge.reading import query
 from tests.postgres import PostgresServer
 from tests.sources.reading import source
 
@@ -66,6 +68,37 @@ def test_run_that_is_asked_to_end_leaves_whole_batches_and_the_next_one_goes_on(
     assert process.returncode == -signal.SIGTERM
     landing.deliver(*RECORDS[4 if committed else 2 :])
     landing.check(cursor=cursor_after(6))
+
+
+@pytest.mark.parametrize("place", OTHERS, indirect=True)
+@pytest.mark.parametrize(
+    ("phase", "committed"), [pytest.param(phase, phase == "commit", id=f"kill -9 in {phase}") for phase in ("ledger", "commit")]
+)
+def test_run_of_any_source_that_is_killed_loses_nothing_and_acknowledges_nothing_that_is_not_stored(
+    place: Place, phase: str, *, committed: bool
+) -> None:
+    """A queue has it come again, also what was stored: the process ended between the commit and the acknowledgement."""
+    landing, rest = place.landing, [one for one in place.records[2:] if one is not place.records[2]]
+    with held_in(phase, landing.url) as held:
+        command = [sys.executable, "-m", "tests.faults.sync_process", place.url, held.url, place.kind]
+        with killed_at_the_end(subprocess.Popen(command, cwd=ROOT, text=True)) as process:
+            held.arrived()
+            kill(process)
+        held.let_go()
+    landing.wait_until_alone()
+    stored = query(landing.url, "select upstream_id from demo.thing order by 1")
+    rejects = query(landing.url, "select record_id from sequin_pipeline.rejects")
+    place.sync()
+
+    bad = str(place.records[2]["id"])
+    assert (stored, rejects) == (
+        [(one,) for one in (["up_r1", "up_r2", "up_r4"] if committed else ["up_r1", "up_r2"])],
+        [(bad,)] if committed else [],
+    )
+    if committed and place.can_reread is False:
+        landing.deliver(rest[0], rejected=[place.records[2]])
+    landing.deliver(*rest, rejected=[place.records[2]])
+    place.check(6)
 
 
 def test_full_disk_under_dagsters_logs_loses_no_record(make_project: MakeProject, command: Command) -> None:

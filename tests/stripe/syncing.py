@@ -17,8 +17,8 @@ from sequin_pipeline.sources.stripe_objects import LISTABLE, Listable
 from sequin_pipeline.stream import RecordStream
 from sequin_pipeline.sync import run_sync
 from sequin_pipeline.warehouse import Warehouse
+from tests.between import Between, nothing
 from tests.builders import live_plan
-from tests.stripe.breaking import Between, nothing
 from tests.stripe.shop import ACCOUNT, KEY
 
 FAST = 10_000.0

@@ -1,0 +1,88 @@
+"""Postgres goes away under each source: what was read is stored once, and what a queue handed out is acknowledged only then."""
+
+import threading
+from collections.abc import Callable
+from concurrent.futures import ThreadPoolExecutor
+
+import pytest
+
+from sequin_pipeline.errors import WarehouseUnavailable
+from sequin_pipeline.warehouse import ATTEMPTS, Warehouse
+from tests.faults.phases import HeldBatch, held_in
+from tests.faults.places import EACH, OTHERS, Place
+from tests.faults.test_postgres_crashes import kill, restart, terminate
+from tests.merge.racing import wait_for_activity
+from tests.merge.reading import query
+from tests.merge.waits import Waits
+from tests.postgres import PostgresServer
+
+
+@pytest.mark.parametrize("place", OTHERS, indirect=True)
+@pytest.mark.parametrize(
+    ("fault", "phase"),
+    [
+        pytest.param(fault, phase, id=f"{name} in {phase}")
+        for name, fault in (("backend terminated", terminate), ("backend killed", kill), ("immediate restart", restart))
+        for phase in ("ledger", "commit")
+    ],
+)
+def test_batch_of_any_source_that_a_dying_server_interrupts_is_written_once(
+    own_server: PostgresServer, place: Place, fault: Callable[[PostgresServer, HeldBatch, int], None], phase: str
+) -> None:
+    mended = threading.Event()
+    waits = Waits(meanwhile=mended.wait)
+
+    with held_in(phase, place.landing.url) as held, ThreadPoolExecutor(1) as threads:
+        try:
+            running = threads.submit(place.sync, warehouse=Warehouse(held.url, sleep=waits))
+            fault(own_server, held, held.arrived())
+        finally:
+            mended.set()
+        outcome = running.result()
+
+    place.landing.deliver(*place.records[3:], rejected=[place.records[2]])
+    place.check(6)
+    assert len(waits.seconds) == 1
+    assert (outcome.counts.fetched, outcome.counts.inserted, outcome.counts.rejected) == (4, 3, 1)
+
+
+@pytest.mark.parametrize("place", EACH, indirect=True)
+def test_connection_lost_while_a_source_is_waited_for_is_opened_again(place: Place) -> None:
+    """Between two batches, of a page each."""
+    waits, [(committed,)] = Waits(), query(place.landing.url, "select count(*) from sequin_pipeline.merges")
+
+    def lose(number: int) -> None:
+        if number == 1:
+            condition = f"(select count(*) from sequin_pipeline.merges) > {committed} limit 1"
+            wait_for_activity(place.landing.url, condition, [])
+            query(
+                place.landing.url,
+                "select pg_terminate_backend(pid, 1000) from pg_stat_activity where application_name = 'sequin_pipeline'",
+            )
+
+    outcome = place.sync(happens=lose, warehouse=Warehouse(place.landing.url, sleep=waits), batch_records=1)
+
+    place.landing.deliver(*place.records[3:], rejected=[place.records[2]])
+    place.check(6)
+    assert len(waits.seconds) >= 1
+    assert (outcome.counts.fetched, outcome.counts.inserted, outcome.counts.rejected) == (4, 3, 1)
+
+
+@pytest.mark.parametrize("place", EACH, indirect=True)
+def test_server_that_stays_away_under_any_source_loses_nothing(own_server: PostgresServer, place: Place) -> None:
+    """And of a queue nothing is acknowledged: it comes again, to the next run."""
+    waits = Waits()
+
+    with held_in("ledger", place.landing.url) as held, ThreadPoolExecutor(1) as threads:
+        running = threads.submit(place.sync, warehouse=Warehouse(held.url, sleep=waits))
+        held.arrived()
+        own_server.crash()
+        with pytest.raises(WarehouseUnavailable):
+            running.result()
+        own_server.start()
+    place.check(2)
+    place.sync()
+
+    assert len(waits.seconds) == ATTEMPTS - 1
+    place.landing.deliver(*place.records[3:], rejected=[place.records[2]])
+    place.check(6)
