@@ -26,7 +26,7 @@ interop: $(STAMP)
 
 # The random tests for long, with other data each time.
 fuzz: $(STAMP)
-	SEQUIN_PIPELINE_TEST_EFFORT=$${SEQUIN_PIPELINE_TEST_EFFORT:-20} $(BIN)/python -m pytest tests/hostile --timeout 0 $(PYTEST)
+	SEQUIN_PIPELINE_TEST_EFFORT=$${SEQUIN_PIPELINE_TEST_EFFORT:-20} $(BIN)/python -m pytest tests/hostile tests/faults/test_source_histories.py --timeout 0 $(PYTEST)
 
 # Random faults for SOAK="--minutes 10 --seed 1": printed with what they did, compared at every quiet point.
 soak: $(STAMP)

@@ -15,13 +15,14 @@ Tally = dict[str, Counter[str]]
 
 @dataclass(frozen=True)
 class Row:
-    """What stands in the table: the version, and the object with the columns that come from it."""
+    """What stands in the table: the version, the object with the columns that come from it, and when the provider made it."""
 
     version: int
     is_deleted: bool
     inserted_at: datetime | None
     marker: object
     data: object
+    created_at: object = None
 
     def columns(self) -> tuple[object, ...]:
         """As the tests read it back: version, deleted, time, marker, status, amount, data."""
@@ -39,13 +40,15 @@ class Row:
 
 @dataclass
 class Fold:
-    """The rows, and the versions of removed ones; `cases` are the special cases met on the way."""
+    """The rows, and the versions of removed ones; `reached` is the greatest version of each id that was delivered, and `cases` are the
+    special cases met on the way."""
 
     removes: bool
     window_keys: Sequence[str]
     window_starts: Sequence[datetime]
     rows: dict[str, Row] = field(default_factory=dict)
     removed: dict[str, int] = field(default_factory=dict)
+    reached: dict[str, int] = field(default_factory=dict)
     rejected: set[bytes] = field(default_factory=set)
     cases: set[str] = field(default_factory=set)
     observes_time: bool = False
@@ -53,6 +56,7 @@ class Fold:
     def deliver(self, record: Record) -> None:
         """One record that can be stored."""
         record_id, incoming = str(record["id"]), row_of(record)
+        self.reached[record_id] = max(incoming.version, self.reached.get(record_id, 0))
         stored = self.rows.get(record_id)
         floor = max(stored.version if stored else 0, self.removed.get(record_id, 0))
         if incoming.version < floor:
@@ -170,6 +174,7 @@ def row_of(record: Record) -> Row:
         inserted_at=datetime.fromisoformat(str(written_at)) if written_at is not None else None,
         marker=record.get("marker"),
         data=None if is_bare(record) else record.get("data"),
+        created_at=record.get("upstream_created_at"),
     )
 
 

@@ -68,7 +68,7 @@ def _read_again(api: StripeApi, listable: Listable, collection_id: str, page: Ev
         for object_id, answer in asked:
             found, spent = answer.result()
             cost += spent
-            records.append(_record(api.account, collection_id, object_id, found, at=newest[object_id]))
+            records.append(_record(api.account, collection_id, shown[object_id], found, at=newest[object_id]))
     return records, cost
 
 
@@ -80,7 +80,7 @@ def _ask(api: StripeApi, listable: Listable, shown: StripeObject) -> "Future[tup
     return future
 
 
-def _record(account: Account, collection_id: str, object_id: str, found: StripeObject | None, *, at: int) -> bytes:
+def _record(account: Account, collection_id: str, shown: StripeObject, found: StripeObject | None, *, at: int) -> bytes:
     if found is None:
-        return write_tombstone(account, collection_id, object_id, version=event_version(at), entered=at)
+        return write_tombstone(account, collection_id, shown, version=event_version(at), entered=at)
     return write_record(account, collection_id, found, version=event_version(at), entered=at)

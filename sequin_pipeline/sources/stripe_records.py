@@ -28,14 +28,14 @@ def record_id(account: Account, collection_id: str, upstream_id: str) -> str:
 
 def write_record(account: Account, collection_id: str, found: StripeObject, *, version: int, entered: int) -> bytes:
     """A live record; it entered the stream in the second `entered`."""
-    head = _head(account, collection_id, found.id, version=version, entered=entered, is_deleted=False)
-    head |= {"upstream_created_at": _iso(found.created), "upstream_updated_at": _iso(found.updated)}
+    head = _head(account, collection_id, found, version=version, entered=entered, is_deleted=False)
     return msgspec.json.encode(head)[:-1] + b',"data":' + found.raw + b"}"
 
 
-def write_tombstone(account: Account, collection_id: str, upstream_id: str, *, version: int, entered: int) -> bytes:
-    """A bare one, so that the row keeps the object as it last was."""
-    return msgspec.json.encode(_head(account, collection_id, upstream_id, version=version, entered=entered, is_deleted=True))
+def write_tombstone(account: Account, collection_id: str, last: StripeObject, *, version: int, entered: int) -> bytes:
+    """A bare one, so that the row keeps the object as it last was; of `last`, as an event showed it, there are the times."""
+    head = _head(account, collection_id, last, version=version, entered=entered, is_deleted=True)
+    return msgspec.json.encode(head)
 
 
 def write_unreadable(account: Account, collection_id: str, raw: bytes) -> bytes:
@@ -49,15 +49,17 @@ def write_page(records: list[bytes]) -> bytes:
 
 
 def _head(
-    account: Account, collection_id: str, upstream_id: str, *, version: int, entered: int, is_deleted: bool
+    account: Account, collection_id: str, found: StripeObject, *, version: int, entered: int, is_deleted: bool
 ) -> dict[str, object]:
     return {
-        "id": record_id(account, collection_id, upstream_id),
+        "id": record_id(account, collection_id, found.id),
         **_belonging(account, collection_id),
-        "upstream_id": upstream_id,
+        "upstream_id": found.id,
         "updated_idx": version,
         "deleted": is_deleted,
         "inserted_at": _iso(entered),
+        "upstream_created_at": _iso(found.created),
+        "upstream_updated_at": _iso(found.updated),
     }
 
 

@@ -76,16 +76,19 @@ class Landing:
 
     def check_against(self, fold: Fold, *, cursor: str | None, modes: Sequence[str] = ("live", "backfill")) -> None:
         """The same against a fold that is kept elsewhere. `modes` are those of the runs whose deliveries are known."""
+        self.check_rows(fold)
+        self.check_counts(rows=len(fold.rows), modes=modes)
+        assert self.cursors() - {None} == ({cursor} if cursor is not None else set())
+        self.check_rejects(fold)
+
+    def check_rows(self, fold: Fold) -> None:
         rows = query(
             self.url, f"select id, updated_idx, deleted, record_inserted_at, marker, status, amount, data from {self.of.table}"
         )
         assert {row[0]: row[1:] for row in rows} == {record_id: row.columns() for record_id, row in fold.rows.items()}
         assert len(rows) == len(fold.rows)
-        self._check_counts(rows=len(rows), modes=modes)
-        assert self.cursors() - {None} == ({cursor} if cursor is not None else set())
-        self._check_rejects(fold)
 
-    def _check_counts(self, *, rows: int, modes: Sequence[str]) -> None:
+    def check_counts(self, *, rows: int, modes: Sequence[str] = ("live", "backfill")) -> None:
         [(fetched, fates, rejected, gained)] = query(
             self.url,
             "select coalesce(sum(fetched) filter (where mode = any(%(modes)s)), 0),"
@@ -101,7 +104,7 @@ class Landing:
         ) or [(0,)]
         assert (gained, row_count) == (rows, rows)
 
-    def _check_rejects(self, fold: Fold) -> None:
+    def check_rejects(self, fold: Fold) -> None:
         kept = query(
             self.url,
             "select raw, resolved_at is null from sequin_pipeline.rejects where table_name = %s order by raw",
@@ -111,9 +114,7 @@ class Landing:
         assert kept == sorted(waiting.items())
 
     def _waits(self, record: Record, fold: Fold) -> bool:
-        row, record_id = fold.rows.get(str(record["id"])), str(record["id"])
-        reached = max(row.version if row else 0, fold.removed.get(record_id, 0))
-        return reached < int(str(record["updated_idx"]))
+        return fold.reached.get(str(record["id"]), 0) < int(str(record["updated_idx"]))
 
 
 def empty_fold(of: Collection) -> Fold:

@@ -426,8 +426,9 @@ def _values(sent: Record) -> dict[str, Any]:
     return data
 
 
-def changed(sent: Record) -> Record:
-    """The record as Sequin Stream tells of it: the position in the log is its version, 64 bytes and 4,096 versions for each."""
+def changed(sent: Record, *, position: int | None = None) -> Record:
+    """The record as Sequin Stream tells of it: its position in the log is its version, 64 bytes and 4,096 versions for each; where none
+    is given, positions are the versions that were sent."""
     sync, upstream_id = sent["sync"], str(sent["upstream_id"])
     assert isinstance(sync, dict)
     return {
@@ -439,7 +440,7 @@ def changed(sent: Record) -> Record:
         "inserted_at": sent["inserted_at"],
         "id": derived_id(sync["id"], str(sent["collection_id"]), upstream_id),
         "upstream_id": upstream_id,
-        "updated_idx": int(str(sent["updated_idx"])) * 64 * 4096,
+        "updated_idx": (position or int(str(sent["updated_idx"]))) * 64 * 4096,
         "data": sent["data"],
     }
 
@@ -454,14 +455,14 @@ def observed(made: Mapping[str, Any], *, version: int, entered: int) -> Record:
         "upstream_id": made["id"],
         "updated_idx": version,
         "deleted": False,
-        "inserted_at": _iso(entered),
-        "upstream_created_at": _iso(made["created"]),
+        "inserted_at": iso(entered),
+        "upstream_created_at": iso(made["created"]),
         "upstream_updated_at": None,
         "data": dict(made),
     }
 
 
-def _iso(second: int) -> str:
+def iso(second: int) -> str:
     return datetime.fromtimestamp(second, UTC).isoformat()
 
 

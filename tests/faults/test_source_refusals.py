@@ -12,7 +12,7 @@ from sequin_pipeline.sandbox.feeds import RecordedFeed, append_lines
 from tests.builders import live_plan, record
 from tests.faults.faulty_api import IMPATIENT, cursor_after, faulty_api, reserved_port, things
 from tests.faults.landing import THING, Landing, assert_says, lines
-from tests.faults.places import PLACES, OpenPlace
+from tests.faults.places import OTHERS, PLACES, OpenPlace
 from tests.sources.certificates import server_context, write_certificate
 from tests.sources.reading import StandingTime, source
 from tests.sources.scripted import Reply, page, scripted_server
@@ -122,6 +122,26 @@ def test_source_that_is_gone_changes_nothing_until_it_is_back(landing: Landing) 
     )
     landing.deliver(*since)
     landing.check(cursor=cursor_after(4))
+
+
+@pytest.mark.parametrize("at", [pytest.param(one.values[0], id=f"connection refused, {one.id}") for one in OTHERS])
+def test_server_that_is_gone_is_told_in_bounded_time_and_changes_nothing(warehouse_url: str, at: OpenPlace) -> None:
+    with at(warehouse_url) as place:
+        place.set_faults(f"status:401,from={place.fails_from}")
+        with pytest.raises(SourceRefused):
+            place.sync()
+    place.landing.deliver(*place.records[:2])
+    place.check(2)
+
+    with pytest.raises(SourceUnavailable) as caught:
+        place.sync(retry=IMPATIENT)
+
+    assert_says(
+        str(caught.value),
+        rf"{re.escape(place.purpose(2))} from {place.url}: gave up after 3 requests in 2 seconds; the last one ended with "
+        r"ConnectError: '.*Connection refused'\. Run again once the source is well",
+    )
+    place.check(2)
 
 
 def test_certificate_that_cannot_be_verified_gets_no_request(landing: Landing, tmp_path: Path) -> None:

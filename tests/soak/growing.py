@@ -13,9 +13,10 @@ IDS = 300
 
 @dataclass
 class GrowingStream:
-    """`lines` are all records in the order of the stream, and `fold` what a table must hold that was given them."""
+    """Of `ids` records. `lines` are all records in the order of the stream, and `fold` what a table must hold that was given them."""
 
     chance: Random
+    ids: int = IDS
     lines: list[Record] = field(default_factory=list)
     rejected: list[Record] = field(default_factory=list)
     fold: Fold = field(default_factory=lambda: Fold(removes=False, window_keys=(), window_starts=()))
@@ -28,7 +29,7 @@ class GrowingStream:
         is_copy = bool(self.lines) and self.chance.random() < 0.1
         added = self.chance.choice(self.lines) if is_copy else self._version(len(self.lines) + 1)
         self.lines.append(added)
-        if _is_bad(added):
+        if is_bad(added):
             self.rejected.append(added)
         else:
             self.fold.deliver(added)
@@ -37,7 +38,7 @@ class GrowingStream:
     def _version(self, number: int) -> Record:
         chance = self.chance
         drawn = record(
-            f"r{chance.randrange(IDS):03}",
+            f"r{chance.randrange(self.ids):03}",
             number,
             inserted_at=(EPOCH + timedelta(minutes=number)).isoformat(),
             marker=chance.choice("xyz"),
@@ -53,6 +54,7 @@ class GrowingStream:
                 return drawn
 
 
-def _is_bad(drawn: Record) -> bool:
-    data = drawn["data"]
+def is_bad(drawn: Record) -> bool:
+    """Can it not be stored?"""
+    data = drawn.get("data")
     return isinstance(data, dict) and data["amount"] == "no number"

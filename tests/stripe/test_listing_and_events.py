@@ -105,6 +105,21 @@ def test_changes_of_one_second_end_in_the_newest_state_whatever_their_order(fake
     assert runs.deleted("price") == {"c"}
 
 
+def test_a_deletion_that_an_event_tells_of_leaves_the_times_of_the_object(
+    fake: FakeStripe, runs: Runs, warehouse_url: str
+) -> None:
+    fake.put("price", "a", created=START - 60)
+    runs.sync("price")
+    fake.now += 60
+    fake.remove("price", "a", event="price.deleted")
+
+    runs.sync("price")
+
+    with psycopg.connect(warehouse_url) as connection:
+        rows = connection.execute("select deleted, extract(epoch from upstream_created_at)::int from stripe.price").fetchall()
+    assert rows == [(True, START - 60)]
+
+
 def test_an_event_late_in_the_list_is_not_missed(fake: FakeStripe, runs: Runs) -> None:
     runs.sync("customer")
     fake.now += 60
