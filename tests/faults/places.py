@@ -35,6 +35,7 @@ from tests.queues import CONSUMER, queue_of
 from tests.sources.reading import TOKEN, StandingTime, source
 from tests.stripe.fake import START, FakeStripe, fake_stripe
 from tests.stripe.shop import ACCOUNT, KEY
+from tests.stripe.syncing import PLAIN
 
 UNFIT = {"status": "active", "amount": "no number"}
 COUNT, BAD = 6, 2
@@ -298,7 +299,9 @@ class OfStripe:
         **options: Any,
     ) -> SyncOutcome:
         http = self.time.options(now=self.fake.clock, **options)
-        stripe = StripeSource({ACCOUNT.name: KEY}, (ACCOUNT,), base_url=self.url, requests_per_second=math.inf, options=http)
+        stripe = StripeSource(
+            {ACCOUNT.name: KEY}, (ACCOUNT,), base_url=self.url, objects=PLAIN, requests_per_second=math.inf, options=http
+        )
         self.reads.append(Between(stripe, happens))
         return self.landing.sync(self.reads[-1], warehouse=warehouse, batch_records=batch_records)
 

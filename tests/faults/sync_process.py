@@ -9,6 +9,7 @@ from tests.faults.places import PRICE
 from tests.queues import queue_of
 from tests.sources.reading import TOKEN, source
 from tests.stripe.shop import ACCOUNT, KEY
+from tests.stripe.syncing import PLAIN
 
 if __name__ == "__main__":
     api_url, warehouse_url, kind = [*sys.argv[1:], "sequin"][:3]
@@ -16,7 +17,7 @@ if __name__ == "__main__":
         Landing(warehouse_url).sync(source(api_url), batch_records=1, run_id="ended")
     elif kind == "stripe":
         # The server has a clock of its own, by which nothing is old yet.
-        stripe = StripeSource({ACCOUNT.name: KEY}, (ACCOUNT,), base_url=api_url, relist_hours=24 * 3650)
+        stripe = StripeSource({ACCOUNT.name: KEY}, (ACCOUNT,), base_url=api_url, objects=PLAIN, relist_hours=24 * 3650)
         Landing(warehouse_url, of=PRICE).sync(stripe, batch_records=1, run_id="ended")
     else:
         Landing(warehouse_url).drain(queue_of(kind, api_url, token=TOKEN), run_id="ended")

@@ -67,7 +67,7 @@ class History:
 
         def interrupt(number: int) -> None:
             nonlocal before
-            if number != 1 or not world.records_of(first.given[0]):
+            if before or number != 1 or not world.records_of(first.given[0]):
                 return
             before = number
             world.deliver(first.given)
@@ -75,7 +75,7 @@ class History:
             wait_for_activity(world.landing.url, done, [])
             world.change()
             self._end(second)
-            world.deliver(second.given)
+            world.deliver(second.kept())
             self.met["runs beside each other"] += 1
 
         first = Mortal(world.source(), interrupt)
@@ -84,7 +84,7 @@ class History:
         except RunFenced:
             self.met["a run that was fenced"] += 1
         else:
-            world.deliver(first.given[before:])
+            world.deliver(first.kept()[before:])
         world.check(has_ended=True)
 
     def come_to_rest(self) -> None:
@@ -105,12 +105,11 @@ class History:
             self._end(read, batch_records=self.chance.randint(1, 5))
         except (Stopped, SourceUnavailable, SourceFault) as error:
             self.met[f"a run that ended with {type(error).__name__}"] += 1
-            self.world.deliver(read.kept())
             has_ended = False
         else:
             self.met["a run that came to its end"] += 1
-            self.world.deliver(read.given)
             has_ended = True
+        self.world.deliver(read.kept())
         self.world.set_faults()
         self.world.check(has_ended=has_ended)
 

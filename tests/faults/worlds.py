@@ -30,6 +30,7 @@ from tests.soak.growing import GrowingStream, is_bad
 from tests.sources.reading import StandingTime, source
 from tests.stripe.fake import FakeStripe, fake_stripe
 from tests.stripe.shop import ACCOUNT, KEY
+from tests.stripe.syncing import PLAIN
 
 IDS = 5
 """Few, so that versions meet."""
@@ -249,7 +250,9 @@ class StripeWorld(World):
 
     def source(self) -> Source:
         http = self.time.options(now=self.fake.clock, retry=PATIENCE)
-        return StripeSource({ACCOUNT.name: KEY}, (ACCOUNT,), base_url=self.fake.url, requests_per_second=math.inf, options=http)
+        return StripeSource(
+            {ACCOUNT.name: KEY}, (ACCOUNT,), base_url=self.fake.url, objects=PLAIN, requests_per_second=math.inf, options=http
+        )
 
     def records_of(self, page: Page) -> list[tuple[Record, bool]]:
         return [(record, not is_bad(record)) for record in json.loads(page.records)]

@@ -30,6 +30,9 @@ LOCALSTRIPE = {name: replace(listable, filters_created=False, filters_events=Fal
 UNTOLD = {**LOCALSTRIPE, "customer": replace(LOCALSTRIPE["customer"], events=())}
 """As if no event told of customers, so that what a listing leaves out does not come otherwise."""
 
+PLAIN = {"price": Listable("price", "/v1/prices", events=("price.*",))}
+"""Listed as a whole, in one list, as most classes are."""
+
 PATIENT = HttpOptions(retry=RetryPolicy(budget_seconds=20.0, first_wait_seconds=0.01, longest_wait_seconds=0.05))
 
 

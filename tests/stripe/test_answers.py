@@ -5,10 +5,9 @@ from collections.abc import Iterator
 import pytest
 
 from sequin_pipeline.errors import SourceFault
-from sequin_pipeline.sources.stripe_objects import LISTABLE
 from tests.merge.reading import query
 from tests.stripe.fake import START, FakeStripe, fake_stripe
-from tests.stripe.syncing import Runs
+from tests.stripe.syncing import PLAIN, Runs
 
 DAY = 86_400
 
@@ -24,7 +23,7 @@ def fake() -> Iterator[FakeStripe]:
 @pytest.fixture
 def runs(fake: FakeStripe, warehouse_url: str) -> Runs:
     """That have seen everything once."""
-    runs = Runs(fake.url, warehouse_url, objects=LISTABLE, now=fake.clock)
+    runs = Runs(fake.url, warehouse_url, objects=PLAIN, now=fake.clock)
     runs.sync("price")
     return runs
 
