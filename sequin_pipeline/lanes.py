@@ -63,9 +63,8 @@ class Lanes:
             for thread, writer, part in zip(self._threads, self.writers, prepared, strict=True)
         ]
         self._under_way.append((delivery, futures))
-        # One lies ready behind that which is being committed. Several lanes may be one more apart, or each would wait for the slowest;
-        # more only costs memory.
-        while len(self._under_way) > min(2, len(self.writers)):
+        # One delivery lies ready behind that which is being committed; more only costs memory.
+        while len(self._under_way) > 1:
             yield self._wait()
 
     def finish(self) -> Iterator[Finished]:
