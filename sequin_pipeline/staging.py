@@ -89,8 +89,13 @@ def create(cursor: Cursor, staging: Staging) -> None:
 def _make_room(cursor: Cursor) -> None:
     """The setting counts when a session first touches a temporary table, and must not be changed afterwards; a larger one stays. It is
     given back at the end of the transaction, the buffers remain."""
-    cursor.execute(
-        "select set_config('temp_buffers', %(wanted)s, true)"
-        " where pg_my_temp_schema() = 0 and pg_size_bytes(current_setting('temp_buffers')) < pg_size_bytes(%(wanted)s)",
-        {"wanted": TEMP_BUFFERS},
-    )
+    try:
+        # Where somebody's transaction touched one before and was rolled back, nothing tells but the refusal.
+        with cursor.connection.transaction():
+            cursor.execute(
+                "select set_config('temp_buffers', %(wanted)s, true)"
+                " where pg_my_temp_schema() = 0 and pg_size_bytes(current_setting('temp_buffers')) < pg_size_bytes(%(wanted)s)",
+                {"wanted": TEMP_BUFFERS},
+            )
+    except psycopg.errors.InvalidParameterValue:
+        return

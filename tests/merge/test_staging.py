@@ -46,3 +46,11 @@ def test_session_that_has_used_temporary_tables_before_keeps_its_room(warehouse_
         connection.execute("create temp table somebody_elses as select 1")
 
         assert make_staging(connection) == "8MB"
+
+
+def test_session_whose_temporary_tables_were_rolled_back_keeps_its_room(warehouse_url: str) -> None:
+    with Warehouse(warehouse_url).connect() as connection:
+        with connection.transaction(force_rollback=True):
+            connection.execute("create temp table somebody_elses as select 1")
+
+        assert make_staging(connection) == "8MB"
