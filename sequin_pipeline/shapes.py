@@ -13,6 +13,10 @@ import msgspec
 
 NULL_RAW = msgspec.Raw(b"null")
 
+MAX_INDEX = 1_000
+"""Each element before the wanted one is a field of every record: 8 kB of memory a record here, and as much as the machine has for an
+index of nine digits."""
+
 Steps = tuple[str | int, ...]
 
 
@@ -47,9 +51,11 @@ class Shape:
 
 
 def is_readable(steps: Steps) -> bool:
-    """Whether msgspec can be told this path into an object: it takes no quote, backslash or control character in a key."""
+    """Whether msgspec can be told this path into an object: it takes no quote, backslash or control character in a key, and a far index
+    only at the price of memory."""
     keys = "".join(step for step in steps if isinstance(step, str))
-    return isinstance(steps[0], str) and not any(letter in '"\\' or letter < " " for letter in keys)
+    is_near = all(step <= MAX_INDEX for step in steps if isinstance(step, int))
+    return isinstance(steps[0], str) and is_near and not any(letter in '"\\' or letter < " " for letter in keys)
 
 
 def shapes_of(leaves: Sequence[Leaf]) -> tuple[Shape, ...]:

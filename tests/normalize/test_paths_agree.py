@@ -2,6 +2,7 @@
 
 import gc
 import json
+import tracemalloc
 
 import pandas as pd
 import pytest
@@ -210,3 +211,21 @@ def test_elements_beside_the_wanted_one_are_of_any_type() -> None:
     found = PageReader(declared).read(records)
 
     assert (found.doubtful, found.table.column("second").to_pylist()) == (frozenset(), ["b"] * 4)
+
+
+@pytest.mark.parametrize(
+    ("index", "expected"),
+    [pytest.param(1_000, "b", id="near"), pytest.param(1_001, "b", id="far"), pytest.param(999_999_999, "", id="farthest")],
+)
+def test_index_takes_no_memory_for_elements_that_no_record_has(index: int, expected: str) -> None:
+    declared = collection(column("far", f"list[{index}].name"))
+    elements = [*([None] * min(index, 1_001)), {"name": "b"}]
+    records = page(record(id="rec_0", data={"list": elements}), record(id="rec_1", data={"list": []}))
+    tracemalloc.start()
+
+    normalized = Normalizer(declared)(records)
+
+    peak_bytes = tracemalloc.get_traced_memory()[1]
+    tracemalloc.stop()
+    assert (normalized.frame["far"].fillna("").to_list(), len(normalized.rejects)) == ([expected, ""], 0)
+    assert peak_bytes < 16 * 2**20
