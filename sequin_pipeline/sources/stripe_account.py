@@ -120,13 +120,14 @@ class AccountReader:
         )
 
     def _windows(self, lower: int | None, upper: int) -> tuple[Window, ...]:
-        """Those of the time, and in test mode everything that is on one of the account's test clocks."""
+        """Those of the time, and in test mode one for each of the account's test clocks: without an end, since a clock may stand in the
+        future, and then what is on it has been created there."""
         windows = windows_between(self._listable, lower, upper)
         if not (self._listable.hides_test_clocks and self._api.is_test_mode):
             return windows
         clocks, cost = list_ids(self._api, LISTABLE[TEST_CLOCKS])
         self._spent += cost
-        return (*windows, *(replace(windows[0], variant=("test_clock", clock)) for clock in clocks))
+        return (*windows, *(replace(windows[0], upper=None, variant=("test_clock", clock)) for clock in clocks))
 
     def _look(self) -> tuple[int, str | None]:
         """The second in which Stripe's clock stands before anything is listed, and an event that it knows."""

@@ -365,6 +365,16 @@ def test_what_is_on_a_test_clock_is_listed_by_its_clock_and_not_taken_for_delete
     assert (runs.deleted("customer"), outcome.counts.unchanged) == ({"cus_clock_1_007"}, 249)
 
 
+def test_what_was_created_on_a_test_clock_of_the_future_is_listed(fake: FakeStripe, runs: Runs) -> None:
+    fake.put("test_helpers.test_clock", "clock_1")
+    for number in range(120):
+        fake.put("customer", f"cus_{number:03}", created=START + YEAR - number, test_clock="clock_1")
+
+    runs.sync("customer")
+
+    assert runs.live("customer") == fake.listed("customer")
+
+
 def test_test_clocks_are_not_asked_for_in_live_mode_nor_needed_where_the_key_may_not_list_them(
     fake: FakeStripe, runs: Runs
 ) -> None:
