@@ -4,7 +4,7 @@ Here is in which order that is read, and what the cursor remembers of it.
 """
 
 import logging
-from collections.abc import Generator, Iterable, Iterator
+from collections.abc import Generator, Iterable, Iterator, Sequence
 from datetime import UTC, datetime
 
 from msgspec.structs import replace
@@ -65,7 +65,7 @@ class AccountReader:
         started = self._look()[0]
         lower = None if window.start is None else int(window.start.timestamp())
         upper = min(int(window.end.timestamp()), started + 1)
-        for page, _ in list_windows(self._api, self._listable, self._windows(lower, upper)):
+        for page, _ in list_windows(self._api, self._listable, self._windows(lower, upper, self._clocks() or ())):
             within = [
                 found
                 for found in page.objects
@@ -110,23 +110,33 @@ class AccountReader:
                 f"is one of {account!r} now, so that every row would look deleted: set the right key, or give the account a sync of its own"
             )
         started, witness = self._look()
+        clocks = self._clocks()
+        if clocks is None:
+            self._notes.append(
+                f"{self._name}: the key in {self._api.account.key_variable} may not list test clocks, so that what is on them is not "
+                "listed, and nothing is taken for deleted because it is not: let it read them"
+            )
         return replace(
             state,
             account=account or state.account,
-            listing=Listing(started, self._windows(None, started + 1)),
+            listing=Listing(started, self._windows(None, started + 1, clocks or ()), is_whole=clocks is not None),
             known_until=started,
             witness=witness,
             walk=None,
         )
 
-    def _windows(self, lower: int | None, upper: int) -> tuple[Window, ...]:
-        """Those of the time, and in test mode one for each of the account's test clocks: without an end, since a clock may stand in the
-        future, and then what is on it has been created there."""
-        windows = windows_between(self._listable, lower, upper)
+    def _clocks(self) -> Sequence[str] | None:
+        """The account's test clocks, where something on them would not be listed else; None where the key may not list them."""
         if not (self._listable.hides_test_clocks and self._api.is_test_mode):
-            return windows
+            return ()
         clocks, cost = list_ids(self._api, LISTABLE[TEST_CLOCKS])
         self._spent += cost
+        return clocks
+
+    def _windows(self, lower: int | None, upper: int, clocks: Sequence[str]) -> tuple[Window, ...]:
+        """Those of the time, and one for each of the test clocks: without an end, since a clock may stand in the future, and then what
+        is on it has been created there."""
+        windows = windows_between(self._listable, lower, upper)
         return (*windows, *(replace(windows[0], upper=None, variant=("test_clock", clock)) for clock in clocks))
 
     def _look(self) -> tuple[int, str | None]:
@@ -144,19 +154,21 @@ class AccountReader:
         received_at = self._options.now()
         for page, remaining in list_windows(self._api, self._listable, listing.windows):
             received_at = page.received_at
-            listing = replace(listing, windows=remaining, is_unsure=listing.is_unsure or bool(page.unreadable))
+            listing = replace(listing, windows=remaining, is_whole=listing.is_whole and not page.unreadable)
             state = replace(state, listing=listing)
+            if page.unreadable:
+                self._say("something in the list has no id, so that nothing is taken for deleted; it waits as a reject")
             ids = tuple(record_id(self._api.account, self._collection_id, found.id) for found in page.objects)
             records = self._write_all(page, listing.started, page.objects)
-            listed = Listed(self._name, version, ids) if self._listable.lists_all else None
+            listed = Listed(self._name, version, ids) if self._finds_unseen(listing) else None
             yield self._page(records, self._cursor(state), page.received_at, page.cost, listed=listed)
         state = replace(state, listing=None, listed=listing.started)
-        if listing.is_unsure:
-            self._say("something in the list has no id, so that nothing is taken for deleted; it waits as a reject")
-        is_sure = self._listable.lists_all and not listing.is_unsure
-        complete = Listed(self._name, version, is_complete=True) if is_sure else None
+        complete = Listed(self._name, version, is_complete=True) if self._finds_unseen(listing) else None
         yield self._page([], self._cursor(state), received_at, NO_COST, listed=complete)
         return state
+
+    def _finds_unseen(self, listing: Listing) -> bool:
+        return self._listable.lists_all and listing.is_whole
 
     def _list_new(self, state: SyncState) -> Iterator[Page]:
         """Of objects that no event tells of: those that have been created since."""

@@ -19,12 +19,12 @@ class Window(msgspec.Struct, frozen=True, omit_defaults=True):
 
 
 class Listing(msgspec.Struct, frozen=True, omit_defaults=True):
-    """Everything is being listed since `started`; no windows: it has been, and what it did not see is to be marked, unless
-    `is_unsure`: something that it saw could not be told apart."""
+    """Everything is being listed since `started`; no windows: it has been, and what it did not see is to be marked, if it `is_whole`:
+    false where the key may not list the test clocks, or something in a list had no id."""
 
     started: int
     windows: tuple[Window, ...] = ()
-    is_unsure: bool = False
+    is_whole: bool = True
 
 
 class Walk(msgspec.Struct, frozen=True, omit_defaults=True):

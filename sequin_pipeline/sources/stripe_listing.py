@@ -57,8 +57,8 @@ def list_windows(
             yield page, (*under_way.values(), *waiting)
 
 
-def list_ids(api: StripeApi, listable: Listable) -> tuple[list[str], PageCost]:
-    """The ids of a class of which there are few; none where the key may not list it, or the server cannot."""
+def list_ids(api: StripeApi, listable: Listable) -> tuple[list[str] | None, PageCost]:
+    """The ids of a class of which there are few; none where the server has no such list, None where the key may not have it."""
     ids, cost = list[str](), NO_COST
     try:
         for page, _ in list_windows(api, listable, (Window(),)):
@@ -67,6 +67,7 @@ def list_ids(api: StripeApi, listable: Listable) -> tuple[list[str], PageCost]:
     except StatusRefused as refusal:
         if refusal.status not in UNREADABLE:
             raise
+        return ([] if refusal.status == HTTPStatus.NOT_FOUND else None), cost
     return ids, cost
 
 

@@ -375,6 +375,24 @@ def test_what_was_created_on_a_test_clock_of_the_future_is_listed(fake: FakeStri
     assert runs.live("customer") == fake.listed("customer")
 
 
+def test_what_is_on_a_test_clock_is_not_taken_for_deleted_by_a_key_that_may_not_list_clocks(fake: FakeStripe, runs: Runs) -> None:
+    fake.denied[KEY] = {"/v1/test_helpers/test_clocks"}
+    fill(fake, 3)
+    runs.sync("customer")
+    fake.now += 60
+    fake.put("customer", "cus_clocked", event="customer.created", test_clock="clock_1")
+    runs.sync("customer")
+    fake.now += 25 * 3600
+
+    outcome = runs.sync("customer")
+
+    assert (runs.live("customer"), runs.deleted("customer")) == (fake.listed("customer"), set())
+    assert (
+        "main: the key in STRIPE_API_KEY may not list test clocks, so that what is on them is not listed, and nothing is taken for "
+        "deleted because it is not: let it read them"
+    ) in outcome.notes
+
+
 def test_test_clocks_are_not_asked_for_in_live_mode_nor_needed_where_the_key_may_not_list_them(
     fake: FakeStripe, runs: Runs
 ) -> None:
