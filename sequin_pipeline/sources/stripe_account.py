@@ -16,7 +16,7 @@ from sequin_pipeline.sources.stripe_api import ListPage, StripeApi, StripeObject
 from sequin_pipeline.sources.stripe_cursor import Listing, States, SyncState, Walk, Window, write_cursor
 from sequin_pipeline.sources.stripe_events import KEPT_SECONDS, OVERLAP_SECONDS, Changes, walk_events
 from sequin_pipeline.sources.stripe_listing import list_ids, list_windows, windows_between
-from sequin_pipeline.sources.stripe_objects import LISTABLE, TEST_CLOCKS, Listable
+from sequin_pipeline.sources.stripe_objects import LISTABLE, TEST_CLOCK, TEST_CLOCKS, Listable
 from sequin_pipeline.sources.stripe_records import listing_version, record_id, write_page, write_record, write_unreadable
 
 LOGGER = logging.getLogger("sequin_pipeline.sources")
@@ -137,7 +137,7 @@ class AccountReader:
         """Those of the time, and one for each of the test clocks: without an end, since a clock may stand in the future, and then what
         is on it has been created there."""
         windows = windows_between(self._listable, lower, upper)
-        return (*windows, *(replace(windows[0], upper=None, variant=("test_clock", clock)) for clock in clocks))
+        return (*windows, *(replace(windows[0], upper=None, variant=(TEST_CLOCK, clock)) for clock in clocks))
 
     def _look(self) -> tuple[int, str | None]:
         """The second in which Stripe's clock stands before anything is listed, and an event that it knows."""

@@ -135,6 +135,10 @@ class StripeApi:
     def base_url(self) -> str:
         return self._endpoint.base_url
 
+    def now(self) -> datetime:
+        """The clock of this side, for what no answer dates."""
+        return self._options.now()
+
     def close(self) -> None:
         """Closes what is idle; a request under way closes its own connection when it ends."""
         with self._lock:

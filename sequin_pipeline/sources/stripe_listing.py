@@ -17,7 +17,7 @@ from sequin_pipeline.sources import NO_COST, PageCost
 from sequin_pipeline.sources.failures import StatusRefused
 from sequin_pipeline.sources.stripe_api import UNREADABLE, ListPage, StripeApi
 from sequin_pipeline.sources.stripe_cursor import Window
-from sequin_pipeline.sources.stripe_objects import Listable
+from sequin_pipeline.sources.stripe_objects import LISTABLE, TEST_CLOCK, TEST_CLOCKS, Listable
 
 WINDOWS_BESIDE = 8
 """Requests under way at once: with 50 ms each they reach the 100 a second that an account may send, and not much more."""
@@ -83,12 +83,21 @@ class _Fetch:
         try:
             return self._window, self._api.list_page(self._listable, _params(self._window))
         except StatusRefused as refusal:
-            if self._window.after is None or refusal.status not in (HTTPStatus.BAD_REQUEST, HTTPStatus.NOT_FOUND):
+            if refusal.status not in (HTTPStatus.BAD_REQUEST, HTTPStatus.NOT_FOUND):
+                raise
+            if self._is_of_a_gone_clock():
+                # With a clock goes all that was on it.
+                return self._window, ListPage((), has_more=False, received_at=self._api.now(), cost=NO_COST)
+            if self._window.after is None:
                 raise
         # The object that the page was to follow has been deleted: from the edge of the window on, which it had moved, at most the
         # objects of one second come again.
         window = replace(self._window, after=None)
         return window, self._api.list_page(self._listable, _params(window))
+
+    def _is_of_a_gone_clock(self) -> bool:
+        name, clock = self._window.variant or ("", "")
+        return name == TEST_CLOCK and self._api.retrieve(LISTABLE[TEST_CLOCKS], clock)[0] is None
 
 
 class _Course:

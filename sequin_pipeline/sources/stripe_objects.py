@@ -124,5 +124,7 @@ _TABLE = (
 )  # fmt: skip
 
 TEST_CLOCKS = "test_helpers.test_clock"
+TEST_CLOCK = "test_clock"
+"""The parameter of lists that names one."""
 
 LISTABLE: Mapping[str, Listable] = {listable.name: listable for listable in _TABLE}

@@ -20,6 +20,7 @@ from starlette.routing import Route
 from sequin_pipeline.sandbox.damage import refusal, sent_wrongly, with_wrong_content
 from sequin_pipeline.sandbox.faults import CONTENT_FAULTS, WIRE_FAULTS, Fault, FaultPlan
 from sequin_pipeline.sandbox.server import running_app
+from sequin_pipeline.sources.stripe_objects import TEST_CLOCKS
 
 START = 1_770_000_000
 LINES_AT_ONCE = 10
@@ -147,6 +148,8 @@ class FakeStripe:
                 shown = [each for each in shown if each.get("active", True) == (query.get("active", "true") == "true")]
             if asked.path in CLOCKED:  # lists what is on no test clock, unless it is asked for one
                 shown = [each for each in shown if each.get("test_clock") == query.get("test_clock")]
+                if "test_clock" in query and query["test_clock"] not in self.kinds.get(PATHS[TEST_CLOCKS], {}):
+                    return 400, _error(f"No such testclock: '{query['test_clock']}'")
             return self._page(shown, query)
         if parent == PATHS["customer"] and last in self.deleted_customers:
             return 200, {"id": last, "object": "customer", "deleted": True}
@@ -186,7 +189,7 @@ PATHS = {
     "product": "/v1/products",
     "review": "/v1/reviews",
     "subscription": "/v1/subscriptions",
-    "test_helpers.test_clock": "/v1/test_helpers/test_clocks",
+    TEST_CLOCKS: "/v1/test_helpers/test_clocks",
 }
 
 CLOCKED = {"/v1/customers", "/v1/quotes", "/v1/subscriptions"}

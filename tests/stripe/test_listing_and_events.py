@@ -375,6 +375,24 @@ def test_what_was_created_on_a_test_clock_of_the_future_is_listed(fake: FakeStri
     assert runs.live("customer") == fake.listed("customer")
 
 
+def test_a_test_clock_that_is_deleted_while_it_is_listed_ends_its_list(fake: FakeStripe, runs: Runs) -> None:
+    fake.put("test_helpers.test_clock", "clock_1")
+    fill(fake, 350, seconds=0)
+    for number in range(350):
+        fake.put("customer", f"cus_clocked_{number:03}", created=START, test_clock="clock_1")
+
+    def delete(number: int) -> None:
+        if number == 2:
+            fake.remove("test_helpers.test_clock", "clock_1")
+            for name in [name for name in fake.listed("customer") if "clocked" in name]:
+                fake.remove("customer", name, event="customer.deleted")
+
+    runs.sync("customer", happens=delete)
+
+    assert len(runs.live("customer")) == 350
+    assert runs.live("customer") == fake.listed("customer")
+
+
 def test_what_is_on_a_test_clock_is_not_taken_for_deleted_by_a_key_that_may_not_list_clocks(fake: FakeStripe, runs: Runs) -> None:
     fake.denied[KEY] = {"/v1/test_helpers/test_clocks"}
     fill(fake, 3)
