@@ -4,7 +4,7 @@ It joins what is declared (declared.py) to what Dagster shows (assets.py, schedu
 file. What only shows among several files is found by `checked_collections`.
 """
 
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 from datetime import UTC, datetime
 from pathlib import Path
@@ -161,14 +161,17 @@ def checked_collections(components: Iterable[CollectionSync], *, ledger_schema: 
                     f"{step!r} of a run: Dagster cannot tell names apart that differ only in `.`, `-` and `_`",
                     collection.origin,
                 )
+    runs = dict(groups)
     for component in components:
-        _check_together(run_together(component, components), groups)
+        together = run_together(component, components)
+        _check_together(together)
+        _check_name(together, runs.setdefault(run_name([one.collections[0] for one in together]), together[0]))
     collections = {collection.label: collection for collection in steps.values()}
     check_tables(collections.values(), ledger_schema)
     return collections
 
 
-def _check_together(components: Sequence[CollectionSync], groups: Mapping[str, CollectionSync]) -> None:
+def _check_together(components: Sequence[CollectionSync]) -> None:
     """What several files say of the queue that they drain together has to be one thing: none has precedence over another."""
     first, *others = components
     queue = first.collections[0].source.queue
@@ -185,11 +188,14 @@ def _check_together(components: Sequence[CollectionSync], groups: Mapping[str, C
                 f"{between} one consumer in one run, with schedules {cron!r} and {other.schedule!r}: keep `schedule` in one of the files",
                 other.origin,
             )
-    name = run_name([component.collections[0] for component in components])
-    taken = groups.get(name)
-    if others and taken is not None:
+
+
+def _check_name(components: Sequence[CollectionSync], taken: CollectionSync) -> None:
+    """`taken` is the first file of the run that has the name."""
+    if taken is not components[0]:
+        name = job_name(run_name([component.collections[0] for component in components]))
         raise CatalogError(
             f"providers {', '.join(repr(component.provider) for component in components)} drain one consumer in one run, whose job "
-            f"{job_name(name)!r} would be named as that of {taken.provider!r} ({taken.origin or 'no file'}): rename a provider",
-            first.origin,
+            f"{name!r} would be named as that of {taken.provider!r} ({taken.origin or 'no file'}): rename a provider",
+            components[0].origin,
         )

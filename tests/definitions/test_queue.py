@@ -299,6 +299,16 @@ def test_commands_run_a_queue_for_all_its_providers_whichever_is_named(tmp_path:
             "named as that of 'demo-shop' ({folder}/taken/defs.yaml:3): rename a provider",
             id="names",
         ),
+        pytest.param(
+            {
+                "shop": SHOP.replace("provider: shop", "provider: shop_eu"),
+                "taken": SHOP.replace("provider: shop", "provider: demo_shop").replace("c1", "c2"),
+                "taker": SHOP.replace("provider: shop", "provider: eu").replace("c1", "c2"),
+            },
+            "{folder}/taken/defs.yaml:3: providers 'demo_shop', 'eu' drain one consumer in one run, whose job 'sync_demo_shop_eu' would "
+            "be named as that of 'demo' ({folder}/demo/defs.yaml:3): rename a provider",
+            id="names of queues",
+        ),
     ],
 )
 def test_files_that_say_different_things_of_one_queue_are_refused(tmp_path: Path, others: dict[str, str], message: str) -> None:
