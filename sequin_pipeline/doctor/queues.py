@@ -4,7 +4,7 @@ from collections.abc import Iterator
 
 from sequin_pipeline.doctor.finding import Finding, Patient
 from sequin_pipeline.doctor.source import PATIENCE
-from sequin_pipeline.errors import PipelineError
+from sequin_pipeline.errors import ConfigurationError, PipelineError
 from sequin_pipeline.sources.queue import QueueSource, QueueUnknown
 from sequin_pipeline.sources.registry import missing_variables, open_source
 
@@ -19,7 +19,11 @@ def queues(patient: Patient) -> Iterator[Finding]:
             said = f"{providers}: source {declaration.kind!r} needs {' and '.join(missing)}"
             yield Finding("queues", "problem", said, "set it in the environment or in .env")
             continue
-        source = open_source(declaration, patient.environment)
+        try:
+            source = open_source(declaration, patient.environment)
+        except ConfigurationError as error:
+            yield Finding("queues", "problem", f"{providers}: {error}", "the sentence says what to do")
+            continue
         assert isinstance(source, QueueSource)  # noqa: S101 - what KINDS opens for a declaration of a queue
         try:
             source.reach(PATIENCE)
