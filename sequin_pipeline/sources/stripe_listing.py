@@ -87,7 +87,7 @@ class _Fetch:
                 raise
             if self._is_of_a_gone_clock():
                 # With a clock goes all that was on it.
-                return self._window, ListPage((), has_more=False, received_at=self._api.now(), cost=NO_COST)
+                return self._window, ListPage((), (), has_more=False, received_at=self._api.now(), cost=NO_COST)
             if self._window.after is None:
                 raise
         # The object that the page was to follow has been deleted: from the edge of the window on, which it had moved, at most the
