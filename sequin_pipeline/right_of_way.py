@@ -5,41 +5,55 @@ hundred times: if each of them waited for the other's milliseconds, the server w
 """
 
 import threading
-from collections.abc import Iterator
+import time
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager
+
+LONGEST_SECONDS = 0.05
+"""Twice what a batch takes to a server nearby. To one far away a conversation is mostly waiting, and of several lanes one is always in it:
+whoever waited for the end of that would prepare nothing."""
 
 
 class RightOfWay:
     """Taken by threads that talk with Postgres, ceded while it works by itself; never waited for by them."""
 
-    def __init__(self) -> None:
+    def __init__(self, clock: Callable[[], float] = time.monotonic) -> None:
         self._changed = threading.Condition()
-        self._holders = 0
+        self._since: dict[int, float] = {}
+        self._clock = clock
 
     @contextmanager
     def taken(self) -> Iterator[None]:
-        """For the length of a conversation."""
-        self._add(1)
+        """For the length of the thread's conversation."""
+        self._take()
         try:
             yield
         finally:
-            self._add(-1)
+            self._leave()
 
     @contextmanager
     def ceded(self) -> Iterator[None]:
         """Within a conversation: while a long statement is being executed."""
-        self._add(-1)
+        self._leave()
         try:
             yield
         finally:
-            self._add(1)
+            self._take()
 
     def give_way(self) -> None:
-        """Returns when nobody holds it."""
+        """Returns when no thread has it, or every one that does has had it for LONGEST_SECONDS."""
         with self._changed:
-            self._changed.wait_for(lambda: self._holders == 0)
+            while self._since:
+                remaining_seconds = max(self._since.values()) + LONGEST_SECONDS - self._clock()
+                if remaining_seconds <= 0:
+                    return
+                self._changed.wait(remaining_seconds)
 
-    def _add(self, change: int) -> None:
+    def _take(self) -> None:
         with self._changed:
-            self._holders += change
+            self._since[threading.get_ident()] = self._clock()
+
+    def _leave(self) -> None:
+        with self._changed:
+            del self._since[threading.get_ident()]
             self._changed.notify_all()

@@ -7,7 +7,7 @@ import psycopg
 import pytest
 
 from sequin_pipeline.outcome import Progress
-from sequin_pipeline.right_of_way import RightOfWay
+from sequin_pipeline.right_of_way import LONGEST_SECONDS, RightOfWay
 from sequin_pipeline.stream import RecordStream
 from sequin_pipeline.sync import run_sync
 from sequin_pipeline.warehouse import Warehouse
@@ -24,22 +24,40 @@ def in_thread(work: Callable[[], object]) -> threading.Thread:
     return thread
 
 
+class StoppedClock:
+    """At `seconds`, until somebody moves it."""
+
+    seconds = 100.0
+
+    def __call__(self) -> float:
+        return self.seconds
+
+
 def test_giving_way_waits_until_the_last_conversation_ends() -> None:
-    right_of_way = RightOfWay()
+    right_of_way = RightOfWay(StoppedClock())
+    may_end = threading.Event()
+
+    def talk() -> None:
+        with right_of_way.taken():
+            may_end.wait(PATIENCE_SECONDS)
 
     with right_of_way.taken():
-        with right_of_way.taken():
-            giving = in_thread(right_of_way.give_way)
+        talking = in_thread(talk)
+        giving = in_thread(right_of_way.give_way)
         giving.join(LONG_ENOUGH_SECONDS)
-        waited = giving.is_alive()
+        waited_for_both = giving.is_alive()
+    giving.join(LONG_ENOUGH_SECONDS)
+    waited_for_the_other = giving.is_alive()
+    may_end.set()
+    talking.join(PATIENCE_SECONDS)
     giving.join(PATIENCE_SECONDS)
 
-    assert waited
+    assert (waited_for_both, waited_for_the_other) == (True, True)
     assert not giving.is_alive()
 
 
 def test_giving_way_does_not_wait_while_the_server_works() -> None:
-    right_of_way = RightOfWay()
+    right_of_way = RightOfWay(StoppedClock())
 
     with right_of_way.taken():
         with right_of_way.ceded():
@@ -53,8 +71,20 @@ def test_giving_way_does_not_wait_while_the_server_works() -> None:
     assert waits_again
 
 
+def test_conversation_with_a_server_far_away_is_not_waited_for_to_its_end() -> None:
+    clock = StoppedClock()
+    right_of_way = RightOfWay(clock)
+
+    with right_of_way.taken():
+        clock.seconds += LONGEST_SECONDS
+        giving = in_thread(right_of_way.give_way)
+        giving.join(PATIENCE_SECONDS)
+
+        assert not giving.is_alive()
+
+
 def test_conversation_that_fails_is_over() -> None:
-    right_of_way = RightOfWay()
+    right_of_way = RightOfWay(StoppedClock())
 
     with pytest.raises(ZeroDivisionError), right_of_way.taken(), right_of_way.ceded():
         raise ZeroDivisionError
