@@ -5,12 +5,12 @@ Left to Dagster, an interrupted step is taken for one that failed, and is tried 
 
 import os
 import sys
-import threading
 from collections.abc import Callable
-from concurrent.futures import Future
 from typing import NoReturn, TypeVar
 
 import click
+
+from sequin_pipeline import threads
 
 Result = TypeVar("Result")
 
@@ -20,15 +20,7 @@ INTERRUPTED = 130
 
 def interruptible(work: Callable[[], Result]) -> Result:
     """Runs `work` in a thread, where Dagster leaves signals alone; an interrupt ends the process."""
-    outcome: Future[Result] = Future()
-
-    def run() -> None:
-        try:
-            outcome.set_result(work())
-        except BaseException as error:  # noqa: BLE001 - handed over as it is to the thread that waits
-            outcome.set_exception(error)
-
-    threading.Thread(target=run, name="sequin-runs", daemon=True).start()
+    outcome = threads.start(work, "sequin-runs")
     try:
         return outcome.result()
     except KeyboardInterrupt:
