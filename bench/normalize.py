@@ -27,7 +27,7 @@ def main() -> None:
     reader, records = PageReader(COLLECTION), RecordReader(COLLECTION)
     print(f"{PAGES} pages of {PAGE_RECORDS} records of {len(pages[0]) // PAGE_RECORDS} bytes; CPU microseconds a record")
     show("floor: every byte looked at once", msgspec.json.Decoder(list[msgspec.Raw]).decode, pages)
-    show("page to typed columns", reader.read, pages)
+    show("page to typed columns", lambda page: reader.read([reader.parse(page)]), pages)
     show("page to frame, hash included", Normalizer(COLLECTION), pages)
     show("one by one, as after a fault", lambda raws: [records.read(raw) for raw in raws], elements, records=100)
 

@@ -15,7 +15,7 @@ import pyarrow as pa
 import pyarrow.compute as pc
 
 from sequin_pipeline.buckets import Lane
-from sequin_pipeline.normalize import NormalizedPage
+from sequin_pipeline.normalize import NormalizedPages
 from sequin_pipeline.page_reader import POSITION
 from sequin_pipeline.target import Target
 
@@ -107,7 +107,7 @@ class Batch:
 
 def build_batch(
     target: Target,
-    pages: Sequence[NormalizedPage],
+    pages: Sequence[NormalizedPages],
     *,
     window_starts: Sequence[datetime],
     without: frozenset[Place] = frozenset(),
@@ -145,7 +145,7 @@ def build_batch(
     )
 
 
-def _gather(target: Target, pages: Sequence[NormalizedPage], without: frozenset[Place]) -> tuple[pa.Table, Indexes, Indexes]:
+def _gather(target: Target, pages: Sequence[NormalizedPages], without: frozenset[Place]) -> tuple[pa.Table, Indexes, Indexes]:
     tables = [_arrow_table(page.frame) for page in pages]
     page_of = np.repeat(np.arange(len(tables)), [len(table) for table in tables])
     rows = pa.concat_tables(tables)

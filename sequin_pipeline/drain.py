@@ -23,7 +23,7 @@ from sequin_pipeline.normalize import Normalizer
 from sequin_pipeline.outcome import Progress, SyncOutcome
 from sequin_pipeline.shares import shares_of
 from sequin_pipeline.sources import Page, PageCost, ReadRequest, Source
-from sequin_pipeline.stream import ReadPlan, RecordStream, StreamedPage, is_news, normalized_page
+from sequin_pipeline.stream import Portion, ReadPlan, RecordStream, normalized_portion
 from sequin_pipeline.sync import BATCH_RECORDS, CollectionRun
 from sequin_pipeline.target import collection_target
 from sequin_pipeline.undeclared import keep_undeclared
@@ -97,15 +97,15 @@ class _Part:
         self.collection = stream.plan.collection
         self._run = run
         self._stream = stream
-        self._normalize = Normalizer(self.collection)
+        self._normalizer = Normalizer(self.collection)
 
-    def read(self, share: Page) -> StreamedPage:
+    def read(self, share: Page) -> Portion:
         """The share with its frame."""
-        return normalized_page(share, self._normalize)
+        return normalized_portion(share, self._normalizer)
 
-    def write(self, share: StreamedPage) -> None:
+    def write(self, share: Portion) -> None:
         """It is committed when this returns."""
-        self._run.write([share])
+        self._run.write(share)
 
     def finish(self, cost: PageCost, *, reached_end: bool) -> SyncOutcome:
         """What became of the collection; what the deliveries cost holds for the run, and stands with each."""
@@ -149,7 +149,7 @@ def _prepared(
 class _Taken:
     """A delivery by collection: the shares of those that are declared, with their frames, and those of the others."""
 
-    shares: Sequence[tuple[_Part, StreamedPage]]
+    shares: Sequence[tuple[_Part, Portion]]
     undeclared: Mapping[str | None, Page]
 
 
@@ -219,7 +219,7 @@ class _Queue:
                 began_at = began_at or delivery.received_at
                 taken = self._take_apart(delivery)
                 # What comes now is the next run's: a queue into which something is always coming would never be empty.
-                is_caught_up = not taken.undeclared and all(is_news(share, began_at) for _, share in taken.shares)
+                is_caught_up = not taken.undeclared and all(share.is_news(began_at) for _, share in taken.shares)
                 if not is_caught_up and not self._has_reached(limits):
                     deliveries.ask_ahead()
                 self._store(taken)

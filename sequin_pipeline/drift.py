@@ -13,7 +13,7 @@ from psycopg.types.json import Jsonb
 from sequin_pipeline import json_text
 from sequin_pipeline.casts import kind_of
 from sequin_pipeline.ledger import Ledger
-from sequin_pipeline.normalize import NormalizedPage
+from sequin_pipeline.normalize import NormalizedPages
 from sequin_pipeline.warehouse import Connection
 
 SAMPLE_RECORDS = 200
@@ -44,7 +44,7 @@ class Sample:
         self._present: Counter[str] = Counter()
         self._types: dict[str, set[str]] = {}
 
-    def add(self, page: NormalizedPage) -> None:
+    def add(self, page: NormalizedPages) -> None:
         """Looks into objects of the page until the sample is full."""
         wanted = SAMPLE_RECORDS - self.records
         if wanted <= 0:

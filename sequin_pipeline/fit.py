@@ -10,12 +10,12 @@ import pandas as pd
 import pyarrow as pa
 
 from sequin_pipeline.limits import rounded
-from sequin_pipeline.normalize import NormalizedPage, Reject
+from sequin_pipeline.normalize import NormalizedPages, Reject
 from sequin_pipeline.page_reader import POSITION
 from sequin_pipeline.target import Target, TargetColumn
 
 
-def fit(target: Target, page: NormalizedPage) -> NormalizedPage:
+def fit(target: Target, page: NormalizedPages) -> NormalizedPages:
     """The page with only the rows that the table's types take as they are; times are rounded where the declaration asks for it."""
     limited = [column for column in target.columns if column.limits or column.rounds_to is not None]
     if not limited or page.frame.empty:

@@ -14,7 +14,7 @@ from sequin_pipeline.catalog import TableName
 from sequin_pipeline.errors import TableRefused, TooManyRejects
 from sequin_pipeline.ledger import Counts, Ledger
 from sequin_pipeline.ledger_schema import DEFAULT_SCHEMA, migrate
-from sequin_pipeline.normalize import NormalizedPage
+from sequin_pipeline.normalize import NormalizedPages
 from sequin_pipeline.page_reader import POSITION
 from sequin_pipeline.sources import TimeWindow
 from sequin_pipeline.tables import FRAME_SOURCE, prepare_table
@@ -46,8 +46,8 @@ class FrameOutcome:
 
 
 @dataclass(frozen=True)
-class FramePage(NormalizedPage):
-    """A slice of a frame, in place of a page of records."""
+class FramePage(NormalizedPages):
+    """A slice of a frame, in place of pages of records."""
 
     def raw_record(self, position: int) -> bytes:
         """The row as a JSON object: what a reject keeps."""
@@ -87,7 +87,7 @@ def write_frame(
         for start in range(0, len(columns), FRAME_BATCH_ROWS):
             part = columns.iloc[start : start + FRAME_BATCH_ROWS].reset_index(drop=True)
             part[POSITION] = pd.array(range(len(part)), dtype=pd.ArrowDtype(pa.int32()))
-            committed = writer.commit(writer.prepare(Delivery(pages=(FramePage(records=b"[]", frame=part, rejects=()),))))
+            committed = writer.commit(writer.prepare(Delivery(pages=(FramePage(pages=(), frame=part, rejects=()),))))
             counts = sum(committed.counts.values(), counts)
         record = writer.attempt(ledger.find_table, "reading the ledger")
     if counts.rejected:

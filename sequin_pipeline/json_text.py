@@ -27,12 +27,15 @@ _raw_members = msgspec.json.Decoder(dict[str, msgspec.Raw])
 _anything = msgspec.json.Decoder(msgspec.Raw)
 
 
-def elements(array: bytes) -> list[bytes]:
-    """The texts of an array's elements, without the space around them. Raises ValueError where `array` is no array."""
-    try:
-        return [bytes(element) for element in _raw_elements.decode(array)]
-    except REFUSALS:
-        return list(_parts(array.strip(SPACE), b"[]"))
+def elements(*arrays: bytes) -> list[bytes]:
+    """The texts of the elements of all arrays, without the space around them. Raises ValueError where one of `arrays` is none."""
+    found: list[bytes] = []
+    for array in arrays:
+        try:
+            found += map(bytes, _raw_elements.decode(array))
+        except REFUSALS:
+            found += _parts(array.strip(SPACE), b"[]")
+    return found
 
 
 def members(record: bytes) -> dict[str, bytes]:

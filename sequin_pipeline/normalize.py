@@ -1,6 +1,6 @@
-"""A page of records → a typed DataFrame and rejects; no Dagster, no input or output.
+"""Pages of records → a typed DataFrame and rejects; no Dagster, no input or output.
 
-The page is read as a whole first (page_reader.py), and what that hands back one by one (record_reader.py): so one bad record is one
+Pages are read as a whole first (page_reader.py), and what that hands back one by one (record_reader.py): so one bad record is one
 reject, and the others are in the frame.
 """
 
@@ -17,7 +17,7 @@ from sequin_pipeline.column_casts import arrow_values
 from sequin_pipeline.content_hash import HASH_BYTES, content_hashes, declaration_fingerprint
 from sequin_pipeline.envelope import RecordRejected
 from sequin_pipeline.errors import SourceFault
-from sequin_pipeline.page_reader import POSITION, PageReader, frame_schema
+from sequin_pipeline.page_reader import POSITION, PageReader, ParsedPage, frame_schema
 from sequin_pipeline.record_reader import ExactRecord, RecordReader
 
 MAX_PAGE_BYTES = 256 * 2**20
@@ -46,28 +46,30 @@ class Reject:
 
 
 @dataclass(frozen=True, eq=False)
-class NormalizedPage:
-    """What became of a page: each of its records is a row of `frame` or one of `rejects`.
+class NormalizedPages:
+    """What became of pages that were read together: each of their records is a row of `frame` or one of `rejects`.
 
-    After `Normalizer(nulls_unfit=True)` a record with values that do not fit is both.
+    `starts` are the positions at which each page begins. After `Normalizer(nulls_unfit=True)` a record with values that do not fit is
+    both row and reject.
     """
 
-    records: bytes = field(repr=False)
+    pages: tuple[bytes, ...] = field(repr=False)
     frame: pd.DataFrame
     rejects: tuple[Reject, ...]
+    starts: tuple[int, ...] = (0,)
 
     @property
     def fetched(self) -> int:
-        """How many records the page held; meaningless after `nulls_unfit`."""
+        """How many records the pages held; meaningless after `nulls_unfit`."""
         return len(self.frame) + len(self.rejects)
 
     def raw_record(self, position: int) -> bytes:
-        """The record's own bytes, by the frame's column POSITION; the page is taken apart at the first call."""
+        """The record's own bytes, by the frame's column POSITION; the pages are taken apart at the first call."""
         return self._elements[position]
 
     @cached_property
     def _elements(self) -> Sequence[bytes]:
-        return json_text.elements(self.records)
+        return json_text.elements(*self.pages)
 
 
 class Normalizer:
@@ -80,33 +82,42 @@ class Normalizer:
     def __init__(self, collection: Collection, *, nulls_unfit: bool = False) -> None:
         self._collection = collection
         self._nulls_unfit = nulls_unfit
-        self._pages = PageReader(collection)
+        self._reader = PageReader(collection)
         self._records = RecordReader(collection)
         self._fingerprint = declaration_fingerprint(collection)
         self._unhashed = TIMES_OF_OBSERVATION if collection.observes_time else frozenset[str]()
         self._declared_types = {column.name: column.type for column in collection.columns}
 
-    def __call__(self, records: bytes) -> NormalizedPage:
-        """Raises SourceFault where `records` is not the JSON text of an array; never for what is in the array."""
+    def __call__(self, records: bytes) -> NormalizedPages:
+        """One page by itself. Raises SourceFault where `records` is not the JSON text of an array; never for what is in the array."""
+        return self.normalize([self.parse(records)])
+
+    def parse(self, records: bytes) -> ParsedPage:
+        """The first half of the work, a page at a time. Raises SourceFault where `records` is not the JSON text of an array."""
         if len(records) > MAX_PAGE_BYTES:
             raise SourceFault(
                 f"a page of collection {self._collection.label!r} has {len(records)} bytes, and at most {MAX_PAGE_BYTES} were expected: "
                 "ask for fewer records a page"
             )
         try:
-            read = self._pages.read(records)
-            elements = json_text.elements(records) if read.doubtful else ()
+            return self._reader.parse(records)
         except ValueError as error:
             raise SourceFault(
                 f"a page of collection {self._collection.label!r} should be a JSON array of records, but {error}: "
                 "look at what the source answers"
             ) from error
+
+    def normalize(self, parsed: Sequence[ParsedPage]) -> NormalizedPages:
+        """The second half, of at least one page: cheaper for several that follow each other than for each of them."""
+        read = self._reader.read(parsed)
+        pages = tuple(page.records for page in parsed)
         table, rejects = read.table, tuple[Reject, ...]()
         if read.doubtful:
+            elements = json_text.elements(*pages)
             exact, rejects = self._read_exactly(elements, sorted(read.doubtful))
             is_certain = [position not in read.doubtful for position in range(len(elements))]
             table = pa.concat_tables([table.filter(pa.array(is_certain, pa.bool_())), exact]).sort_by(POSITION).combine_chunks()
-        return NormalizedPage(records, self._frame(table), rejects)
+        return NormalizedPages(pages, self._frame(table), rejects, read.starts)
 
     def _read_exactly(self, elements: Sequence[bytes], positions: Iterable[int]) -> tuple[pa.Table, tuple[Reject, ...]]:
         found: list[tuple[int, ExactRecord]] = []

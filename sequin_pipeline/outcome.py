@@ -9,7 +9,7 @@ from datetime import datetime
 from sequin_pipeline.drift import Drift, Sample
 from sequin_pipeline.ledger import Counts
 from sequin_pipeline.rejects import OpenRejects
-from sequin_pipeline.stream import StreamedPage
+from sequin_pipeline.stream import Portion
 from sequin_pipeline.writer import Committed
 
 
@@ -89,23 +89,18 @@ class Totals:
         """Read so far."""
         return self._sums["records"]
 
-    def add_page(self, streamed: StreamedPage) -> None:
-        """A page that was read."""
-        cost = streamed.page.cost
-        self.notes |= dict.fromkeys(streamed.page.notes)
-        self._sums += Counter(
-            pages=1,
-            requests=cost.requests,
-            bytes=cost.bytes,
-            retries=cost.retries,
-            outside=streamed.outside,
-            records=streamed.normalized.fetched,
-        )
-        self._rate_limit_seconds += cost.rate_limit_seconds
-        self._seconds["fetch"] += cost.seconds
-        self._seconds["wait"] += streamed.wait_seconds
-        self._seconds["normalize"] += streamed.normalize_seconds
-        self.sample.add(streamed.normalized)
+    def add_portion(self, portion: Portion) -> None:
+        """Pages that were read."""
+        for streamed in portion.pages:
+            cost = streamed.page.cost
+            self.notes |= dict.fromkeys(streamed.page.notes)
+            self._sums.update(pages=1, requests=cost.requests, bytes=cost.bytes, retries=cost.retries)
+            self._rate_limit_seconds += cost.rate_limit_seconds
+            self._seconds["fetch"] += cost.seconds
+        self._sums.update(outside=portion.outside, records=portion.normalized.fetched)
+        self._seconds["wait"] += portion.wait_seconds
+        self._seconds["normalize"] += portion.normalize_seconds
+        self.sample.add(portion.normalized)
 
     def add_committed(self, committed: Committed) -> None:
         """A batch that was written."""

@@ -1,11 +1,15 @@
-"""A whole page at once: the usual form of records and values, parsed by type and cast by column.
+"""Whole pages at once: the usual form of records and values, parsed by type and cast by column.
+
+A page is parsed by itself, so that a fault stays in its page; columns are made of several together, since each costs the same for a
+hundred values as for a thousand.
 
 What is unusual (the older form, a number where a string is usual, a fault) is handed back by position, for record_reader.py to
 decide. What is not handed back is what record_reader.py would have given.
 """
 
-from collections.abc import Sequence
-from dataclasses import dataclass
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field
+from itertools import accumulate, chain
 from typing import Annotated, Any, Literal
 
 import msgspec
@@ -47,21 +51,35 @@ _NEVER_NULL = ("id", "upstream_id", "sync_id", "updated_idx", "record_inserted_a
 
 
 POSITION = "#position"
-"""Where in its page a row stands; no column can be declared with such a name."""
+"""Where in its pages, counted through, a row stands; no column can be declared with such a name."""
 
 
 def frame_schema(collection: Collection) -> pa.Schema:
-    """The frame's columns but the content hash: the envelope's, the declared ones, `data`, and the position in the page."""
+    """The frame's columns but the content hash: the envelope's, the declared ones, `data`, and the position in the pages."""
     declared = [pa.field(column.name, STORAGE[column.type].arrow) for column in collection.columns]
     return pa.schema([*ENVELOPE_SCHEMA, *declared, pa.field("data", pa.string()), pa.field(POSITION, pa.int32())])
 
 
 @dataclass(frozen=True)
-class ReadPage:
-    """`table` has a row for each element of the page; those at the `doubtful` positions mean nothing."""
+class ParsedPage:
+    """The values of a page's records by leaf, and the places in the page that are doubtful."""
+
+    records: bytes = field(repr=False)
+    values: Columns = field(repr=False)
+    doubtful: frozenset[int]
+
+    def __len__(self) -> int:
+        return len(self.values[_DATA])
+
+
+@dataclass(frozen=True)
+class ReadPages:
+    """`table` has a row for each record of the pages; those at the `doubtful` positions mean nothing. A page begins at each of the
+    positions `starts`."""
 
     table: pa.Table
     doubtful: frozenset[int]
+    starts: tuple[int, ...]
 
 
 class PageReader:
@@ -83,39 +101,47 @@ class PageReader:
         self._record_parsers = [_Parser(shape) for shape in others]
         self._data_parsers = [_Parser(shape) for shape in shapes_of(data_leaves)]
 
-    def read(self, records: bytes) -> ReadPage:
-        """Raises ValueError where `records` is not the JSON text of an array."""
+    def parse(self, records: bytes) -> ParsedPage:
+        """One page. Raises ValueError where `records` is not the JSON text of an array."""
         doubtful: set[int] = set()
         found = self._envelope.shape.columns(self._rows(records, doubtful))
-        doubtful.update(position for position, named in enumerate(found[self._collection_id]) if named is None)
+        doubtful.update(place for place, named in enumerate(found[self._collection_id]) if named is None)
         if self._record_parsers:
             elements = json_text.elements(records)
             for parser in self._record_parsers:
                 found |= parser.columns(elements, doubtful)
-        data = self._data(found, doubtful)
         for parser in self._data_parsers:
             found |= parser.columns(found[_DATA], doubtful)
-        arrays = {name: self._envelope_array(name, found[leaf], doubtful) for name, leaf in _ENVELOPE_LEAVES.items()}
+        return ParsedPage(records, found, frozenset(doubtful))
+
+    def read(self, pages: Sequence[ParsedPage]) -> ReadPages:
+        """One table of them all, in their order."""
+        starts = [0, *accumulate(map(len, pages))]
+        doubtful = {start + place for start, page in zip(starts, pages, strict=False) for place in page.doubtful}
+        values = {leaf: list(chain.from_iterable(page.values[leaf] for page in pages)) for leaf in pages[0].values}
+        data = self._data(values, doubtful)
+        arrays = {name: self._envelope_array(name, values[leaf], doubtful) for name, leaf in _ENVELOPE_LEAVES.items()}
         for column in self._collection.columns:
-            arrays[column.name] = self._declared_array(column, found, data, doubtful)
+            arrays[column.name] = self._declared_array(column, values, data, doubtful)
         arrays["data"] = data
         arrays[POSITION] = pa.array(np.arange(len(data), dtype=np.int32))
         if not self._is_readable:
             doubtful.update(range(len(data)))
-        return ReadPage(pa.Table.from_arrays(list(arrays.values()), schema=self._schema), frozenset(doubtful))
+        table = pa.Table.from_arrays(list(arrays.values()), schema=self._schema)
+        return ReadPages(table, frozenset(doubtful), tuple(starts[:-1]))
 
-    def _rows(self, records: bytes, doubtful: set[int]) -> Sequence[msgspec.Struct | None]:
-        if json_text.is_harmless(records):
+    def _rows(self, page: bytes, doubtful: set[int]) -> Sequence[msgspec.Struct | None]:
+        if json_text.is_harmless(page):
             try:
-                rows: Sequence[msgspec.Struct] = self._page.decode(records)
+                rows: Sequence[msgspec.Struct] = self._page.decode(page)
                 return rows
             except json_text.REFUSALS:
                 pass
-        elements = json_text.elements(records)
-        doubtful.update(position for position, element in enumerate(elements) if not json_text.is_harmless(element))
+        elements = json_text.elements(page)
+        doubtful.update(place for place, element in enumerate(elements) if not json_text.is_harmless(element))
         return self._envelope.rows(elements, doubtful)
 
-    def _data(self, found: Columns, doubtful: set[int]) -> pa.Array:
+    def _data(self, found: Mapping[Leaf, Sequence[Any]], doubtful: set[int]) -> pa.Array:
         """The objects as they were received, null where a record carries none."""
         texts, deleted = found[_DATA], found[_ENVELOPE_LEAVES["deleted"]]
         array = raw_strings(texts)
@@ -138,7 +164,9 @@ class PageReader:
             doubtful.update(positions(pc.is_null(array)))
         return array
 
-    def _declared_array(self, column: Column, found: Columns, data: pa.Array, doubtful: set[int]) -> pa.Array:
+    def _declared_array(
+        self, column: Column, found: Mapping[Leaf, Sequence[Any]], data: pa.Array, doubtful: set[int]
+    ) -> pa.Array:
         if column.name not in self._leaves:
             return pa.nulls(len(data), STORAGE[column.type].arrow)
         cast = cast_column(column, found[self._leaves[column.name]])

@@ -16,7 +16,7 @@ from psycopg import sql
 from sequin_pipeline.catalog import Collection
 from sequin_pipeline.fingerprints import declare_column, forget_columns, known_fingerprints, note_refill, unfilled_columns
 from sequin_pipeline.ledger import Ledger
-from sequin_pipeline.normalize import NormalizedPage, Normalizer
+from sequin_pipeline.normalize import NormalizedPages, Normalizer
 from sequin_pipeline.rejects import record_rejects, settle_refilled
 from sequin_pipeline.tables import Preparation
 from sequin_pipeline.target import Target, collection_target
@@ -102,7 +102,7 @@ def _empty(connection: Connection, *, target: Target, columns: Sequence[str]) ->
     ).rowcount
 
 
-def _write(writer: TableWriter, page: NormalizedPage, *, run_id: str) -> int:
+def _write(writer: TableWriter, page: NormalizedPages, *, run_id: str) -> int:
     rejects = [replace(reject, reject_class="refill") for reject in page.rejects]
     writer.attempt(
         lambda connection: record_rejects(connection, writer.ledger, rejects, run_id=run_id), "keeping values that do not fit"

@@ -15,7 +15,7 @@ from sequin_pipeline import staging
 from sequin_pipeline.batch import Batch, Place, without_objects
 from sequin_pipeline.history import BatchHistory
 from sequin_pipeline.merge import Merged, Waiting, write
-from sequin_pipeline.normalize import NormalizedPage, Reject
+from sequin_pipeline.normalize import NormalizedPages, Reject
 from sequin_pipeline.target import Target
 from sequin_pipeline.warehouse import Connection, is_about_a_record, limit_lock_waits
 
@@ -57,7 +57,7 @@ def find_refused(
     *,
     target: Target,
     batch: Batch,
-    pages: Sequence[NormalizedPage],
+    pages: Sequence[NormalizedPages],
     window_starts: Sequence[datetime],
     versions: sql.Identifier,
     lock_timeout_seconds: float,
@@ -76,7 +76,7 @@ class _Search:
     connection: Connection
     target: Target
     batch: Batch
-    pages: Sequence[NormalizedPage]
+    pages: Sequence[NormalizedPages]
     window_starts: Sequence[datetime]
     versions: sql.Identifier
     found: dict[Place, Reject] = field(default_factory=dict)

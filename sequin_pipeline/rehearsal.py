@@ -21,12 +21,12 @@ from sequin_pipeline.fit import fit
 from sequin_pipeline.ledger import Counts, Ledger, TableRecord
 from sequin_pipeline.ledger_schema import DEFAULT_SCHEMA, check_version, ledger_version
 from sequin_pipeline.merge import MergeCounts
-from sequin_pipeline.normalize import NormalizedPage, Normalizer, Reject
+from sequin_pipeline.normalize import NormalizedPages, Normalizer, Reject
 from sequin_pipeline.refused import RowsRefused, find_refused, merge_rows
 from sequin_pipeline.row_text import RowText, rows_as_text
 from sequin_pipeline.sources import Source
 from sequin_pipeline.spool import Spool
-from sequin_pipeline.stream import ReadPlan, RecordStream
+from sequin_pipeline.stream import ReadPlan, RecordStream, Room
 from sequin_pipeline.tables import PendingChange, create_table, existing_columns, pending_changes
 from sequin_pipeline.target import Target, collection_target
 from sequin_pipeline.warehouse import Connection, Warehouse, explain, limit_lock_waits
@@ -134,8 +134,10 @@ def _marked(connection: Connection, target: Target) -> int:
 
 def _read(source: Source, collection: Collection, spool: Spool, *, after: str | None) -> None:
     plan = ReadPlan(collection, "live", None, (), ())
-    for streamed in RecordStream(plan, source).pages(after, while_waiting=lambda: None):
-        spool.add(streamed.page)
+    one_page = Room(records=1, bytes=1, pages=1)
+    for portion in RecordStream(plan, source).portions(after, one_page, while_waiting=lambda: None):
+        for streamed in portion.pages:
+            spool.add(streamed.page)
 
 
 def _apply(
@@ -169,9 +171,9 @@ def _stand_in(connection: Connection) -> sql.Identifier:
     return sql.Identifier("pg_temp", "stand_in_versions")
 
 
-def _batches(collection: Collection, spool: Spool) -> Iterator[list[NormalizedPage]]:
+def _batches(collection: Collection, spool: Spool) -> Iterator[list[NormalizedPages]]:
     normalize = Normalizer(collection)
-    gathered: list[NormalizedPage] = []
+    gathered: list[NormalizedPages] = []
     for page in spool.pages():
         gathered.append(normalize(page.records))
         if sum(normalized.fetched for normalized in gathered) >= BATCH_RECORDS:
@@ -182,7 +184,7 @@ def _batches(collection: Collection, spool: Spool) -> Iterator[list[NormalizedPa
 
 
 def _merge(
-    connection: Connection, target: Target, pages: Sequence[NormalizedPage], versions: sql.Identifier
+    connection: Connection, target: Target, pages: Sequence[NormalizedPages], versions: sql.Identifier
 ) -> tuple[Batch, dict[Place, Reject], MergeCounts]:
     refused: dict[Place, Reject] = {}
     while True:

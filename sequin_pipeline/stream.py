@@ -1,23 +1,28 @@
 """What a run reads: pages fetched ahead while the last ones are being normalized and written.
 
-A `RecordStream` is what an asset hands to the IO manager. It is lazy: nothing is requested before its pages are pulled, at most
-`PAGES_AHEAD` pages wait in memory, whatever the length of the stream, and each is normalized when it is pulled. Where reading starts
-is decided by who pulls (sync.py, which sees the ledger); where it ends is decided here.
+A `RecordStream` is what an asset hands to the IO manager. It is lazy: nothing is requested before it is pulled from, at most
+`PAGES_AHEAD` pages wait in memory, whatever the length of the stream, and those that wait when it is pulled from are normalized
+together. Where reading starts is decided by who pulls (sync.py, which sees the ledger); where it ends is decided here.
 """
 
 import queue
 import threading
 import time
-from collections.abc import Callable, Generator, Iterator
+from collections.abc import Callable, Generator, Iterator, Sequence
 from contextlib import closing
 from dataclasses import dataclass, field, replace
 from datetime import datetime
+from itertools import pairwise
 from typing import TYPE_CHECKING, Literal
 
-import pandas as pd
+import numpy as np
+import pyarrow as pa
+import pyarrow.compute as pc
 
 from sequin_pipeline.catalog import Collection
-from sequin_pipeline.normalize import NormalizedPage, Normalizer
+from sequin_pipeline.errors import SourceFault
+from sequin_pipeline.normalize import NormalizedPages, Normalizer
+from sequin_pipeline.page_reader import POSITION, ParsedPage
 from sequin_pipeline.sources import Page, ReadRequest, Source, TimeWindow
 from sequin_pipeline.windows import SLACK
 
@@ -59,15 +64,66 @@ class ReadPlan:
 
 @dataclass(frozen=True)
 class StreamedPage:
-    """A page, its frame without the rows outside the plan's window (`outside` of them), how long it was waited for, and what
-    normalizing took."""
+    """A page, and the least and the greatest time at which a version that it holds entered the stream: both None where no record tells,
+    the least also where one of them does not."""
 
     page: Page = field(repr=False)
-    normalized: NormalizedPage = field(repr=False)
+    inserted_at_min: datetime | None
     inserted_at_max: datetime | None
-    outside: int
-    normalize_seconds: float
+
+    @property
+    def completes_a_listing(self) -> bool:
+        """What it says holds once everything before it has been committed."""
+        return _completes_a_listing(self.page)
+
+    def is_after(self, moment: datetime) -> bool:
+        """It holds records, and every one of them entered the stream after that."""
+        return self.inserted_at_min is not None and self.inserted_at_min > moment
+
+    @property
+    def is_ahead_of_its_answer(self) -> bool:
+        """A version entered the stream before the answer that holds it: else the source's clocks contradict each other, and a run that
+        compared them would end after every page, however long the stream."""
+        return self.inserted_at_max is not None and self.inserted_at_max > self.page.received_at + SLACK
+
+
+@dataclass(frozen=True)
+class Portion:
+    """Pages that were there together, and one frame of them without the rows outside the plan's window (`outside` of them); how long they
+    were waited for, and what normalizing took."""
+
+    pages: tuple[StreamedPage, ...]
+    normalized: NormalizedPages = field(repr=False)
+    outside: int = 0
+    normalize_seconds: float = 0.0
     wait_seconds: float = 0.0
+
+    def is_news(self, began_at: datetime) -> bool:
+        """Every record entered the stream after a run began, as far as the source's clocks can be believed."""
+        return all(streamed.is_after(began_at) and not streamed.is_ahead_of_its_answer for streamed in self.pages)
+
+
+class Room:
+    """What the batch under way still takes: the stream takes from it page by page, and whoever gathers batches begins the next."""
+
+    def __init__(self, *, records: int, bytes: int, pages: int) -> None:  # noqa: A002 - the unit
+        self._most = (records, bytes, pages)
+        self.begin()
+
+    def begin(self) -> None:
+        """For the next batch."""
+        self.records, self.bytes, self.pages = self._most
+
+    def take(self, parsed: ParsedPage) -> None:
+        """For one page."""
+        self.records -= len(parsed)
+        self.bytes -= len(parsed.records)
+        self.pages -= 1
+
+    @property
+    def is_full(self) -> bool:
+        """By one page too much at most."""
+        return self.records <= 0 or self.bytes <= 0 or self.pages <= 0
 
 
 class RecordStream:
@@ -79,7 +135,7 @@ class RecordStream:
         self.outcome: SyncOutcome | None = None
         self.reached_end = False
 
-    def pages(self, after: str | None, *, while_waiting: Callable[[], None]) -> Generator[StreamedPage, None, None]:
+    def portions(self, after: str | None, room: Room, *, while_waiting: Callable[[], None]) -> Generator[Portion, None, None]:
         """Pages from cursor `after` to where the plan ends; `reached_end` tells whether that is the end of the stream.
 
         `while_waiting` is called about once a second while no page is there. Raises SourceError; closing stops the thread, soon.
@@ -91,73 +147,93 @@ class RecordStream:
             sync_ids=frozenset({self.plan.sync_id}) if self.plan.sync_id else None,
         )
         with closing(_Ahead(self.source.pages(request), while_waiting=while_waiting)) as fetched:
-            yield from self._until_end(self._normalized(fetched))
+            yield from self._until_end(self._normalized(fetched, room), room)
             self.reached_end = fetched.has_ended
 
-    def _normalized(self, pages: Iterator[Page]) -> Iterator[StreamedPage]:
-        normalize = Normalizer(self.plan.collection)
+    def _normalized(self, fetched: "_Ahead", room: Room) -> Iterator[Portion]:
+        normalizer = Normalizer(self.plan.collection)
         while True:
             started = time.perf_counter()
-            page = next(pages, None)
+            page = fetched.take()
+            wait_seconds = time.perf_counter() - started
             if page is None:
                 return
-            wait_seconds = time.perf_counter() - started
-            yield replace(normalized_page(page, normalize), wait_seconds=wait_seconds)
+            parts: list[tuple[Page, ParsedPage]] = []
+            fault: SourceFault | None = None
+            started = time.perf_counter()
+            while page is not None:
+                try:
+                    parsed = normalizer.parse(page.records)
+                except SourceFault as error:
+                    fault = error
+                    break
+                parts.append((page, parsed))
+                room.take(parsed)
+                page = None if room.is_full or _completes_a_listing(page) else fetched.take_waiting()
+            if parts:
+                portion = _portion(parts, normalizer)
+                yield replace(portion, normalize_seconds=time.perf_counter() - started, wait_seconds=wait_seconds)
+            if fault is not None:
+                # Not before the pages that came before it.
+                raise fault
 
-    def _until_end(self, pages: Iterator[StreamedPage]) -> Iterator[StreamedPage]:
+    def _until_end(self, portions: Iterator[Portion], room: Room) -> Iterator[Portion]:
         if self.plan.mode == "backfill" and self.plan.window is not None and not self.plan.full_refresh:
-            yield from _within(pages, self.plan.window)
+            yield from _within(portions, self.plan.window, room)
             return
         first_response_at: datetime | None = None
         clocks_agree = True
-        for streamed in pages:
-            first_response_at = first_response_at or streamed.page.received_at
-            clocks_agree = clocks_agree and not _is_ahead_of_its_answer(streamed)
-            yield streamed
-            if clocks_agree and _all_after(streamed, first_response_at):
+        for portion in portions:
+            first_response_at = first_response_at or portion.pages[0].page.received_at
+            clocks_agree = clocks_agree and not any(streamed.is_ahead_of_its_answer for streamed in portion.pages)
+            yield portion
+            if clocks_agree and any(streamed.is_after(first_response_at) for streamed in portion.pages):
                 # Everything that stood in the stream when the run began has been read: what comes now is the next run's.
                 return
 
 
-def normalized_page(page: Page, normalize: Normalizer) -> StreamedPage:
-    """The page and its frame, whole. Raises SourceFault where the page is none."""
+def normalized_portion(page: Page, normalizer: Normalizer) -> Portion:
+    """A page by itself, whole. Raises SourceFault where it is none."""
     started = time.perf_counter()
-    normalized = normalize(page.records)
-    newest = normalized.frame["record_inserted_at"].max()
-    return StreamedPage(
-        page=page,
-        normalized=normalized,
-        inserted_at_max=None if pd.isna(newest) else newest.to_pydatetime(),
-        outside=0,
-        normalize_seconds=time.perf_counter() - started,
-    )
+    portion = _portion([(page, normalizer.parse(page.records))], normalizer)
+    return replace(portion, normalize_seconds=time.perf_counter() - started)
 
 
-def _within(pages: Iterator[StreamedPage], window: TimeWindow) -> Iterator[StreamedPage]:
-    for streamed in pages:
-        yield _restrict(streamed, window)
-        if _all_after(streamed, window.end + SLACK):
+def _portion(parts: Sequence[tuple[Page, ParsedPage]], normalizer: Normalizer) -> Portion:
+    pages, parsed = zip(*parts, strict=True)
+    normalized = normalizer.normalize(parsed)
+    return Portion(tuple(map(StreamedPage, pages, *_inserted_at(normalized))), normalized)
+
+
+def _inserted_at(normalized: NormalizedPages) -> tuple[list[datetime | None], list[datetime | None]]:
+    """The least and the greatest time of each page."""
+    times = pa.Array.from_pandas(normalized.frame["record_inserted_at"])
+    bounds = [*np.searchsorted(normalized.frame[POSITION].to_numpy(), normalized.starts), len(times)]
+    least: list[datetime | None] = []
+    greatest: list[datetime | None] = []
+    for start, end in pairwise(bounds):
+        of_page = times[start:end]
+        extremes = pc.min_max(of_page)
+        least.append(None if of_page.null_count else extremes["min"].as_py())
+        greatest.append(extremes["max"].as_py())
+    return least, greatest
+
+
+def _within(portions: Iterator[Portion], window: TimeWindow, room: Room) -> Iterator[Portion]:
+    for portion in portions:
+        restricted = _restrict(portion, window)
+        room.records += restricted.outside
+        yield restricted
+        if any(streamed.is_after(window.end + SLACK) for streamed in portion.pages):
             return
 
 
-def is_news(streamed: StreamedPage, began_at: datetime) -> bool:
-    """Every record of the page entered its stream after a run began, as far as the source's clocks can be believed."""
-    return _all_after(streamed, began_at) and not _is_ahead_of_its_answer(streamed)
+def _completes_a_listing(page: Page) -> bool:
+    return page.listed is not None and page.listed.is_complete
 
 
-def _all_after(streamed: StreamedPage, moment: datetime) -> bool:
-    inserted_at = streamed.normalized.frame["record_inserted_at"]
-    return len(inserted_at) > 0 and not inserted_at.hasnans and bool(inserted_at.min() > moment)
-
-
-def _is_ahead_of_its_answer(streamed: StreamedPage) -> bool:
-    """A version entered the stream before the answer that holds it: else the source's clocks contradict each other, and a run that
-    compared them would end after every page, however long the stream."""
-    return streamed.inserted_at_max is not None and streamed.inserted_at_max > streamed.page.received_at + SLACK
-
-
-def _restrict(streamed: StreamedPage, window: TimeWindow) -> StreamedPage:
-    frame = streamed.normalized.frame
+def _restrict(portion: Portion, window: TimeWindow) -> Portion:
+    frame = portion.normalized.frame
     inserted_at = frame["record_inserted_at"]
     is_outside = inserted_at >= window.end
     if window.start is not None:
@@ -166,39 +242,54 @@ def _restrict(streamed: StreamedPage, window: TimeWindow) -> StreamedPage:
     is_outside = is_outside.fillna(value=False).astype(bool)
     outside = int(is_outside.sum())
     if not outside:
-        return streamed
+        return portion
     kept = frame[~is_outside].reset_index(drop=True)
-    return replace(streamed, normalized=replace(streamed.normalized, frame=kept), outside=outside)
+    return replace(portion, normalized=replace(portion.normalized, frame=kept), outside=outside)
+
+
+_Fetched = tuple[Page | None, BaseException | None]
+"""A page, or the end: with what was raised there."""
 
 
 class _Ahead:
-    """Iterates over `pages` in a thread of its own, at most PAGES_AHEAD in advance; an error surfaces where it is pulled."""
+    """Fetches `pages` in a thread of its own, at most PAGES_AHEAD in advance; an error surfaces where its page would have been taken."""
 
     def __init__(self, pages: Iterator[Page], *, while_waiting: Callable[[], None]) -> None:
         self._pages = pages
         self._while_waiting = while_waiting
-        self._queue: queue.Queue[tuple[Page | None, BaseException | None]] = queue.Queue(maxsize=PAGES_AHEAD)
+        self._queue: queue.Queue[_Fetched] = queue.Queue(maxsize=PAGES_AHEAD)
+        self._held: _Fetched | None = None
         self._closing = threading.Event()
         self._thread: threading.Thread | None = None
         self.has_ended = False
 
-    def __iter__(self) -> Iterator[Page]:
-        return self
-
-    def __next__(self) -> Page:
+    def take(self) -> Page | None:
+        """The next page, waited for; None at the end."""
         if self._thread is None:
             self._thread = threading.Thread(target=self._run, name="sequin-pages-ahead", daemon=True)
             self._thread.start()
-        page, error = self._next()
-        if page is not None:
-            return page
-        self._queue.put((None, error))  # the end is found again by whoever asks again
-        if error is not None:
-            raise error
-        self.has_ended = True
-        raise StopIteration
+        page, error = self._held or self._wait()
+        self._held = None
+        if page is None:
+            self._held = page, error  # the end is found again by whoever asks again
+            if error is not None:
+                raise error
+            self.has_ended = True
+        return page
 
-    def _next(self) -> tuple[Page | None, BaseException | None]:
+    def take_waiting(self) -> Page | None:
+        """The next page if it is there, and can be read together with others."""
+        try:
+            self._held = self._held or self._queue.get_nowait()
+        except queue.Empty:
+            return None
+        page, _ = self._held
+        if page is None or _completes_a_listing(page):
+            return None
+        self._held = None
+        return page
+
+    def _wait(self) -> _Fetched:
         while True:
             try:
                 return self._queue.get(timeout=WAITING_SECONDS)

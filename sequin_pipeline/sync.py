@@ -4,7 +4,7 @@ What is decided here: where reading starts, what makes a batch, what a run leave
 """
 
 import time
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterator
 from dataclasses import replace
 from datetime import UTC, datetime
 from functools import partial
@@ -24,7 +24,7 @@ from sequin_pipeline.rejects import open_rejects, resolve_outdated
 from sequin_pipeline.replay import replay
 from sequin_pipeline.retention import prune
 from sequin_pipeline.sources import Listed
-from sequin_pipeline.stream import RecordStream, StreamedPage
+from sequin_pipeline.stream import Portion, RecordStream, Room
 from sequin_pipeline.tables import prepare_table
 from sequin_pipeline.target import collection_target
 from sequin_pipeline.undeclared import adopt_undeclared
@@ -215,66 +215,71 @@ class CollectionRun:
         """Every batch of the stream, handed over in order."""
         with TableWriter(self._warehouse, self._writer.target, self._ledger, run_id=self._run_id, mode=self._plan.mode) as watch:
             show_life = partial(self._show_life_sometimes, watch)
-            pages = self._stream.pages(self._position.after, while_waiting=show_life)
+            room = Room(records=self._batch_records, bytes=BATCH_BYTES, pages=BATCH_PAGES)
+            portions = self._stream.portions(self._position.after, room, while_waiting=show_life)
             try:
-                for gathered in self._gather(pages, show_life):
-                    listed = gathered[-1].page.listed
+                for gathered in self._gather(portions, room, show_life):
+                    listed = gathered[-1].pages[-1].page.listed
                     if listed is not None and listed.is_complete:
                         self._settle(self._lanes.finish())
                         self._mark_unseen(listed)
                     self._settle(self._lanes.commit(self._delivery(gathered)))
             finally:
-                pages.close()
+                portions.close()
                 # Also when the source failed: what was read before is good.
                 self._settle(self._lanes.finish())
 
-    def write(self, pages: Sequence[StreamedPage]) -> None:
+    def write(self, portion: Portion) -> None:
         """Pages that somebody else has read: committed when this returns. Raises WarehouseError; then they are not."""
-        for streamed in pages:
-            self._totals.add_page(streamed)
-        self._settle(self._lanes.commit(self._delivery(list(pages))))
+        self._totals.add_portion(portion)
+        self._settle(self._lanes.commit(self._delivery([portion])))
         self._settle(self._lanes.finish())
         self._show_life_sometimes(self._writer)
 
-    def _gather(self, pages: Iterator[StreamedPage], show_life: Callable[[], None]) -> Iterator[list[StreamedPage]]:
-        gathered: list[StreamedPage] = []
-        records = size = 0
+    def _gather(self, portions: Iterator[Portion], room: Room, show_life: Callable[[], None]) -> Iterator[list[Portion]]:
+        gathered: list[Portion] = []
         failure: SourceError | None = None
         while True:
             try:
                 self._lanes.give_way()
-                streamed = next(pages, None)
+                portion = next(portions, None)
             except SourceError as error:
                 # What was read before is good, and the next run need not read it again.
-                failure, streamed = error, None
-            if streamed is None:
+                failure, portion = error, None
+            if portion is None:
                 break
-            self._totals.add_page(streamed)
+            self._totals.add_portion(portion)
             show_life()
-            if _completes_a_listing(streamed) and gathered:
+            # Such a page stands alone in its batch: what it says holds once everything before it has been committed.
+            stands_alone = portion.pages[-1].completes_a_listing
+            if stands_alone and gathered:
                 yield gathered
-                gathered, records, size = [], 0, 0
-            gathered.append(streamed)
-            records += streamed.normalized.fetched
-            size += len(streamed.page.records)
-            is_full = records >= self._batch_records or size >= BATCH_BYTES or len(gathered) >= BATCH_PAGES
-            if is_full or _completes_a_listing(streamed):
+                gathered = []
+                room.begin()
+            gathered.append(portion)
+            if room.is_full or stands_alone:
                 yield gathered
-                gathered, records, size = [], 0, 0
-        if any(streamed.normalized.fetched or streamed.page.cursor not in (None, self._position.after) for streamed in gathered):
+                gathered = []
+                room.begin()
+        if any(
+            portion.normalized.fetched or streamed.page.cursor not in (None, self._position.after)
+            for portion in gathered
+            for streamed in portion.pages
+        ):
             yield gathered
         if failure is not None:
             raise failure
 
-    def _delivery(self, gathered: list[StreamedPage]) -> Delivery:
-        self._position, passed = self._position.behind(gathered)
+    def _delivery(self, gathered: list[Portion]) -> Delivery:
+        pages = [streamed for portion in gathered for streamed in portion.pages]
+        self._position, passed = self._position.behind(pages)
         return Delivery(
-            pages=tuple(streamed.normalized for streamed in gathered),
+            pages=tuple(portion.normalized for portion in gathered),
             move=CursorMove(self._position.after, self._position.stream_time) if self._owns_cursor else None,
             # Where a source is asked for a window by itself, no position helps.
             positions=() if self._plan.is_restricted or self._plan.collection.observes_time else passed,
             cursor=self._position.after,
-            listed=tuple(streamed.page.listed for streamed in gathered if streamed.page.listed is not None),
+            listed=tuple(streamed.page.listed for streamed in pages if streamed.page.listed is not None),
         )
 
     def _mark_unseen(self, listed: Listed) -> None:
@@ -377,8 +382,3 @@ class CollectionRun:
         if self._stream.reached_end or self._position.stream_time is None:
             return 0.0
         return max(0.0, (datetime.now(UTC) - self._position.stream_time).total_seconds())
-
-
-def _completes_a_listing(streamed: StreamedPage) -> bool:
-    """Such a page stands alone in its batch: what it says holds once everything before it has been committed."""
-    return streamed.page.listed is not None and streamed.page.listed.is_complete

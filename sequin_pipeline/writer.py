@@ -26,7 +26,7 @@ from sequin_pipeline.history import BatchHistory, record_passed_over
 from sequin_pipeline.known import WORTHWHILE_SHARE, Known, ask, can_ask
 from sequin_pipeline.ledger import Counts, Ledger, LiveCursor, MergeRecord
 from sequin_pipeline.merge import MergeCounts, Merged
-from sequin_pipeline.normalize import NormalizedPage, Reject
+from sequin_pipeline.normalize import NormalizedPages, Reject
 from sequin_pipeline.refused import RowsRefused, find_refused, merge_rows
 from sequin_pipeline.rejects import count_discarded, record_rejects, settle_delivered
 from sequin_pipeline.right_of_way import RightOfWay
@@ -58,7 +58,7 @@ class Delivery:
     whoever owns it. `listed` is what the pages say of listings.
     """
 
-    pages: tuple[NormalizedPage, ...]
+    pages: tuple[NormalizedPages, ...]
     move: CursorMove | None = None
     positions: tuple[tuple[datetime, str], ...] = ()
     cursor: str | None = None

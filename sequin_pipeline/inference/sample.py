@@ -8,7 +8,7 @@ from datetime import UTC, datetime
 from sequin_pipeline import json_text
 from sequin_pipeline.casts import Kind, kind_of
 from sequin_pipeline.catalog import Collection, SourceDeclaration, Windows, default_table
-from sequin_pipeline.normalize import NormalizedPage, Normalizer, Reject
+from sequin_pipeline.normalize import NormalizedPages, Normalizer, Reject
 from sequin_pipeline.sources import Page
 
 MIN_ALIKE = 10
@@ -60,13 +60,13 @@ def bare_collection(provider: str, name: str, source: SourceDeclaration = Source
 def read_sample(pages: Iterable[Page], collection: Collection, *, wanted_records: int) -> Sample:
     """Reads until that many records have come, or the stream ends; the last page is taken whole."""
     normalize = Normalizer(collection)
-    read: list[NormalizedPage] = []
+    read: list[NormalizedPages] = []
     for page in pages:
         read.append(normalize(page.records))
         if sum(normalized.fetched for normalized in read) >= wanted_records:
             break
     return Sample(
-        pages=tuple(normalized.records for normalized in read),
+        pages=tuple(page for normalized in read for page in normalized.pages),
         objects=tuple(text.encode() for normalized in read for text in normalized.frame["data"].dropna()),
         records=sum(normalized.fetched for normalized in read),
         rejects=tuple(reject for normalized in read for reject in normalized.rejects),

@@ -7,7 +7,7 @@ from typing import Any
 import pyarrow as pa
 
 from sequin_pipeline.catalog import Collection, Column, ColumnType, Windows, default_table, parse_path
-from sequin_pipeline.normalize import NormalizedPage, Normalizer
+from sequin_pipeline.normalize import NormalizedPages, Normalizer
 
 RECORD = {
     "id": "rec_1",
@@ -58,11 +58,11 @@ def with_value(value: bytes, **overrides: Any) -> bytes:
     return text(record(data="@", **overrides)).replace(b'"@"', b'{"v": ' + value + b"}")
 
 
-def normalize(*records: Any, columns: tuple[Column, ...] = (), nulls_unfit: bool = False) -> NormalizedPage:
+def normalize(*records: Any, columns: tuple[Column, ...] = (), nulls_unfit: bool = False) -> NormalizedPages:
     return Normalizer(collection(*columns), nulls_unfit=nulls_unfit)(page(*records))
 
 
-def rows(normalized: NormalizedPage, *names: str) -> list[tuple[Any, ...]]:
+def rows(normalized: NormalizedPages, *names: str) -> list[tuple[Any, ...]]:
     """The frame's rows as Python values, None for null."""
     columns = pa.Table.from_pandas(normalized.frame[list(names)], preserve_index=False).columns
     return list(zip(*(column.to_pylist() for column in columns), strict=True))

@@ -274,5 +274,5 @@ def test_the_raw_record_is_found_by_its_position():
     normalized = normalize(first, second)
 
     assert [normalized.raw_record(0), normalized.raw_record(1)] == [first, second]
-    assert normalized.records == page(first, second)
+    assert normalized.pages == (page(first, second),)
     assert normalized.fetched == 2

@@ -3,6 +3,8 @@
 import gc
 import json
 import tracemalloc
+from collections.abc import Sequence
+from dataclasses import replace
 
 import pandas as pd
 import pytest
@@ -12,7 +14,7 @@ from hypothesis import strategies as st
 from sequin_pipeline.catalog import COLUMN_TYPES, Column
 from sequin_pipeline.errors import SourceFault
 from sequin_pipeline.normalize import Normalizer
-from sequin_pipeline.page_reader import PageReader, ReadPage
+from sequin_pipeline.page_reader import PageReader, ParsedPage, ReadPages
 from tests.normalize.records import collection, column, page, record, text, with_value
 
 OPTIONS = (
@@ -79,15 +81,18 @@ class NothingIsCertain:
     def __init__(self, pages: PageReader) -> None:
         self._pages = pages
 
-    def read(self, records: bytes) -> ReadPage:
-        read = self._pages.read(records)
-        return ReadPage(read.table, frozenset(range(len(read.table))))
+    def parse(self, records: bytes) -> ParsedPage:
+        parsed = self._pages.parse(records)
+        return replace(parsed, doubtful=frozenset(range(len(parsed))))
+
+    def read(self, pages: Sequence[ParsedPage]) -> ReadPages:
+        return self._pages.read(pages)
 
 
 def assert_paths_agree(columns: tuple[Column, ...], records: bytes) -> None:
     by_page = Normalizer(collection(*columns))
     by_record = Normalizer(collection(*columns))
-    by_record._pages = NothingIsCertain(by_record._pages)
+    by_record._reader = NothingIsCertain(by_record._reader)
 
     usual, exact = by_page(records), by_record(records)
 
@@ -192,12 +197,12 @@ def test_page_gives_the_garbage_collector_nothing_to_look_at() -> None:
     )
     item = {"price": {"id": "p"}}
     records = page(*(record(data={"items": {"data": [item, item, 3]}, "tags": [1]}) for _ in range(5_000)))
-    read = PageReader(declared)
-    read.read(records)
+    reader = PageReader(declared)
+    reader.read([reader.parse(records)])
     gc.collect()
     before = sum(generation["collections"] for generation in gc.get_stats())
 
-    found = read.read(records)
+    found = reader.read([reader.parse(records)])
 
     # A container for each record would have it run seven times or more: each 700 new ones set it off.
     assert sum(generation["collections"] for generation in gc.get_stats()) - before <= 1
@@ -208,7 +213,9 @@ def test_elements_beside_the_wanted_one_are_of_any_type() -> None:
     declared = collection(column("second", "list[1].name"))
     records = page(*(record(data={"list": [first, {"name": "b"}, 7]}) for first in (1, None, {"name": 5}, [[]])))
 
-    found = PageReader(declared).read(records)
+    reader = PageReader(declared)
+
+    found = reader.read([reader.parse(records)])
 
     assert (found.doubtful, found.table.column("second").to_pylist()) == (frozenset(), ["b"] * 4)
 
