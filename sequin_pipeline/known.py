@@ -5,6 +5,7 @@ what is known stays known, since versions only grow.
 """
 
 from collections import Counter
+from collections.abc import Mapping
 from contextlib import nullcontext
 from dataclasses import dataclass, field
 
@@ -23,21 +24,26 @@ WORTHWHILE_SHARE = 0.5
 """Of the last batch's rows that were known: below it, asking costs more than it saves."""
 
 
-@dataclass(frozen=True)
-class _Array:
-    """A column as one parameter, an array of `element_type`."""
-
-    values: pa.ChunkedArray = field(repr=False)
-    element_type: str
+class _Array(bytes):
+    """A column as one parameter, ready to be sent."""
 
 
 class _ArrayDumper(Dumper):
-    """Column by column, as COPY's bytes are made: psycopg's own lists cost more than the question that they ask."""
+    """Passes on what was made column by column, as COPY's bytes are: psycopg's own lists cost more than the question that they ask."""
 
     format = pq.Format.BINARY
 
     def dump(self, obj: _Array) -> bytes:
-        return encode_array(obj.values, obj.element_type)
+        return obj
+
+
+@dataclass(frozen=True)
+class Question:
+    """A batch, and what is sent of it to ask; made beforehand, so that nobody waits for Python who could be talking with Postgres."""
+
+    target: Target
+    batch: Batch = field(repr=False)
+    parameters: Mapping[str, _Array] = field(repr=False)
 
 
 @dataclass(frozen=True)
@@ -53,22 +59,28 @@ def can_ask(target: Target) -> bool:
     return target.content_hash is not None and target.trusts_hash and target.version is not None and len(target.key) == 1
 
 
-def ask(
-    connection: Connection, target: Target, batch: Batch, *, versions: sql.Identifier, waiting: Waiting = nullcontext
-) -> Known:
-    """One read in a transaction of its own; leans on the unique index of the target's key. Raises psycopg.Error."""
-    asked = {
-        "ids": _Array(batch.column(target.key[0]), "text"),
-        "versions": _Array(batch.column(target.version or ""), "bigint"),
-        "hashes": _Array(batch.column(target.content_hash or ""), "uuid"),
-        "tombstones": _Array(batch.column(target.tombstone) if target.tombstone else _no_tombstones(len(batch)), "boolean"),
-        "table": str(target.table),
+def question(target: Target, batch: Batch) -> Question:
+    """What to ask of a table that can be asked."""
+    assert target.version is not None  # noqa: S101 - can_ask
+    assert target.content_hash is not None  # noqa: S101
+    columns = {
+        "ids": (batch.column(target.key[0]), "text"),
+        "versions": (batch.column(target.version), "bigint"),
+        "hashes": (batch.column(target.content_hash), "uuid"),
+        "tombstones": (batch.column(target.tombstone) if target.tombstone else _no_tombstones(len(batch)), "boolean"),
     }
+    arrays = {name: _Array(encode_array(values, element_type)) for name, (values, element_type) in columns.items()}
+    return Question(target, batch, arrays)
+
+
+def ask(connection: Connection, asked: Question, *, versions: sql.Identifier, waiting: Waiting = nullcontext) -> Known:
+    """One read in a transaction of its own; leans on the unique index of the target's key. Raises psycopg.Error."""
+    target, batch = asked.target, asked.batch
     with connection.transaction(), connection.cursor() as cursor:
         cursor.adapters.register_dumper(_Array, _ArrayDumper)
         pin_plan(cursor)
         with waiting():
-            cursor.execute(_statement(target, versions), asked)
+            cursor.execute(_statement(target, versions), {**asked.parameters, "table": str(target.table)})
         answered = cursor.fetchall()
     is_needed = np.zeros(len(batch), dtype=bool)
     is_stale = np.zeros(len(batch), dtype=bool)

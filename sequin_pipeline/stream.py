@@ -135,10 +135,18 @@ class RecordStream:
         self.outcome: SyncOutcome | None = None
         self.reached_end = False
 
-    def portions(self, after: str | None, room: Room, *, while_waiting: Callable[[], None]) -> Generator[Portion, None, None]:
+    def portions(
+        self,
+        after: str | None,
+        room: Room,
+        *,
+        while_waiting: Callable[[], None],
+        give_way: Callable[[], None] = lambda: None,
+    ) -> Generator[Portion, None, None]:
         """Pages from cursor `after` to where the plan ends; `reached_end` tells whether that is the end of the stream.
 
-        `while_waiting` is called about once a second while no page is there. Raises SourceError; closing stops the thread, soon.
+        `while_waiting` is called about once a second while no page is there, `give_way` before anything that keeps the interpreter busy.
+        Raises SourceError; closing stops the thread, soon.
         """
         request = ReadRequest(
             collections=frozenset({self.plan.collection.id}),
@@ -147,10 +155,10 @@ class RecordStream:
             sync_ids=frozenset({self.plan.sync_id}) if self.plan.sync_id else None,
         )
         with closing(_Ahead(self.source.pages(request), while_waiting=while_waiting)) as fetched:
-            yield from self._until_end(self._normalized(fetched, room), room)
+            yield from self._until_end(self._normalized(fetched, room, give_way), room)
             self.reached_end = fetched.has_ended
 
-    def _normalized(self, fetched: "_Ahead", room: Room) -> Iterator[Portion]:
+    def _normalized(self, fetched: "_Ahead", room: Room, give_way: Callable[[], None]) -> Iterator[Portion]:
         normalizer = Normalizer(self.plan.collection)
         while True:
             started = time.perf_counter()
@@ -162,6 +170,7 @@ class RecordStream:
             fault: SourceFault | None = None
             started = time.perf_counter()
             while page is not None:
+                give_way()
                 try:
                     parsed = normalizer.parse(page.records)
                 except SourceFault as error:
@@ -171,6 +180,7 @@ class RecordStream:
                 room.take(parsed)
                 page = None if room.is_full or _completes_a_listing(page) else fetched.take_waiting()
             if parts:
+                give_way()
                 portion = _portion(parts, normalizer)
                 yield replace(portion, normalize_seconds=time.perf_counter() - started, wait_seconds=wait_seconds)
             if fault is not None:

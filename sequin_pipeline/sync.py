@@ -216,7 +216,7 @@ class CollectionRun:
         with TableWriter(self._warehouse, self._writer.target, self._ledger, run_id=self._run_id, mode=self._plan.mode) as watch:
             show_life = partial(self._show_life_sometimes, watch)
             room = Room(records=self._batch_records, bytes=BATCH_BYTES, pages=BATCH_PAGES)
-            portions = self._stream.portions(self._position.after, room, while_waiting=show_life)
+            portions = self._stream.portions(self._position.after, room, while_waiting=show_life, give_way=self._lanes.give_way)
             try:
                 for gathered in self._gather(portions, room, show_life):
                     listed = gathered[-1].pages[-1].page.listed
@@ -241,7 +241,6 @@ class CollectionRun:
         failure: SourceError | None = None
         while True:
             try:
-                self._lanes.give_way()
                 portion = next(portions, None)
             except SourceError as error:
                 # What was read before is good, and the next run need not read it again.

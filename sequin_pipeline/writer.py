@@ -23,7 +23,7 @@ from sequin_pipeline.buckets import Lane
 from sequin_pipeline.errors import RunFenced
 from sequin_pipeline.fit import fit
 from sequin_pipeline.history import BatchHistory, record_passed_over
-from sequin_pipeline.known import WORTHWHILE_SHARE, Known, ask, can_ask
+from sequin_pipeline.known import WORTHWHILE_SHARE, Known, Question, ask, can_ask, question
 from sequin_pipeline.ledger import Counts, Ledger, LiveCursor, MergeRecord
 from sequin_pipeline.merge import MergeCounts, Merged
 from sequin_pipeline.normalize import NormalizedPages, Reject
@@ -82,12 +82,14 @@ class Committed:
 class Prepared:
     """A delivery as one writer will send it: its share of the rows, as a batch and as bytes, and the rejects that it commits.
 
-    `encoded` is None where the table will most likely be asked first which of the rows it knows; `seconds` is what preparing took.
+    Where the table will most likely be asked first which of the rows it knows, there is a `question` instead of `encoded`; `seconds` is
+    what preparing took.
     """
 
     delivery: Delivery
     batch: Batch = field(repr=False)
     encoded: staging.EncodedBatch | None = field(repr=False)
+    question: Question | None = field(repr=False)
     rejects: tuple[Reject, ...] = field(repr=False)
     seconds: float
 
@@ -165,8 +167,15 @@ class TableWriter:
             self.target, delivery.pages, window_starts=self._window_starts, without=frozenset(without), lane=self.lane
         )
         came_as_rejects = [reject for page in delivery.pages for reject in page.rejects] if self.lane.index == 0 else []
-        encoded = None if self._asks_first(batch) else staging.encode(self.target, batch)
-        return Prepared(delivery, batch, encoded, (*came_as_rejects, *without.values()), time.perf_counter() - started)
+        asks_first = self._asks_first(batch)
+        return Prepared(
+            delivery,
+            batch,
+            encoded=None if asks_first else staging.encode(self.target, batch),
+            question=question(self.target, batch) if asks_first else None,
+            rejects=(*came_as_rejects, *without.values()),
+            seconds=time.perf_counter() - started,
+        )
 
     def commit(self, prepared: Prepared) -> Committed:
         """One batch. Raises RunFenced when another run has moved the cursor, WarehouseError else; then nothing was written."""
@@ -194,12 +203,13 @@ class TableWriter:
     def _sendable(self, prepared: Prepared) -> _Sendable:
         if not self._asks_first(prepared.batch):
             return _Sendable(prepared, prepared.encoded or staging.encode(self.target, prepared.batch), {})
-        known = self.attempt(partial(self._ask, prepared.batch), f"asking table {str(self.target.table)!r} what it knows")
+        asked = prepared.question or question(self.target, prepared.batch)
+        known = self.attempt(partial(self._ask, asked), f"asking table {str(self.target.table)!r} what it knows")
         return _Sendable(prepared, staging.encode(self.target, prepared.batch.only(known.is_needed)), known.counts)
 
-    def _ask(self, batch: Batch, connection: Connection) -> Known:
+    def _ask(self, asked: Question, connection: Connection) -> Known:
         with self.right_of_way.taken():
-            return ask(connection, self.target, batch, versions=self.ledger.table("versions"), waiting=self.right_of_way.ceded)
+            return ask(connection, asked, versions=self.ledger.table("versions"), waiting=self.right_of_way.ceded)
 
     def _commit_once_for_all(self, batch_id: UUID, sendable: _Sendable) -> Committed:
         attempts = 0
