@@ -14,7 +14,7 @@ import pandas as pd
 import pyarrow as pa
 import pyarrow.compute as pc
 
-from sequin_pipeline.buckets import Lane
+from sequin_pipeline.buckets import Lane, buckets_of
 from sequin_pipeline.normalize import NormalizedPages
 from sequin_pipeline.page_reader import POSITION
 from sequin_pipeline.target import Target
@@ -118,12 +118,45 @@ def build_batch(
 
     `window_starts` are ascending; a row belongs to the last window that starts at or before its stream time, else to the first.
     """
-    rows, page_of, position_of = _gather(target, pages, without)
-    windows = _windows(target, rows, window_starts)
-    order, is_newest = _order(target, rows, lane)
+    (batch,) = build_batches(target, pages, window_starts=window_starts, without=without, lanes=[lane])
+    return batch
+
+
+def build_batches(
+    target: Target,
+    pages: Sequence[NormalizedPages],
+    *,
+    window_starts: Sequence[datetime],
+    without: frozenset[Place] = frozenset(),
+    lanes: Sequence[Lane],
+) -> list[Batch]:
+    """The share of each of the lanes, as `build_batch` makes it; the rows are put together and in order once for them all."""
+    arrived = _gather(target, pages, without)
+    windows = _windows(target, arrived.rows, window_starts)
+    order = _order(target, arrived.rows)
+    if len(lanes) == 1 and lanes[0].count == 1:
+        shares = [order]
+    else:
+        buckets = buckets_of(arrived.rows.column(target.key[-1]).to_pylist())[order]
+        shares = [order[lane.owns(buckets)] for lane in lanes]
+    return [_batch(target, arrived, windows, share, window_count=max(1, len(window_starts))) for share in shares]
+
+
+@dataclass(frozen=True)
+class _Arrived:
+    """All rows of the pages as they came, and the place that each came from."""
+
+    rows: pa.Table
+    page_of: Indexes
+    position_of: Indexes
+
+
+def _batch(target: Target, arrived: _Arrived, windows: Indexes, order: Indexes, *, window_count: int) -> Batch:
+    """Of the rows at `order`, which are in the order of `_order`."""
+    rows, page_of, position_of = arrived.rows, arrived.page_of, arrived.position_of
+    is_newest = _is_newest(target, rows, order)
     newest = order[is_newest]
     dropped = order[~is_newest]
-    window_count = max(1, len(window_starts))
     duplicates = np.bincount(windows[dropped], minlength=window_count)
     delivered, kept, object_rows = rows, newest, newest
     has_bare_tombstones = False
@@ -145,7 +178,7 @@ def build_batch(
     )
 
 
-def _gather(target: Target, pages: Sequence[NormalizedPages], without: frozenset[Place]) -> tuple[pa.Table, Indexes, Indexes]:
+def _gather(target: Target, pages: Sequence[NormalizedPages], without: frozenset[Place]) -> _Arrived:
     tables = [_arrow_table(page.frame) for page in pages]
     page_of = np.repeat(np.arange(len(tables)), [len(table) for table in tables])
     rows = pa.concat_tables(tables)
@@ -156,7 +189,7 @@ def _gather(target: Target, pages: Sequence[NormalizedPages], without: frozenset
             [Place(int(page), int(at)) not in without for page, at in zip(page_of, position_of, strict=True)], dtype=bool
         )
         rows, page_of, position_of = rows.filter(pa.array(is_kept)), page_of[is_kept], position_of[is_kept]
-    return rows, page_of, position_of
+    return _Arrived(rows, page_of, position_of)
 
 
 def _arrow_table(frame: pd.DataFrame) -> pa.Table:
@@ -177,12 +210,15 @@ def _windows(target: Target, rows: pa.Table, starts: Sequence[datetime]) -> Inde
     return windows
 
 
-def _order(target: Target, rows: pa.Table, lane: Lane) -> tuple[Indexes, Flags]:
-    """Indexes of the lane's rows by key, version, arrival; and for each whether it is the last of its key."""
+def _order(target: Target, rows: pa.Table) -> Indexes:
+    """Indexes of the rows by key, version, arrival."""
     sort_keys = [(name, "ascending") for name in (*target.key, *([target.version] if target.version else ()))]
-    order = pc.sort_indices(rows, sort_keys=sort_keys).to_numpy().astype(np.int64)
-    if lane.count > 1:
-        order = order[lane.takes(rows.column(target.key[-1]).to_pylist())[order]]
+    order: Indexes = pc.sort_indices(rows, sort_keys=sort_keys).to_numpy().astype(np.int64)
+    return order
+
+
+def _is_newest(target: Target, rows: pa.Table, order: Indexes) -> Flags:
+    """For each row at `order` whether it is the last of its key."""
     is_newest = np.ones(len(order), dtype=bool)
     if len(order) > 1:
         is_same = np.ones(len(order) - 1, dtype=bool)
@@ -190,7 +226,7 @@ def _order(target: Target, rows: pa.Table, lane: Lane) -> tuple[Indexes, Flags]:
             keys = rows.column(name).combine_chunks().take(pa.array(order))
             is_same &= pc.equal(keys[:-1], keys[1:]).to_numpy(zero_copy_only=False)
         is_newest[:-1] = ~is_same
-    return order, is_newest
+    return is_newest
 
 
 def _is_bare(target: Target, rows: pa.Table) -> Flags:

@@ -19,6 +19,12 @@ def bucket_of(record_id: str) -> int:
     return zlib.crc32(record_id.encode()) % BUCKETS
 
 
+def buckets_of(record_ids: Sequence[str]) -> np.ndarray[tuple[int], np.dtype[np.uint32]]:
+    """`bucket_of` for all of them, without a step of the interpreter for each."""
+    hashes = np.fromiter(map(zlib.crc32, map(str.encode, record_ids)), np.uint32, len(record_ids))
+    return hashes % BUCKETS
+
+
 @dataclass(frozen=True)
 class Lane:
     """The `index`-th of `count` writers beside each other; the only one by default."""
@@ -26,9 +32,7 @@ class Lane:
     index: int = 0
     count: int = 1
 
-    def takes(self, ids: Sequence[str]) -> np.ndarray[tuple[int], np.dtype[np.bool_]]:
-        """For each id whether it is this lane's."""
-        # bucket_of for all of them, without a step of the interpreter for each.
-        hashes = np.fromiter(map(zlib.crc32, map(str.encode, ids)), np.uint32, len(ids))
-        is_taken: np.ndarray[tuple[int], np.dtype[np.bool_]] = hashes % BUCKETS % self.count == self.index
-        return is_taken
+    def owns(self, buckets: np.ndarray[tuple[int], np.dtype[np.uint32]]) -> np.ndarray[tuple[int], np.dtype[np.bool_]]:
+        """For each bucket whether it is this lane's."""
+        is_owned: np.ndarray[tuple[int], np.dtype[np.bool_]] = buckets % self.count == self.index
+        return is_owned

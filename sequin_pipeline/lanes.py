@@ -8,12 +8,12 @@ from collections import deque
 from collections.abc import Iterator, Sequence
 from concurrent.futures import Future, ThreadPoolExecutor
 from contextlib import ExitStack
-from dataclasses import dataclass, field, replace
+from dataclasses import dataclass, field
 from types import TracebackType
 from typing import Self
 
 from sequin_pipeline.right_of_way import RightOfWay
-from sequin_pipeline.writer import Committed, Delivery, Prepared, TableWriter
+from sequin_pipeline.writer import Committed, Delivery, Prepared, TableWriter, prepare_shares
 
 
 @dataclass(frozen=True)
@@ -55,9 +55,8 @@ class Lanes:
     def commit(self, delivery: Delivery) -> Iterator[Finished]:
         """Hands the delivery over, and yields what all lanes have committed meanwhile, in order. Raises what a lane raised; then
         nothing more is committed by that lane, and the others end with what they were handed."""
-        parts = [delivery, *(replace(delivery, positions=()) for _ in self.writers[1:])]
         self.give_way()
-        prepared = [writer.prepare(part) for writer, part in zip(self.writers, parts, strict=True)]
+        prepared = prepare_shares(self.writers, delivery)
         futures = [
             thread.submit(self._commit, writer, part)
             for thread, writer, part in zip(self._threads, self.writers, prepared, strict=True)

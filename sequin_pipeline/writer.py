@@ -18,7 +18,7 @@ import numpy as np
 import psycopg
 
 from sequin_pipeline import staging
-from sequin_pipeline.batch import Batch, Place, build_batch
+from sequin_pipeline.batch import Batch, Place, build_batches
 from sequin_pipeline.buckets import Lane
 from sequin_pipeline.errors import RunFenced
 from sequin_pipeline.fit import fit
@@ -132,7 +132,7 @@ class TableWriter:
         self._run_id = run_id
         self._mode = mode
         self._window_keys = tuple(window_keys) or ("",)
-        self._window_starts = tuple(window_starts)
+        self.window_starts = tuple(window_starts)
         self._known_share = 0.0
         self._connection: Connection | None = None
         self._stack = ExitStack()
@@ -160,20 +160,19 @@ class TableWriter:
 
         `without` are rows that Postgres refused.
         """
+        (prepared,) = prepare_shares([self], delivery, without=without)
+        return prepared
+
+    def encode(self, delivery: Delivery, batch: Batch, rejects: Sequence[Reject]) -> Prepared:
+        """This lane's share of a delivery, `batch`, as it will be sent; the delivery's rejects are the first lane's."""
         started = time.perf_counter()
-        if self.target.is_foreign:
-            delivery = replace(delivery, pages=tuple(fit(self.target, page) for page in delivery.pages))
-        batch = build_batch(
-            self.target, delivery.pages, window_starts=self._window_starts, without=frozenset(without), lane=self.lane
-        )
-        came_as_rejects = [reject for page in delivery.pages for reject in page.rejects] if self.lane.index == 0 else []
         asks_first = self._asks_first(batch)
         return Prepared(
             delivery,
             batch,
             encoded=None if asks_first else staging.encode(self.target, batch),
             question=question(self.target, batch) if asks_first else None,
-            rejects=(*came_as_rejects, *without.values()),
+            rejects=tuple(rejects),
             seconds=time.perf_counter() - started,
         )
 
@@ -251,7 +250,7 @@ class TableWriter:
             merged = merge_rows(
                 connection,
                 sendable.encoded,
-                window_starts=self._window_starts,
+                window_starts=self.window_starts,
                 versions=self.ledger.table("versions"),
                 history=history,
                 waiting=self.right_of_way.ceded,
@@ -335,7 +334,7 @@ class TableWriter:
             target=self.target,
             batch=batch,
             pages=delivery.pages,
-            window_starts=self._window_starts,
+            window_starts=self.window_starts,
             versions=self.ledger.table("versions"),
             lock_timeout_seconds=self._warehouse.lock_timeout_seconds,
         )
@@ -370,6 +369,32 @@ class TableWriter:
                 rewritten=tally.rewritten,
             )
         return counts
+
+
+def prepare_shares(
+    writers: Sequence[TableWriter], delivery: Delivery, *, without: Mapping[Place, Reject] = NOTHING_REFUSED
+) -> list[Prepared]:
+    """What `prepare` makes, for each of the writers of one table: rejects and positions go with the first lane's share."""
+    started = time.perf_counter()
+    first = writers[0]
+    if first.target.is_foreign:
+        delivery = replace(delivery, pages=tuple(fit(first.target, pages) for pages in delivery.pages))
+    batches = build_batches(
+        first.target,
+        delivery.pages,
+        window_starts=first.window_starts,
+        without=frozenset(without),
+        lanes=[writer.lane for writer in writers],
+    )
+    came_as_rejects = [reject for pages in delivery.pages for reject in pages.rejects]
+    built_seconds = time.perf_counter() - started
+    prepared = []
+    for writer, batch in zip(writers, batches, strict=True):
+        is_first = writer.lane.index == 0
+        part = delivery if is_first else replace(delivery, positions=())
+        share = writer.encode(part, batch, [*(came_as_rejects if is_first else ()), *without.values()])
+        prepared.append(replace(share, seconds=share.seconds + built_seconds / len(writers)))
+    return prepared
 
 
 def _known_share(committed: Committed) -> float:

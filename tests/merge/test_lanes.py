@@ -5,7 +5,7 @@ from dataclasses import replace
 import psycopg
 import pytest
 
-from sequin_pipeline.buckets import Lane, bucket_of
+from sequin_pipeline.buckets import Lane, bucket_of, buckets_of
 from sequin_pipeline.errors import RunFenced, WarehouseError
 from sequin_pipeline.ledger import Ledger
 from sequin_pipeline.stream import RecordStream
@@ -54,7 +54,7 @@ def test_ids_of_the_example_fall_into_both_lanes() -> None:
 
 
 def test_every_id_belongs_to_exactly_one_lane() -> None:
-    shares = [Lane(index, 3).takes(IDS).tolist() for index in range(3)]
+    shares = [Lane(index, 3).owns(buckets_of(IDS)).tolist() for index in range(3)]
 
     assert [sum(of_one) for of_one in zip(*shares, strict=True)] == [1] * len(IDS)
 
