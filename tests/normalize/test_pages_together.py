@@ -1,0 +1,47 @@
+"""Several pages normalized together come to what each of them comes to by itself."""
+
+import pandas as pd
+from hypothesis import given, settings
+from hypothesis import strategies as st
+
+from sequin_pipeline.normalize import Normalizer
+from sequin_pipeline.page_reader import POSITION
+from tests.normalize.records import collection, column, page, record, rows, with_value
+
+DECLARED = collection(column("v", "v", "bigint"), column("status", "status"))
+
+USUAL = record(id="usual")
+OLDER = record(id="older", sync=..., external_id="tenant_2", sync_id="sync_2")
+REFUSED = record(id="refused", updated_idx="x")
+UNFIT = with_value(b'"no number"', id="unfit")
+OBJECT = with_value(b"{}", id="object")
+NAMELESS = record(id="nameless", collection_id=...)
+ESCAPED = with_value(b'"\\u0000"', id="escaped")
+TORN = b'{"id": "torn", "data": {"a": nan}}'
+elements = st.sampled_from([USUAL, record(id="other", data=None), OLDER, REFUSED, UNFIT, OBJECT, NAMELESS, ESCAPED, TORN, b"7"])
+
+
+@settings(max_examples=80, deadline=None)
+@given(pages=st.lists(st.lists(elements, max_size=4).map(lambda records: page(*records)), min_size=1, max_size=4))
+def test_pages_together_are_the_pages_one_after_the_other(pages: list[bytes]) -> None:
+    normalizer = Normalizer(DECLARED)
+    apart = [normalizer(each) for each in pages]
+
+    together = normalizer.normalize([normalizer.parse(each) for each in pages])
+
+    frames = [part.frame.drop(columns=POSITION) for part in apart]
+    pd.testing.assert_frame_equal(together.frame.drop(columns=POSITION), pd.concat(frames, ignore_index=True), check_exact=True)
+    assert together.rejects == tuple(reject for part in apart for reject in part.rejects)
+    assert together.fetched == sum(part.fetched for part in apart)
+
+
+def test_fault_in_one_page_leaves_the_places_in_the_others() -> None:
+    normalizer = Normalizer(DECLARED)
+    pages = [page(USUAL, REFUSED), page(), page(OBJECT, record(id="last"), NAMELESS)]
+
+    together = normalizer.normalize([normalizer.parse(each) for each in pages])
+
+    assert together.starts == (0, 2, 2)
+    assert rows(together, "id", POSITION) == [("usual", 0), ("last", 3)]
+    assert [together.raw_record(position) for position in (1, 2, 4)] == [reject.raw for reject in together.rejects]
+    assert [reject.raw for reject in together.rejects] == [page(REFUSED)[1:-1], OBJECT, page(NAMELESS)[1:-1]]
