@@ -11,6 +11,7 @@ import pyarrow as pa
 from psycopg import sql
 
 from sequin_pipeline.catalog import TableName
+from sequin_pipeline.delivery import Delivery
 from sequin_pipeline.errors import TableRefused, TooManyRejects
 from sequin_pipeline.ledger import Counts, Ledger
 from sequin_pipeline.ledger_schema import DEFAULT_SCHEMA, migrate
@@ -20,7 +21,7 @@ from sequin_pipeline.sources import TimeWindow
 from sequin_pipeline.tables import FRAME_SOURCE, prepare_table
 from sequin_pipeline.target import frame_target
 from sequin_pipeline.warehouse import Connection, Warehouse, attempt
-from sequin_pipeline.writer import Delivery, TableWriter
+from sequin_pipeline.writer import TableWriter
 
 FRAME_BATCH_ROWS = 5_000
 READ_ROWS = 10_000

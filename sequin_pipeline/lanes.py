@@ -12,8 +12,9 @@ from dataclasses import dataclass, field
 from types import TracebackType
 from typing import Self
 
+from sequin_pipeline.delivery import Delivery, Prepared, prepare
 from sequin_pipeline.right_of_way import RightOfWay
-from sequin_pipeline.writer import Committed, Delivery, Prepared, TableWriter, prepare_shares
+from sequin_pipeline.writer import Committed, TableWriter
 
 
 @dataclass(frozen=True)
@@ -56,7 +57,9 @@ class Lanes:
         """Hands the delivery over, and yields what all lanes have committed meanwhile, in order. Raises what a lane raised; then
         nothing more is committed by that lane, and the others end with what they were handed."""
         self.give_way()
-        prepared = prepare_shares(self.writers, delivery)
+        first = self.writers[0]
+        shares = [writer.share for writer in self.writers]
+        prepared = prepare(first.target, delivery, shares, window_starts=first.window_starts)
         futures = [
             thread.submit(self._commit, writer, part)
             for thread, writer, part in zip(self._threads, self.writers, prepared, strict=True)

@@ -14,6 +14,7 @@ from functools import partial
 from psycopg import sql
 
 from sequin_pipeline.catalog import Collection
+from sequin_pipeline.delivery import Delivery
 from sequin_pipeline.fingerprints import declare_column, forget_columns, known_fingerprints, note_refill, unfilled_columns
 from sequin_pipeline.ledger import Ledger
 from sequin_pipeline.normalize import NormalizedPages, Normalizer
@@ -21,7 +22,7 @@ from sequin_pipeline.rejects import record_rejects, settle_refilled
 from sequin_pipeline.tables import Preparation
 from sequin_pipeline.target import Target, collection_target
 from sequin_pipeline.warehouse import Connection, Warehouse
-from sequin_pipeline.writer import Delivery, TableWriter
+from sequin_pipeline.writer import TableWriter
 
 logger = logging.getLogger("sequin_pipeline.refill")
 

@@ -8,13 +8,14 @@ from dataclasses import replace
 from functools import partial
 
 from sequin_pipeline.catalog import Collection
+from sequin_pipeline.delivery import Delivery
 from sequin_pipeline.foreign import look_up
 from sequin_pipeline.ledger import Counts, Ledger
 from sequin_pipeline.normalize import Normalizer
 from sequin_pipeline.rejects import KeptReject, list_rejects, settle
 from sequin_pipeline.target import collection_target
 from sequin_pipeline.warehouse import Connection, Warehouse
-from sequin_pipeline.writer import Delivery, TableWriter
+from sequin_pipeline.writer import TableWriter
 
 REPLAY_RECORDS = 1_000
 

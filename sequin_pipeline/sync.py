@@ -11,6 +11,7 @@ from functools import partial
 
 from sequin_pipeline.buckets import Lane
 from sequin_pipeline.catalog import Collection
+from sequin_pipeline.delivery import CursorMove, Delivery
 from sequin_pipeline.errors import SourceError, TooManyRejects
 from sequin_pipeline.indexes import create_missing
 from sequin_pipeline.lanes import Finished, Lanes
@@ -32,7 +33,7 @@ from sequin_pipeline.unseen import NEEDED, find_unseen, write_tombstones
 from sequin_pipeline.versions import sweep_marked
 from sequin_pipeline.warehouse import Connection, Warehouse
 from sequin_pipeline.windows import SLACK
-from sequin_pipeline.writer import CursorMove, Delivery, TableWriter
+from sequin_pipeline.writer import TableWriter
 
 BATCH_RECORDS = 5_000
 BATCH_BYTES = 8 * 1024 * 1024

@@ -7,7 +7,7 @@ import logging
 import time
 from collections.abc import Callable, Mapping, Sequence
 from contextlib import AbstractContextManager, ExitStack
-from dataclasses import dataclass, field, replace
+from dataclasses import dataclass, replace
 from datetime import datetime
 from functools import partial
 from types import TracebackType
@@ -18,19 +18,18 @@ import numpy as np
 import psycopg
 
 from sequin_pipeline import staging
-from sequin_pipeline.batch import Batch, Place, build_batches
+from sequin_pipeline.batch import Batch, Place
 from sequin_pipeline.buckets import Lane
+from sequin_pipeline.delivery import NOTHING_REFUSED, CursorMove, Delivery, Prepared, Share, prepare
 from sequin_pipeline.errors import RunFenced
-from sequin_pipeline.fit import fit
 from sequin_pipeline.history import BatchHistory, record_passed_over
 from sequin_pipeline.known import WORTHWHILE_SHARE, Known, Question, ask, can_ask, question
 from sequin_pipeline.ledger import Counts, Ledger, LiveCursor, MergeRecord
 from sequin_pipeline.merge import MergeCounts, Merged
-from sequin_pipeline.normalize import NormalizedPages, Reject
+from sequin_pipeline.normalize import Reject
 from sequin_pipeline.refused import RowsRefused, find_refused, merge_rows
 from sequin_pipeline.rejects import count_discarded, record_rejects, settle_delivered
 from sequin_pipeline.right_of_way import RightOfWay
-from sequin_pipeline.sources import Listed
 from sequin_pipeline.target import Target
 from sequin_pipeline.unseen import remember
 from sequin_pipeline.warehouse import Connection, Warehouse, attempt, explain, is_open, limit_lock_waits
@@ -38,31 +37,6 @@ from sequin_pipeline.warehouse import Connection, Warehouse, attempt, explain, i
 logger = logging.getLogger("sequin_pipeline.writer")
 
 Result = TypeVar("Result")
-
-NOTHING_REFUSED: Mapping[Place, Reject] = {}
-
-
-@dataclass(frozen=True)
-class CursorMove:
-    """Where the batch brings the live cursor."""
-
-    cursor: str | None
-    stream_time: datetime | None
-
-
-@dataclass(frozen=True)
-class Delivery:
-    """What one batch brings: pages in the order of their arrival, and what is to be committed with them.
-
-    `move` is None for whoever does not own the live cursor; `positions` are already thinned. `cursor` is the place behind the pages,
-    whoever owns it. `listed` is what the pages say of listings.
-    """
-
-    pages: tuple[NormalizedPages, ...]
-    move: CursorMove | None = None
-    positions: tuple[tuple[datetime, str], ...] = ()
-    cursor: str | None = None
-    listed: tuple[Listed, ...] = ()
 
 
 @dataclass(frozen=True)
@@ -76,22 +50,6 @@ class Committed:
     copied_bytes: int
     wal_bytes: int
     seconds: dict[str, float]
-
-
-@dataclass(frozen=True)
-class Prepared:
-    """A delivery as one writer will send it: its share of the rows, as a batch and as bytes, and the rejects that it commits.
-
-    Where the table will most likely be asked first which of the rows it knows, there is a `question` instead of `encoded`; `seconds` is
-    what preparing took.
-    """
-
-    delivery: Delivery
-    batch: Batch = field(repr=False)
-    encoded: staging.EncodedBatch | None = field(repr=False)
-    question: Question | None = field(repr=False)
-    rejects: tuple[Reject, ...] = field(repr=False)
-    seconds: float
 
 
 @dataclass(frozen=True)
@@ -160,21 +118,13 @@ class TableWriter:
 
         `without` are rows that Postgres refused.
         """
-        (prepared,) = prepare_shares([self], delivery, without=without)
+        (prepared,) = prepare(self.target, delivery, [self.share], window_starts=self.window_starts, without=without)
         return prepared
 
-    def encode(self, delivery: Delivery, batch: Batch, rejects: Sequence[Reject]) -> Prepared:
-        """This lane's share of a delivery, `batch`, as it will be sent; the delivery's rejects are the first lane's."""
-        started = time.perf_counter()
-        asks_first = self._asks_first(batch)
-        return Prepared(
-            delivery,
-            batch,
-            encoded=None if asks_first else staging.encode(self.target, batch),
-            question=question(self.target, batch) if asks_first else None,
-            rejects=tuple(rejects),
-            seconds=time.perf_counter() - started,
-        )
+    @property
+    def share(self) -> Share:
+        """Of the next delivery. When the last batch was mostly known, only what the table does not know is sent."""
+        return Share(self.lane, asks_first=self._known_share >= WORTHWHILE_SHARE)
 
     def commit(self, prepared: Prepared) -> Committed:
         """One batch. Raises RunFenced when another run has moved the cursor, WarehouseError else; then nothing was written."""
@@ -195,16 +145,14 @@ class TableWriter:
             self._known_share = _known_share(committed)
             return replace(committed, seconds={"encode": seconds, **committed.seconds})
 
-    def _asks_first(self, batch: Batch) -> bool:
-        """When the last batch was mostly known, only what the table does not know is sent."""
-        return self._known_share >= WORTHWHILE_SHARE and can_ask(self.target) and len(batch) > 0
-
     def _sendable(self, prepared: Prepared) -> _Sendable:
-        if not self._asks_first(prepared.batch):
-            return _Sendable(prepared, prepared.encoded or staging.encode(self.target, prepared.batch), {})
-        asked = prepared.question or question(self.target, prepared.batch)
+        batch = prepared.batch
+        if not (self.share.asks_first and can_ask(self.target) and len(batch)):
+            return _Sendable(prepared, prepared.encoded or staging.encode(self.target, batch), {})
+        # What the last batch came to may have become known only after this one was prepared.
+        asked = prepared.question or question(self.target, batch)
         known = self.attempt(partial(self._ask, asked), f"asking table {str(self.target.table)!r} what it knows")
-        return _Sendable(prepared, staging.encode(self.target, prepared.batch.only(known.is_needed)), known.counts)
+        return _Sendable(prepared, staging.encode(self.target, batch.only(known.is_needed)), known.counts)
 
     def _ask(self, asked: Question, connection: Connection) -> Known:
         with self.right_of_way.taken():
@@ -369,32 +317,6 @@ class TableWriter:
                 rewritten=tally.rewritten,
             )
         return counts
-
-
-def prepare_shares(
-    writers: Sequence[TableWriter], delivery: Delivery, *, without: Mapping[Place, Reject] = NOTHING_REFUSED
-) -> list[Prepared]:
-    """What `prepare` makes, for each of the writers of one table: rejects and positions go with the first lane's share."""
-    started = time.perf_counter()
-    first = writers[0]
-    if first.target.is_foreign:
-        delivery = replace(delivery, pages=tuple(fit(first.target, pages) for pages in delivery.pages))
-    batches = build_batches(
-        first.target,
-        delivery.pages,
-        window_starts=first.window_starts,
-        without=frozenset(without),
-        lanes=[writer.lane for writer in writers],
-    )
-    came_as_rejects = [reject for pages in delivery.pages for reject in pages.rejects]
-    built_seconds = time.perf_counter() - started
-    prepared = []
-    for writer, batch in zip(writers, batches, strict=True):
-        is_first = writer.lane.index == 0
-        part = delivery if is_first else replace(delivery, positions=())
-        share = writer.encode(part, batch, [*(came_as_rejects if is_first else ()), *without.values()])
-        prepared.append(replace(share, seconds=share.seconds + built_seconds / len(writers)))
-    return prepared
 
 
 def _known_share(committed: Committed) -> float:
