@@ -24,11 +24,17 @@ ROUNDS = 25
 def main() -> None:
     pages = [page(start) for start in range(0, PAGES * PAGE_RECORDS, PAGE_RECORDS)]
     elements = [[bytes(raw) for raw in msgspec.json.decode(each, type=list[msgspec.Raw])][:100] for each in pages]
-    reader, records = PageReader(COLLECTION), RecordReader(COLLECTION)
+    reader, records, normalizer = PageReader(COLLECTION), RecordReader(COLLECTION), Normalizer(COLLECTION)
     print(f"{PAGES} pages of {PAGE_RECORDS} records of {len(pages[0]) // PAGE_RECORDS} bytes; CPU microseconds a record")
     show("floor: every byte looked at once", msgspec.json.Decoder(list[msgspec.Raw]).decode, pages)
     show("page to typed columns", lambda page: reader.read([reader.parse(page)]), pages)
-    show("page to frame, hash included", Normalizer(COLLECTION), pages)
+    show("page to frame, hash included", normalizer, pages)
+    show(
+        "all pages to one frame",
+        lambda together: normalizer.normalize([normalizer.parse(page) for page in together]),
+        [pages],
+        records=PAGES * PAGE_RECORDS,
+    )
     show("one by one, as after a fault", lambda raws: [records.read(raw) for raw in raws], elements, records=100)
 
 
