@@ -1,4 +1,4 @@
-"""From the frames of some pages to one batch: the newest row per key, in key order, and what became of the rest. Pure.
+"""From the frames of some pages to one batch a lane: the newest row per key, in key order, and what became of the rest. Pure.
 
 The order matters twice. Among the rows of one key the greatest version wins, and of equal ones the last delivered. And staging is
 filled in key order, which is the order in which rows of the target are locked, so that racing writers cannot deadlock.
@@ -28,7 +28,7 @@ OBJECT_VERSION = "#object_version"
 
 @dataclass(frozen=True)
 class Place:
-    """Where a row of a batch came from: the index of its page among the batch's, and its position in that page's array."""
+    """Where a row of a batch came from: the index of its frame among the batch's, and its position in that frame's pages."""
 
     page: int
     position: int
@@ -130,7 +130,7 @@ def build_batches(
     without: frozenset[Place] = frozenset(),
     lanes: Sequence[Lane],
 ) -> list[Batch]:
-    """The share of each of the lanes, as `build_batch` makes it; the rows are put together and in order once for them all."""
+    """The batch of each of the lanes: what they have in common, the rows together and in order, is made once."""
     arrived = _gather(target, pages, without)
     windows = _windows(target, arrived.rows, window_starts)
     order = _order(target, arrived.rows)

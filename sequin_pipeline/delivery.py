@@ -1,4 +1,4 @@
-"""What a batch brings, and each writer's share of it as it will be sent: made before Postgres is talked with. Pure."""
+"""What a batch brings, and what each lane will send of it: made before Postgres is talked with. Pure."""
 
 import time
 from collections.abc import Mapping, Sequence
@@ -57,8 +57,8 @@ class Prepared:
 
 
 @dataclass(frozen=True)
-class Share:
-    """What a writer takes of every delivery: the rows of its lane; `asks_first` where the table most likely knows them already."""
+class Sending:
+    """What a writer takes of every delivery, the rows of its lane; `asks_first` where the table most likely knows them already."""
 
     lane: Lane
     asks_first: bool
@@ -67,12 +67,12 @@ class Share:
 def prepare(
     target: Target,
     delivery: Delivery,
-    shares: Sequence[Share],
+    sendings: Sequence[Sending],
     *,
     window_starts: Sequence[datetime],
     without: Mapping[Place, Reject] = NOTHING_REFUSED,
 ) -> list[Prepared]:
-    """A delivery for writers of one table, each with its share. Rejects and positions go with the first lane's.
+    """What each of the writers of one table will send of a delivery. Rejects and positions go with the first lane.
 
     `without` are rows that Postgres refused: asked for by the one writer that had them, whose rejects they become.
     """
@@ -84,15 +84,15 @@ def prepare(
         delivery.pages,
         window_starts=window_starts,
         without=frozenset(without),
-        lanes=[share.lane for share in shares],
+        lanes=[sending.lane for sending in sendings],
     )
-    built_seconds = (time.perf_counter() - started) / len(shares)
+    built_seconds = (time.perf_counter() - started) / len(sendings)
     prepared = []
-    for share, batch in zip(shares, batches, strict=True):
+    for sending, batch in zip(sendings, batches, strict=True):
         started = time.perf_counter()
-        is_first = share.lane.index == 0
+        is_first = sending.lane.index == 0
         came_as_rejects = [reject for pages in delivery.pages for reject in pages.rejects] if is_first else []
-        asks = share.asks_first and can_ask(target) and len(batch) > 0
+        asks = sending.asks_first and can_ask(target, batch)
         prepared.append(
             Prepared(
                 delivery if is_first else replace(delivery, positions=()),

@@ -45,7 +45,7 @@ class Sample:
         self._types: dict[str, set[str]] = {}
 
     def add(self, page: NormalizedPages) -> None:
-        """Looks into objects of the page until the sample is full."""
+        """Looks into objects of the pages until the sample is full."""
         wanted = SAMPLE_RECORDS - self.records
         if wanted <= 0:
             return

@@ -16,7 +16,7 @@ from sequin_pipeline.target import Target, TargetColumn
 
 
 def fit(target: Target, page: NormalizedPages) -> NormalizedPages:
-    """The page with only the rows that the table's types take as they are; times are rounded where the declaration asks for it."""
+    """The pages with only the rows that the table's types take as they are; times are rounded where the declaration asks for it."""
     limited = [column for column in target.columns if column.limits or column.rounds_to is not None]
     if not limited or page.frame.empty:
         return page

@@ -54,9 +54,15 @@ class Known:
     counts: dict[int, MergeCounts]
 
 
-def can_ask(target: Target) -> bool:
+def can_ask(target: Target, batch: Batch) -> bool:
     """Only a hash tells equal rows without sending them."""
-    return target.content_hash is not None and target.trusts_hash and target.version is not None and len(target.key) == 1
+    return (
+        len(batch) > 0
+        and target.content_hash is not None
+        and target.trusts_hash
+        and target.version is not None
+        and len(target.key) == 1
+    )
 
 
 def question(target: Target, batch: Batch) -> Question:

@@ -58,8 +58,8 @@ class Lanes:
         nothing more is committed by that lane, and the others end with what they were handed."""
         self.give_way()
         first = self.writers[0]
-        shares = [writer.share for writer in self.writers]
-        prepared = prepare(first.target, delivery, shares, window_starts=first.window_starts)
+        sendings = [writer.sending for writer in self.writers]
+        prepared = prepare(first.target, delivery, sendings, window_starts=first.window_starts)
         futures = [
             thread.submit(self._commit, writer, part)
             for thread, writer, part in zip(self._threads, self.writers, prepared, strict=True)

@@ -21,7 +21,8 @@ from sequin_pipeline.page_reader import POSITION, PageReader, ParsedPage, frame_
 from sequin_pipeline.record_reader import ExactRecord, RecordReader
 
 MAX_PAGE_BYTES = 256 * 2**20
-"""A frame's text columns end at 2 GiB each; pages of the records API are of some megabytes."""
+"""A frame's text columns end at 2 GiB each, and it holds some pages of 8 MB together and at most one that is larger; pages of the records
+API are of some megabytes."""
 
 
 TIMES_OF_OBSERVATION = frozenset({"updated_idx", "record_inserted_at"})

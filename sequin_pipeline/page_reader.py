@@ -9,6 +9,7 @@ decide. What is not handed back is what record_reader.py would have given.
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
+from datetime import datetime
 from itertools import accumulate, chain
 from typing import Annotated, Any, Literal
 
@@ -41,9 +42,9 @@ _ENVELOPE_LEAVES = {
 _DATA = Leaf(("data",), msgspec.Raw, default=NULL_RAW)
 
 _TIMES = {
-    field.name: Column(field.name, Path("record", (field.name,)), "timestamptz")
-    for field in ENVELOPE_SCHEMA
-    if pa.types.is_timestamp(field.type)
+    column.name: Column(column.name, Path("record", (column.name,)), "timestamptz")
+    for column in ENVELOPE_SCHEMA
+    if pa.types.is_timestamp(column.type)
 }
 
 _NEVER_NULL = ("id", "upstream_id", "sync_id", "updated_idx", "record_inserted_at")
@@ -70,6 +71,17 @@ class ParsedPage:
 
     def __len__(self) -> int:
         return len(self.values[_DATA])
+
+    def may_be_after(self, moment: datetime) -> bool:
+        """False where not every record entered the stream after that, which the first one alone tells of nearly every page."""
+        if len(self) == 0 or 0 in self.doubtful:
+            return len(self) > 0
+        text = self.values[_ENVELOPE_LEAVES["record_inserted_at"]][0]
+        try:
+            return text is not None and datetime.fromisoformat(text) > moment
+        except (ValueError, TypeError):
+            # What Python does not read, or without a zone, is for the frame to say.
+            return True
 
 
 @dataclass(frozen=True)
@@ -141,9 +153,9 @@ class PageReader:
         doubtful.update(place for place, element in enumerate(elements) if not json_text.is_harmless(element))
         return self._envelope.rows(elements, doubtful)
 
-    def _data(self, found: Mapping[Leaf, Sequence[Any]], doubtful: set[int]) -> pa.Array:
+    def _data(self, values: Mapping[Leaf, Sequence[Any]], doubtful: set[int]) -> pa.Array:
         """The objects as they were received, null where a record carries none."""
-        texts, deleted = found[_DATA], found[_ENVELOPE_LEAVES["deleted"]]
+        texts, deleted = values[_DATA], values[_ENVELOPE_LEAVES["deleted"]]
         array = raw_strings(texts)
         doubtful.update(positions(pc.invert(pc.starts_with(array, "{"))))
         bare = [position for position, is_deleted in enumerate(deleted) if is_deleted and EMPTY_OBJECT.fullmatch(texts[position])]
@@ -165,11 +177,11 @@ class PageReader:
         return array
 
     def _declared_array(
-        self, column: Column, found: Mapping[Leaf, Sequence[Any]], data: pa.Array, doubtful: set[int]
+        self, column: Column, values: Mapping[Leaf, Sequence[Any]], data: pa.Array, doubtful: set[int]
     ) -> pa.Array:
         if column.name not in self._leaves:
             return pa.nulls(len(data), STORAGE[column.type].arrow)
-        cast = cast_column(column, found[self._leaves[column.name]])
+        cast = cast_column(column, values[self._leaves[column.name]])
         doubtful.update(cast.doubtful)
         if column.is_required and cast.array.null_count:
             doubtful.update(positions(pc.and_(pc.is_null(cast.array), pc.is_valid(data))))

@@ -1,8 +1,8 @@
 """What a run reads: pages fetched ahead while the last ones are being normalized and written.
 
 A `RecordStream` is what an asset hands to the IO manager. It is lazy: nothing is requested before it is pulled from, at most
-`PAGES_AHEAD` pages wait in memory, whatever the length of the stream, and those that wait when it is pulled from are normalized
-together. Where reading starts is decided by who pulls (sync.py, which sees the ledger); where it ends is decided here.
+`PAGES_AHEAD` pages wait in memory, whatever the length of the stream, and so many at most are normalized together. Where reading starts is
+decided by who pulls (sync.py, which sees the ledger); where it ends is decided here.
 """
 
 import queue
@@ -71,11 +71,6 @@ class StreamedPage:
     inserted_at_min: datetime | None
     inserted_at_max: datetime | None
 
-    @property
-    def completes_a_listing(self) -> bool:
-        """What it says holds once everything before it has been committed."""
-        return _completes_a_listing(self.page)
-
     def is_after(self, moment: datetime) -> bool:
         """It holds records, and every one of them entered the stream after that."""
         return self.inserted_at_min is not None and self.inserted_at_min > moment
@@ -104,7 +99,8 @@ class Portion:
 
 
 class Room:
-    """What the batch under way still takes: the stream takes from it page by page, and whoever gathers batches begins the next."""
+    """What the batch under way still takes: the stream takes from it page by page, and whoever gathers batches begins the next. One that
+    is full makes portions of one page."""
 
     def __init__(self, *, records: int, bytes: int, pages: int) -> None:  # noqa: A002 - the unit
         self._most = (records, bytes, pages)
@@ -122,7 +118,7 @@ class Room:
 
     @property
     def is_full(self) -> bool:
-        """By one page too much at most."""
+        """A batch is larger than that by a part of its last page."""
         return self.records <= 0 or self.bytes <= 0 or self.pages <= 0
 
 
@@ -145,8 +141,9 @@ class RecordStream:
     ) -> Generator[Portion, None, None]:
         """Pages from cursor `after` to where the plan ends; `reached_end` tells whether that is the end of the stream.
 
-        `while_waiting` is called about once a second while no page is there, `give_way` before anything that keeps the interpreter busy.
-        Raises SourceError; closing stops the thread, soon.
+        A portion is no larger than `room`, which whoever pulls must begin anew for each batch. `while_waiting` is called about once a
+        second while no page is there, `give_way` before anything that keeps the interpreter busy. Raises SourceError; closing stops the
+        thread, soon.
         """
         request = ReadRequest(
             collections=frozenset({self.plan.collection.id}),
@@ -155,51 +152,67 @@ class RecordStream:
             sync_ids=frozenset({self.plan.sync_id}) if self.plan.sync_id else None,
         )
         with closing(_Ahead(self.source.pages(request), while_waiting=while_waiting)) as fetched:
-            yield from self._until_end(self._normalized(fetched, room, give_way), room)
+            yield from self._until_end(fetched, room, give_way)
             self.reached_end = fetched.has_ended
 
-    def _normalized(self, fetched: "_Ahead", room: Room, give_way: Callable[[], None]) -> Iterator[Portion]:
+    def _until_end(self, fetched: "_Ahead", room: Room, give_way: Callable[[], None]) -> Iterator[Portion]:
+        """Ends behind the first page of records that all entered the stream too late for the plan, or where the stream does."""
+        window = self.plan.window if self.plan.mode == "backfill" and not self.plan.full_refresh else None
+        end = None if window is None else window.end + SLACK
         normalizer = Normalizer(self.plan.collection)
+        clocks_agree = True
         while True:
             started = time.perf_counter()
             page = fetched.take()
             wait_seconds = time.perf_counter() - started
             if page is None:
                 return
-            parts: list[tuple[Page, ParsedPage]] = []
-            fault: SourceFault | None = None
-            started = time.perf_counter()
-            while page is not None:
-                give_way()
-                try:
-                    parsed = normalizer.parse(page.records)
-                except SourceFault as error:
-                    fault = error
-                    break
-                parts.append((page, parsed))
-                room.take(parsed)
-                page = None if room.is_full or _completes_a_listing(page) else fetched.take_waiting()
-            if parts:
-                give_way()
-                portion = _portion(parts, normalizer)
-                yield replace(portion, normalize_seconds=time.perf_counter() - started, wait_seconds=wait_seconds)
+            # Everything that stood in the stream when the run began is read: what comes after its first answer is the next run's.
+            end = end or page.received_at
+            portion, fault = _portion_from(page, fetched, room, normalizer, end=end, give_way=give_way)
+            if portion is not None:
+                if window is not None:
+                    whole, portion = portion, _restrict(portion, window)
+                    room.records += portion.outside - whole.outside
+                else:
+                    clocks_agree = clocks_agree and not any(streamed.is_ahead_of_its_answer for streamed in portion.pages)
+                yield replace(portion, wait_seconds=wait_seconds)
+                # No page but the last can lie behind the end.
+                if clocks_agree and portion.pages[-1].is_after(end):
+                    return
             if fault is not None:
                 # Not before the pages that came before it.
                 raise fault
 
-    def _until_end(self, portions: Iterator[Portion], room: Room) -> Iterator[Portion]:
-        if self.plan.mode == "backfill" and self.plan.window is not None and not self.plan.full_refresh:
-            yield from _within(portions, self.plan.window, room)
-            return
-        first_response_at: datetime | None = None
-        clocks_agree = True
-        for portion in portions:
-            first_response_at = first_response_at or portion.pages[0].page.received_at
-            clocks_agree = clocks_agree and not any(streamed.is_ahead_of_its_answer for streamed in portion.pages)
-            yield portion
-            if clocks_agree and any(streamed.is_after(first_response_at) for streamed in portion.pages):
-                # Everything that stood in the stream when the run began has been read: what comes now is the next run's.
-                return
+
+def _portion_from(
+    page: Page, fetched: "_Ahead", room: Room, normalizer: Normalizer, *, end: datetime, give_way: Callable[[], None]
+) -> tuple[Portion | None, SourceFault | None]:
+    """The page and those that wait behind it, as many as there is room for, up to one where the read may end. And what is wrong with the
+    next one, where that is no page."""
+    parts: list[tuple[Page, ParsedPage]] = []
+    seconds = 0.0
+    following: Page | None = page
+    fault: SourceFault | None = None
+    while following is not None:
+        give_way()
+        started = time.perf_counter()
+        try:
+            parsed = normalizer.parse(following.records)
+        except SourceFault as error:
+            fault = error
+            break
+        parts.append((following, parsed))
+        room.take(parsed)
+        seconds += time.perf_counter() - started
+        is_last = room.is_full or len(parts) >= PAGES_AHEAD or following.completes_a_listing or parsed.may_be_after(end)
+        following = None if is_last else fetched.take_waiting()
+    if not parts:
+        return None, fault
+    give_way()
+    started = time.perf_counter()
+    portion = _portion(parts, normalizer)
+    return replace(portion, normalize_seconds=seconds + time.perf_counter() - started), fault
 
 
 def normalized_portion(page: Page, normalizer: Normalizer) -> Portion:
@@ -227,19 +240,6 @@ def _inserted_at(normalized: NormalizedPages) -> tuple[list[datetime | None], li
         least.append(None if of_page.null_count else extremes["min"].as_py())
         greatest.append(extremes["max"].as_py())
     return least, greatest
-
-
-def _within(portions: Iterator[Portion], window: TimeWindow, room: Room) -> Iterator[Portion]:
-    for portion in portions:
-        restricted = _restrict(portion, window)
-        room.records += restricted.outside
-        yield restricted
-        if any(streamed.is_after(window.end + SLACK) for streamed in portion.pages):
-            return
-
-
-def _completes_a_listing(page: Page) -> bool:
-    return page.listed is not None and page.listed.is_complete
 
 
 def _restrict(portion: Portion, window: TimeWindow) -> Portion:
@@ -294,7 +294,7 @@ class _Ahead:
         except queue.Empty:
             return None
         page, _ = self._held
-        if page is None or _completes_a_listing(page):
+        if page is None or page.completes_a_listing:
             return None
         self._held = None
         return page

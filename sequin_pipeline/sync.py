@@ -1,4 +1,4 @@
-"""One run of one collection: pulls its stream page by page and commits batch by batch, until the stream ends.
+"""One run of one collection: pulls its stream and commits batch by batch, until the stream ends.
 
 What is decided here: where reading starts, what makes a batch, what a run leaves behind. No Dagster.
 """
@@ -250,8 +250,7 @@ class CollectionRun:
                 break
             self._totals.add_portion(portion)
             show_life()
-            # Such a page stands alone in its batch: what it says holds once everything before it has been committed.
-            stands_alone = portion.pages[-1].completes_a_listing
+            stands_alone = portion.pages[-1].page.completes_a_listing
             if stands_alone and gathered:
                 yield gathered
                 gathered = []

@@ -20,7 +20,7 @@ import psycopg
 from sequin_pipeline import staging
 from sequin_pipeline.batch import Batch, Place
 from sequin_pipeline.buckets import Lane
-from sequin_pipeline.delivery import NOTHING_REFUSED, CursorMove, Delivery, Prepared, Share, prepare
+from sequin_pipeline.delivery import NOTHING_REFUSED, CursorMove, Delivery, Prepared, Sending, prepare
 from sequin_pipeline.errors import RunFenced
 from sequin_pipeline.history import BatchHistory, record_passed_over
 from sequin_pipeline.known import WORTHWHILE_SHARE, Known, Question, ask, can_ask, question
@@ -84,13 +84,13 @@ class TableWriter:
         self.target = target
         self.ledger = ledger
         self.lane = lane
+        self.window_starts = tuple(window_starts)
         self.cursor: LiveCursor | None = None
         self.right_of_way = RightOfWay()
         self._warehouse = warehouse
         self._run_id = run_id
         self._mode = mode
         self._window_keys = tuple(window_keys) or ("",)
-        self.window_starts = tuple(window_starts)
         self._known_share = 0.0
         self._connection: Connection | None = None
         self._stack = ExitStack()
@@ -118,13 +118,13 @@ class TableWriter:
 
         `without` are rows that Postgres refused.
         """
-        (prepared,) = prepare(self.target, delivery, [self.share], window_starts=self.window_starts, without=without)
+        (prepared,) = prepare(self.target, delivery, [self.sending], window_starts=self.window_starts, without=without)
         return prepared
 
     @property
-    def share(self) -> Share:
+    def sending(self) -> Sending:
         """Of the next delivery. When the last batch was mostly known, only what the table does not know is sent."""
-        return Share(self.lane, asks_first=self._known_share >= WORTHWHILE_SHARE)
+        return Sending(self.lane, asks_first=self._known_share >= WORTHWHILE_SHARE)
 
     def commit(self, prepared: Prepared) -> Committed:
         """One batch. Raises RunFenced when another run has moved the cursor, WarehouseError else; then nothing was written."""
@@ -147,7 +147,7 @@ class TableWriter:
 
     def _sendable(self, prepared: Prepared) -> _Sendable:
         batch = prepared.batch
-        if not (self.share.asks_first and can_ask(self.target) and len(batch)):
+        if not (self.sending.asks_first and can_ask(self.target, batch)):
             return _Sendable(prepared, prepared.encoded or staging.encode(self.target, batch), {})
         # What the last batch came to may have become known only after this one was prepared.
         asked = prepared.question or question(self.target, batch)

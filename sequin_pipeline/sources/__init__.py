@@ -82,6 +82,11 @@ class Page:
     listed: Listed | None = None
     notes: tuple[str, ...] = ()
 
+    @property
+    def completes_a_listing(self) -> bool:
+        """Such a page stands alone in its batch: what it says holds once everything before it has been committed."""
+        return self.listed is not None and self.listed.is_complete
+
 
 @dataclass(frozen=True)
 class FieldDescription:

@@ -150,24 +150,49 @@ def test_page_that_completes_a_listing_comes_alone() -> None:
     assert found == [["1"], ["2"], ["3"]]
 
 
+def answered(received_at: datetime, *versions: int) -> Iterator[Page]:
+    """Pages of one record each, by the minute at which it entered the stream."""
+    for version in versions:
+        yield page_of([record(f"r{version}", version)], str(version), received_at=received_at)
+
+
 @pytest.mark.parametrize(
-    ("received_at", "expected"),
+    ("minute", "versions", "expected"),
     [
-        pytest.param(EPOCH + timedelta(minutes=2), [["a", "b", "c", "d"]], id="all after the first answer"),
-        pytest.param(EPOCH - timedelta(days=30), [["a", "b", "c", "d"], ["e"]], id="clocks that contradict each other"),
+        pytest.param(2, [1, 2, 3, 4], [["r1", "r2", "r3"]], id="behind the first page of news"),
+        pytest.param(2, [1, 3, 500], [["r1", "r3"]], id="whatever clock comes after it"),
+        pytest.param(-90, [1, 2, 3], [["r1"], ["r2"], ["r3"]], id="not where the clocks contradict each other"),
     ],
 )
-def test_read_ends_behind_a_page_of_news_in_a_portion(received_at: datetime, expected: list[list[str]]) -> None:
-    pages = [replace(page, received_at=received_at) for page in (*PAGES, page_of([record("d", 4)], "4"))]
-    last = page_of([record("e", 5)], "5", received_at=received_at)
-    within = room(records=4)
-    found = []
+def test_live_read_ends_however_many_pages_wait(minute: int, versions: list[int], expected: list[list[str]]) -> None:
+    received_at = EPOCH + timedelta(minutes=minute)
 
-    for portion in portions([*pages, last], within=within):
-        found.append(ids(portion))
-        within.begin()
+    assert [ids(portion) for portion in portions(list(answered(received_at, *versions)))] == expected
 
-    assert found == expected
+
+def test_window_is_read_to_the_first_page_behind_it_however_many_wait() -> None:
+    plan = replace(live_plan(collection()), mode="backfill", window=TimeWindow(EPOCH, EPOCH + timedelta(minutes=2)))
+    pages = list(answered(EPOCH, 1, 70, 1, 2))
+
+    (portion,) = portions(pages, plan=plan)
+
+    assert [streamed.page.cursor for streamed in portion.pages] == ["1", "70"]
+    assert (ids(portion), portion.outside) == (["r1"], 1)
+
+
+def test_first_record_that_does_not_tell_its_time_plainly_leaves_the_end_to_the_frame() -> None:
+    news = [record("unzoned", 3, inserted_at="2024-01-01T00:03:00"), record("b", 4)]
+    pages = [*answered(EPOCH + timedelta(minutes=2), 1), page_of(news, "2"), *answered(EPOCH, 5)]
+
+    first, *_ = portions(pages)
+
+    assert [streamed.page.cursor for streamed in first.pages] == ["1", "2"]
+
+
+def test_portion_is_of_no_more_pages_than_wait() -> None:
+    pages = list(answered(EPOCH + timedelta(days=1), *range(1, PAGES_AHEAD + 2)))
+
+    assert [len(portion.pages) for portion in portions(pages)] == [PAGES_AHEAD, 1]
 
 
 def test_way_is_given_before_every_page_and_before_their_frame() -> None:
