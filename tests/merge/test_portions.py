@@ -180,8 +180,13 @@ def test_window_is_read_to_the_first_page_behind_it_however_many_wait() -> None:
     assert (ids(portion), portion.outside) == (["r1"], 1)
 
 
-def test_first_record_that_does_not_tell_its_time_plainly_leaves_the_end_to_the_frame() -> None:
-    news = [record("unzoned", 3, inserted_at="2024-01-01T00:03:00"), record("b", 4)]
+@pytest.mark.parametrize(
+    "unusual",
+    [record("unzoned", 3, inserted_at="2024-01-01T00:03:00"), record("numbered", 3, upstream_id=7)],
+    ids=lambda it: it["id"],
+)
+def test_first_record_that_does_not_tell_its_time_plainly_leaves_the_end_to_the_frame(unusual: dict[str, object]) -> None:
+    news = [unusual, record("b", 4)]
     pages = [*answered(EPOCH + timedelta(minutes=2), 1), page_of(news, "2"), *answered(EPOCH, 5)]
 
     first, *_ = portions(pages)
