@@ -172,8 +172,8 @@ class RecordStream:
             portion, fault = _portion_from(page, fetched, room, normalizer, end=end, give_way=give_way)
             if portion is not None:
                 if window is not None:
-                    whole, portion = portion, _restrict(portion, window)
-                    room.records += portion.outside - whole.outside
+                    portion = _restrict(portion, window)
+                    room.records += portion.outside
                 else:
                     clocks_agree = clocks_agree and not any(streamed.is_ahead_of_its_answer for streamed in portion.pages)
                 yield replace(portion, wait_seconds=wait_seconds)
