@@ -32,6 +32,9 @@ _LEAF_TYPES: Mapping[ColumnType, Any] = {  # unions have no common type
     "jsonb": msgspec.Raw,
 }
 
+_FEW = 64
+"""Values that cost no more one by one than a further look for the odd ones among them."""
+
 _EXACT_DOUBLES = 2.0**53
 """Below it a double that came from an integer is that integer, so that its literal need not be looked at."""
 
@@ -57,7 +60,13 @@ def cast_column(column: Column, values: Sequence[Any]) -> CastColumn:
     try:
         return _CASTS[column.type](column, values)
     except (pa.ArrowInvalid, pa.ArrowTypeError, OverflowError):
-        return _one_by_one(column, values)
+        if len(values) <= _FEW:
+            return _one_by_one(column, values)
+    # So that an odd value costs its neighbours and not the whole column.
+    middle = len(values) // 2
+    first, second = cast_column(column, values[:middle]), cast_column(column, values[middle:])
+    array = pa.concat_arrays([first.array, second.array])
+    return CastColumn(array, [*first.doubtful, *(middle + position for position in second.doubtful)])
 
 
 def _one_by_one(column: Column, values: Sequence[Any]) -> CastColumn:

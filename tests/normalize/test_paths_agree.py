@@ -109,6 +109,19 @@ def test_a_value_comes_out_the_same_alone_and_in_a_page(type_, options, literals
     assert_paths_agree((column("v", "v", type_, **options),), records)
 
 
+@pytest.mark.parametrize("type_", COLUMN_TYPES)
+@settings(max_examples=10, deadline=None)
+@given(
+    options=st.sampled_from(OPTIONS),
+    usual=st.sampled_from([b'"7"', b"7", b'"2024-01-31T12:00:00Z"', b'"2024-01-31"', b"true", b"null"]),
+    odd=st.dictionaries(st.integers(0, 299), values, min_size=1, max_size=4),
+)
+def test_a_value_comes_out_the_same_among_many(type_, options, usual, odd):
+    records = page(*(with_value(odd.get(at, usual), id=f"rec_{at}") for at in range(300)))
+
+    assert_paths_agree((column("v", "v", type_, **options),), records)
+
+
 members = st.sampled_from([*record(), "collection", "sync_id", "created_at", "extra"])
 oddities = st.one_of(
     values,
