@@ -12,10 +12,17 @@ from sequin_pipeline.errors import PipelineError
 def failing() -> Iterator[None]:
     """Lets a retryable PipelineError through, and turns every other error into a failure without retries.
 
-    The boundary to Dagster: its policy retries whatever it is not told otherwise about, and a bug does not pass by waiting.
+    The boundary to Dagster: its policy retries whatever it is not told otherwise about, and a bug does not pass by waiting. Nor is an
+    interrupt (Terminate in the UI, the end of the processes) an error that passes: Dagster would wait for half a minute and go on.
     """
     try:
         yield
+    except (KeyboardInterrupt, dg.DagsterExecutionInterruptedError) as interrupt:
+        raise dg.Failure(
+            "the run was interrupted: what has been committed stays, and the next run goes on behind it",
+            metadata={"error": "interrupt"},
+            allow_retries=False,
+        ) from interrupt
     except PipelineError as error:
         if error.is_retryable:
             raise

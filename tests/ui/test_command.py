@@ -120,11 +120,11 @@ def test_when_one_process_dies_the_others_are_ended_and_it_says_which(
 def test_ctrl_c_ends_runs_at_work_and_leaves_nothing_behind(
     surroundings: Surroundings, make_database: Callable[[], str], tmp_path: Path
 ) -> None:
-    dagster_url = make_database()
+    dagster_url, warehouse_url = make_database(), make_database()
     with running_sandbox(RecordedFeed(), Settings(delay_ms=60_000)) as sandbox_url:
         variables = surroundings.variables | {
             "DAGSTER_POSTGRES_URL": dagster_url,
-            "WAREHOUSE_URL": make_database(),
+            "WAREHOUSE_URL": warehouse_url,
             "SEQUIN_API_URL": sandbox_url,
             "SEQUIN_COLLECTIONS": str(surroundings.definitions),
         }
@@ -134,9 +134,8 @@ def test_ctrl_c_ends_runs_at_work_and_leaves_nothing_behind(
             window = [{"key": "dagster/partition", "value": "2024-01"}]
             launched = ui.ask(LAUNCH, path=["github", "user"], tags=window)["launchRun"]
             assert launched["__typename"] == "LaunchRunSuccess", launched
-            wait_for(
-                lambda: _statuses(dagster_url) == {"STARTED"}, 60, what=lambda: f"the run, which is {_statuses(dagster_url)}"
-            )
+            # A run that is called started may yet be at its imports, where the signal ends it without a word.
+            wait_for(lambda: _has_tables(warehouse_url), 60, what=lambda: f"the run, which is {_statuses(dagster_url)}")
 
             ui.process.send_signal(signal.SIGINT)
 
@@ -144,6 +143,11 @@ def test_ctrl_c_ends_runs_at_work_and_leaves_nothing_behind(
     assert _statuses(dagster_url) == {"FAILURE"}
     assert [processes_of_session(pid) for pid in children.values()] == [[], [], []]
     assert ui.log.read_text().endswith("The UI has ended; nothing of it is left running.\n")
+
+
+def _has_tables(warehouse_url: str) -> bool:
+    with psycopg.connect(warehouse_url) as connection:
+        return connection.execute("select 1 from pg_tables where schemaname = 'github'").fetchone() is not None
 
 
 def _statuses(dagster_url: str) -> set[str]:
