@@ -121,6 +121,7 @@ class QueueSource(ABC):
                     records = b"[" + b",".join(message.record for message in answer.value) + b"]"
                     yield Page(records, str(self._delivered), answer.received_at, answer.cost)
             except BaseException:
+                # Failed, interrupted or closed (GeneratorExit): given back in each case, and raised again.
                 with self._settling_lock:
                     self._give_back()
                 raise
