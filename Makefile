@@ -65,6 +65,7 @@ check: $(STAMP)
 	$(BIN)/ruff check .
 	$(BIN)/ruff format --check .
 	$(BIN)/mypy
+	$(BIN)/lint-imports
 	$(BIN)/dg check toml
 	# One folder at a time: without a path dg 1.13.27 looks at one file per component type only.
 	for folder in sequin_pipeline/defs/*/; do $(BIN)/dg check yaml "$$folder" || exit 1; done

@@ -4,8 +4,8 @@ from dataclasses import replace
 from datetime import UTC, datetime
 
 from sequin_pipeline.catalog import Collection, Column, TableName, Windows, parse_path
-from sequin_pipeline.stream import ReadPlan
-from sequin_pipeline.target import Target, collection_target
+from sequin_pipeline.read.stream import ReadPlan
+from sequin_pipeline.table.target import Target, collection_target
 
 YEAR = 2024
 TABLE = "subscription"

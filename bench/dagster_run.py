@@ -11,12 +11,12 @@ import dagster as dg
 
 from bench import child
 from bench.collection import collection_in, live_plan
-from sequin_pipeline.assets import build_asset
-from sequin_pipeline.environment import DAGSTER_HOME, DAGSTER_POSTGRES_URL
-from sequin_pipeline.executor import RANGE_END_TAG, RANGE_START_TAG
-from sequin_pipeline.io_manager import PostgresMergeIOManager
-from sequin_pipeline.plan import FULL_REFRESH_TAG
-from sequin_pipeline.resources import IO_MANAGER, SOURCE, WAREHOUSE, SourceResource, WarehouseResource
+from sequin_pipeline.environment.settings import DAGSTER_HOME, DAGSTER_POSTGRES_URL
+from sequin_pipeline.orchestration.assets import build_asset
+from sequin_pipeline.orchestration.executor import RANGE_END_TAG, RANGE_START_TAG
+from sequin_pipeline.orchestration.io_manager import PostgresMergeIOManager
+from sequin_pipeline.orchestration.resources import IO_MANAGER, SOURCE, WAREHOUSE, SourceResource, WarehouseResource
+from sequin_pipeline.orchestration.run_config import FULL_REFRESH_TAG
 from sequin_pipeline.windows import MODE_TAG
 
 INSTANCE = """

@@ -13,7 +13,7 @@ from bench.many import measure_many
 from bench.records import write_pages
 from bench.rounds import Arena, Measurement, running_api
 from bench.server import Serving
-from sequin_pipeline.postgres_url import psycopg2_url
+from sequin_pipeline.postgres.urls import psycopg2_url
 
 DELAY_SECONDS = 0.05
 ONCE_RECORDS = 20_000

@@ -16,17 +16,18 @@ from psycopg import sql
 from bench import child
 from bench.collection import COLLECTION, live_plan, target_in
 from bench.records import PAGE_RECORDS
-from sequin_pipeline import copy_binary, staging
-from sequin_pipeline.batch import Batch, build_batch
-from sequin_pipeline.ledger import Ledger
-from sequin_pipeline.ledger_schema import migrate
-from sequin_pipeline.merge import write
-from sequin_pipeline.normalize import Normalizer
+from sequin_pipeline.ledger.ledger import Ledger
+from sequin_pipeline.ledger.schema import migrate
+from sequin_pipeline.normalize.normalizer import Normalizer
+from sequin_pipeline.postgres import copy_binary
+from sequin_pipeline.postgres.warehouse import Connection, Warehouse
+from sequin_pipeline.runs.collection_run import BATCH_RECORDS
 from sequin_pipeline.sources import SourceIdentity
-from sequin_pipeline.sync import BATCH_RECORDS
-from sequin_pipeline.tables import prepare_table
-from sequin_pipeline.target import Target
-from sequin_pipeline.warehouse import Connection, Warehouse
+from sequin_pipeline.table.managed import prepare_table
+from sequin_pipeline.table.target import Target
+from sequin_pipeline.write import staging
+from sequin_pipeline.write.batch import Batch, build_batch
+from sequin_pipeline.write.merge import write
 
 SOURCE = SourceIdentity("bench", "")
 WINDOW_STARTS = live_plan(full_refresh=False).window_starts

@@ -17,7 +17,7 @@ from bench.contestants import CHECKOUT, Entry
 from bench.report import machine
 from bench.rounds import Arena
 from bench.server import Serving
-from sequin_pipeline.postgres_url import psycopg2_url
+from sequin_pipeline.postgres.urls import psycopg2_url
 
 COLLECTION_RECORDS = 5_000
 FEW_COLLECTIONS = 3

@@ -17,8 +17,7 @@ from bench.collection import COLUMNS, MANY_PROVIDER, YEAR
 from bench.contestants import CHECKOUT
 from sequin_pipeline.catalog import Column
 from sequin_pipeline.cli.session import DAGSTER_EVENTS
-from sequin_pipeline.definitions import loaded_definitions
-from sequin_pipeline.environment import (
+from sequin_pipeline.environment.settings import (
     DAGSTER_HOME,
     DAGSTER_POSTGRES_URL,
     SEQUIN_API_TOKEN,
@@ -26,9 +25,10 @@ from sequin_pipeline.environment import (
     SEQUIN_COLLECTIONS,
     WAREHOUSE_URL,
 )
-from sequin_pipeline.executor import FIRST_LOAD_TAG, RANGE_END_TAG, RANGE_START_TAG
-from sequin_pipeline.plan import FULL_REFRESH_TAG
-from sequin_pipeline.schedules import job_name, step_checks
+from sequin_pipeline.orchestration.definitions import loaded_definitions
+from sequin_pipeline.orchestration.executor import FIRST_LOAD_TAG, RANGE_END_TAG, RANGE_START_TAG
+from sequin_pipeline.orchestration.run_config import FULL_REFRESH_TAG
+from sequin_pipeline.orchestration.schedules import job_name, step_checks
 from sequin_pipeline.windows import MODE_TAG
 
 PHASE_TAGS = {

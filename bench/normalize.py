@@ -13,9 +13,9 @@ import msgspec
 
 from bench.collection import COLLECTION
 from bench.records import PAGE_RECORDS, record
-from sequin_pipeline.normalize import Normalizer
-from sequin_pipeline.page_reader import PageReader
-from sequin_pipeline.record_reader import RecordReader
+from sequin_pipeline.normalize.normalizer import Normalizer
+from sequin_pipeline.normalize.page_reader import PageReader
+from sequin_pipeline.normalize.record_reader import RecordReader
 
 PAGES = 5
 ROUNDS = 25

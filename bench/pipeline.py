@@ -12,16 +12,16 @@ from bench import child
 from bench.collection import collection_in, live_plan
 from bench.contestants import QUEUES
 from sequin_pipeline.catalog import Account, Collection, SourceDeclaration
-from sequin_pipeline.drain import drain
-from sequin_pipeline.outcome import SyncOutcome
+from sequin_pipeline.postgres.warehouse import Warehouse
+from sequin_pipeline.read.stream import RecordStream
+from sequin_pipeline.runs.collection_run import run_sync
+from sequin_pipeline.runs.outcome import SyncOutcome
+from sequin_pipeline.runs.queue_run import drain
 from sequin_pipeline.sources import ReadRequest, Source
 from sequin_pipeline.sources.sequin import SequinSource
 from sequin_pipeline.sources.sequin_consumer import SequinConsumerSource
 from sequin_pipeline.sources.sequin_stream import SequinStreamSource
-from sequin_pipeline.sources.stripe import LIVE_REQUESTS_PER_SECOND, StripeSource
-from sequin_pipeline.stream import RecordStream
-from sequin_pipeline.sync import run_sync
-from sequin_pipeline.warehouse import Warehouse
+from sequin_pipeline.sources.stripe.source import LIVE_REQUESTS_PER_SECOND, StripeSource
 
 CONTINUING_PHASES = ("new", "nothing_new")
 """They go on from the live cursor; the others read the stream from its beginning, in which records have changed or not."""

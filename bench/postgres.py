@@ -16,9 +16,9 @@ import psycopg
 from psycopg import sql
 
 from bench import processes
-from sequin_pipeline import embedded
-from sequin_pipeline.embedded import BINDIR_VARIABLE, HOME_VARIABLE, EmbeddedServer
-from sequin_pipeline.warehouse import Connection
+from sequin_pipeline.environment import embedded
+from sequin_pipeline.environment.embedded import BINDIR_VARIABLE, HOME_VARIABLE, EmbeddedServer
+from sequin_pipeline.postgres.warehouse import Connection
 
 SETTINGS_TOLD = (
     "shared_buffers",

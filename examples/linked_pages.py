@@ -7,9 +7,9 @@ from urllib.parse import parse_qsl, urlsplit
 import msgspec
 
 from sequin_pipeline.sources import Page, ReadRequest, SourceIdentity
-from sequin_pipeline.sources.endpoint import Endpoint
-from sequin_pipeline.sources.http import HttpClient, HttpOptions, Response
-from sequin_pipeline.sources.retries import AskAgain
+from sequin_pipeline.sources.http.client import HttpClient, HttpOptions, Response
+from sequin_pipeline.sources.http.endpoint import Endpoint
+from sequin_pipeline.sources.http.retries import AskAgain
 
 
 class Item(msgspec.Struct):

@@ -26,6 +26,8 @@ KeyColumn = Literal["id", "sync_id", "upstream_id", "internal_id"]
 
 COLUMN_TYPES: tuple[str, ...] = get_args(ColumnType)
 
+MAX_LANES = 16
+
 MAX_IDENTIFIER_BYTES = 63
 """NAMEDATALEN - 1: Postgres cuts a longer name in silence (Postgres documentation, 4.1.1)."""
 

@@ -7,8 +7,8 @@ from datetime import UTC, datetime, timedelta
 
 from sequin_pipeline.catalog import Collection, Column, OnDelete, TableName, Windows, parse_path
 from sequin_pipeline.errors import SourceUnavailable
+from sequin_pipeline.read.stream import ReadPlan, RecordStream
 from sequin_pipeline.sources import FieldDescription, Page, ReadRequest, SourceIdentity
-from sequin_pipeline.stream import ReadPlan, RecordStream
 
 EPOCH = datetime(2024, 1, 1, tzinfo=UTC)
 

@@ -2,8 +2,8 @@
 
 import sys
 
-from sequin_pipeline.drain import drain
-from sequin_pipeline.warehouse import Warehouse
+from sequin_pipeline.postgres.warehouse import Warehouse
+from sequin_pipeline.runs.queue_run import drain
 from tests.builders import collection
 from tests.queues import queue_of
 

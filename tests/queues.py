@@ -7,7 +7,7 @@ from datetime import UTC, datetime
 
 from sequin_pipeline.sandbox.feeds import RecordedFeed
 from sequin_pipeline.sources import FieldDescription, Page, ReadRequest, SourceIdentity
-from sequin_pipeline.sources.http import HttpOptions
+from sequin_pipeline.sources.http.client import HttpOptions
 from sequin_pipeline.sources.queue import DEFAULT_OPTIONS, QueueSource
 from sequin_pipeline.sources.sequin_consumer import SequinConsumerSource
 from sequin_pipeline.sources.sequin_stream import SequinStreamSource

@@ -7,7 +7,7 @@ from pathlib import Path
 import dotenv
 import pytest
 
-from sequin_pipeline.dotenv import read_dotenv, write_dotenv
+from sequin_pipeline.environment.dotenv import read_dotenv, write_dotenv
 from sequin_pipeline.errors import ConfigurationError
 
 URL = "postgresql://postgres@/warehouse?host=/a%20b/run&port=5432"

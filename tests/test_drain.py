@@ -13,18 +13,18 @@ from datetime import UTC, datetime, timedelta
 import pytest
 
 from sequin_pipeline.catalog import Collection
-from sequin_pipeline.drain import DrainLimits, DrainOutcome, drain
 from sequin_pipeline.errors import LedgerRefused, SourceRefused, TableRefused, TooManyRejects, WarehouseError
-from sequin_pipeline.ledger import Counts, Ledger
-from sequin_pipeline.replay import replay
+from sequin_pipeline.ledger.ledger import Counts, Ledger
+from sequin_pipeline.ledger.undeclared import UNNAMED, undeclared_labels
+from sequin_pipeline.postgres.warehouse import Warehouse
+from sequin_pipeline.read.stream import RecordStream
+from sequin_pipeline.runs.collection_run import check_rejects, run_sync
+from sequin_pipeline.runs.queue_run import DrainLimits, DrainOutcome, drain
+from sequin_pipeline.runs.replay_rejects import replay
 from sequin_pipeline.sandbox.feeds import RecordedFeed
 from sequin_pipeline.sandbox.server import running_sandbox
 from sequin_pipeline.sandbox.settings import Settings
 from sequin_pipeline.sources import Page, ReadRequest, Source
-from sequin_pipeline.stream import RecordStream
-from sequin_pipeline.sync import check_rejects, run_sync
-from sequin_pipeline.undeclared import UNNAMED, undeclared_labels
-from sequin_pipeline.warehouse import Warehouse
 from tests.builders import ListSource, collection, live_plan, record
 from tests.merge.reading import execute, ids_and_versions, merges, query, row_count
 from tests.queues import ListQueue, feed_of, lines_of, other, queue_of

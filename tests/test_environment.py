@@ -4,8 +4,8 @@ from pathlib import Path
 
 import pytest
 
-from sequin_pipeline.embedded import Home
-from sequin_pipeline.environment import Settings, find_project, merge_dotenv, read_settings
+from sequin_pipeline.environment.embedded import Home
+from sequin_pipeline.environment.settings import Settings, find_project, merge_dotenv, read_settings
 from sequin_pipeline.errors import ConfigurationError
 
 HOME = Home(Path("/var/lib/sequin_pipeline"))

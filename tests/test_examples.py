@@ -9,11 +9,11 @@ import pytest
 
 from sequin_pipeline.catalog import SourceDeclaration
 from sequin_pipeline.errors import SourceFault
+from sequin_pipeline.postgres.warehouse import Warehouse
+from sequin_pipeline.read.stream import RecordStream
+from sequin_pipeline.runs.collection_run import run_sync
 from sequin_pipeline.sources import ReadRequest, Source
 from sequin_pipeline.sources.registry import SourceKind
-from sequin_pipeline.stream import RecordStream
-from sequin_pipeline.sync import run_sync
-from sequin_pipeline.warehouse import Warehouse
 from tests.builders import COLUMNS, collection, live_plan
 from tests.merge.reading import query
 from tests.sources.scripted import Reply, scripted_server

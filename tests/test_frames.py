@@ -8,8 +8,8 @@ import pytest
 
 from sequin_pipeline.catalog import TableName
 from sequin_pipeline.errors import TableRefused, TooManyRejects
-from sequin_pipeline.frames import FRAME_BATCH_ROWS, read_frame, write_frame
-from sequin_pipeline.warehouse import Warehouse
+from sequin_pipeline.postgres.warehouse import Warehouse
+from sequin_pipeline.runs.frame_run import FRAME_BATCH_ROWS, read_frame, write_frame
 
 TABLE = TableName("shop", "orders")
 

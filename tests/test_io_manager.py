@@ -12,11 +12,11 @@ import psycopg
 import pyarrow as pa
 import pytest
 
-from sequin_pipeline.assets import build_asset
 from sequin_pipeline.catalog import Collection, Column, TableName, Windows, parse_path
 from sequin_pipeline.errors import SourceUnavailable
-from sequin_pipeline.io_manager import PostgresMergeIOManager
-from sequin_pipeline.resources import WarehouseResource
+from sequin_pipeline.orchestration.assets import build_asset
+from sequin_pipeline.orchestration.io_manager import PostgresMergeIOManager
+from sequin_pipeline.orchestration.resources import WarehouseResource
 from sequin_pipeline.sources import Page, ReadRequest, SourceIdentity
 from tests.builders import ListSource, record
 

@@ -3,7 +3,7 @@
 import pytest
 
 from sequin_pipeline.errors import ConfigurationError
-from sequin_pipeline.postgres_url import mask_url, plain_postgres_url
+from sequin_pipeline.postgres.urls import mask_url, plain_postgres_url
 
 
 @pytest.mark.parametrize(

@@ -9,14 +9,14 @@ import hypothesis.strategies as st
 from hypothesis import HealthCheck, given, note, settings
 
 from sequin_pipeline.catalog import Collection
-from sequin_pipeline.drain import DrainLimits, drain
 from sequin_pipeline.errors import SourceUnavailable
+from sequin_pipeline.postgres.warehouse import Warehouse
+from sequin_pipeline.read.stream import RecordStream
+from sequin_pipeline.runs.collection_run import run_sync
+from sequin_pipeline.runs.queue_run import DrainLimits, drain
 from sequin_pipeline.sandbox.feeds import RecordedFeed
 from sequin_pipeline.sandbox.server import running_sandbox
 from sequin_pipeline.sources.sequin import SequinSource
-from sequin_pipeline.stream import RecordStream
-from sequin_pipeline.sync import run_sync
-from sequin_pipeline.warehouse import Warehouse
 from tests.builders import collection, live_plan, record
 from tests.fold import Fold
 from tests.merge.reading import execute, query

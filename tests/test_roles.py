@@ -10,9 +10,9 @@ import psycopg
 import pytest
 from psycopg import sql
 
-from sequin_pipeline.stream import RecordStream
-from sequin_pipeline.sync import run_sync
-from sequin_pipeline.warehouse import Warehouse
+from sequin_pipeline.postgres.warehouse import Warehouse
+from sequin_pipeline.read.stream import RecordStream
+from sequin_pipeline.runs.collection_run import run_sync
 from tests.builders import ListSource, collection, live_plan, record
 from tests.postgres import PostgresServer, binaries
 

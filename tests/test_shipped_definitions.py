@@ -12,8 +12,8 @@ import pytest
 import yaml
 
 from sequin_pipeline.catalog import RECORD_COLUMNS, Collection
-from sequin_pipeline.catalog_files import load_collections
-from sequin_pipeline.normalize import Normalizer
+from sequin_pipeline.normalize.normalizer import Normalizer
+from sequin_pipeline.orchestration.catalog_files import load_collections
 from sequin_pipeline.sandbox.population import Population
 
 DEFS = Path(__file__).parent.parent / "sequin_pipeline" / "defs"

@@ -10,8 +10,8 @@ from pathlib import Path
 
 import pytest
 
+from sequin_pipeline.cli.supervisor import Supervisor, stop_requested
 from sequin_pipeline.errors import ProcessEnded
-from sequin_pipeline.supervisor import Supervisor, stop_requested
 
 PYTHON = sys.executable
 WAITS = "import time; time.sleep(600)"
@@ -24,7 +24,7 @@ child.wait()
 PARENT = """
 import os, sys
 from pathlib import Path
-from sequin_pipeline.supervisor import Supervisor
+from sequin_pipeline.cli.supervisor import Supervisor
 with Supervisor(os.environ, Path.cwd(), report=lambda name, line: print(line, flush=True)) as children:
     children.start("child", [sys.executable, "-c", 'import os, time; print(os.getpid(), flush=True); time.sleep(600)'])
     children.tend(until=lambda: False)

@@ -5,7 +5,7 @@ import traceback
 import pytest
 
 from sequin_pipeline.errors import ConfigurationError
-from sequin_pipeline.warehouse import Warehouse
+from sequin_pipeline.postgres.warehouse import Warehouse
 
 
 @pytest.mark.parametrize(

@@ -8,7 +8,7 @@ from hypothesis import strategies as st
 
 from sequin_pipeline.catalog import Collection, TableName, Windows, WindowWidth
 from sequin_pipeline.errors import CatalogError, ConfigurationError
-from sequin_pipeline.partitions import build_partitions
+from sequin_pipeline.orchestration.partitions import build_partitions
 from sequin_pipeline.sources import TimeWindow
 from sequin_pipeline.windows import (
     KeyRange,

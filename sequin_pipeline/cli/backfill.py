@@ -9,7 +9,7 @@ from rich.console import Console
 from sequin_pipeline.cli.interrupts import interruptible
 from sequin_pipeline.cli.landed import landed, tell
 from sequin_pipeline.cli.session import announce, check_api, check_warehouse, open_session, select
-from sequin_pipeline.warehouse import Warehouse
+from sequin_pipeline.postgres.warehouse import Warehouse
 
 
 @click.command()
@@ -28,7 +28,7 @@ def command(*, labels: Sequence[str], first: str, last: str | None, sync_id: str
     records were rejected.
     """
     from sequin_pipeline.cli.progress import shown
-    from sequin_pipeline.launch import Request, backfill_groups, run_groups
+    from sequin_pipeline.orchestration.launch import Request, backfill_groups, run_groups
 
     session = open_session(wants_sandbox=sandbox)
     collections = select(session, providers=(), labels=labels)

@@ -6,9 +6,10 @@ from pathlib import Path
 
 import click
 
-from sequin_pipeline import embedded, environment
-from sequin_pipeline.embedded import DATABASES, EmbeddedServer
-from sequin_pipeline.postgres_url import mask_url
+from sequin_pipeline.environment import embedded
+from sequin_pipeline.environment import settings as environment
+from sequin_pipeline.environment.embedded import DATABASES, EmbeddedServer
+from sequin_pipeline.postgres.urls import mask_url
 
 NOT_RUNNING = 3
 """Exit status of `status` for a server that is not running, as of service scripts (LSB)."""
@@ -23,8 +24,8 @@ def command() -> None:
 @click.option("--sandbox", is_flag=True, help="Have records of the sandbox in the database that WAREHOUSE_URL names.")
 def start(*, sandbox: bool) -> None:
     """Start the embedded Postgres and the sandbox if they are needed, and write .env for Dagster's own commands."""
-    from sequin_pipeline.catalog_files import load_collections
     from sequin_pipeline.cli.surroundings import bring_up
+    from sequin_pipeline.orchestration.catalog_files import load_collections
 
     collections = load_collections(_environ())
     settings, variables = bring_up(collections.values(), wants_sandbox=sandbox)

@@ -10,11 +10,12 @@ from typing import TYPE_CHECKING
 
 import click
 
-from sequin_pipeline import embedded, environment
+from sequin_pipeline.environment import embedded
+from sequin_pipeline.environment import settings as environment
 from sequin_pipeline.errors import ConfigurationError
 
 if TYPE_CHECKING:
-    from sequin_pipeline.doctor.finding import Finding
+    from sequin_pipeline.operate.doctor.finding import Finding
 
 COLOURS = {"ok": "green", "warning": "yellow", "problem": "red"}
 
@@ -48,11 +49,12 @@ def command(*, sandbox: bool, as_json: bool) -> None:
 
 def _examine(*, wants_sandbox: bool) -> "Iterator[Finding]":
     """Reads the environment as every command does, without starting what is missing."""
-    from sequin_pipeline.catalog_files import load_collections
-    from sequin_pipeline.cli.surroundings import SANDBOX_TOKEN, check_sources
-    from sequin_pipeline.doctor import examine
-    from sequin_pipeline.doctor.finding import Finding, Patient
+    from sequin_pipeline.cli.surroundings import check_sources
+    from sequin_pipeline.operate.doctor import examine
+    from sequin_pipeline.operate.doctor.finding import Finding, Patient
+    from sequin_pipeline.orchestration.catalog_files import load_collections
     from sequin_pipeline.sandbox import launcher
+    from sequin_pipeline.sandbox.settings import SANDBOX_TOKEN
 
     try:
         project = environment.find_project(Path.cwd())

@@ -10,11 +10,11 @@ import click
 from sequin_pipeline.catalog import Collection
 from sequin_pipeline.cli.session import Session, announce, check_api, open_session, select
 from sequin_pipeline.errors import PipelineError
-from sequin_pipeline.ledger_schema import migrate
-from sequin_pipeline.warehouse import Warehouse, attempt
+from sequin_pipeline.ledger.schema import migrate
+from sequin_pipeline.postgres.warehouse import Warehouse, attempt
 
 if TYPE_CHECKING:
-    from sequin_pipeline.explanation import Explanation, FoundMerge, LastWrite
+    from sequin_pipeline.operate.explain import Explanation, FoundMerge, LastWrite
 
 SHOWN_CHARACTERS = 400
 UNKNOWN = 1
@@ -38,8 +38,8 @@ def command(*, label: str, record_id: str, max_pages: int, sandbox: bool) -> Non
 
     Exit status: 0 the record is known, 1 nobody has heard of it, or a server cannot be reached, 2 wrong usage.
     """
-    from sequin_pipeline.explanation import Explanation, explain_record
-    from sequin_pipeline.ledger import Ledger
+    from sequin_pipeline.ledger.ledger import Ledger
+    from sequin_pipeline.operate.explain import Explanation, explain_record
 
     session = open_session(wants_sandbox=sandbox)
     (collection,) = select(session, providers=(), labels=(label,))
@@ -130,7 +130,7 @@ def _source(
     session: Session, collection: Collection, record_id: str, *, found: "Explanation", max_pages: int
 ) -> tuple[bool, str]:
     """Whether the source holds the record, and what to say of it."""
-    from sequin_pipeline.explanation import ask_source
+    from sequin_pipeline.operate.explain import ask_source
     from sequin_pipeline.sources.registry import open_source
 
     if not max_pages:

@@ -10,9 +10,9 @@ from sequin_pipeline.errors import ConfigurationError
 
 if TYPE_CHECKING:
     from sequin_pipeline.catalog import Collection
-    from sequin_pipeline.inference.proposal import Proposal
-    from sequin_pipeline.inference.sample import Sample
-    from sequin_pipeline.table_shape import TableShape
+    from sequin_pipeline.operate.inference.proposal import Proposal
+    from sequin_pipeline.operate.inference.sample import Sample
+    from sequin_pipeline.table.introspect import TableShape
 
 DEFAULT_RECORDS = 1_000
 
@@ -29,9 +29,9 @@ def command(*, label: str, records: int, sandbox: bool, table_name: str | None) 
 
     The collection need not be declared. Every record of the sample fits what is proposed; nothing is written anywhere.
     """
-    from sequin_pipeline.inference.proposal import propose
-    from sequin_pipeline.inference.sample import read_sample
-    from sequin_pipeline.inference.tried import tried
+    from sequin_pipeline.operate.inference.proposal import propose
+    from sequin_pipeline.operate.inference.sample import read_sample
+    from sequin_pipeline.operate.inference.tried import tried
     from sequin_pipeline.sources import ReadRequest
     from sequin_pipeline.sources.registry import open_source
 
@@ -61,9 +61,9 @@ def command(*, label: str, records: int, sandbox: bool, table_name: str | None) 
 
 def _mapped(session: Session, collection: "Collection", sample: "Sample", table_name: str) -> "Proposal":
     from sequin_pipeline.catalog import TableName
-    from sequin_pipeline.inference.mapping import propose_mapping
-    from sequin_pipeline.table_shape import read_shape
-    from sequin_pipeline.warehouse import Warehouse, attempt
+    from sequin_pipeline.operate.inference.mapping import propose_mapping
+    from sequin_pipeline.postgres.warehouse import Warehouse, attempt
+    from sequin_pipeline.table.introspect import read_shape
 
     schema, _, name = table_name.partition(".")
     table, warehouse = TableName(schema, name), Warehouse(session.settings.warehouse_url)
@@ -88,7 +88,7 @@ def _check_label(label: str) -> None:
 
 def _bare_collection(session: Session, label: str) -> "Collection":
     """Without columns, whatever is declared; a collection that is not declared is read from where its provider's others are."""
-    from sequin_pipeline.inference.sample import bare_collection
+    from sequin_pipeline.operate.inference.sample import bare_collection
 
     provider, _, name = label.partition("/")
     sources = [collection.source for collection in session.collections.values() if collection.provider == provider]

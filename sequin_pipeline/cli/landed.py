@@ -12,14 +12,14 @@ from rich.table import Table
 
 from sequin_pipeline.cli.offered import offers
 from sequin_pipeline.cli.session import Session
-from sequin_pipeline.ledger import COUNT_NAMES, Counts
-from sequin_pipeline.ledger_schema import migrate
-from sequin_pipeline.overview import RunSummary, run_summaries
-from sequin_pipeline.postgres_url import mask_url
-from sequin_pipeline.warehouse import Warehouse
+from sequin_pipeline.ledger.ledger import COUNT_NAMES, Counts
+from sequin_pipeline.ledger.schema import migrate
+from sequin_pipeline.ledger.status import RunSummary, run_summaries
+from sequin_pipeline.postgres.urls import mask_url
+from sequin_pipeline.postgres.warehouse import Warehouse
 
 if TYPE_CHECKING:
-    from sequin_pipeline.launch import FinishedRun
+    from sequin_pipeline.orchestration.launch import FinishedRun
 
 FATES = COUNT_NAMES[1:8]
 FAILED, LANDED_WITH_REJECTS = 1, 3
@@ -65,7 +65,7 @@ def tell(session: Session, results: Sequence[Landed], *, as_json: bool) -> None:
 
 
 def _landed(warehouse: Warehouse, run: "FinishedRun") -> list[Landed]:
-    from sequin_pipeline.undeclared import undeclared_of_run
+    from sequin_pipeline.ledger.undeclared import undeclared_of_run
 
     with warehouse.connect() as connection:
         migrate(connection)

@@ -11,10 +11,10 @@ from sequin_pipeline.catalog import Collection
 from sequin_pipeline.cli.landed import FAILED, FATES, LANDED_WITH_REJECTS
 from sequin_pipeline.cli.session import announce, check_api, check_warehouse, open_session, select
 from sequin_pipeline.errors import PipelineError
-from sequin_pipeline.warehouse import Warehouse
+from sequin_pipeline.postgres.warehouse import Warehouse
 
 if TYPE_CHECKING:
-    from sequin_pipeline.rehearsal import Rehearsal
+    from sequin_pipeline.operate.dry_run import Rehearsal
 
 SHOWN_CHARACTERS = 60
 SHOWN_CHANGES = 8
@@ -29,7 +29,7 @@ def command(*, labels: Sequence[str], sandbox: bool) -> None:
     Reads from the live cursors to the end of the streams, merges in transactions that are rolled back, and leaves nothing: no row, no
     table, no cursor. Exit status: 0 all would land, 1 a run would fail, 2 wrong usage, 3 some records would be rejected.
     """
-    from sequin_pipeline.rehearsal import rehearse
+    from sequin_pipeline.operate.dry_run import rehearse
     from sequin_pipeline.sources.registry import open_source
 
     session = open_session(wants_sandbox=sandbox)

@@ -16,7 +16,7 @@ from rich.live import Live
 from rich.spinner import Spinner
 from rich.table import Table
 
-from sequin_pipeline.outcome import Progress
+from sequin_pipeline.runs.outcome import Progress
 
 LOGGER = "sequin_pipeline.progress"
 WARNINGS = ("sequin_pipeline.sources", "sequin_pipeline.warehouse")

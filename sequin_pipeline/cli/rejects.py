@@ -13,12 +13,12 @@ from rich.table import Table
 
 from sequin_pipeline.cli.session import Session, open_session, select
 from sequin_pipeline.errors import ConfigurationError
-from sequin_pipeline.ledger import Ledger
-from sequin_pipeline.ledger_schema import migrate
-from sequin_pipeline.warehouse import Connection, Warehouse, attempt
+from sequin_pipeline.ledger.ledger import Ledger
+from sequin_pipeline.ledger.schema import migrate
+from sequin_pipeline.postgres.warehouse import Connection, Warehouse, attempt
 
 if TYPE_CHECKING:
-    from sequin_pipeline.rejects import KeptReject
+    from sequin_pipeline.ledger.rejects import KeptReject
 
 Result = TypeVar("Result")
 
@@ -42,7 +42,7 @@ def command(context: click.Context, *, sandbox: bool) -> None:
 @click.pass_obj
 def list_(sandbox: bool, labels: Sequence[str], *, shows_all: bool) -> None:  # noqa: FBT001 - click's
     """Count the open rejects by reason, and show the newest; of all collections, or of those named."""
-    from sequin_pipeline.rejects import newest_rejects, reject_groups
+    from sequin_pipeline.ledger.rejects import newest_rejects, reject_groups
 
     session = open_session(wants_sandbox=sandbox)
     groups, newest = _table("collection", "records", "class", "last seen", "reason"), _table(*HEADINGS)
@@ -90,7 +90,7 @@ def show(sandbox: bool, label: str, number: str) -> None:  # noqa: FBT001 - clic
 @click.pass_obj
 def replay_(sandbox: bool, label: str, numbers: Sequence[str]) -> None:  # noqa: FBT001 - click's
     """Try rejects of a collection again, as it is declared now; all open ones, or those named."""
-    from sequin_pipeline.replay import replay
+    from sequin_pipeline.runs.replay_rejects import replay
 
     session = open_session(wants_sandbox=sandbox)
     (ledger,) = _ledgers(session, (label,))
@@ -115,7 +115,7 @@ def replay_(sandbox: bool, label: str, numbers: Sequence[str]) -> None:  # noqa:
 @click.pass_obj
 def discard(sandbox: bool, label: str, numbers: Sequence[str]) -> None:  # noqa: FBT001 - click's
     """Give rejects up: they are settled without being stored, also when the same content comes again."""
-    from sequin_pipeline.rejects import settle
+    from sequin_pipeline.ledger.rejects import settle
 
     session = open_session(wants_sandbox=sandbox)
     (ledger,) = _ledgers(session, (label,))
@@ -125,7 +125,7 @@ def discard(sandbox: bool, label: str, numbers: Sequence[str]) -> None:  # noqa:
 
 
 def _named(session: Session, ledger: Ledger, numbers: Sequence[str]) -> "list[KeptReject]":
-    from sequin_pipeline.rejects import list_rejects
+    from sequin_pipeline.ledger.rejects import list_rejects
 
     found = _read(session, ledger, partial(list_rejects, numbers=numbers))
     missing = sorted(set(numbers) - {reject.number for reject in found})
@@ -141,7 +141,7 @@ def _ledgers(session: Session, labels: Sequence[str]) -> list[Ledger]:
 
     Raises ConfigurationError for a label that is neither.
     """
-    from sequin_pipeline.undeclared import undeclared_labels, undeclared_ledger
+    from sequin_pipeline.ledger.undeclared import undeclared_labels, undeclared_ledger
 
     undeclared = [label for label in _in_warehouse(session, undeclared_labels) if label not in session.collections]
     declared = [label for label in labels if label not in undeclared]
@@ -154,7 +154,7 @@ def _ledgers(session: Session, labels: Sequence[str]) -> list[Ledger]:
 
 
 def _read(session: Session, ledger: Ledger, work: Callable[[Connection, Ledger], Result]) -> Result:
-    from sequin_pipeline.undeclared import adopt_undeclared
+    from sequin_pipeline.ledger.undeclared import adopt_undeclared
 
     def read(connection: Connection) -> Result:
         if ledger.label in session.collections:

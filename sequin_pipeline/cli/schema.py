@@ -6,10 +6,10 @@ from pathlib import Path
 
 import click
 
-from sequin_pipeline import environment
+from sequin_pipeline.environment import settings as environment
 from sequin_pipeline.errors import ConfigurationError
-from sequin_pipeline.models import FORMATS
-from sequin_pipeline.models.table import model_table
+from sequin_pipeline.operate.models import FORMATS
+from sequin_pipeline.operate.models.table import model_table
 
 
 @click.command()
@@ -17,7 +17,7 @@ from sequin_pipeline.models.table import model_table
 @click.argument("labels", nargs=-1, metavar="[PROVIDER/NAME]…")
 def command(*, format_name: str, labels: Sequence[str]) -> None:
     """Print the models of these collections' managed tables, by default of all; nothing is started or connected to."""
-    from sequin_pipeline.catalog_files import load_collections
+    from sequin_pipeline.orchestration.catalog_files import load_collections
 
     collections = load_collections(environment.merge_dotenv(os.environ, environment.find_project(Path.cwd())))
     for label in labels:

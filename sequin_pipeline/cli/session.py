@@ -10,11 +10,11 @@ from urllib.request import getproxies, proxy_bypass
 
 import click
 
-from sequin_pipeline import environment
 from sequin_pipeline.catalog import Collection
-from sequin_pipeline.environment import Settings
+from sequin_pipeline.environment import settings as environment
+from sequin_pipeline.environment.settings import Settings
 from sequin_pipeline.errors import ConfigurationError, SourceUnavailable, WarehouseUnavailable
-from sequin_pipeline.warehouse import Warehouse
+from sequin_pipeline.postgres.warehouse import Warehouse
 
 CHECK_SECONDS = 10.0
 
@@ -50,8 +50,8 @@ def open_session(*, wants_sandbox: bool = False) -> Session:
 
     Raises ConfigurationError or CatalogError before anything else has happened.
     """
-    from sequin_pipeline.catalog_files import load_collections
     from sequin_pipeline.cli.surroundings import bring_up
+    from sequin_pipeline.orchestration.catalog_files import load_collections
 
     collections = load_collections(environment.merge_dotenv(os.environ, environment.find_project(Path.cwd())))
     settings, variables = bring_up(collections.values(), wants_sandbox=wants_sandbox)

@@ -8,9 +8,9 @@ from rich.table import Table
 
 from sequin_pipeline.cli.offered import offers
 from sequin_pipeline.cli.session import Session, announce, check_warehouse, open_session
-from sequin_pipeline.ledger_schema import migrate
-from sequin_pipeline.overview import TableStatus, table_statuses
-from sequin_pipeline.warehouse import Warehouse, attempt
+from sequin_pipeline.ledger.schema import migrate
+from sequin_pipeline.ledger.status import TableStatus, table_statuses
+from sequin_pipeline.postgres.warehouse import Warehouse, attempt
 
 
 @click.command()

@@ -4,15 +4,14 @@ import os
 from collections.abc import Iterable, Mapping
 from pathlib import Path
 
-from sequin_pipeline import environment
 from sequin_pipeline.catalog import Collection
-from sequin_pipeline.dotenv import write_dotenv
-from sequin_pipeline.environment import Settings
+from sequin_pipeline.environment import settings as environment
+from sequin_pipeline.environment.dotenv import write_dotenv
+from sequin_pipeline.environment.settings import Settings
 from sequin_pipeline.errors import ConfigurationError
 from sequin_pipeline.sandbox import launcher
+from sequin_pipeline.sandbox.settings import SANDBOX_TOKEN
 from sequin_pipeline.sources.registry import KINDS, missing_variables
-
-SANDBOX_TOKEN = "sandbox"  # noqa: S105 - the sandbox asks for none; runs must send something
 
 
 def bring_up(collections: Iterable[Collection], *, wants_sandbox: bool = False) -> tuple[Settings, dict[str, str]]:

@@ -12,12 +12,12 @@ from sequin_pipeline.cli.interrupts import interruptible
 from sequin_pipeline.cli.landed import Landed, landed, tell
 from sequin_pipeline.cli.session import Session, announce, check_api, check_warehouse, open_session, select
 from sequin_pipeline.errors import ConfigurationError
-from sequin_pipeline.ledger import cursor_times
-from sequin_pipeline.ledger_schema import migrate
-from sequin_pipeline.warehouse import Warehouse, attempt
+from sequin_pipeline.ledger.ledger import cursor_times
+from sequin_pipeline.ledger.schema import migrate
+from sequin_pipeline.postgres.warehouse import Warehouse, attempt
 
 if TYPE_CHECKING:
-    from sequin_pipeline.launch import Request
+    from sequin_pipeline.orchestration.launch import Request
 
 
 @click.command()
@@ -46,7 +46,7 @@ def command(
     """
     if sync_id is not None and full_refresh:
         raise ConfigurationError("--sync-id and --full-refresh exclude each other: a read of one sync moves no cursor")
-    from sequin_pipeline.launch import Request
+    from sequin_pipeline.orchestration.launch import Request
 
     session = open_session(wants_sandbox=sandbox)
     collections = select(session, providers=providers, labels=labels)
@@ -59,7 +59,7 @@ def command(
 
 def _run(session: Session, collections: Sequence[Collection], request: "Request") -> list[Landed]:
     from sequin_pipeline.cli.progress import shown
-    from sequin_pipeline.launch import live_groups, run_groups, whole_queues
+    from sequin_pipeline.orchestration.launch import live_groups, run_groups, whole_queues
 
     warehouse = Warehouse(session.settings.warehouse_url)
 

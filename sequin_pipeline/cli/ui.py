@@ -18,10 +18,11 @@ from pathlib import Path
 import click
 import yaml
 
-from sequin_pipeline import embedded, environment
 from sequin_pipeline.cli.session import announce, open_session
+from sequin_pipeline.cli.supervisor import Supervisor, stop_requested
+from sequin_pipeline.environment import embedded
+from sequin_pipeline.environment import settings as environment
 from sequin_pipeline.errors import ConfigurationError, PipelineError
-from sequin_pipeline.supervisor import Supervisor, stop_requested
 
 LOOPBACK = "127.0.0.1"
 """The only address that is listened on: Dagster's UI knows no password, and whoever reaches it can run what is declared."""

@@ -10,13 +10,12 @@ from pathlib import Path
 
 import click
 
-from sequin_pipeline.cli.surroundings import SANDBOX_TOKEN
 from sequin_pipeline.sandbox import launcher
 from sequin_pipeline.sandbox.feeds import Feed, GeneratedFeed, feed_of_file
 from sequin_pipeline.sandbox.journal import Journal
 from sequin_pipeline.sandbox.population import Population
 from sequin_pipeline.sandbox.server import listening_socket, server_of, url_of
-from sequin_pipeline.sandbox.settings import Settings
+from sequin_pipeline.sandbox.settings import SANDBOX_TOKEN, Settings
 
 
 def serve(

@@ -24,7 +24,7 @@ from urllib.parse import urlsplit
 
 import httpx2
 
-from sequin_pipeline import embedded
+from sequin_pipeline.environment import embedded
 from sequin_pipeline.errors import ConfigurationError, SourceUnavailable
 from sequin_pipeline.sandbox.server import listening_socket, url_of
 

@@ -14,13 +14,13 @@ from typing import ClassVar
 
 import msgspec
 
-from sequin_pipeline import json_text
 from sequin_pipeline.errors import SourceError, SourceRefused
+from sequin_pipeline.records import json_text
 from sequin_pipeline.sources import FieldDescription, Page, ReadRequest, SourceIdentity
-from sequin_pipeline.sources.endpoint import Endpoint
-from sequin_pipeline.sources.failures import StatusRefused
-from sequin_pipeline.sources.http import Answer, HttpClient, HttpOptions, Response
-from sequin_pipeline.sources.retries import AskAgain, RetryPolicy
+from sequin_pipeline.sources.http.client import Answer, HttpClient, HttpOptions, Response
+from sequin_pipeline.sources.http.endpoint import Endpoint
+from sequin_pipeline.sources.http.failures import StatusRefused
+from sequin_pipeline.sources.http.retries import AskAgain, RetryPolicy
 
 LOGGER = logging.getLogger("sequin_pipeline.sources")
 

@@ -9,12 +9,12 @@ from dataclasses import dataclass
 from sequin_pipeline.catalog import Queue, SourceDeclaration, SourceKindName
 from sequin_pipeline.errors import ConfigurationError
 from sequin_pipeline.sources import Source
-from sequin_pipeline.sources.endpoint import Endpoint
+from sequin_pipeline.sources.http.endpoint import Endpoint
 from sequin_pipeline.sources.sequin import SequinSource
 from sequin_pipeline.sources.sequin_consumer import SequinConsumerSource
 from sequin_pipeline.sources.sequin_stream import SequinStreamSource
-from sequin_pipeline.sources.stripe import BASE_URL, StripeSource
-from sequin_pipeline.sources.stripe_objects import LISTABLE
+from sequin_pipeline.sources.stripe.objects import LISTABLE
+from sequin_pipeline.sources.stripe.source import BASE_URL, StripeSource
 
 Environment = Mapping[str, str]
 

@@ -15,11 +15,11 @@ import msgspec
 
 from sequin_pipeline.errors import ConfigurationError, CursorRefused, SourceFault
 from sequin_pipeline.sources import FieldDescription, Page, ReadRequest, SourceIdentity
-from sequin_pipeline.sources.endpoint import Endpoint
-from sequin_pipeline.sources.envelope import Envelope, EnvelopeError, read_envelope
-from sequin_pipeline.sources.failures import StatusRefused
-from sequin_pipeline.sources.http import Answer, HttpClient, HttpOptions, Response
-from sequin_pipeline.sources.retries import AskAgain
+from sequin_pipeline.sources.http.client import Answer, HttpClient, HttpOptions, Response
+from sequin_pipeline.sources.http.endpoint import Endpoint
+from sequin_pipeline.sources.http.failures import StatusRefused
+from sequin_pipeline.sources.http.retries import AskAgain
+from sequin_pipeline.sources.page_envelope import Envelope, EnvelopeError, read_envelope
 
 DEFAULT_PAGE_SIZE_RECORDS = 1000
 """The most that servers of this API are known to give; they may give fewer."""

@@ -5,10 +5,10 @@ At least once and in any order; all collections of the stream together. Records 
 
 from urllib.parse import quote
 
-from sequin_pipeline import json_text
+from sequin_pipeline.records import json_text
 from sequin_pipeline.sources import SourceIdentity
-from sequin_pipeline.sources.endpoint import Endpoint
-from sequin_pipeline.sources.http import Answer, HttpClient, HttpOptions
+from sequin_pipeline.sources.http.client import Answer, HttpClient, HttpOptions
+from sequin_pipeline.sources.http.endpoint import Endpoint
 from sequin_pipeline.sources.queue import (
     DEFAULT_OPTIONS,
     DELIVERY_MESSAGES,

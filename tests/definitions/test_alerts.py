@@ -10,12 +10,12 @@ from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 import dagster as dg
 import pytest
 
-from sequin_pipeline.alerts import build_alert_sensors, send_alert, send_undeclared_alert
 from sequin_pipeline.catalog import Collection, Queue, SourceDeclaration
-from sequin_pipeline.drain import drain
 from sequin_pipeline.errors import SourceRefused
-from sequin_pipeline.failures import failing
-from sequin_pipeline.warehouse import Warehouse
+from sequin_pipeline.orchestration.alerts import build_alert_sensors, send_alert, send_undeclared_alert
+from sequin_pipeline.orchestration.dagster_errors import failing
+from sequin_pipeline.postgres.warehouse import Warehouse
+from sequin_pipeline.runs.queue_run import drain
 from tests.builders import collection, record
 from tests.queues import ListQueue, other
 

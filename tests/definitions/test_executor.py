@@ -11,9 +11,9 @@ import dagster as dg
 import psycopg
 import pytest
 
-from sequin_pipeline.assets import POOL
-from sequin_pipeline.definitions import loaded_definitions
-from sequin_pipeline.executor import FIRST_LOAD_TAG, RANGE_END_TAG, RANGE_START_TAG, is_heavy, most_at_once
+from sequin_pipeline.orchestration.assets import POOL
+from sequin_pipeline.orchestration.definitions import loaded_definitions
+from sequin_pipeline.orchestration.executor import FIRST_LOAD_TAG, RANGE_END_TAG, RANGE_START_TAG, is_heavy, most_at_once
 from sequin_pipeline.sandbox.feeds import RecordedFeed
 from sequin_pipeline.sandbox.server import running_sandbox
 from sequin_pipeline.windows import MODE_TAG
@@ -120,7 +120,7 @@ def test_no_more_processes_are_started_than_the_pool_has_places(
 def test_a_forked_process_finds_the_storage_imported(surroundings: str) -> None:
     """Each would spend most of a second on it, and a collection of some thousand records less than that."""
     look = (
-        "import sys, dagster, sequin_pipeline.preloaded; before = set(sys.modules);"
+        "import sys, dagster, sequin_pipeline.orchestration.forkserver_preload; before = set(sys.modules);"
         f"dagster.DagsterInstance.from_config({str(ROOT)!r}).dispose();"
         "print(sorted(name for name in set(sys.modules) - before if name.startswith(('dagster_postgres', 'sqlalchemy', 'alembic'))))"
     )

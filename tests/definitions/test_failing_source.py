@@ -7,10 +7,10 @@ from pathlib import Path
 import dagster as dg
 import pytest
 
-from sequin_pipeline.assets import build_asset
 from sequin_pipeline.catalog import Collection
-from sequin_pipeline.io_manager import PostgresMergeIOManager
-from sequin_pipeline.resources import WarehouseResource
+from sequin_pipeline.orchestration.assets import build_asset
+from sequin_pipeline.orchestration.io_manager import PostgresMergeIOManager
+from sequin_pipeline.orchestration.resources import WarehouseResource
 from sequin_pipeline.sources import Source
 from tests.faults.faulty_api import IMPATIENT, faulty_api, things
 from tests.faults.landing import THING

@@ -6,12 +6,12 @@ from datetime import UTC, datetime, timedelta
 import dagster as dg
 import pytest
 
-from sequin_pipeline.assets import build_asset, build_source_spec
 from sequin_pipeline.catalog import Collection, TableName, Windows
-from sequin_pipeline.freshness import build_freshness, due_since
-from sequin_pipeline.ledger import Ledger
-from sequin_pipeline.ledger_schema import migrate
-from sequin_pipeline.resources import WarehouseResource
+from sequin_pipeline.ledger.ledger import Ledger
+from sequin_pipeline.ledger.schema import migrate
+from sequin_pipeline.orchestration.assets import build_asset, build_source_spec
+from sequin_pipeline.orchestration.freshness import build_freshness, due_since
+from sequin_pipeline.orchestration.resources import WarehouseResource
 from sequin_pipeline.sources import SourceIdentity
 
 MONTHS = Windows("month", datetime(2024, 1, 1, tzinfo=UTC))

@@ -10,8 +10,8 @@ import dagster as dg
 import pytest
 
 from sequin_pipeline.catalog import Column, TableName, Windows, parse_path
-from sequin_pipeline.catalog_files import load_collections
-from sequin_pipeline.definitions import build_definitions, build_sync_definitions
+from sequin_pipeline.orchestration.catalog_files import load_collections
+from sequin_pipeline.orchestration.definitions import build_definitions, build_sync_definitions
 from tests.definitions.files import write
 
 DECLARED = """\

@@ -8,8 +8,8 @@ import dagster as dg
 import pytest
 import yaml
 
-from sequin_pipeline.catalog_files import load_collections
-from sequin_pipeline.component import CollectionSyncScaffolder
+from sequin_pipeline.orchestration.catalog_files import load_collections
+from sequin_pipeline.orchestration.component import CollectionSyncScaffolder
 
 ROOT = Path(__file__).parents[2]
 

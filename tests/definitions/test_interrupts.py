@@ -3,7 +3,7 @@
 import dagster as dg
 import pytest
 
-from sequin_pipeline.failures import failing
+from sequin_pipeline.orchestration.dagster_errors import failing
 
 
 @pytest.mark.parametrize("interrupt", [KeyboardInterrupt, dg.DagsterExecutionInterruptedError])

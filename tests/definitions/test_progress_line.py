@@ -4,10 +4,10 @@ from datetime import UTC, datetime
 
 import pytest
 
-from sequin_pipeline.io_manager import progress_line
-from sequin_pipeline.outcome import Progress
+from sequin_pipeline.orchestration.io_manager import progress_line
+from sequin_pipeline.read.stream import ReadPlan
+from sequin_pipeline.runs.outcome import Progress
 from sequin_pipeline.sources import TimeWindow
-from sequin_pipeline.stream import ReadPlan
 from tests.builders import collection
 
 MARCH, MAY, JUNE = (datetime(2024, month, 1, tzinfo=UTC) for month in (3, 5, 6))

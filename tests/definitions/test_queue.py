@@ -7,11 +7,11 @@ from pathlib import Path
 import dagster as dg
 import pytest
 
-from sequin_pipeline.catalog_files import load_collections
-from sequin_pipeline.definitions import build_definitions, build_sync_definitions
 from sequin_pipeline.errors import CatalogError, ConfigurationError
-from sequin_pipeline.launch import Request, backfill_groups, live_groups, whole_queues
-from sequin_pipeline.resources import WarehouseResource
+from sequin_pipeline.orchestration.catalog_files import load_collections
+from sequin_pipeline.orchestration.definitions import build_definitions, build_sync_definitions
+from sequin_pipeline.orchestration.launch import Request, backfill_groups, live_groups, whole_queues
+from sequin_pipeline.orchestration.resources import WarehouseResource
 from sequin_pipeline.sandbox.server import running_sandbox
 from tests.builders import record
 from tests.definitions.files import write

@@ -7,10 +7,10 @@ from pathlib import Path
 import pytest
 from jsonschema import Draft202012Validator
 
-from sequin_pipeline.catalog_files import load_collections
-from sequin_pipeline.component import CollectionSync
-from sequin_pipeline.declaration import ProviderModel
+from sequin_pipeline.declare.yaml_models import ProviderModel
 from sequin_pipeline.errors import CatalogError, ConfigurationError
+from sequin_pipeline.orchestration.catalog_files import load_collections
+from sequin_pipeline.orchestration.component import CollectionSync
 from tests.definitions.files import HEAD, write
 
 REFUSED = {

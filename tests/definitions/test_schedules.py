@@ -7,12 +7,12 @@ from uuid import uuid4
 import dagster as dg
 import pytest
 
-from sequin_pipeline.assets import build_asset, build_source_spec
 from sequin_pipeline.catalog import Collection, TableName, Windows
-from sequin_pipeline.ledger import Counts, Ledger, MergeRecord
-from sequin_pipeline.resources import LiveState, WarehouseResource, live_state
-from sequin_pipeline.schedules import build_job_and_schedule
-from sequin_pipeline.table_checks import build_table_checks
+from sequin_pipeline.ledger.ledger import Counts, Ledger, MergeRecord
+from sequin_pipeline.orchestration.assets import build_asset, build_source_spec
+from sequin_pipeline.orchestration.resources import LiveState, WarehouseResource, live_state
+from sequin_pipeline.orchestration.schedules import build_job_and_schedule
+from sequin_pipeline.orchestration.table_checks import build_table_checks
 
 MONTHS = Windows("month", datetime(2024, 1, 1, tzinfo=UTC))
 COLLECTIONS = tuple(Collection("stripe", name, TableName("stripe", name), MONTHS) for name in ("charge", "invoice", "plan"))

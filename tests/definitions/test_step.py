@@ -7,16 +7,16 @@ from datetime import UTC, datetime
 import dagster as dg
 import pytest
 
-from sequin_pipeline.assets import build_asset
 from sequin_pipeline.catalog import Collection, TableName, Windows
-from sequin_pipeline.drift import Drift
 from sequin_pipeline.errors import ConfigurationError, SourceUnavailable
-from sequin_pipeline.ledger import Counts
-from sequin_pipeline.outcome import SyncOutcome
-from sequin_pipeline.partitions import build_partitions
-from sequin_pipeline.plan import CollectionConfig
+from sequin_pipeline.ledger.drift import Drift
+from sequin_pipeline.ledger.ledger import Counts
+from sequin_pipeline.orchestration.assets import build_asset
+from sequin_pipeline.orchestration.partitions import build_partitions
+from sequin_pipeline.orchestration.run_config import CollectionConfig
+from sequin_pipeline.read.stream import ReadPlan, RecordStream
+from sequin_pipeline.runs.outcome import SyncOutcome
 from sequin_pipeline.sources import TimeWindow
-from sequin_pipeline.stream import ReadPlan, RecordStream
 
 COLLECTION = Collection("stripe", "plan", TableName("stripe", "plan"), Windows("month", datetime(2024, 1, 1, tzinfo=UTC)))
 KEY = dg.AssetKey(["stripe", "plan"])

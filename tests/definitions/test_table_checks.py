@@ -5,13 +5,13 @@ from dataclasses import replace
 import dagster as dg
 import pytest
 
-from sequin_pipeline.assets import build_asset, build_source_spec
 from sequin_pipeline.catalog import Collection, Column, parse_path
-from sequin_pipeline.resources import WarehouseResource
-from sequin_pipeline.stream import RecordStream
-from sequin_pipeline.sync import run_sync
-from sequin_pipeline.table_checks import build_table_checks
-from sequin_pipeline.warehouse import Warehouse
+from sequin_pipeline.orchestration.assets import build_asset, build_source_spec
+from sequin_pipeline.orchestration.resources import WarehouseResource
+from sequin_pipeline.orchestration.table_checks import build_table_checks
+from sequin_pipeline.postgres.warehouse import Warehouse
+from sequin_pipeline.read.stream import RecordStream
+from sequin_pipeline.runs.collection_run import run_sync
 from tests.builders import ListSource, collection, live_plan, record
 
 THING = collection(columns=(Column("status", parse_path("status"), "text"), Column("amount", parse_path("amount"), "bigint")))

@@ -5,11 +5,11 @@ Pages of 10 records, each a batch of its own.
 
 import sys
 
-from sequin_pipeline.outcome import SyncOutcome
+from sequin_pipeline.postgres.warehouse import Warehouse
+from sequin_pipeline.read.stream import RecordStream
+from sequin_pipeline.runs.collection_run import run_sync
+from sequin_pipeline.runs.outcome import SyncOutcome
 from sequin_pipeline.sources.sequin import SequinSource
-from sequin_pipeline.stream import RecordStream
-from sequin_pipeline.sync import run_sync
-from sequin_pipeline.warehouse import Warehouse
 from tests.builders import collection, live_plan
 
 BATCH_RECORDS = 10

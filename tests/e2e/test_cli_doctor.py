@@ -8,12 +8,12 @@ from pathlib import Path
 
 import pytest
 
-from sequin_pipeline.doctor.finding import Finding, clock_finding
+from sequin_pipeline.operate.doctor.finding import Finding, clock_finding
+from sequin_pipeline.postgres.warehouse import Warehouse
+from sequin_pipeline.runs.collection_run import run_sync
 from sequin_pipeline.sandbox.feeds import RecordedFeed
 from sequin_pipeline.sandbox.server import running_sandbox
 from sequin_pipeline.sandbox.settings import Settings
-from sequin_pipeline.sync import run_sync
-from sequin_pipeline.warehouse import Warehouse
 from tests.builders import COLUMNS, collection, live_stream, record
 from tests.e2e.project import TOKEN, Command, MakeProject, Project
 

@@ -10,16 +10,16 @@ import psycopg
 import pytest
 
 from sequin_pipeline.catalog import Collection, OnDelete
-from sequin_pipeline.ledger import Counts
-from sequin_pipeline.rehearsal import Difference, Rehearsal, rehearse
+from sequin_pipeline.ledger.ledger import Counts
+from sequin_pipeline.operate.dry_run import Difference, Rehearsal, rehearse
+from sequin_pipeline.postgres.warehouse import Warehouse
+from sequin_pipeline.read.stream import RecordStream
+from sequin_pipeline.runs.collection_run import run_sync
 from sequin_pipeline.sandbox.feeds import RecordedFeed
 from sequin_pipeline.sandbox.server import running_sandbox
 from sequin_pipeline.sandbox.settings import Settings
 from sequin_pipeline.sources.sequin import SequinSource
-from sequin_pipeline.stream import RecordStream
-from sequin_pipeline.sync import run_sync
-from sequin_pipeline.tables import PendingChange
-from sequin_pipeline.warehouse import Warehouse
+from sequin_pipeline.table.managed import PendingChange
 from tests.builders import COLUMNS, ListSource, collection, live_plan, record
 from tests.e2e.project import TOKEN, Command, MakeProject, Project, SandboxControls
 

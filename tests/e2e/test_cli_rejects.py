@@ -6,8 +6,8 @@ import pytest
 
 from sequin_pipeline.catalog import Column, parse_path
 from sequin_pipeline.errors import TooManyRejects
-from sequin_pipeline.sync import run_sync
-from sequin_pipeline.warehouse import Warehouse
+from sequin_pipeline.postgres.warehouse import Warehouse
+from sequin_pipeline.runs.collection_run import run_sync
 from tests.builders import collection, live_stream, record
 from tests.definitions.files import HEAD
 from tests.e2e.project import Command, MakeProject, Project

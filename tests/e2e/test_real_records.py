@@ -10,14 +10,14 @@ import psycopg
 import pytest
 
 from sequin_pipeline.catalog import Collection
-from sequin_pipeline.catalog_files import load_collections
-from sequin_pipeline.ledger import Counts
+from sequin_pipeline.ledger.ledger import Counts
+from sequin_pipeline.orchestration.catalog_files import load_collections
+from sequin_pipeline.postgres.warehouse import Warehouse
+from sequin_pipeline.read.stream import RecordStream
+from sequin_pipeline.runs.collection_run import run_sync
 from sequin_pipeline.sandbox.feeds import feed_of_file
 from sequin_pipeline.sandbox.server import running_sandbox
 from sequin_pipeline.sources.sequin import SequinSource
-from sequin_pipeline.stream import RecordStream
-from sequin_pipeline.sync import run_sync
-from sequin_pipeline.warehouse import Warehouse
 from tests.builders import live_plan
 
 RECORDS = Path(__file__).parents[1] / "records"

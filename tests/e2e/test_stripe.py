@@ -8,9 +8,9 @@ from pathlib import Path
 import psycopg
 import pytest
 
-from sequin_pipeline.catalog_files import load_collections
+from sequin_pipeline.orchestration.catalog_files import load_collections
 from sequin_pipeline.sources.registry import missing_variables
-from sequin_pipeline.sources.stripe_objects import LISTABLE
+from sequin_pipeline.sources.stripe.objects import LISTABLE
 from tests.e2e.project import ROOT, Command, MakeProject, Project
 from tests.stripe.fake import FakeStripe, fake_stripe
 from tests.stripe.shop import KEY

@@ -14,14 +14,14 @@ import psycopg
 import pytest
 
 from sequin_pipeline.catalog import Collection, Windows, WindowWidth
-from sequin_pipeline.ledger import Counts
+from sequin_pipeline.ledger.ledger import Counts
+from sequin_pipeline.postgres.warehouse import Warehouse
+from sequin_pipeline.read.stream import ReadPlan, RecordStream
+from sequin_pipeline.runs.collection_run import SyncOutcome, run_sync
 from sequin_pipeline.sandbox.feeds import RecordedFeed
 from sequin_pipeline.sandbox.server import running_sandbox
 from sequin_pipeline.sandbox.settings import Settings
 from sequin_pipeline.sources.sequin import SequinSource
-from sequin_pipeline.stream import ReadPlan, RecordStream
-from sequin_pipeline.sync import SyncOutcome, run_sync
-from sequin_pipeline.warehouse import Warehouse
 from sequin_pipeline.windows import KeyRange, asked_window, start_of
 from tests.builders import EPOCH, collection, record
 from tests.e2e.project import TOKEN, Command, MakeProject, SandboxControls

@@ -10,9 +10,9 @@ from pathlib import Path
 import psycopg
 import pytest
 
-from sequin_pipeline import embedded
-from sequin_pipeline.embedded import BINDIR_VARIABLE, HOME_VARIABLE, EmbeddedServer
-from sequin_pipeline.embedded.processes import read_pid
+from sequin_pipeline.environment import embedded
+from sequin_pipeline.environment.embedded import BINDIR_VARIABLE, HOME_VARIABLE, EmbeddedServer
+from sequin_pipeline.environment.embedded.processes import read_pid
 from tests import postgres
 
 Environ = dict[str, str]

@@ -9,8 +9,8 @@ from pathlib import Path
 
 import pytest
 
-from sequin_pipeline import embedded
-from sequin_pipeline.embedded import HOME_VARIABLE
+from sequin_pipeline.environment import embedded
+from sequin_pipeline.environment.embedded import HOME_VARIABLE
 from sequin_pipeline.sandbox import launcher
 from tests.embedded.conftest import Environ
 

@@ -10,9 +10,9 @@ from pathlib import Path
 import psycopg
 import pytest
 
-from sequin_pipeline import embedded
-from sequin_pipeline.embedded.account import server_account
-from sequin_pipeline.embedded.processes import is_server
+from sequin_pipeline.environment import embedded
+from sequin_pipeline.environment.embedded.account import server_account
+from sequin_pipeline.environment.embedded.processes import is_server
 from tests.embedded.conftest import Environ, postmaster_pid, rows
 
 KILL = 9

@@ -11,9 +11,9 @@ from pathlib import Path
 import psycopg
 import pytest
 
-from sequin_pipeline import embedded
-from sequin_pipeline.embedded import BINDIR_VARIABLE, HOME_VARIABLE
-from sequin_pipeline.embedded.account import server_account
+from sequin_pipeline.environment import embedded
+from sequin_pipeline.environment.embedded import BINDIR_VARIABLE, HOME_VARIABLE
+from sequin_pipeline.environment.embedded.account import server_account
 from sequin_pipeline.errors import ConfigurationError, PipelineError
 from tests.embedded.conftest import Environ, environ_of
 from tests.postgres import binaries

@@ -10,9 +10,9 @@ import psutil
 import psycopg
 import pytest
 
-from sequin_pipeline import embedded
-from sequin_pipeline.embedded import EmbeddedServer
-from sequin_pipeline.embedded.account import server_account
+from sequin_pipeline.environment import embedded
+from sequin_pipeline.environment.embedded import EmbeddedServer
+from sequin_pipeline.environment.embedded.account import server_account
 from sequin_pipeline.errors import WarehouseError
 from tests import postgres
 from tests.embedded.conftest import Environ, environ_of, postmaster_pid, rows

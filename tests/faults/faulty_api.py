@@ -12,7 +12,7 @@ from sequin_pipeline.sandbox.feeds import RecordedFeed
 from sequin_pipeline.sandbox.server import running_sandbox
 from sequin_pipeline.sandbox.settings import Settings
 from sequin_pipeline.sandbox.stream import cursor_at
-from sequin_pipeline.sources.retries import RetryPolicy
+from sequin_pipeline.sources.http.retries import RetryPolicy
 from tests.builders import EPOCH, record
 from tests.e2e.project import SandboxControls
 from tests.faults.landing import lines

@@ -12,12 +12,12 @@ from datetime import UTC, datetime
 from typing import Any
 
 from sequin_pipeline.catalog import Collection, Column, parse_path
-from sequin_pipeline.drain import drain
-from sequin_pipeline.outcome import SyncOutcome
+from sequin_pipeline.postgres.warehouse import Warehouse
+from sequin_pipeline.read.stream import ReadPlan, RecordStream
+from sequin_pipeline.runs.collection_run import run_sync
+from sequin_pipeline.runs.outcome import SyncOutcome
+from sequin_pipeline.runs.queue_run import drain
 from sequin_pipeline.sources import Source
-from sequin_pipeline.stream import ReadPlan, RecordStream
-from sequin_pipeline.sync import run_sync
-from sequin_pipeline.warehouse import Warehouse
 from tests.builders import COLUMNS, collection, live_plan
 from tests.fold import Fold, Record
 from tests.merge.racing import wait_for_activity

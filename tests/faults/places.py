@@ -13,16 +13,16 @@ from typing import Any, Protocol
 
 import pytest
 
-from sequin_pipeline.drain import DrainLimits
-from sequin_pipeline.envelope import derived_id
-from sequin_pipeline.outcome import SyncOutcome
+from sequin_pipeline.postgres.warehouse import Warehouse
+from sequin_pipeline.records.envelope import derived_id
+from sequin_pipeline.runs.collection_run import BATCH_RECORDS
+from sequin_pipeline.runs.outcome import SyncOutcome
+from sequin_pipeline.runs.queue_run import DrainLimits
 from sequin_pipeline.sandbox.app import build_app
 from sequin_pipeline.sandbox.feeds import RecordedFeed
 from sequin_pipeline.sandbox.server import running_app
 from sequin_pipeline.sandbox.settings import Settings
-from sequin_pipeline.sources.stripe import StripeSource
-from sequin_pipeline.sync import BATCH_RECORDS
-from sequin_pipeline.warehouse import Warehouse
+from sequin_pipeline.sources.stripe.source import StripeSource
 from tests.between import Between, nothing
 from tests.builders import collection
 from tests.e2e.project import SandboxControls

@@ -3,7 +3,7 @@ page by page; KIND is `sequin` unless told otherwise."""
 
 import sys
 
-from sequin_pipeline.sources.stripe import StripeSource
+from sequin_pipeline.sources.stripe.source import StripeSource
 from tests.faults.landing import Landing
 from tests.faults.places import PRICE
 from tests.queues import queue_of

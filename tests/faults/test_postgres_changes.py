@@ -6,8 +6,8 @@ from dataclasses import dataclass
 import pytest
 
 from sequin_pipeline.errors import LedgerRefused, TableRefused
+from sequin_pipeline.postgres.warehouse import Warehouse
 from sequin_pipeline.sources import Page, ReadRequest
-from sequin_pipeline.warehouse import Warehouse
 from tests.builders import ListSource, live_plan
 from tests.faults.faulty_api import things
 from tests.faults.landing import Landing, assert_says

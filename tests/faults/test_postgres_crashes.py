@@ -9,7 +9,7 @@ from concurrent.futures import ThreadPoolExecutor
 import pytest
 
 from sequin_pipeline.errors import WarehouseUnavailable
-from sequin_pipeline.warehouse import ATTEMPTS, Warehouse
+from sequin_pipeline.postgres.warehouse import ATTEMPTS, Warehouse
 from tests.builders import ListSource
 from tests.faults.faulty_api import things
 from tests.faults.landing import Landing, assert_says

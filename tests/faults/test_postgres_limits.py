@@ -14,7 +14,7 @@ import psycopg
 import pytest
 
 from sequin_pipeline.errors import ConfigurationError, WarehouseError, WarehouseUnavailable
-from sequin_pipeline.warehouse import ATTEMPTS, Warehouse
+from sequin_pipeline.postgres.warehouse import ATTEMPTS, Warehouse
 from tests.builders import ListSource, record
 from tests.faults.faulty_api import things
 from tests.faults.landing import Landing, assert_says

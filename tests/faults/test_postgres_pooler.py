@@ -10,8 +10,8 @@ from pathlib import Path
 import psycopg
 import pytest
 
-from sequin_pipeline.stream import ReadPlan
-from sequin_pipeline.warehouse import Warehouse
+from sequin_pipeline.postgres.warehouse import Warehouse
+from sequin_pipeline.read.stream import ReadPlan
 from tests.builders import EPOCH, ListSource
 from tests.faults.faulty_api import things
 from tests.faults.landing import THING, Landing

@@ -7,7 +7,7 @@ from concurrent.futures import ThreadPoolExecutor
 import pytest
 
 from sequin_pipeline.errors import WarehouseUnavailable
-from sequin_pipeline.warehouse import ATTEMPTS, Warehouse
+from sequin_pipeline.postgres.warehouse import ATTEMPTS, Warehouse
 from tests.faults.phases import HeldBatch, held_in
 from tests.faults.places import EACH, OTHERS, Place
 from tests.faults.test_postgres_crashes import kill, restart, terminate

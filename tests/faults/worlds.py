@@ -9,15 +9,15 @@ from dataclasses import dataclass, field
 from random import Random
 from typing import Any
 
-from sequin_pipeline.drain import DrainLimits
+from sequin_pipeline.postgres.warehouse import Warehouse
+from sequin_pipeline.runs.queue_run import DrainLimits
 from sequin_pipeline.sandbox.app import build_app
 from sequin_pipeline.sandbox.feeds import RecordedFeed
 from sequin_pipeline.sandbox.server import running_app
 from sequin_pipeline.sandbox.settings import Settings
 from sequin_pipeline.sources import Page, Source
-from sequin_pipeline.sources.retries import RetryPolicy
-from sequin_pipeline.sources.stripe import StripeSource
-from sequin_pipeline.warehouse import Warehouse
+from sequin_pipeline.sources.http.retries import RetryPolicy
+from sequin_pipeline.sources.stripe.source import StripeSource
 from tests.between import Between
 from tests.e2e.project import SandboxControls
 from tests.faults.landing import Landing, empty_fold, lines

@@ -4,10 +4,10 @@ from dataclasses import replace
 from uuid import uuid4
 
 from sequin_pipeline.catalog import Collection, Column, ForeignTable, KeyColumn, OnDelete
-from sequin_pipeline.outcome import SyncOutcome
-from sequin_pipeline.stream import RecordStream
-from sequin_pipeline.sync import run_sync
-from sequin_pipeline.warehouse import Warehouse
+from sequin_pipeline.postgres.warehouse import Warehouse
+from sequin_pipeline.read.stream import RecordStream
+from sequin_pipeline.runs.collection_run import run_sync
+from sequin_pipeline.runs.outcome import SyncOutcome
 from tests.builders import COLUMNS, ListSource, collection, live_plan
 
 SUBSCRIPTION = """create table app."Subscription" (

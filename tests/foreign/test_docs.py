@@ -3,7 +3,7 @@
 import re
 from pathlib import Path
 
-from sequin_pipeline.catalog_files import load_collections
+from sequin_pipeline.orchestration.catalog_files import load_collections
 from tests.builders import record
 from tests.foreign.tables import deliver
 from tests.merge.reading import execute, query

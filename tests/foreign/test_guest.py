@@ -5,11 +5,11 @@ import pytest
 
 from sequin_pipeline.catalog import Column, parse_path
 from sequin_pipeline.errors import LedgerRefused
-from sequin_pipeline.ledger import Counts
+from sequin_pipeline.ledger.ledger import Counts
+from sequin_pipeline.postgres.warehouse import Warehouse
+from sequin_pipeline.read.stream import RecordStream
+from sequin_pipeline.runs.collection_run import run_sync
 from sequin_pipeline.sources import SourceIdentity
-from sequin_pipeline.stream import RecordStream
-from sequin_pipeline.sync import run_sync
-from sequin_pipeline.warehouse import Warehouse
 from tests.builders import COLUMNS, ListSource, live_plan, record
 from tests.foreign.tables import MAPPING, SUBSCRIPTION, deliver, foreign
 from tests.merge.racing import OpenBatch, wait_until_blocked

@@ -5,12 +5,12 @@ import pandas as pd
 import psycopg
 import pytest
 
-from sequin_pipeline.assets import asset_key, build_asset
 from sequin_pipeline.catalog import Collection
-from sequin_pipeline.io_manager import PostgresMergeIOManager
-from sequin_pipeline.resources import WarehouseResource
-from sequin_pipeline.table_audit import audit_table
-from sequin_pipeline.table_checks import table_results
+from sequin_pipeline.operate.audit import audit_table
+from sequin_pipeline.orchestration.assets import asset_key, build_asset
+from sequin_pipeline.orchestration.io_manager import PostgresMergeIOManager
+from sequin_pipeline.orchestration.resources import WarehouseResource
+from sequin_pipeline.orchestration.table_checks import table_results
 from tests.builders import ListSource, record
 from tests.foreign.tables import MAPPING, SUBSCRIPTION, deliver, foreign
 from tests.merge.reading import execute

@@ -2,7 +2,7 @@
 
 import pytest
 
-from sequin_pipeline.ledger import Counts
+from sequin_pipeline.ledger.ledger import Counts
 from tests.builders import record
 from tests.foreign.tables import deliver, foreign
 from tests.merge.reading import execute, query, rejects

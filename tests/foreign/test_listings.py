@@ -5,10 +5,10 @@ from dataclasses import dataclass, replace
 
 import pytest
 
+from sequin_pipeline.postgres.warehouse import Warehouse
+from sequin_pipeline.read.stream import RecordStream
+from sequin_pipeline.runs.collection_run import run_sync
 from sequin_pipeline.sources import Listed, Page, ReadRequest
-from sequin_pipeline.stream import RecordStream
-from sequin_pipeline.sync import run_sync
-from sequin_pipeline.warehouse import Warehouse
 from tests.builders import ListSource, live_plan, page_of, record
 from tests.foreign.tables import foreign
 from tests.merge.reading import execute, query

@@ -3,10 +3,10 @@
 import psycopg
 import pytest
 
-from sequin_pipeline.explanation import explain_record
-from sequin_pipeline.ledger import Counts, Ledger
-from sequin_pipeline.rehearsal import rehearse
-from sequin_pipeline.warehouse import Warehouse
+from sequin_pipeline.ledger.ledger import Counts, Ledger
+from sequin_pipeline.operate.dry_run import rehearse
+from sequin_pipeline.operate.explain import explain_record
+from sequin_pipeline.postgres.warehouse import Warehouse
 from tests.builders import ListSource, record
 from tests.foreign.tables import MAPPING, SUBSCRIPTION, deliver, foreign
 

@@ -7,7 +7,7 @@ import pytest
 
 from sequin_pipeline.catalog import Column, parse_path
 from sequin_pipeline.errors import TooManyRejects
-from sequin_pipeline.ledger import Counts
+from sequin_pipeline.ledger.ledger import Counts
 from tests.builders import COLUMNS, record
 from tests.foreign.tables import MAPPING, SUBSCRIPTION, deliver, foreign
 from tests.merge.reading import execute, query, rejects

@@ -3,7 +3,7 @@
 import pytest
 
 from sequin_pipeline.catalog import Collection
-from sequin_pipeline.ledger import Counts
+from sequin_pipeline.ledger.ledger import Counts
 from tests.builders import record
 from tests.foreign.tables import deliver, foreign
 from tests.merge.racing import OpenBatch, wait_until_blocked

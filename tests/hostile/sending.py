@@ -8,12 +8,12 @@ import psycopg
 from psycopg import sql
 
 from sequin_pipeline.catalog import Collection, Column
-from sequin_pipeline.outcome import SyncOutcome
+from sequin_pipeline.postgres.warehouse import Warehouse
+from sequin_pipeline.read.stream import RecordStream
+from sequin_pipeline.runs.collection_run import run_sync
+from sequin_pipeline.runs.outcome import SyncOutcome
 from sequin_pipeline.sources import SourceIdentity
 from sequin_pipeline.sources.sequin import SequinSource
-from sequin_pipeline.stream import RecordStream
-from sequin_pipeline.sync import run_sync
-from sequin_pipeline.warehouse import Warehouse
 from tests.builders import collection, live_plan, record
 from tests.sources.scripted import Reply, scripted_server
 

@@ -13,13 +13,13 @@ import pytest
 from hypothesis import event, given
 
 from sequin_pipeline.errors import SourceFault, TooManyRejects
-from sequin_pipeline.json_text import elements
-from sequin_pipeline.normalize import Normalizer
+from sequin_pipeline.normalize.normalizer import Normalizer
+from sequin_pipeline.postgres.warehouse import Warehouse
+from sequin_pipeline.read.stream import RecordStream
+from sequin_pipeline.records.json_text import elements
+from sequin_pipeline.runs.collection_run import run_sync
 from sequin_pipeline.sources import Page, ReadRequest
-from sequin_pipeline.sources.envelope import EnvelopeError, read_envelope
-from sequin_pipeline.stream import RecordStream
-from sequin_pipeline.sync import run_sync
-from sequin_pipeline.warehouse import Warehouse
+from sequin_pipeline.sources.page_envelope import EnvelopeError, read_envelope
 from tests.builders import ListSource, collection, live_plan
 from tests.hostile.damage import COLUMNS, REAL, bodies, records_texts, strict
 from tests.hostile.effort import examples

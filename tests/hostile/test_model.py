@@ -18,12 +18,12 @@ import pytest
 from psycopg import sql
 
 from sequin_pipeline.errors import RunFenced, SourceUnavailable, TooManyRejects, WarehouseUnavailable
-from sequin_pipeline.ledger import Ledger
-from sequin_pipeline.replay import replay
+from sequin_pipeline.ledger.ledger import Ledger
+from sequin_pipeline.postgres.warehouse import Warehouse
+from sequin_pipeline.read.stream import ReadPlan, RecordStream
+from sequin_pipeline.runs.collection_run import run_sync
+from sequin_pipeline.runs.replay_rejects import replay
 from sequin_pipeline.sources import TimeWindow
-from sequin_pipeline.stream import ReadPlan, RecordStream
-from sequin_pipeline.sync import run_sync
-from sequin_pipeline.warehouse import Warehouse
 from tests.builders import live_plan
 from tests.hostile.effort import EFFORT
 from tests.hostile.world import DECLARATIONS, SYNCS, Record, Stopped, StreamSource, World, derived, wait_until

@@ -1,9 +1,9 @@
 """Columns that are declared later, no longer, or again, over rows whose objects are hostile or missing."""
 
 from sequin_pipeline.catalog import Column, parse_path
-from sequin_pipeline.ledger import Ledger
-from sequin_pipeline.replay import replay
-from sequin_pipeline.warehouse import Warehouse
+from sequin_pipeline.ledger.ledger import Ledger
+from sequin_pipeline.postgres.warehouse import Warehouse
+from sequin_pipeline.runs.replay_rejects import replay
 from tests.hostile.sending import built, query, sync, tolerant, with_data
 
 SIZE = Column("size", parse_path("size"), "integer")

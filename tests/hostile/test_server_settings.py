@@ -5,10 +5,10 @@ import pytest
 from psycopg import sql
 
 from sequin_pipeline.catalog import Column, parse_path
-from sequin_pipeline.frames import read_frame
-from sequin_pipeline.ledger import Ledger
-from sequin_pipeline.rejects import list_rejects
-from sequin_pipeline.warehouse import Warehouse
+from sequin_pipeline.ledger.ledger import Ledger
+from sequin_pipeline.ledger.rejects import list_rejects
+from sequin_pipeline.postgres.warehouse import Warehouse
+from sequin_pipeline.runs.frame_run import read_frame
 from tests.builders import record
 from tests.hostile.sending import land, read, sync, text, tolerant, with_data
 

@@ -5,10 +5,10 @@ from datetime import UTC, datetime
 import pytest
 
 from sequin_pipeline.catalog import Column, Windows, parse_path
-from sequin_pipeline.ledger import cursor_times
-from sequin_pipeline.stream import RecordStream
-from sequin_pipeline.sync import run_sync
-from sequin_pipeline.warehouse import Warehouse
+from sequin_pipeline.ledger.ledger import cursor_times
+from sequin_pipeline.postgres.warehouse import Warehouse
+from sequin_pipeline.read.stream import RecordStream
+from sequin_pipeline.runs.collection_run import run_sync
 from sequin_pipeline.windows import KeyRange, live_range
 from tests.builders import EPOCH, ListSource, collection, live_plan, record
 from tests.hostile.sending import Landed, built, land, query, text, tolerant, with_data

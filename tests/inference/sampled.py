@@ -3,7 +3,7 @@
 import json
 from collections.abc import Sequence
 
-from sequin_pipeline.inference.sample import Sample, bare_collection, read_sample
+from sequin_pipeline.operate.inference.sample import Sample, bare_collection, read_sample
 from tests.builders import page_of, record
 
 COLLECTION = bare_collection("demo", "thing")

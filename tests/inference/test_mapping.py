@@ -5,11 +5,11 @@ import yaml
 
 from sequin_pipeline.catalog import TableName
 from sequin_pipeline.errors import ConfigurationError
-from sequin_pipeline.inference.mapping import propose_mapping
-from sequin_pipeline.inference.sample import Sample
-from sequin_pipeline.inference.tried import declared, tried
-from sequin_pipeline.table_shape import read_shape
-from sequin_pipeline.warehouse import Warehouse
+from sequin_pipeline.operate.inference.mapping import propose_mapping
+from sequin_pipeline.operate.inference.sample import Sample
+from sequin_pipeline.operate.inference.tried import declared, tried
+from sequin_pipeline.postgres.warehouse import Warehouse
+from sequin_pipeline.table.introspect import read_shape
 from tests.builders import record
 from tests.foreign.tables import deliver
 from tests.inference.sampled import COLLECTION, sample_of

@@ -10,15 +10,15 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from sequin_pipeline.catalog import Account, Column, Path, SourceDeclaration
-from sequin_pipeline.inference.examples import example_of
-from sequin_pipeline.inference.proposal import propose
-from sequin_pipeline.inference.sample import Sample, read_sample
-from sequin_pipeline.inference.tried import declared, tried
-from sequin_pipeline.normalize import Normalizer
+from sequin_pipeline.normalize.normalizer import Normalizer
+from sequin_pipeline.operate.inference.examples import example_of
+from sequin_pipeline.operate.inference.proposal import propose
+from sequin_pipeline.operate.inference.sample import Sample, read_sample
+from sequin_pipeline.operate.inference.tried import declared, tried
+from sequin_pipeline.postgres.warehouse import Warehouse
+from sequin_pipeline.read.stream import RecordStream
+from sequin_pipeline.runs.collection_run import run_sync
 from sequin_pipeline.sources import FieldDescription
-from sequin_pipeline.stream import RecordStream
-from sequin_pipeline.sync import run_sync
-from sequin_pipeline.warehouse import Warehouse
 from tests.builders import ListSource, live_plan, page_of, record
 from tests.inference.sampled import COLLECTION, sample_of, sample_of_texts
 from tests.merge.reading import query

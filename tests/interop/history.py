@@ -8,11 +8,11 @@ from pathlib import Path
 from uuid import uuid4
 
 from sequin_pipeline.catalog import Collection
-from sequin_pipeline.catalog_files import load_collections
-from sequin_pipeline.outcome import SyncOutcome
-from sequin_pipeline.stream import RecordStream
-from sequin_pipeline.sync import run_sync
-from sequin_pipeline.warehouse import Warehouse
+from sequin_pipeline.orchestration.catalog_files import load_collections
+from sequin_pipeline.postgres.warehouse import Warehouse
+from sequin_pipeline.read.stream import RecordStream
+from sequin_pipeline.runs.collection_run import run_sync
+from sequin_pipeline.runs.outcome import SyncOutcome
 from tests.builders import ListSource, live_plan, record
 from tests.interop.apps import App
 

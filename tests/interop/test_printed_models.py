@@ -6,11 +6,11 @@ from pathlib import Path
 import pytest
 
 from sequin_pipeline.catalog import Collection
-from sequin_pipeline.models import FORMATS
-from sequin_pipeline.models.table import model_table
-from sequin_pipeline.stream import RecordStream
-from sequin_pipeline.sync import run_sync
-from sequin_pipeline.warehouse import Warehouse
+from sequin_pipeline.operate.models import FORMATS
+from sequin_pipeline.operate.models.table import model_table
+from sequin_pipeline.postgres.warehouse import Warehouse
+from sequin_pipeline.read.stream import RecordStream
+from sequin_pipeline.runs.collection_run import run_sync
 from tests.builders import ListSource, live_plan, record
 from tests.interop.apps import App
 from tests.interop.conftest import MakeApp

@@ -11,13 +11,13 @@ from typing import Self
 import psycopg
 from psycopg import sql
 
-from sequin_pipeline import staging
-from sequin_pipeline.batch import build_batch
 from sequin_pipeline.catalog import Collection
-from sequin_pipeline.merge import MergeCounts, write
-from sequin_pipeline.normalize import Normalizer
-from sequin_pipeline.target import collection_target
-from sequin_pipeline.warehouse import Warehouse
+from sequin_pipeline.normalize.normalizer import Normalizer
+from sequin_pipeline.postgres.warehouse import Warehouse
+from sequin_pipeline.table.target import collection_target
+from sequin_pipeline.write import staging
+from sequin_pipeline.write.batch import build_batch
+from sequin_pipeline.write.merge import MergeCounts, write
 from tests.merge.reading import query
 
 VERSIONS = sql.Identifier("sequin_pipeline", "versions")

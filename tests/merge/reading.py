@@ -6,7 +6,7 @@ from dataclasses import fields
 
 import psycopg
 
-from sequin_pipeline.ledger import Counts
+from sequin_pipeline.ledger.ledger import Counts
 
 COUNT_NAMES = tuple(field.name for field in fields(Counts))
 

@@ -6,9 +6,9 @@ from datetime import UTC, datetime
 
 import pytest
 
-from sequin_pipeline.batch import OBJECT_VERSION, Batch, Place, build_batch, without_objects
-from sequin_pipeline.normalize import Normalizer
-from sequin_pipeline.target import collection_target
+from sequin_pipeline.normalize.normalizer import Normalizer
+from sequin_pipeline.table.target import collection_target
+from sequin_pipeline.write.batch import OBJECT_VERSION, Batch, Place, build_batch, without_objects
 from tests.builders import collection, record
 
 TARGET = collection_target(collection())

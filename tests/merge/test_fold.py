@@ -13,9 +13,9 @@ from hypothesis import HealthCheck, event, given, note, settings
 
 from sequin_pipeline.catalog import Collection, Column, parse_path
 from sequin_pipeline.errors import SourceUnavailable, TooManyRejects
-from sequin_pipeline.stream import RecordStream
-from sequin_pipeline.sync import run_sync
-from sequin_pipeline.warehouse import Warehouse
+from sequin_pipeline.postgres.warehouse import Warehouse
+from sequin_pipeline.read.stream import RecordStream
+from sequin_pipeline.runs.collection_run import run_sync
 from tests.builders import COLUMNS, ListSource, collection, live_plan, record
 from tests.fold import Fold
 from tests.merge.reading import COUNT_NAMES, merges, query, raw

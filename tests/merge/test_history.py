@@ -9,13 +9,13 @@ import psycopg
 import pytest
 
 from sequin_pipeline.catalog import OnDelete
-from sequin_pipeline.history import history_of
-from sequin_pipeline.ledger import Counts, Ledger
-from sequin_pipeline.rejects import list_rejects
-from sequin_pipeline.replay import replay
-from sequin_pipeline.stream import RecordStream
-from sequin_pipeline.sync import run_sync
-from sequin_pipeline.warehouse import Warehouse
+from sequin_pipeline.ledger.ledger import Counts, Ledger
+from sequin_pipeline.ledger.rejects import list_rejects
+from sequin_pipeline.postgres.warehouse import Warehouse
+from sequin_pipeline.read.stream import RecordStream
+from sequin_pipeline.runs.collection_run import run_sync
+from sequin_pipeline.runs.replay_rejects import replay
+from sequin_pipeline.write.history import history_of
 from tests.builders import COLUMNS, ListSource, collection, live_plan, live_stream, record
 from tests.merge.racing import OpenBatch, wait_for_activity
 

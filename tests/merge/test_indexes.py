@@ -4,10 +4,10 @@ from concurrent.futures import ThreadPoolExecutor
 from dataclasses import replace
 
 from sequin_pipeline.catalog import Collection, TableName
-from sequin_pipeline.indexes import create_missing, index_name
-from sequin_pipeline.stream import RecordStream
-from sequin_pipeline.sync import run_sync
-from sequin_pipeline.warehouse import Warehouse
+from sequin_pipeline.postgres.warehouse import Warehouse
+from sequin_pipeline.read.stream import RecordStream
+from sequin_pipeline.runs.collection_run import run_sync
+from sequin_pipeline.table.indexes import create_missing, index_name
 from tests.builders import ListSource, collection, live_plan, record
 from tests.merge.racing import holding, wait_for_activity
 from tests.merge.reading import execute, query

@@ -6,10 +6,10 @@ import psycopg
 import pytest
 
 from sequin_pipeline.errors import SourceUnavailable
+from sequin_pipeline.postgres.warehouse import Warehouse
+from sequin_pipeline.read.stream import RecordStream
+from sequin_pipeline.runs.collection_run import BATCH_PAGES, run_sync
 from sequin_pipeline.sources import Page, ReadRequest
-from sequin_pipeline.stream import RecordStream
-from sequin_pipeline.sync import BATCH_PAGES, run_sync
-from sequin_pipeline.warehouse import Warehouse
 from tests.builders import ListSource, collection, live_plan, record
 
 

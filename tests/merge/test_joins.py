@@ -8,10 +8,10 @@ import pandas as pd
 import pytest
 
 from sequin_pipeline.catalog import Collection, Column, TableName, Windows, parse_path
-from sequin_pipeline.frames import read_frame
-from sequin_pipeline.stream import RecordStream
-from sequin_pipeline.sync import run_sync
-from sequin_pipeline.warehouse import Warehouse
+from sequin_pipeline.postgres.warehouse import Warehouse
+from sequin_pipeline.read.stream import RecordStream
+from sequin_pipeline.runs.collection_run import run_sync
+from sequin_pipeline.runs.frame_run import read_frame
 from tests.builders import ListSource, live_plan, record
 from tests.merge.reading import query
 

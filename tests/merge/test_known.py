@@ -4,10 +4,10 @@ import psycopg
 import pytest
 
 from sequin_pipeline.catalog import OnDelete
-from sequin_pipeline.ledger import Counts
-from sequin_pipeline.stream import RecordStream
-from sequin_pipeline.sync import run_sync
-from sequin_pipeline.warehouse import Warehouse
+from sequin_pipeline.ledger.ledger import Counts
+from sequin_pipeline.postgres.warehouse import Warehouse
+from sequin_pipeline.read.stream import RecordStream
+from sequin_pipeline.runs.collection_run import run_sync
 from tests.builders import ListSource, collection, live_plan, record
 
 FIRST = [record("a", 10), record("b", 11), record("c", 12)]

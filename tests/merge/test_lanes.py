@@ -5,12 +5,12 @@ from dataclasses import replace
 import psycopg
 import pytest
 
-from sequin_pipeline.buckets import Lane, bucket_of, buckets_of
 from sequin_pipeline.errors import RunFenced, WarehouseError
-from sequin_pipeline.ledger import Ledger
-from sequin_pipeline.stream import RecordStream
-from sequin_pipeline.sync import run_sync
-from sequin_pipeline.warehouse import Warehouse
+from sequin_pipeline.ledger.ledger import Ledger
+from sequin_pipeline.postgres.warehouse import Warehouse
+from sequin_pipeline.read.stream import RecordStream
+from sequin_pipeline.runs.collection_run import run_sync
+from sequin_pipeline.write.buckets import Lane, bucket_of, buckets_of
 from tests.builders import ListSource, collection, live_plan, record
 
 IDS = [f"r{number}" for number in range(12)]

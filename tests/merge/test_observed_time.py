@@ -3,11 +3,11 @@
 import pytest
 
 from sequin_pipeline.catalog import OnDelete
-from sequin_pipeline.ledger import Counts
-from sequin_pipeline.merge import MergeCounts
-from sequin_pipeline.stream import RecordStream
-from sequin_pipeline.sync import run_sync
-from sequin_pipeline.warehouse import Warehouse
+from sequin_pipeline.ledger.ledger import Counts
+from sequin_pipeline.postgres.warehouse import Warehouse
+from sequin_pipeline.read.stream import RecordStream
+from sequin_pipeline.runs.collection_run import run_sync
+from sequin_pipeline.write.merge import MergeCounts
 from tests.builders import ListSource, collection, live_plan, record
 from tests.merge.racing import OpenBatch, wait_until_blocked
 from tests.merge.reading import ids_and_versions, query

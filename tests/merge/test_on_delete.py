@@ -5,11 +5,11 @@ from dataclasses import replace
 import psycopg
 import pytest
 
-from sequin_pipeline.ledger import Counts, Ledger
-from sequin_pipeline.replay import replay
-from sequin_pipeline.stream import RecordStream
-from sequin_pipeline.sync import run_sync
-from sequin_pipeline.warehouse import Warehouse
+from sequin_pipeline.ledger.ledger import Counts, Ledger
+from sequin_pipeline.postgres.warehouse import Warehouse
+from sequin_pipeline.read.stream import RecordStream
+from sequin_pipeline.runs.collection_run import run_sync
+from sequin_pipeline.runs.replay_rejects import replay
 from tests.builders import COLUMNS, ListSource, collection, live_plan, record
 
 REMOVED = [record("a", 3), record("b", 4), record("b", 5, deleted=True, data=None)]

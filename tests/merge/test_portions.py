@@ -9,10 +9,10 @@ import psycopg
 import pytest
 
 from sequin_pipeline.errors import SourceFault, SourceUnavailable
+from sequin_pipeline.postgres.warehouse import Warehouse
+from sequin_pipeline.read.stream import PAGES_AHEAD, Portion, ReadPlan, RecordStream, Room
+from sequin_pipeline.runs.collection_run import run_sync
 from sequin_pipeline.sources import Listed, Page, ReadRequest, TimeWindow
-from sequin_pipeline.stream import PAGES_AHEAD, Portion, ReadPlan, RecordStream, Room
-from sequin_pipeline.sync import run_sync
-from sequin_pipeline.warehouse import Warehouse
 from tests.builders import EPOCH, ListSource, collection, live_plan, page_of, record
 
 PATIENCE_SECONDS = 15.0

@@ -10,12 +10,12 @@ import pytest
 
 from sequin_pipeline.catalog import Collection
 from sequin_pipeline.errors import RunFenced
-from sequin_pipeline.merge import MergeCounts
+from sequin_pipeline.postgres.warehouse import Warehouse
+from sequin_pipeline.read.stream import ReadPlan, RecordStream
+from sequin_pipeline.runs.collection_run import run_sync
 from sequin_pipeline.sources import Page, ReadRequest, TimeWindow
-from sequin_pipeline.stream import ReadPlan, RecordStream
-from sequin_pipeline.sync import run_sync
-from sequin_pipeline.versions import bucket_of
-from sequin_pipeline.warehouse import Warehouse
+from sequin_pipeline.write.merge import MergeCounts
+from sequin_pipeline.write.removals import bucket_of
 from tests.builders import EPOCH, ListSource, collection, live_plan, record
 from tests.merge.racing import OpenBatch, holding, wait_for_activity, wait_until_blocked
 from tests.merge.reading import ids_and_versions, merges, query, rejects, row_count

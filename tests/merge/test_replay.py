@@ -7,10 +7,10 @@ import psycopg
 import pytest
 
 from sequin_pipeline.catalog import OnDelete
+from sequin_pipeline.postgres.warehouse import Warehouse
+from sequin_pipeline.read.stream import RecordStream
+from sequin_pipeline.runs.collection_run import run_sync
 from sequin_pipeline.sources import Page, ReadRequest
-from sequin_pipeline.stream import RecordStream
-from sequin_pipeline.sync import run_sync
-from sequin_pipeline.warehouse import Warehouse
 from tests.builders import ListSource, collection, live_plan, record
 from tests.merge.reading import execute, merges, query, totals
 

@@ -3,10 +3,10 @@
 from concurrent.futures import ThreadPoolExecutor
 from datetime import UTC, datetime, timedelta
 
+from sequin_pipeline.postgres.warehouse import Warehouse
+from sequin_pipeline.read.stream import ReadPlan, RecordStream
+from sequin_pipeline.runs.collection_run import run_sync
 from sequin_pipeline.sources import TimeWindow
-from sequin_pipeline.stream import ReadPlan, RecordStream
-from sequin_pipeline.sync import run_sync
-from sequin_pipeline.warehouse import Warehouse
 from tests.builders import EPOCH, ListSource, collection, live_plan, record
 from tests.merge.racing import holding, wait_for_activity
 from tests.merge.reading import execute, ids_and_versions, merges, query, row_count

@@ -9,11 +9,11 @@ import psycopg
 import pytest
 
 from sequin_pipeline.errors import WarehouseError, WarehouseUnavailable
-from sequin_pipeline.outcome import SyncOutcome
+from sequin_pipeline.postgres.warehouse import ATTEMPTS, LONGEST_WAIT_SECONDS, Warehouse
+from sequin_pipeline.read.stream import ReadPlan, RecordStream
+from sequin_pipeline.runs.collection_run import run_sync
+from sequin_pipeline.runs.outcome import SyncOutcome
 from sequin_pipeline.sources import Page, ReadRequest
-from sequin_pipeline.stream import ReadPlan, RecordStream
-from sequin_pipeline.sync import run_sync
-from sequin_pipeline.warehouse import ATTEMPTS, LONGEST_WAIT_SECONDS, Warehouse
 from tests.builders import EPOCH, ListSource, collection, live_plan, record
 from tests.merge.proxy import commit_losing_proxy
 from tests.merge.racing import holding, wait_for_activity, wait_until_blocked

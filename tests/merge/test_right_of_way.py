@@ -6,11 +6,11 @@ from collections.abc import Callable
 import psycopg
 import pytest
 
-from sequin_pipeline.outcome import Progress
-from sequin_pipeline.right_of_way import LONGEST_SECONDS, RightOfWay
-from sequin_pipeline.stream import RecordStream
-from sequin_pipeline.sync import run_sync
-from sequin_pipeline.warehouse import Warehouse
+from sequin_pipeline.postgres.warehouse import Warehouse
+from sequin_pipeline.read.stream import RecordStream
+from sequin_pipeline.runs.collection_run import run_sync
+from sequin_pipeline.runs.outcome import Progress
+from sequin_pipeline.write.interpreter_priority import LONGEST_SECONDS, RightOfWay
 from tests.builders import ListSource, collection, live_plan, record
 
 PATIENCE_SECONDS = 15.0

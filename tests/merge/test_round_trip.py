@@ -14,13 +14,13 @@ import pytest
 from hypothesis import HealthCheck, given, settings
 from psycopg import sql
 
-from sequin_pipeline import copy_binary
-from sequin_pipeline.casts import STORAGE
 from sequin_pipeline.catalog import COLUMN_TYPES, Column, ColumnType, parse_path
+from sequin_pipeline.normalize.value_casts import STORAGE
+from sequin_pipeline.postgres import copy_binary
+from sequin_pipeline.postgres.warehouse import Warehouse
+from sequin_pipeline.read.stream import RecordStream
+from sequin_pipeline.runs.collection_run import run_sync
 from sequin_pipeline.sources import Page, ReadRequest
-from sequin_pipeline.stream import RecordStream
-from sequin_pipeline.sync import run_sync
-from sequin_pipeline.warehouse import Warehouse
 from tests.builders import ListSource, collection, live_plan, record
 from tests.merge.reading import query
 

@@ -3,8 +3,8 @@
 import psycopg
 import pytest
 
-from sequin_pipeline.staging import Staging, create
-from sequin_pipeline.warehouse import Connection, Warehouse
+from sequin_pipeline.postgres.warehouse import Connection, Warehouse
+from sequin_pipeline.write.staging import Staging, create
 
 STAGING = Staging((("id", "text"),))
 

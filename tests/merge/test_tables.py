@@ -9,12 +9,12 @@ import pytest
 
 from sequin_pipeline.catalog import Collection, Column, parse_path
 from sequin_pipeline.errors import LedgerRefused, PipelineError, RunFenced, TableRefused
-from sequin_pipeline.outcome import SyncOutcome
-from sequin_pipeline.refill import REFILL_ROWS
+from sequin_pipeline.postgres.warehouse import Warehouse
+from sequin_pipeline.read.stream import RecordStream
+from sequin_pipeline.runs.collection_run import run_sync
+from sequin_pipeline.runs.outcome import SyncOutcome
+from sequin_pipeline.runs.refill import REFILL_ROWS
 from sequin_pipeline.sources import SourceIdentity
-from sequin_pipeline.stream import RecordStream
-from sequin_pipeline.sync import run_sync
-from sequin_pipeline.warehouse import Warehouse
 from tests.builders import COLUMNS, ListSource, collection, live_plan, record
 from tests.merge.racing import OpenBatch, wait_for_activity
 from tests.merge.reading import execute, ids_and_versions, merges, query, rejects, row_count

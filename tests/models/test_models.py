@@ -13,13 +13,13 @@ from sqlalchemy import MetaData, create_engine, select
 from sqlalchemy.orm import Session
 
 from sequin_pipeline.catalog import Collection
-from sequin_pipeline.models import FORMATS
-from sequin_pipeline.models.names import distinct
-from sequin_pipeline.models.table import model_table
-from sequin_pipeline.models.typescript import model_names, property_names
-from sequin_pipeline.stream import RecordStream
-from sequin_pipeline.sync import run_sync
-from sequin_pipeline.warehouse import Warehouse
+from sequin_pipeline.operate.models import FORMATS
+from sequin_pipeline.operate.models.names import distinct
+from sequin_pipeline.operate.models.table import model_table
+from sequin_pipeline.operate.models.typescript import model_names, property_names
+from sequin_pipeline.postgres.warehouse import Warehouse
+from sequin_pipeline.read.stream import RecordStream
+from sequin_pipeline.runs.collection_run import run_sync
 from tests.builders import ListSource, live_plan
 from tests.definitions.files import write
 from tests.merge.reading import execute, query

@@ -7,7 +7,7 @@ from typing import Any
 import pyarrow as pa
 
 from sequin_pipeline.catalog import Collection, Column, ColumnType, Windows, default_table, parse_path
-from sequin_pipeline.normalize import NormalizedPages, Normalizer
+from sequin_pipeline.normalize.normalizer import NormalizedPages, Normalizer
 
 RECORD = {
     "id": "rec_1",

@@ -5,7 +5,7 @@ import pyarrow as pa
 import pytest
 
 from sequin_pipeline.errors import SourceFault
-from sequin_pipeline.normalize import MAX_PAGE_BYTES, Normalizer
+from sequin_pipeline.normalize.normalizer import MAX_PAGE_BYTES, Normalizer
 from tests.normalize.records import collection, column, normalize, record, rows, text
 
 COLUMNS = (

@@ -4,8 +4,8 @@ import pandas as pd
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from sequin_pipeline.normalize import Normalizer
-from sequin_pipeline.page_reader import POSITION
+from sequin_pipeline.normalize.normalizer import Normalizer
+from sequin_pipeline.normalize.page_reader import POSITION
 from tests.normalize.records import collection, column, page, record, rows, with_value
 
 DECLARED = collection(column("v", "v", "bigint"), column("status", "status"))

@@ -13,8 +13,8 @@ from hypothesis import strategies as st
 
 from sequin_pipeline.catalog import COLUMN_TYPES, Column
 from sequin_pipeline.errors import SourceFault
-from sequin_pipeline.normalize import Normalizer
-from sequin_pipeline.page_reader import PageReader, ParsedPage, ReadPages
+from sequin_pipeline.normalize.normalizer import Normalizer
+from sequin_pipeline.normalize.page_reader import PageReader, ParsedPage, ReadPages
 from tests.normalize.records import collection, column, page, record, text, with_value
 
 OPTIONS = (

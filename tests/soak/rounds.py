@@ -16,13 +16,13 @@ from random import Random
 import psycopg
 
 from sequin_pipeline.errors import PipelineError, TooManyRejects
+from sequin_pipeline.postgres.warehouse import Warehouse
+from sequin_pipeline.read.stream import ReadPlan
 from sequin_pipeline.sandbox.feeds import RecordedFeed
 from sequin_pipeline.sandbox.server import running_sandbox
 from sequin_pipeline.sandbox.settings import Settings
 from sequin_pipeline.sources import Source, TimeWindow
-from sequin_pipeline.sources.retries import RetryPolicy
-from sequin_pipeline.stream import ReadPlan
-from sequin_pipeline.warehouse import Warehouse
+from sequin_pipeline.sources.http.retries import RetryPolicy
 from tests.builders import EPOCH, live_plan
 from tests.e2e.project import ROOT, SandboxControls
 from tests.faults.faulty_api import cursor_after

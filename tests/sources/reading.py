@@ -9,7 +9,7 @@ from typing import Any
 import httpx2
 
 from sequin_pipeline.sources import Page, ReadRequest
-from sequin_pipeline.sources.http import HttpOptions
+from sequin_pipeline.sources.http.client import HttpOptions
 from sequin_pipeline.sources.sequin import SequinSource
 
 TOKEN = "secret-token-7Q"

@@ -5,7 +5,7 @@ import re
 import pytest
 
 from sequin_pipeline.errors import ConfigurationError
-from sequin_pipeline.sources.endpoint import Endpoint
+from sequin_pipeline.sources.http.endpoint import Endpoint
 
 
 @pytest.mark.parametrize(

@@ -8,7 +8,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from sequin_pipeline.sources.envelope import Envelope, EnvelopeError, _members_by_brackets, read_envelope
+from sequin_pipeline.sources.page_envelope import Envelope, EnvelopeError, _members_by_brackets, read_envelope
 
 DEEP = b"[" * 5000 + b"]" * 5000
 

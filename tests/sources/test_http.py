@@ -15,8 +15,8 @@ import pytest
 
 from sequin_pipeline.errors import SourceBusy, SourceError, SourceFault, SourceRefused, SourceUnavailable
 from sequin_pipeline.sources import Page, PageCost
-from sequin_pipeline.sources.http import HttpOptions
-from sequin_pipeline.sources.retries import RetryPolicy
+from sequin_pipeline.sources.http.client import HttpOptions
+from sequin_pipeline.sources.http.retries import RetryPolicy
 from sequin_pipeline.sources.sequin import SequinSource
 from tests.sources.certificates import server_context, write_certificate
 from tests.sources.reading import NOW, TOKEN, StandingTime, read, request, source

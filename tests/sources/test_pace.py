@@ -1,6 +1,6 @@
 """How fast a source is asked: evenly, slower after a refusal, never faster than it allows."""
 
-from sequin_pipeline.sources.pace import Pace
+from sequin_pipeline.sources.http.pace import Pace
 
 
 class Clock:

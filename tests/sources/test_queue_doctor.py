@@ -2,10 +2,10 @@
 
 from pathlib import Path
 
-from sequin_pipeline.catalog_files import load_collections
-from sequin_pipeline.doctor.finding import Patient
-from sequin_pipeline.doctor.queues import queues
-from sequin_pipeline.environment import read_settings
+from sequin_pipeline.environment.settings import read_settings
+from sequin_pipeline.operate.doctor.finding import Patient
+from sequin_pipeline.operate.doctor.queues import queues
+from sequin_pipeline.orchestration.catalog_files import load_collections
 from sequin_pipeline.sandbox.server import running_sandbox
 from tests.builders import record
 from tests.definitions.files import write

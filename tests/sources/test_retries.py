@@ -7,9 +7,9 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from sequin_pipeline.sources.endpoint import Endpoint
-from sequin_pipeline.sources.failures import Failures
-from sequin_pipeline.sources.retries import RETRYABLE_STATUSES, AskAgain, RetryPolicy, describe_return, parse_retry_after
+from sequin_pipeline.sources.http.endpoint import Endpoint
+from sequin_pipeline.sources.http.failures import Failures
+from sequin_pipeline.sources.http.retries import RETRYABLE_STATUSES, AskAgain, RetryPolicy, describe_return, parse_retry_after
 
 ANSWERED_AT = datetime(2025, 3, 1, 12, 0, 0, tzinfo=UTC)
 

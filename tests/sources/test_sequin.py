@@ -7,7 +7,7 @@ import pytest
 
 from sequin_pipeline.errors import ConfigurationError, CursorRefused, SourceFault, SourceRefused, SourceUnavailable
 from sequin_pipeline.sources import FieldDescription, Page, ReadRequest, Source, SourceIdentity
-from sequin_pipeline.sources.retries import RetryPolicy
+from sequin_pipeline.sources.http.retries import RetryPolicy
 from sequin_pipeline.sources.sequin import SequinSource
 from tests.sources.reading import TOKEN, StandingTime, read, request, source
 from tests.sources.scripted import JSON_HEADERS, Reply, page, scripted_server

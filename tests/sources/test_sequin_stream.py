@@ -5,7 +5,7 @@ from typing import Any
 
 import pytest
 
-from sequin_pipeline import json_text
+from sequin_pipeline.records import json_text
 from sequin_pipeline.sources.sequin_stream import record_of_change, version_of
 
 LSN = 123_456_789

@@ -20,7 +20,7 @@ from starlette.routing import Route
 from sequin_pipeline.sandbox.damage import refusal, sent_wrongly, with_wrong_content
 from sequin_pipeline.sandbox.faults import CONTENT_FAULTS, WIRE_FAULTS, Fault, FaultPlan
 from sequin_pipeline.sandbox.server import running_app
-from sequin_pipeline.sources.stripe_objects import TEST_CLOCKS
+from sequin_pipeline.sources.stripe.objects import TEST_CLOCKS
 
 START = 1_770_000_000
 LINES_AT_ONCE = 10

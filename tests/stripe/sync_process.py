@@ -9,8 +9,8 @@ from collections.abc import Mapping
 
 import psycopg
 
-from sequin_pipeline.outcome import Progress
-from sequin_pipeline.sources.stripe_objects import Listable
+from sequin_pipeline.runs.outcome import Progress
+from sequin_pipeline.sources.stripe.objects import Listable
 from tests.stripe.syncing import LOCALSTRIPE, UNTOLD, Runs
 
 

@@ -8,15 +8,15 @@ from typing import Any
 import psycopg
 
 from sequin_pipeline.catalog import Collection, Column, OnDelete, TableName, Windows, parse_path
-from sequin_pipeline.outcome import Progress, SyncOutcome
+from sequin_pipeline.postgres.warehouse import Warehouse
+from sequin_pipeline.read.stream import RecordStream
+from sequin_pipeline.runs.collection_run import run_sync
+from sequin_pipeline.runs.outcome import Progress, SyncOutcome
 from sequin_pipeline.sources import TimeWindow
-from sequin_pipeline.sources.http import HttpOptions
-from sequin_pipeline.sources.retries import RetryPolicy
-from sequin_pipeline.sources.stripe import StripeSource
-from sequin_pipeline.sources.stripe_objects import LISTABLE, Listable
-from sequin_pipeline.stream import RecordStream
-from sequin_pipeline.sync import run_sync
-from sequin_pipeline.warehouse import Warehouse
+from sequin_pipeline.sources.http.client import HttpOptions
+from sequin_pipeline.sources.http.retries import RetryPolicy
+from sequin_pipeline.sources.stripe.objects import LISTABLE, Listable
+from sequin_pipeline.sources.stripe.source import StripeSource
 from tests.between import Between, nothing
 from tests.builders import live_plan
 from tests.stripe.shop import ACCOUNT, KEY

@@ -8,7 +8,7 @@ import pytest
 
 from sequin_pipeline.catalog import Account, Column, parse_path
 from sequin_pipeline.errors import SourceRefused
-from sequin_pipeline.sources.stripe import StripeSource
+from sequin_pipeline.sources.stripe.source import StripeSource
 from tests.e2e.project import Project
 from tests.stripe.fake import FakeStripe, fake_stripe
 from tests.stripe.shop import Shop, refuse_live

@@ -9,10 +9,10 @@ import pytest
 
 from sequin_pipeline.catalog import Column, ForeignTable, TableName, parse_path
 from sequin_pipeline.errors import CursorRefused, SourceFault, SourceRefused, SourceUnavailable
-from sequin_pipeline.ledger import Counts
+from sequin_pipeline.ledger.ledger import Counts
 from sequin_pipeline.sources import ReadRequest, TimeWindow
-from sequin_pipeline.sources.stripe import StripeSource
-from sequin_pipeline.sources.stripe_objects import LISTABLE
+from sequin_pipeline.sources.stripe.objects import LISTABLE
+from sequin_pipeline.sources.stripe.source import StripeSource
 from tests.stripe.fake import START, FakeStripe, fake_stripe
 from tests.stripe.shop import ACCOUNT, KEY
 from tests.stripe.syncing import FAST, PATIENT, Runs, stripe_collection

@@ -2,7 +2,7 @@
 
 import pytest
 
-from sequin_pipeline.sources.stripe_objects import LISTABLE, MAX_EVENT_TYPES, Listable
+from sequin_pipeline.sources.stripe.objects import LISTABLE, MAX_EVENT_TYPES, Listable
 
 
 @pytest.mark.parametrize("listable", LISTABLE.values(), ids=LISTABLE.keys())

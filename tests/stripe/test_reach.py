@@ -5,10 +5,10 @@ from pathlib import Path
 
 import pytest
 
-from sequin_pipeline.catalog_files import load_collections
-from sequin_pipeline.doctor.accounts import accounts
-from sequin_pipeline.doctor.finding import Finding, Patient
-from sequin_pipeline.environment import read_settings
+from sequin_pipeline.environment.settings import read_settings
+from sequin_pipeline.operate.doctor.accounts import accounts
+from sequin_pipeline.operate.doctor.finding import Finding, Patient
+from sequin_pipeline.orchestration.catalog_files import load_collections
 from tests.definitions.files import write
 from tests.stripe.fake import FakeStripe, fake_stripe
 

@@ -14,7 +14,7 @@ from typing import Any
 
 import httpx2
 
-from sequin_pipeline.environment import VARIABLES
+from sequin_pipeline.environment.settings import VARIABLES
 
 READY_SECONDS = 90.0
 END_SECONDS = 40.0

@@ -1,0 +1,195 @@
+"""What may stand below `attributes` of a defs.yaml: the models behind the JSON schema that `dg check yaml` and editors use.
+
+They say what a schema can say: types, patterns, enums, unknown keys. The patterns are for the schema only; what breaks one at load
+time gets a sentence and a line from declared.py, which turns the models into collections.
+"""
+
+from typing import Annotated, Literal
+
+from pydantic import BaseModel, ConfigDict, Field
+
+from sequin_pipeline.catalog import MAX_LANES, ColumnType, KeyColumn, OnDelete, SourceKindName, TimeFormat, WindowWidth
+
+PROVIDER_PATTERN = r"^[A-Za-z0-9][A-Za-z0-9_-]{0,62}$"
+"""A Dagster kind and, with `-` as `_`, a group: 63 characters of this alphabet."""
+COLLECTION_PATTERN = r"^[A-Za-z0-9_][A-Za-z0-9_.-]{0,199}$"
+"""What can be part of an asset key, and of the step's name once `.` and `-` have become `_`."""
+COLUMN_PATTERN = r"^[A-Za-z_][A-Za-z0-9_]{0,62}$"
+TABLE_PATTERN = r"^[A-Za-z_][A-Za-z0-9_$]{0,62}\.[A-Za-z_][A-Za-z0-9_$]{0,62}$"
+FOREIGN_TABLE_PATTERN = r"^[^.\"\x00-\x1f]{1,63}\.[^.\"\x00-\x1f]{1,63}$"
+"""Names are quoted wherever they are used, so that an application's may hold spaces, dashes and upper case."""
+FOREIGN_COLUMN_PATTERN = r"^[^\x00-\x1f]{1,63}$"
+OWNER_PATTERN = r"^(team:.+|[A-Za-z0-9._%+-]+@[A-Za-z0-9.-]+\.[A-Za-z]{2,7})$"
+"""Dagster's own rule for owners."""
+TAG_PATTERN = r"^([A-Za-z0-9_.-]{1,63}/)?[A-Za-z0-9_.-]{1,63}$"
+TAG_VALUE_PATTERN = r"^[A-Za-z0-9_.-]{0,63}$"
+SYNC_PATTERN = r"^[A-Za-z0-9_][A-Za-z0-9_.-]{0,62}$"
+VARIABLE_PATTERN = r"^[A-Za-z_][A-Za-z0-9_]*$"
+HISTORY_PATTERN = r"^[1-9]\d{0,3}d$"
+START_PATTERN = r"^\d{4}-\d{2}-\d{2}([T ]\d{2}:\d{2}(:00)?(Z|\+00:00))?$"
+CRON_PATTERN = r"^(@(hourly|daily|weekly|monthly|yearly|annually|midnight)|\S+( +\S+){4})$"
+
+_NAME = r"[^\W\d][\w-]*"
+_BRACKET = r"\[(0|[1-9]\d{0,8})\]|\['([^'\\]|\\['\\])*'\]"
+PATH_PATTERN = rf"^({_NAME}|{_BRACKET}|\$(\.{_NAME}|{_BRACKET}))(\.{_NAME}|{_BRACKET})*$"
+
+Owner = Annotated[str, Field(json_schema_extra={"pattern": OWNER_PATTERN})]
+
+
+class _Strict(BaseModel):
+    """Nothing is coerced, so that loading refuses what the schema refuses; unknown keys are an error."""
+
+    model_config = ConfigDict(extra="forbid", strict=True, frozen=True)
+
+
+class ColumnModel(_Strict):
+    """A column of the table, taken from the record by `path` and cast to `type`."""
+
+    path: str = Field(
+        description="where the value stands in the provider's object; record.x is a field of the envelope around it",
+        examples=["customer", "items.data[0].price.id", "['key.with.dots']", "record.sync.metadata"],
+        json_schema_extra={"pattern": PATH_PATTERN},
+    )
+    type: ColumnType
+    format: TimeFormat | None = Field(default=None, description="how a timestamptz is written; iso unless said otherwise")
+    required: bool = Field(default=False, description="reject a record that carries an object without this value; never NOT NULL")
+    empty_as_null: bool = Field(default=False, description="take an empty string as null rather than reject the record")
+    assume_zone: Literal["UTC"] | None = Field(default=None, description="the zone of a timestamptz that names none")
+    round: bool = Field(default=False, description="accept a timestamptz with more than six digits of a second")
+    description: str = Field(default="", description="becomes the comment of the column")
+
+
+class TableModel(_Strict):
+    """The table that the records land in, where it is not `<provider>.<collection>`."""
+
+    name: str = Field(
+        description="schema.table",
+        examples=["billing.subscription", "public.Subscription"],
+        json_schema_extra={"pattern": FOREIGN_TABLE_PATTERN},
+    )
+    managed: bool = Field(default=True, description="the pipeline creates the table and adds columns to it")
+    columns: dict[str, str] = Field(
+        default_factory=dict,
+        description="of a table that is not managed: by our columns, which of its columns takes each; a declared column that is not "
+        "named here goes to the one of its own name",
+        examples=[{"id": "id", "upstream_id": "upstreamId", "updated_idx": "updatedIdx"}],
+        json_schema_extra={"additionalProperties": {"pattern": FOREIGN_COLUMN_PATTERN}},
+    )
+    key: list[KeyColumn] = Field(
+        default=["id"], min_length=1, description="of a table that is not managed: our columns that identify a row"
+    )
+    round: bool = Field(
+        default=False, description="of a table that is not managed: round times to the digits of a second that its columns keep"
+    )
+
+
+class WindowsModel(_Strict):
+    """How the stream is cut into time partitions, in UTC; weeks start on Monday."""
+
+    every: WindowWidth = "month"
+    start: str = Field(
+        default="2024-01-01",
+        description="start of the first window, which also holds everything older",
+        json_schema_extra={"pattern": START_PATTERN},
+    )
+
+
+class RejectsModel(_Strict):
+    """A run that rejects more than both fails, after everything good has been committed."""
+
+    limit_records: int = Field(default=100, ge=0)
+    limit_share: float = Field(default=0.01, ge=0, le=1)
+
+
+class CollectionModel(_Strict):
+    """One class of objects of the provider. All keys are optional: `{}` gives the record's own columns and `data`."""
+
+    description: str = Field(default="", description="becomes the comment of the table")
+    columns: dict[str, ColumnModel] = Field(
+        default_factory=dict, json_schema_extra={"propertyNames": {"pattern": COLUMN_PATTERN}}
+    )
+    table: TableModel | None = None
+    indexes: list[list[str]] = Field(
+        default_factory=list,
+        description="lists of columns of a managed table to have an index on; created concurrently, never dropped",
+        examples=[[["sync_id", "upstream_id"]]],
+    )
+    on_delete: OnDelete = Field(default="mark", description="mark deleted records' rows, or remove them")
+    lanes: int = Field(default=1, ge=1, le=MAX_LANES, description="connections that write the table beside each other")
+    history: str | None = Field(
+        default=None,
+        description="keep, for so many days, what became of every record that was not unchanged",
+        examples=["30d"],
+        json_schema_extra={"pattern": HISTORY_PATTERN},
+    )
+    owners: list[Owner] = Field(default_factory=list, description="instead of the provider's: e-mail addresses or team:<name>")
+    tags: dict[str, str] = Field(
+        default_factory=dict,
+        description="beside the provider's",
+        json_schema_extra={"propertyNames": {"pattern": TAG_PATTERN}, "additionalProperties": {"pattern": TAG_VALUE_PATTERN}},
+    )
+    rejects: RejectsModel = RejectsModel()
+
+
+class SyncModel(_Strict):
+    """One account of the provider, for sources that are read account by account."""
+
+    name: str = Field(description="becomes sync_id of its records", json_schema_extra={"pattern": SYNC_PATTERN})
+    key: str = Field(
+        default="STRIPE_API_KEY",
+        description="the environment variable that holds the account's key; never the key itself",
+        json_schema_extra={"pattern": VARIABLE_PATTERN},
+    )
+    account: str | None = Field(
+        default=None, description="a connected account that is read with this key", examples=["acct_1032D82eZvKYlo2C"]
+    )
+    external_id: str | None = Field(default=None, description="your own id of the tenant: becomes internal_id of its records")
+    metadata: dict[str, str] = Field(default_factory=dict, description="stands in the envelope, at record.sync.metadata")
+
+
+class QueueModel(_Strict):
+    """Which consumer is drained, for sources that are queues, and when a run leaves the rest to the next."""
+
+    consumer: str = Field(min_length=1, description="the consumer's id, or the name of the Sequin Stream sink")
+    max_records: int | None = Field(default=None, ge=1, description="end a run after the delivery that reaches so many")
+    max_seconds: int | None = Field(default=None, ge=1, description="end a run after the delivery that reaches this time")
+
+
+class ProviderModel(_Strict):
+    """What is synced from one provider. `provider` and `collections` are required."""
+
+    provider: str = Field(
+        description="as the API spells it", examples=["stripe"], json_schema_extra={"pattern": PROVIDER_PATTERN}
+    )
+    collections: dict[str, CollectionModel | None] = Field(
+        min_length=1,
+        description="by the API's names, without the provider",
+        examples=[{"subscription": {}}],
+        json_schema_extra={"propertyNames": {"pattern": COLLECTION_PATTERN}},
+    )
+    source: SourceKindName = Field(
+        default="sequin", description="what the records are read from: the records API, or the provider itself"
+    )
+    syncs: list[SyncModel] = Field(
+        default_factory=list, description="accounts that a source reads itself; left out: one, named default, by the usual key"
+    )
+    relist_hours: int = Field(
+        default=24,
+        ge=0,
+        description="how often a source that follows events lists everything again, to find what left no event; 0: at every run",
+    )
+    queue: QueueModel | None = Field(
+        default=None, description="what is drained, for a source that is a queue; files with the same one are run together"
+    )
+    schedule: str | None = Field(
+        default=None,
+        description="cron (UTC) of the provider's live runs; the schedule starts stopped",
+        examples=["*/15 * * * *"],
+        json_schema_extra={"pattern": CRON_PATTERN},
+    )
+    windows: WindowsModel = WindowsModel()
+    owners: list[Owner] = Field(default_factory=list, description="e-mail addresses or team:<name>")
+    tags: dict[str, str] = Field(
+        default_factory=dict,
+        json_schema_extra={"propertyNames": {"pattern": TAG_PATTERN}, "additionalProperties": {"pattern": TAG_VALUE_PATTERN}},
+    )

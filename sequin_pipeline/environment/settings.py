@@ -1,0 +1,206 @@
+"""Which warehouse, which API, which storage for Dagster: read from the environment, completed by the embedded server.
+
+`read_settings` decides, and knows only its arguments. `prepare` is what commands call: it looks at the project and its `.env`,
+starts the embedded server if something lies in it, and tells Dagster's own commands through `.env`. Nothing here is read at
+import.
+"""
+
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from pathlib import Path
+
+from sequin_pipeline.environment import embedded
+from sequin_pipeline.environment.dotenv import read_dotenv, write_dotenv
+from sequin_pipeline.environment.embedded import Home
+from sequin_pipeline.errors import ConfigurationError
+from sequin_pipeline.postgres.urls import mask_url, plain_postgres_url, psycopg2_url
+
+WAREHOUSE_URL = "WAREHOUSE_URL"
+SEQUIN_API_URL = "SEQUIN_API_URL"
+SEQUIN_API_TOKEN = "SEQUIN_API_TOKEN"  # noqa: S105 - the name of a variable, not a token
+SEQUIN_COLLECTIONS = "SEQUIN_COLLECTIONS"
+DAGSTER_POSTGRES_URL = "DAGSTER_POSTGRES_URL"
+DAGSTER_HOME = "DAGSTER_HOME"
+VARIABLES = (WAREHOUSE_URL, SEQUIN_API_URL, SEQUIN_API_TOKEN, SEQUIN_COLLECTIONS, DAGSTER_POSTGRES_URL, DAGSTER_HOME)
+
+
+@dataclass(frozen=True)
+class Settings:
+    """Everything resolved. `api_url` None: the sandbox, unless no provider reads the records API. `embedded_variables`: those whose
+    value is a database of the embedded server; `given` holds what the user said, unchanged."""
+
+    warehouse_url: str = field(repr=False)
+    dagster_postgres_url: str = field(repr=False)
+    dagster_home: Path
+    embedded_variables: frozenset[str]
+    given: Mapping[str, str] = field(repr=False)
+    api_url: str | None = field(repr=False)
+    reads_records_api: bool = True
+
+    @property
+    def uses_sandbox(self) -> bool:
+        return self.reads_records_api and self.api_url is None
+
+    @property
+    def needs_embedded(self) -> bool:
+        return bool(self.embedded_variables)
+
+    def variables(self) -> dict[str, str]:
+        """The environment for processes that we start; holds secrets. Whoever runs the sandbox adds its SEQUIN_API_URL."""
+        return {
+            **self.given,
+            WAREHOUSE_URL: self.warehouse_url,
+            DAGSTER_POSTGRES_URL: self.dagster_postgres_url,
+            DAGSTER_HOME: str(self.dagster_home),
+        }
+
+    def defaults(self) -> dict[str, str]:
+        """What the user did not say, and Dagster's own commands have to be told; no secrets, and nothing where all is given."""
+        resolved = self.variables()
+        defaulted = {*self.embedded_variables, *({DAGSTER_HOME} - self.given.keys())} if self.needs_embedded else set()
+        return {name: resolved[name] for name in VARIABLES if name in defaulted}
+
+    def describe(self) -> list[str]:
+        """Lines for people: where everything is, and why."""
+        return [
+            f"warehouse        {self._origin(WAREHOUSE_URL)} {mask_url(self.warehouse_url)}",
+            f"records API      {self._records_api()}",
+            f"Dagster storage  {self._origin(DAGSTER_POSTGRES_URL)} {mask_url(self.dagster_postgres_url)}",
+            f"Dagster home     {self.dagster_home}",
+        ]
+
+    def _records_api(self) -> str:
+        if not self.reads_records_api:
+            return "not needed: every provider is read from a source of its own"
+        return mask_url(self.api_url) if self.api_url else "the sandbox, since SEQUIN_API_URL is not set"
+
+    def _origin(self, variable: str) -> str:
+        return "embedded Postgres" if variable in self.embedded_variables else f"your {variable}"
+
+
+def read_settings(
+    environ: Mapping[str, str],
+    project: Path | None,
+    *,
+    embedded_home: Home | None,
+    wants_sandbox: bool = False,
+    reads_records_api: bool = True,
+) -> Settings:
+    """Decides. `project` is the folder with dagster.yaml, if there is one; `embedded_home` None: no embedded server can run here;
+    `reads_records_api`: does any declared provider?
+
+    An empty variable counts as unset. What we would write to `.env` ourselves counts as a default, not as the user's: the file may
+    have been sourced. Raises ConfigurationError where something is missing or contradicts itself.
+    """
+    given = {name: environ[name].strip() for name in VARIABLES if environ.get(name, "").strip()}
+    if given.get(DAGSTER_HOME) == str(project):
+        del given[DAGSTER_HOME]
+    api_url = given.get(SEQUIN_API_URL)
+    if wants_sandbox and api_url is not None:
+        raise ConfigurationError(
+            f"the sandbox was asked for, but {SEQUIN_API_URL} names an API ({mask_url(api_url)}): unset one of them"
+        )
+    if wants_sandbox and not reads_records_api:
+        raise ConfigurationError(
+            "the sandbox was asked for, but no declared provider reads the records API, which it serves: leave --sandbox out"
+        )
+    has_records = SEQUIN_API_URL in given or not reads_records_api
+    warehouse_url, warehouse_is_embedded = _warehouse(given, embedded_home, has_records=has_records, wants_sandbox=wants_sandbox)
+    dagster_url, dagster_is_embedded = _dagster_storage(given, embedded_home)
+    sources = {WAREHOUSE_URL: warehouse_is_embedded, DAGSTER_POSTGRES_URL: dagster_is_embedded}
+    return Settings(
+        warehouse_url=warehouse_url,
+        dagster_postgres_url=psycopg2_url(dagster_url),
+        dagster_home=_dagster_home(given, project),
+        embedded_variables=frozenset(name for name, is_embedded in sources.items() if is_embedded),
+        given=given,
+        api_url=api_url,
+        reads_records_api=reads_records_api,
+    )
+
+
+def prepare(
+    environ: Mapping[str, str], directory: Path, *, wants_sandbox: bool = False, reads_records_api: bool = True
+) -> Settings:
+    """Settings whose databases can be connected to: starts or adopts the embedded server if something lies in it.
+
+    Rewrites our lines in the project's `.env`, so that Dagster's commands use the same databases as ours.
+    """
+    project = find_project(directory)
+    environ = merge_dotenv(environ, project)
+    home = embedded.find_home(environ) if embedded.is_available(environ) else None
+    settings = read_settings(
+        environ, project, embedded_home=home, wants_sandbox=wants_sandbox, reads_records_api=reads_records_api
+    )
+    if settings.needs_embedded:
+        embedded.start(environ)
+    if project is not None:
+        write_dotenv(project / ".env", settings.defaults())
+    return settings
+
+
+def find_project(directory: Path) -> Path | None:
+    """The folder with dagster.yaml: `directory`, else the checkout that this package is imported from."""
+    checkout = Path(__file__).resolve().parents[2]
+    return next((folder for folder in (directory.resolve(), checkout) if (folder / "dagster.yaml").is_file()), None)
+
+
+def merge_dotenv(environ: Mapping[str, str], project: Path | None) -> dict[str, str]:
+    """The environment and the user's lines in the project's `.env`. Refuses two values for one variable of ours: Dagster's
+    processes would take the one in the file, everybody else expects the other."""
+    if project is None:
+        return dict(environ)
+    written = read_dotenv(project / ".env")
+    for name in VARIABLES:
+        if name in written and environ.get(name, written[name]) != written[name]:
+            raise ConfigurationError(
+                f"{name} has one value in the environment and another in {str(project / '.env')!r}, which wins in Dagster's own "
+                "processes: make them equal, or remove one"
+            )
+    return {**written, **environ}
+
+
+def _warehouse(given: Mapping[str, str], home: Home | None, *, has_records: bool, wants_sandbox: bool) -> tuple[str, bool]:
+    """The URL, and whether it is the embedded server's. Records of the sandbox and real ones (`has_records`) never meet in one
+    database."""
+    named = plain_postgres_url(given[WAREHOUSE_URL], WAREHOUSE_URL) if WAREHOUSE_URL in given else None
+    is_embedded = named is not None and home is not None and named in (home.url("warehouse"), home.url("sandbox"))
+    if named is not None and (has_records or (wants_sandbox and not is_embedded)):
+        return named, is_embedded
+    if named is not None and not is_embedded:
+        raise ConfigurationError(
+            f"{WAREHOUSE_URL} names a database of yours ({mask_url(named)}), but {SEQUIN_API_URL} is not set, so that records "
+            f"would come from the sandbox: set {SEQUIN_API_URL}, unset {WAREHOUSE_URL}, or say --sandbox to have them there"
+        )
+    if home is None:
+        raise ConfigurationError(
+            f"{WAREHOUSE_URL} is not set, and there is no Postgres to start instead: set it to "
+            "postgresql://user:password@host:5432/database, or install the extra sequin-pipeline[embedded]"
+        )
+    return home.url("warehouse" if has_records else "sandbox"), True
+
+
+def _dagster_storage(given: Mapping[str, str], home: Home | None) -> tuple[str, bool]:
+    if DAGSTER_POSTGRES_URL in given:
+        named = plain_postgres_url(given[DAGSTER_POSTGRES_URL], DAGSTER_POSTGRES_URL)
+        return named, home is not None and named == home.url("dagster")
+    if home is None:
+        raise ConfigurationError(
+            f"{DAGSTER_POSTGRES_URL} is not set, and there is no Postgres to start for Dagster's runs and events: set it to a "
+            "database that Dagster may have for itself, or install the extra sequin-pipeline[embedded]"
+        )
+    return home.url("dagster"), True
+
+
+def _dagster_home(given: Mapping[str, str], project: Path | None) -> Path:
+    if DAGSTER_HOME in given:
+        home = Path(given[DAGSTER_HOME]).expanduser()
+        if not home.is_absolute():
+            raise ConfigurationError(f"{DAGSTER_HOME} is {str(home)!r}, but Dagster takes an absolute path only")
+        return home
+    if project is None:
+        raise ConfigurationError(
+            f"no dagster.yaml was found in the current directory, nor beside the installed package: run the command where it is, "
+            f"or set {DAGSTER_HOME} to its folder"
+        )
+    return project

@@ -1,0 +1,62 @@
+"""By which declaration each column was filled, and how far the refill of a changed one has come: the ledger's table `columns`."""
+
+from collections.abc import Mapping, Sequence
+
+from psycopg import sql
+
+from sequin_pipeline.ledger.ledger import Ledger
+from sequin_pipeline.postgres.warehouse import Connection
+
+
+def known_fingerprints(connection: Connection, ledger: Ledger) -> dict[str, str]:
+    """By column, the declaration that filled it, or fills it now."""
+    rows = connection.execute(
+        sql.SQL("select column_name, fingerprint from {} where table_name = %s").format(ledger.table("columns")),
+        (ledger.table_name,),
+    ).fetchall()
+    return {str(name): str(fingerprint) for name, fingerprint in rows}
+
+
+def unfilled_columns(connection: Connection, ledger: Ledger) -> dict[str, str | None]:
+    """Columns whose refill has not ended, and the key after which it goes on."""
+    rows = connection.execute(
+        sql.SQL("select column_name, refilled_after from {} where table_name = %s and refilled_at is null").format(
+            ledger.table("columns")
+        ),
+        (ledger.table_name,),
+    ).fetchall()
+    return {str(name): None if after is None else str(after) for name, after in rows}
+
+
+def declare_column(connection: Connection, ledger: Ledger, name: str, fingerprint: str, *, is_filled: bool) -> None:
+    """A new or changed declaration; unless it is filled already, its column waits to be."""
+    connection.execute(
+        sql.SQL(
+            "insert into {} as c (table_name, column_name, fingerprint, refilled_at)"
+            " values (%(table)s, %(name)s, %(fingerprint)s, case when %(filled)s then now() end)"
+            " on conflict (table_name, column_name) do update set fingerprint = excluded.fingerprint, refilled_after = null,"
+            " refilled_at = excluded.refilled_at where c.fingerprint <> excluded.fingerprint"
+        ).format(ledger.table("columns")),
+        {"table": ledger.table_name, "name": name, "fingerprint": fingerprint, "filled": is_filled},
+    )
+
+
+def forget_columns(connection: Connection, ledger: Ledger, names: Sequence[str]) -> None:
+    """Columns that are declared no longer: nobody fills them from here on."""
+    connection.execute(
+        sql.SQL("delete from {} where table_name = %s and column_name = any(%s)").format(ledger.table("columns")),
+        (ledger.table_name, list(names)),
+    )
+
+
+def note_refill(connection: Connection, ledger: Ledger, columns: Mapping[str, str], *, after: str | None) -> None:
+    """The refill of these columns, by their fingerprints, has come to key `after`; None: to the end. One that has been declared in
+    yet another way meanwhile is not this refill's any more."""
+    connection.execute(
+        sql.SQL(
+            "update {} set refilled_after = %(after)s, refilled_at = case when %(after)s::text is null then now() end"
+            " where table_name = %(table)s"
+            " and (column_name, fingerprint) in (select * from unnest(%(names)s::text[], %(fingerprints)s::text[]))"
+        ).format(ledger.table("columns")),
+        {"after": after, "table": ledger.table_name, "names": list(columns), "fingerprints": list(columns.values())},
+    )

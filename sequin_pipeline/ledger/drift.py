@@ -1,0 +1,122 @@
+"""Drift: fields of the provider's objects that appear, vanish or change their type, seen on a sample of each run's records.
+
+What earlier samples held stands in the ledger's table `fields`, one row a field. Only the top level of `data` is looked at.
+"""
+
+from collections import Counter
+from collections.abc import Mapping, Set
+from dataclasses import dataclass, field
+
+from psycopg import sql
+from psycopg.types.json import Jsonb
+
+from sequin_pipeline.ledger.ledger import Ledger
+from sequin_pipeline.normalize.normalizer import NormalizedPages
+from sequin_pipeline.postgres.warehouse import Connection
+from sequin_pipeline.records import json_text
+from sequin_pipeline.records.json_text import kind_of
+
+SAMPLE_RECORDS = 200
+ENOUGH_RECORDS = 2_000
+"""After that many the counts say what is usual: samples without news are not written down any more."""
+
+MAX_FIELDS = 1_000
+"""That the ledger remembers of a table. Objects with more are keyed by ids or the like: another name is no news, and no row."""
+
+MAX_NAME_CHARACTERS = 200
+"""Of a field: keys of objects may be texts of any length, keys of an index may not."""
+
+
+@dataclass(frozen=True)
+class Drift:
+    """`gone` are fields that every record sampled before had and none of this run's; `changed` says from which types to which."""
+
+    new: tuple[str, ...] = ()
+    gone: tuple[str, ...] = ()
+    changed: Mapping[str, str] = field(default_factory=dict)
+
+
+class Sample:
+    """The fields of at most SAMPLE_RECORDS objects of one run."""
+
+    def __init__(self) -> None:
+        self.records = 0
+        self._present: Counter[str] = Counter()
+        self._types: dict[str, set[str]] = {}
+
+    def add(self, page: NormalizedPages) -> None:
+        """Looks into objects of the pages until the sample is full."""
+        wanted = SAMPLE_RECORDS - self.records
+        if wanted <= 0:
+            return
+        for text in page.frame["data"].dropna().head(wanted):
+            for key, value in json_text.members(text.encode()).items():
+                name = key[:MAX_NAME_CHARACTERS]
+                self._present[name] += 1
+                types = self._types.setdefault(name, set())
+                kind = kind_of(value)
+                if kind != "null":
+                    types.add(kind)
+            self.records += 1
+
+    def compare(self, connection: Connection, ledger: Ledger) -> Drift:
+        """What differs from earlier samples, which this one joins. The first sample of a table is no drift."""
+        if not self.records:
+            return Drift()
+        rows = connection.execute(
+            sql.SQL("select field, present, sampled, types from {} where table_name = %s").format(ledger.table("fields")),
+            (ledger.table_name,),
+        ).fetchall()
+        known = {str(name): (int(str(present)), int(str(sampled)), _as_set(types)) for name, present, sampled, types in rows}
+        self._pass_over_surplus(known.keys())
+        drift = self._drift(known) if known else Drift()
+        is_news = not known or drift != Drift()
+        if is_news or max(sampled for _, sampled, _ in known.values()) < ENOUGH_RECORDS:
+            self._remember(connection, ledger, known)
+        return drift
+
+    def _pass_over_surplus(self, known: Set[str]) -> None:
+        room = max(0, MAX_FIELDS - len(known))
+        for name in sorted(self._types.keys() - known)[room:]:
+            del self._types[name], self._present[name]
+
+    def _drift(self, known: Mapping[str, tuple[int, int, set[str]]]) -> Drift:
+        was_always_there = {name for name, (present, sampled, _) in known.items() if present == sampled}
+        changed = {}
+        for name, types in self._types.items():
+            before = known[name][2] if name in known else set()
+            if before and types - before:
+                changed[name] = f"{' or '.join(sorted(before))}, now also {' or '.join(sorted(types - before))}"
+        return Drift(
+            new=tuple(sorted(self._types.keys() - known.keys())),
+            gone=tuple(sorted(was_always_there - self._types.keys())),
+            changed=changed,
+        )
+
+    def _remember(self, connection: Connection, ledger: Ledger, known: Mapping[str, tuple[int, int, set[str]]]) -> None:
+        sampled_before = max((sampled for _, sampled, _ in known.values()), default=0)
+        with connection.cursor() as cursor:
+            cursor.executemany(
+                sql.SQL(
+                    "insert into {} as f (table_name, field, present, sampled, types) values (%s, %s, %s, %s, %s)"
+                    " on conflict (table_name, field) do update set present = f.present + %s, sampled = excluded.sampled,"
+                    " types = excluded.types, last_seen_at = case when %s > 0 then now() else f.last_seen_at end"
+                ).format(ledger.table("fields")),
+                [
+                    (
+                        ledger.table_name,
+                        name,
+                        self._present[name],
+                        sampled_before + self.records,
+                        Jsonb(sorted(self._types.get(name, set()) | (known[name][2] if name in known else set()))),
+                        self._present[name],
+                        self._present[name],
+                    )
+                    for name in sorted(self._types.keys() | known.keys())
+                ],
+            )
+
+
+def _as_set(value: object) -> set[str]:
+    assert isinstance(value, list)  # noqa: S101 - a jsonb array by this module's own writing
+    return {str(item) for item in value}

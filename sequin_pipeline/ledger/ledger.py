@@ -1,0 +1,359 @@
+"""The ledger: what committed merges left behind, in a schema of its own beside the tables.
+
+Tables, cursors, positions, merges, runs. Every write belongs to the transaction of the caller, so that rows and ledger
+commit together. Rejects, fingerprints and fields have modules of their own; the
+definition of all is in ledger_schema.py.
+"""
+
+from collections.abc import Iterable, Mapping
+from dataclasses import dataclass
+from datetime import datetime, timedelta
+from functools import cache
+from typing import LiteralString
+from uuid import UUID
+
+from psycopg import sql
+from psycopg.types.json import Jsonb
+
+from sequin_pipeline.ledger.schema import DEFAULT_SCHEMA
+from sequin_pipeline.postgres.warehouse import Connection
+from sequin_pipeline.sources import SourceIdentity
+
+HEARTBEAT_SECONDS = 10.0
+"""A run is taken for dead after sixty of them."""
+
+
+@dataclass(frozen=True)
+class Counts:
+    """The fate of every fetched record: `fetched` is the sum of the seven others, which a CHECK in `merges` proves.
+
+    `created` and `removed` are rows that the table gained and lost, `rewritten` those that changed at a version already stored.
+    """
+
+    fetched: int = 0
+    inserted: int = 0
+    updated: int = 0
+    deleted: int = 0
+    unchanged: int = 0
+    stale: int = 0
+    duplicate: int = 0
+    rejected: int = 0
+    created: int = 0
+    removed: int = 0
+    rewritten: int = 0
+
+    def __add__(self, other: "Counts") -> "Counts":
+        return Counts(*(mine + theirs for mine, theirs in zip(self.values(), other.values(), strict=True)))
+
+    def values(self) -> tuple[int, ...]:
+        """In the order of the fields."""
+        return tuple(getattr(self, name) for name in COUNT_NAMES)
+
+
+COUNT_NAMES: tuple[str, ...] = tuple(Counts.__dataclass_fields__)
+
+
+@dataclass(frozen=True)
+class TableRecord:
+    """What the ledger knows of a table: whose records land there, and how many rows it has."""
+
+    label: str
+    source: SourceIdentity
+    on_delete: str
+    row_count: int
+
+
+@dataclass(frozen=True)
+class LiveCursor:
+    """One lane's place in the stream; `epoch` and `seq` are what a compare-and-set expects to find. `stream_time` is the greatest
+    `inserted_at` up to there."""
+
+    lane: int
+    lanes: int
+    epoch: int
+    seq: int
+    cursor: str | None
+    stream_time: datetime | None
+    run_id: str
+
+
+@dataclass(frozen=True)
+class MergeRecord:
+    """One committed batch: `counts` by key of the window ('' where there are none)."""
+
+    batch_id: UUID
+    run_id: str
+    mode: str
+    cursor_before: str | None
+    cursor_after: str | None
+    counts: Mapping[str, Counts]
+    bytes: int
+    wal_bytes: int
+    seconds: Mapping[str, float]
+    lane: int = 0
+
+
+@dataclass(frozen=True)
+class Ledger:
+    """The ledger of one table; `table_name` is `schema.table`. Methods run on the connection given, in whatever transaction is open."""
+
+    table_name: str
+    label: str
+    schema: str = DEFAULT_SCHEMA
+
+    def table(self, name: str) -> sql.Identifier:
+        """A table of the ledger, for statements composed elsewhere."""
+        return sql.Identifier(self.schema, name)
+
+    # Where the rows come from
+
+    def find_table(self, connection: Connection) -> TableRecord | None:
+        """None for a table that the ledger does not know."""
+        row = connection.execute(
+            self._sql("select label, source_kind, base_url, stream, on_delete, row_count from {tables} where table_name = %s"),
+            (self.table_name,),
+        ).fetchone()
+        if row is None:
+            return None
+        label, kind, base_url, stream, on_delete, row_count = row
+        return TableRecord(str(label), SourceIdentity(str(kind), str(base_url), str(stream)), str(on_delete), int(str(row_count)))
+
+    def register_table(self, connection: Connection, source: SourceIdentity, *, on_delete: str, row_count: int) -> None:
+        """Names the table as filled from `source`, from the beginning: cursors and positions of another source mean nothing."""
+        connection.execute(self._sql("delete from {tables} where table_name = %s"), (self.table_name,))
+        connection.execute(
+            self._sql(
+                "insert into {tables} (table_name, label, source_kind, base_url, stream, on_delete, row_count)"
+                " values (%s, %s, %s, %s, %s, %s, %s)"
+            ),
+            (self.table_name, self.label, source.kind, source.base_url, source.stream, on_delete, row_count),
+        )
+
+    def set_on_delete(self, connection: Connection, on_delete: str) -> None:
+        """What the declaration says now."""
+        connection.execute(
+            self._sql("update {tables} set on_delete = %s where table_name = %s and on_delete <> %s"),
+            (on_delete, self.table_name, on_delete),
+        )
+
+    def add_rows(self, connection: Connection, gained: int) -> None:
+        """Keeps the running total of rows; counting a large table would cost more than the sync."""
+        if gained:
+            connection.execute(
+                self._sql("update {tables} set row_count = row_count + %s where table_name = %s"), (gained, self.table_name)
+            )
+
+    def has_removed_rows(self, connection: Connection) -> bool:
+        """Are there versions of rows that were removed?"""
+        row = connection.execute(
+            self._sql("select exists (select from {versions} where table_name = %s)"), (self.table_name,)
+        ).fetchone()
+        return row == (True,)
+
+    # The live cursor
+
+    def live_cursors(self, connection: Connection) -> list[LiveCursor]:
+        """One row a lane, in order; empty before the first batch."""
+        rows = connection.execute(
+            self._sql(
+                "select lane, lanes, epoch, seq, cursor, stream_time, run_id from {cursors} where table_name = %s order by lane"
+            ),
+            (self.table_name,),
+        ).fetchall()
+        return [LiveCursor(*row) for row in rows]  # type: ignore[arg-type]  # the columns are of these types by their definition
+
+    def move_cursor(
+        self, connection: Connection, found: LiveCursor | None, *, cursor: str | None, stream_time: datetime | None, run_id: str
+    ) -> LiveCursor | None:
+        """Compare-and-set of one lane: the new cursor, or None when another run has moved it since `found` was read.
+
+        A rival waits here for the row, before it has done any work. The first epoch is a moment, so that a cursor that was forgotten
+        and begun again is never taken for the one before.
+        """
+        if found is None:
+            row = connection.execute(
+                self._sql(
+                    "insert into {cursors} (table_name, lane, lanes, epoch, seq, cursor, stream_time, run_id)"
+                    " values (%s, 0, 1, extract(epoch from clock_timestamp()) * 1000000, 1, %s, %s, %s) on conflict do nothing"
+                    " returning lane, lanes, epoch, seq, cursor, stream_time, run_id"
+                ),
+                (self.table_name, cursor, stream_time, run_id),
+            ).fetchone()
+        else:
+            row = connection.execute(
+                self._sql(
+                    "update {cursors} set seq = seq + 1, cursor = %s, stream_time = %s, run_id = %s, committed_at = now()"
+                    " where table_name = %s and lane = %s and epoch = %s and seq = %s"
+                    " returning lane, lanes, epoch, seq, cursor, stream_time, run_id"
+                ),
+                (cursor, stream_time, run_id, self.table_name, found.lane, found.epoch, found.seq),
+            ).fetchone()
+        return None if row is None else LiveCursor(*row)  # type: ignore[arg-type]  # as above
+
+    def take_over(self, connection: Connection, *, lanes: int, run_id: str) -> list[LiveCursor]:
+        """The cursors of that many lanes, for a run that will move them.
+
+        A single lane is as it is found, or has no row yet; its compare-and-set tells rivals apart. Several begin together from the
+        lowest, in one short transaction that fences whoever moved them until now: lanes that two runs had moved in turns would say
+        different things at the same count. What a lane ahead had written is known, and not written again.
+        """
+        found = self.live_cursors(connection)
+        if lanes == 1 and len(found) <= 1:
+            return found
+        with connection.transaction():
+            connection.execute(self._sql("select from {tables} where table_name = %s for update"), (self.table_name,))
+            found = self.live_cursors(connection)
+            lowest = min(found, key=lambda lane: lane.seq, default=None)
+            connection.execute(self._sql("delete from {cursors} where table_name = %s"), (self.table_name,))
+            connection.execute(
+                self._sql(
+                    "insert into {cursors} (table_name, lane, lanes, epoch, seq, cursor, stream_time, run_id)"
+                    " select %(table)s, lane, %(lanes)s, extract(epoch from clock_timestamp()) * 1000000, %(seq)s, %(cursor)s,"
+                    " %(time)s, %(run)s from generate_series(0, %(lanes)s - 1) lane"
+                ),
+                {
+                    "table": self.table_name,
+                    "lanes": lanes,
+                    "seq": lowest.seq if lowest else 0,
+                    "cursor": lowest.cursor if lowest else None,
+                    "time": lowest.stream_time if lowest else None,
+                    "run": run_id,
+                },
+            )
+            return self.live_cursors(connection)
+
+    def forget_cursor(self, connection: Connection) -> None:
+        """A full refresh: the live run starts at the earliest record, and one under way is fenced. Positions hold cursors of the
+        same source: they go too, for what made it refuse one may be true of all."""
+        with connection.transaction():
+            connection.execute(self._sql("delete from {cursors} where table_name = %s"), (self.table_name,))
+            connection.execute(self._sql("delete from {positions} where table_name = %s"), (self.table_name,))
+
+    # Positions
+
+    def position_before(self, connection: Connection, moment: datetime) -> tuple[datetime, str] | None:
+        """The newest recorded position before which no record entered the stream after `moment`."""
+        row = connection.execute(
+            self._sql(
+                "select stream_time, cursor from {positions} where table_name = %s and stream_time <= %s"
+                " order by stream_time desc limit 1"
+            ),
+            (self.table_name, moment),
+        ).fetchone()
+        return None if row is None else (row[0], str(row[1]))  # type: ignore[return-value]  # a timestamptz column
+
+    def record_positions(self, connection: Connection, positions: Iterable[tuple[datetime, str]]) -> None:
+        """Positions already thinned out; one that is known is left as it is."""
+        with connection.cursor() as cursor:
+            cursor.executemany(
+                self._sql("insert into {positions} (table_name, stream_time, cursor) values (%s, %s, %s) on conflict do nothing"),
+                [(self.table_name, stream_time, at) for stream_time, at in positions],
+            )
+
+    # Merges and runs
+
+    def has_batch(self, connection: Connection, batch_id: UUID) -> bool:
+        """Was this batch committed by an attempt whose answer got lost?"""
+        row = connection.execute(self._sql("select from {merges} where batch_id = %s limit 1"), (batch_id,)).fetchone()
+        return row is not None
+
+    def batch_counts(self, connection: Connection, batch_id: UUID) -> dict[str, Counts]:
+        """By key of the window, as the attempt that committed wrote them."""
+        names = sql.SQL(", ").join(map(sql.Identifier, COUNT_NAMES))
+        rows = connection.execute(
+            sql.SQL("select window_key, {names} from {merges} where batch_id = %s").format(
+                names=names, merges=self.table("merges")
+            ),
+            (batch_id,),
+        ).fetchall()
+        return {str(key): Counts(*(int(str(value)) for value in values)) for key, *values in rows}
+
+    def record_merge(self, connection: Connection, merge: MergeRecord) -> None:
+        """One row a window; sizes and seconds stand with the first."""
+        statement = self._sql(
+            "insert into {merges} (batch_id, lane, window_key, table_name, label, run_id, mode, cursor_before, cursor_after,"
+            " bytes, wal_bytes, seconds, fetched, inserted, updated, deleted, unchanged, stale, duplicate, rejected,"
+            " created, removed, rewritten)"
+            " values (%s, %s, %s, %s, %s, %s, %s, %s, %s, %s, %s, %s, %s, %s, %s, %s, %s, %s, %s, %s, %s, %s, %s)"
+        )
+        with connection.cursor() as cursor:
+            for index, (window_key, counts) in enumerate(merge.counts.items()):
+                cost = (merge.bytes, merge.wal_bytes, Jsonb(dict(merge.seconds))) if index == 0 else (0, 0, Jsonb({}))
+                cursor.execute(
+                    statement,
+                    (
+                        merge.batch_id,
+                        merge.lane,
+                        window_key,
+                        self.table_name,
+                        self.label,
+                        merge.run_id,
+                        merge.mode,
+                        merge.cursor_before,
+                        merge.cursor_after,
+                        *cost,
+                        *counts.values(),
+                    ),
+                )
+
+    def show_life(
+        self, connection: Connection, run_id: str, *, mode: str, seconds: float, pages: int, records: int, has_ended: bool
+    ) -> None:
+        """The run's heartbeat, and its last word; it has been at work for `seconds`."""
+        connection.execute(
+            self._sql(
+                "insert into {runs} as r (run_id, table_name, label, mode, pages, records, started_at, ended_at)"
+                " values (%(run)s, %(table)s, %(label)s, %(mode)s, %(pages)s, %(records)s,"
+                " now() - make_interval(secs => %(seconds)s), case when %(ended)s then now() end)"
+                " on conflict (run_id, table_name) do update set heartbeat_at = now(), pages = excluded.pages,"
+                " records = excluded.records, ended_at = excluded.ended_at"
+            ),
+            {
+                "run": run_id,
+                "table": self.table_name,
+                "label": self.label,
+                "mode": mode,
+                "pages": pages,
+                "records": records,
+                "seconds": seconds,
+                "ended": has_ended,
+            },
+        )
+
+    def _sql(self, statement: LiteralString) -> bytes:
+        return _composed(statement, self.schema)
+
+
+@cache
+def _composed(statement: LiteralString, schema: str) -> bytes:
+    """The statement over the ledger's tables. A batch runs a dozen of them, and composing one costs as much as running it."""
+    names = ("tables", "cursors", "positions", "merges", "rejects", "versions", "columns", "runs")
+    return sql.SQL(statement).format(**{name: sql.Identifier(schema, name) for name in names}).as_bytes()
+
+
+def cursor_times(connection: Connection, *, schema: str = DEFAULT_SCHEMA) -> dict[str, datetime | None]:
+    """By label (`provider/name`): the stream time of the live cursor, of those that have one.
+
+    Where a collection has moved to another table, that of the newest: the cursor of the old one stands still for ever.
+    """
+    rows = connection.execute(
+        sql.SQL(
+            "select distinct on (t.label) t.label, (select min(c.stream_time) from {schema}.cursors c where c.table_name = t.table_name)"
+            " from {schema}.tables t where exists (select from {schema}.cursors c where c.table_name = t.table_name)"
+            " order by t.label, t.created_at desc"
+        ).format(schema=sql.Identifier(schema))
+    ).fetchall()
+    return {str(label): stream_time for label, stream_time in rows}  # type: ignore[misc]  # a timestamptz column
+
+
+def beating_runs(connection: Connection, within: timedelta, *, schema: str = DEFAULT_SCHEMA) -> frozenset[str]:
+    """The ids of runs that showed life within that time, in any of their collections, or committed a batch: so do refills, and what is
+    built on a table. Leans on runs (heartbeat_at) and merges (committed_at)."""
+    rows = connection.execute(
+        sql.SQL(
+            "select run_id from {schema}.runs where heartbeat_at > now() - %(within)s"
+            " union select run_id from {schema}.merges where committed_at > now() - %(within)s"
+        ).format(schema=sql.Identifier(schema)),
+        {"within": within},
+    ).fetchall()
+    return frozenset(str(run_id) for (run_id,) in rows)

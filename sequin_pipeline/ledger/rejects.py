@@ -1,0 +1,244 @@
+"""Records that could not be stored, kept whole in the ledger until somebody settles them: one row per content.
+
+An open reject is resolved by a newer or equal version of the same record that was stored, by replay, or by an operator's word.
+"""
+
+from collections.abc import Iterable, Sequence
+from dataclasses import dataclass, field
+from datetime import datetime
+
+import xxhash
+from psycopg import sql
+
+from sequin_pipeline.ledger.ledger import Ledger
+from sequin_pipeline.normalize.normalizer import Reject
+from sequin_pipeline.postgres.warehouse import Connection
+from sequin_pipeline.records import json_text
+from sequin_pipeline.records.envelope import MAX_UPDATED_IDX, MIN_UPDATED_IDX
+from sequin_pipeline.records.literals import Unfit, scaled_integer
+
+EXAMPLES = 10
+"""How many open rejects a check shows; `rejects list` shows more."""
+
+EXAMPLE_CHARACTERS = 200
+"""Of an id in an example: it ends up in logs and metadata, and a provider's ids may be texts of any length."""
+
+
+OUTDATED = "a good version was stored"
+
+
+@dataclass(frozen=True)
+class OpenRejects:
+    """How many records of a table wait, of which `missing_parents` for a row that a foreign key points to; a few with reasons."""
+
+    count: int
+    missing_parents: int
+    examples: tuple[tuple[str, str], ...]
+
+
+def record_rejects(connection: Connection, ledger: Ledger, rejects: Iterable[Reject], *, run_id: str) -> None:
+    """Keeps the records; one that is known is seen again, and opened again unless it was discarded.
+
+    In one statement, in order of content: two runs that meet the same bad records cannot deadlock. Bytes go in binary form (`%b`): as
+    text they would hang on the server's standard_conforming_strings, and take twice the room.
+    """
+    by_content = {xxhash.xxh3_128_digest(reject.raw): reject for reject in rejects}
+    ordered = sorted(by_content.items())
+    if not ordered:
+        return
+    connection.execute(
+        sql.SQL(
+            "insert into {rejects} as r (table_name, label, content_hash, record_id, version, raw, reason, class, sqlstate, run_id)"
+            " select %(table)s, %(label)s, encode(content, 'hex')::uuid, record_id, version, raw, reason, class, sqlstate,"
+            " %(run)s"
+            " from unnest(%(contents)b::bytea[], %(ids)s::text[], %(versions)s::bigint[], %(raws)b::bytea[],"
+            " %(reasons)s::text[], %(classes)s::text[], %(sqlstates)s::text[])"
+            " as new (content, record_id, version, raw, reason, class, sqlstate)"
+            " on conflict (table_name, content_hash) do update set last_seen_at = now(), seen = r.seen + 1,"
+            " run_id = excluded.run_id, reason = excluded.reason, sqlstate = excluded.sqlstate,"
+            # What a refill wrote together no source sends: it is being replayed, and its row, there already, settles nothing.
+            " class = case when r.class = 'refill' then r.class else excluded.class end,"
+            " resolved_at = case when r.resolution = 'discarded' then r.resolved_at end,"
+            " resolution = case when r.resolution = 'discarded' then r.resolution end"
+        ).format(rejects=ledger.table("rejects")),
+        {
+            "table": ledger.table_name,
+            "label": ledger.label,
+            "run": run_id,
+            "contents": [content for content, _ in ordered],
+            "ids": [storable(reject.record_id) for _, reject in ordered],
+            "versions": [reject_version(reject.raw) for _, reject in ordered],
+            "raws": [reject.raw for _, reject in ordered],
+            "reasons": [storable(reject.reason) for _, reject in ordered],
+            "classes": [reject.reject_class for _, reject in ordered],
+            "sqlstates": [reject.sqlstate for _, reject in ordered],
+        },
+    )
+
+
+def count_discarded(connection: Connection, ledger: Ledger, rejects: Iterable[Reject]) -> int:
+    """How many of these an operator has given up before: content that was discarded and came again."""
+    contents = [xxhash.xxh3_128_digest(reject.raw) for reject in rejects]
+    if not contents:
+        return 0
+    row = connection.execute(
+        sql.SQL(
+            "select count(*) from unnest(%s::bytea[]) content join {rejects} r"
+            " on r.table_name = %s and r.content_hash = encode(content, 'hex')::uuid where r.resolution = 'discarded'"
+        ).format(rejects=ledger.table("rejects")),
+        (contents, ledger.table_name),
+    ).fetchone()
+    assert row is not None  # noqa: S101 - an aggregate has one row
+    return int(str(row[0]))
+
+
+def reject_version(raw: bytes) -> int | None:
+    """The record's version where it has a sound one: a reject without can only be settled by hand."""
+    try:
+        version = scaled_integer(json_text.members(raw).get("updated_idx", b"").decode(), 0)
+    except (ValueError, Unfit):
+        return None
+    return version if MIN_UPDATED_IDX <= version <= MAX_UPDATED_IDX else None
+
+
+def storable(text: str | None) -> str | None:
+    """What Postgres cannot hold of an id or a reason is shown escaped; the record itself is kept as bytes."""
+    if text is None:
+        return None
+    return text.replace("\x00", "\\u0000").encode("utf-8", "backslashreplace").decode()
+
+
+def settle_delivered(connection: Connection, ledger: Ledger, ids: Sequence[str], versions: Sequence[int]) -> None:
+    """Settles open rejects of records of which this version, the same or a newer one, is being stored."""
+    connection.execute(
+        sql.SQL(
+            "update {rejects} r set resolved_at = now(), resolution = {resolution}"
+            " from unnest(%(ids)s::text[], %(versions)s::bigint[]) s (id, version)"
+            " where r.table_name = %(table)s and r.resolved_at is null and r.record_id = s.id and r.version <= s.version"
+        ).format(rejects=ledger.table("rejects"), resolution=sql.Literal(OUTDATED)),
+        {"table": ledger.table_name, "ids": list(ids), "versions": list(versions)},
+    )
+
+
+def open_rejects(connection: Connection, ledger: Ledger) -> OpenRejects:
+    """What waits for this table."""
+    row = connection.execute(
+        sql.SQL(
+            "select count(*), count(*) filter (where class = 'parent') from {rejects} where table_name = %s and resolved_at is null"
+        ).format(rejects=ledger.table("rejects")),
+        (ledger.table_name,),
+    ).fetchone()
+    examples = connection.execute(
+        sql.SQL(
+            "select case when length(record_id) > %(length)s then left(record_id, %(length)s) || '…'"
+            " else coalesce(record_id, 'without id') end, reason from {rejects} where table_name = %(table)s and resolved_at is null"
+            " order by last_seen_at desc, content_hash limit %(limit)s"
+        ).format(rejects=ledger.table("rejects")),
+        {"table": ledger.table_name, "limit": EXAMPLES, "length": EXAMPLE_CHARACTERS},
+    ).fetchall()
+    assert row is not None  # noqa: S101 - an aggregate has one row
+    return OpenRejects(int(str(row[0])), int(str(row[1])), tuple((str(record_id), str(reason)) for record_id, reason in examples))
+
+
+@dataclass(frozen=True)
+class KeptReject:
+    """A reject as the ledger keeps it; `number` is what commands name it by: the first eight digits of its content's hash."""
+
+    number: str
+    record_id: str | None
+    version: int | None
+    raw: bytes = field(repr=False)
+    reason: str
+    reject_class: str
+    sqlstate: str | None
+    first_seen_at: datetime
+    last_seen_at: datetime
+    seen: int
+    run_id: str
+
+
+_KEPT = (
+    "select left(content_hash::text, 8), record_id, version, raw, reason, class, sqlstate, first_seen_at, last_seen_at, seen, run_id"
+    " from {rejects} where table_name = %(table)s and resolved_at is null"
+)
+
+
+def list_rejects(connection: Connection, ledger: Ledger, *, numbers: Sequence[str] = ()) -> list[KeptReject]:
+    """Open rejects of the table, oldest version first; only those with these `numbers`, where asked."""
+    rows = connection.execute(
+        sql.SQL(
+            _KEPT + " and (%(numbers)s::text[] = '{{}}' or left(content_hash::text, 8) = any(%(numbers)s))"
+            " order by version nulls last, first_seen_at, content_hash"
+        ).format(rejects=ledger.table("rejects")),
+        {"table": ledger.table_name, "numbers": list(numbers)},
+    ).fetchall()
+    return [KeptReject(*row) for row in rows]  # type: ignore[arg-type]  # by the table's definition
+
+
+def newest_rejects(connection: Connection, ledger: Ledger, *, limit: int | None) -> list[KeptReject]:
+    """Open rejects of the table, those that were seen last first; None: all of them."""
+    rows = connection.execute(
+        sql.SQL(_KEPT + " order by last_seen_at desc, record_id, content_hash limit %(limit)s").format(
+            rejects=ledger.table("rejects")
+        ),
+        {"table": ledger.table_name, "limit": limit},
+    ).fetchall()
+    return [KeptReject(*row) for row in rows]  # type: ignore[arg-type]  # by the table's definition
+
+
+def rejects_of_record(connection: Connection, ledger: Ledger, record_id: str) -> list[tuple[KeptReject, str | None]]:
+    """All rejects of one record, settled ones too, newest version first; with each how it was settled."""
+    rows = connection.execute(
+        sql.SQL(
+            "select left(content_hash::text, 8), record_id, version, raw, reason, class, sqlstate, first_seen_at, last_seen_at, seen,"
+            " run_id, resolution from {rejects} where table_name = %s and record_id = %s order by version desc nulls first, last_seen_at"
+        ).format(rejects=ledger.table("rejects")),
+        (ledger.table_name, record_id),
+    ).fetchall()
+    return [(KeptReject(*kept), resolution) for *kept, resolution in rows]  # type: ignore[arg-type, misc]  # by the table's definition
+
+
+@dataclass(frozen=True)
+class RejectGroup:
+    """Open rejects with one reason, in which `…` stands for the value at fault."""
+
+    count: int
+    reject_class: str
+    last_seen_at: datetime
+    reason: str
+
+
+def reject_groups(connection: Connection, ledger: Ledger) -> list[RejectGroup]:
+    """The table's open rejects by reason, the commonest first."""
+    rows = connection.execute(
+        sql.SQL(
+            "select count(*), class, max(last_seen_at),"
+            " regexp_replace(regexp_replace(reason, 'found .*?, where', 'found …, where', 'g'), '=\\(.*?\\)', '=(…)', 'g') as shape"
+            " from {rejects} where table_name = %s and resolved_at is null group by class, shape order by 1 desc, shape"
+        ).format(rejects=ledger.table("rejects")),
+        (ledger.table_name,),
+    ).fetchall()
+    return [RejectGroup(*row) for row in rows]  # type: ignore[arg-type]  # by this statement
+
+
+def settle_refilled(connection: Connection, ledger: Ledger, record_ids: Iterable[str]) -> None:
+    """Resolves what waited because a value did not fit when its column was refilled: it fits now."""
+    connection.execute(
+        sql.SQL(
+            "update {rejects} set resolved_at = now(), resolution = 'refilled'"
+            " where table_name = %s and resolved_at is null and class = 'refill' and record_id = any(%s)"
+        ).format(rejects=ledger.table("rejects")),
+        (ledger.table_name, list(record_ids)),
+    )
+
+
+def settle(connection: Connection, ledger: Ledger, raws: Iterable[bytes], *, resolution: str) -> int:
+    """Resolves the open rejects with this content; returns how many."""
+    contents = [xxhash.xxh3_128_digest(raw) for raw in raws]
+    return connection.execute(
+        sql.SQL(
+            "update {rejects} set resolved_at = now(), resolution = %s where table_name = %s and resolved_at is null"
+            " and content_hash in (select encode(content, 'hex')::uuid from unnest(%b::bytea[]) content)"
+        ).format(rejects=ledger.table("rejects")),
+        (resolution, ledger.table_name, contents),
+    ).rowcount

@@ -1,0 +1,41 @@
+"""What the ledger forgets, so that it does not grow for ever: rows that are older than anybody's use of them.
+
+Merges, runs and settled rejects go after RETENTION, entries of a history when the time that its collection declared is over; positions
+are thinned out. Cursors, columns and tables are as many as are declared, fields as many as drift.py remembers. Versions of removed rows,
+open and discarded rejects stay: the promises stand on them.
+"""
+
+from datetime import timedelta
+
+from psycopg import sql
+
+from sequin_pipeline.ledger.ledger import Ledger
+from sequin_pipeline.postgres.warehouse import Connection
+
+RETENTION = timedelta(days=90)
+
+
+def prune(connection: Connection, ledger: Ledger, *, retention: timedelta = RETENTION) -> int:
+    """Deletes what is older than `retention`, of all tables, and thins out the positions of the ledger's own; returns how many rows.
+
+    Takes no lock that a batch waits for: any number of runs may be under way.
+    """
+    statements = (
+        # Leans on merges (committed_at) and runs (heartbeat_at).
+        "delete from {merges} where committed_at < now() - %(retention)s",
+        "delete from {runs} where heartbeat_at < now() - %(retention)s",
+        "delete from {rejects} where resolved_at < now() - %(retention)s and resolution <> 'discarded'",
+        # Leans on history (expires_at).
+        "delete from {history} where expires_at < now()",
+        # One an hour is left: a backfill of old windows reads an hour too much at most. Leans on the primary key.
+        "delete from {positions} p where p.table_name = %(table)s and p.stream_time < now() - %(retention)s and exists"
+        " (select from {positions} q where q.table_name = %(table)s and q.stream_time < p.stream_time"
+        " and q.stream_time >= date_trunc('hour', p.stream_time, 'UTC'))",
+    )
+    names = {name: ledger.table(name) for name in ("merges", "runs", "rejects", "positions", "history")}
+    deleted = 0
+    with connection.cursor() as cursor:
+        for statement in statements:
+            cursor.execute(sql.SQL(statement).format(**names), {"retention": retention, "table": ledger.table_name})
+            deleted += cursor.rowcount
+    return deleted

@@ -1,0 +1,253 @@
+"""The ledger's tables, and how they come to be: created and migrated by the pipeline, under an advisory lock, additively.
+
+`VERSION` counts the migrations; a ledger of a newer version is refused. What is read and written there is the business of ledger.py.
+"""
+
+import psycopg
+from psycopg import sql
+
+from sequin_pipeline.errors import LedgerRefused
+from sequin_pipeline.postgres.warehouse import Connection
+
+DEFAULT_SCHEMA = "sequin_pipeline"
+
+_LOCK_KEY = 0x5E901
+"""Of the advisory lock under which schemas and tables are created; a number of our own choice."""
+
+_MIGRATIONS = (
+    """
+    create table {schema}.tables (
+        table_name text primary key,
+        label text not null,
+        source_kind text not null,
+        base_url text not null,
+        stream text not null,
+        on_delete text not null,
+        row_count bigint not null default 0,
+        created_at timestamptz not null default now()
+    );
+    comment on table {schema}.tables is 'where the rows of each table come from, and how many there are';
+
+    create table {schema}.cursors (
+        table_name text not null references {schema}.tables on delete cascade,
+        lane integer not null,
+        lanes integer not null,
+        epoch bigint not null,
+        seq bigint not null,
+        cursor text,
+        stream_time timestamptz,
+        run_id text not null,
+        committed_at timestamptz not null default now(),
+        primary key (table_name, lane)
+    );
+    comment on table {schema}.cursors is 'the live cursor: everything before it has been committed; moved by compare-and-set only';
+
+    create table {schema}.positions (
+        table_name text not null references {schema}.tables on delete cascade,
+        stream_time timestamptz not null,
+        cursor text not null,
+        primary key (table_name, stream_time)
+    );
+    comment on table {schema}.positions is 'no record before cursor entered the stream after stream_time: where backfills start';
+
+    create table {schema}.merges (
+        batch_id uuid not null,
+        lane integer not null default 0,
+        window_key text not null default '',
+        table_name text not null,
+        label text not null,
+        run_id text not null,
+        mode text not null,
+        cursor_before text,
+        cursor_after text,
+        fetched bigint not null,
+        inserted bigint not null,
+        updated bigint not null,
+        deleted bigint not null,
+        unchanged bigint not null,
+        stale bigint not null,
+        duplicate bigint not null,
+        rejected bigint not null,
+        created bigint not null,
+        removed bigint not null,
+        rewritten bigint not null,
+        bytes bigint not null default 0,
+        wal_bytes bigint not null default 0,
+        seconds jsonb not null default '{{}}',
+        committed_at timestamptz not null default now(),
+        primary key (batch_id, lane, window_key),
+        constraint conserved check
+            (fetched = inserted + updated + deleted + unchanged + stale + duplicate + rejected)
+    );
+    create index on {schema}.merges (table_name, committed_at);
+    create index on {schema}.merges (committed_at);
+    comment on table {schema}.merges is 'what each committed batch did, by lane and window';
+
+    create table {schema}.rejects (
+        table_name text not null,
+        content_hash uuid not null,
+        label text not null,
+        record_id text,
+        version bigint,
+        raw bytea not null,
+        reason text not null,
+        class text not null,
+        sqlstate text,
+        first_seen_at timestamptz not null default now(),
+        last_seen_at timestamptz not null default now(),
+        seen bigint not null default 1,
+        run_id text not null,
+        resolved_at timestamptz,
+        resolution text,
+        primary key (table_name, content_hash)
+    );
+    create index on {schema}.rejects (table_name) where resolved_at is null;
+    comment on table {schema}.rejects is 'records that could not be stored, whole, one row per content';
+
+    create table {schema}.versions (
+        table_name text not null,
+        id text not null,
+        updated_idx bigint not null,
+        deleted_at timestamptz not null default now(),
+        primary key (table_name, id)
+    );
+    comment on table {schema}.versions is 'removed rows and the version that removed them: no older copy brings them back';
+
+    create table {schema}.columns (
+        table_name text not null references {schema}.tables on delete cascade,
+        column_name text not null,
+        fingerprint text not null,
+        refilled_after text,
+        refilled_at timestamptz,
+        primary key (table_name, column_name)
+    );
+    comment on table {schema}.columns is 'the declaration each column was filled by, and how far a refill has come';
+
+    create table {schema}.fields (
+        table_name text not null references {schema}.tables on delete cascade,
+        field text not null,
+        present bigint not null,
+        sampled bigint not null,
+        types jsonb not null,
+        first_seen_at timestamptz not null default now(),
+        last_seen_at timestamptz not null default now(),
+        primary key (table_name, field)
+    );
+    comment on table {schema}.fields is 'fields that samples of the objects held, and their JSON types';
+
+    create table {schema}.runs (
+        run_id text not null,
+        table_name text not null,
+        label text not null,
+        mode text not null,
+        started_at timestamptz not null default now(),
+        heartbeat_at timestamptz not null default now(),
+        ended_at timestamptz,
+        pages bigint not null default 0,
+        records bigint not null default 0,
+        primary key (run_id, table_name)
+    );
+    create index on {schema}.runs (started_at);
+    comment on table {schema}.runs is 'runs of the pipeline and when they last showed life';
+    """,
+    # What ticks ask every few minutes, among the runs of three months.
+    """
+    create index on {schema}.runs (label, ended_at) where mode = 'live';
+    create index on {schema}.runs (heartbeat_at);
+    """,
+    # Of collections that declare a history.
+    """
+    create table {schema}.history (
+        table_name text not null,
+        record_id text,
+        version bigint,
+        fate text not null,
+        stored_version bigint,
+        reason text,
+        batch_id uuid not null,
+        run_id text not null,
+        mode text not null,
+        at timestamptz not null default now(),
+        expires_at timestamptz not null
+    );
+    create index on {schema}.history (table_name, record_id, at);
+    create index on {schema}.history (expires_at);
+    comment on table {schema}.history is 'what became of every record that was not unchanged, of collections that declare it';
+    """,
+    # Of sources that list everything.
+    """
+    create table {schema}.listed (
+        table_name text not null references {schema}.tables on delete cascade,
+        sync_id text not null,
+        version bigint not null,
+        ids text[] not null
+    );
+    create index on {schema}.listed (table_name, sync_id);
+    comment on table {schema}.listed is 'what a listing under way has seen: the rest is marked as deleted when it is complete';
+    """,
+)
+VERSION = len(_MIGRATIONS)
+
+
+def migrate(connection: Connection, schema: str = DEFAULT_SCHEMA) -> None:
+    """Brings the ledger to VERSION; one short read when it is there already.
+
+    Raises LedgerRefused for a ledger of a newer version, or for a schema of that name that is not a ledger; psycopg.Error else.
+    """
+    found = ledger_version(connection, schema)
+    if found == VERSION:
+        return
+    with connection.transaction(), connection.cursor() as cursor:
+        lock_ddl(cursor)
+        found = ledger_version(connection, schema)
+        check_version(found, schema)
+        names = {"schema": sql.Identifier(schema)}
+        if found is None:
+            create_schema(cursor, schema)
+            cursor.execute(sql.SQL("create table {schema}.ledger (version integer not null)").format(**names))
+            cursor.execute(sql.SQL("insert into {schema}.ledger values (0)").format(**names))
+        for migration in _MIGRATIONS[found or 0 :]:
+            # Several statements in one string, which only the simple protocol takes.
+            cursor.execute(sql.SQL(migration).format(**names), binary=False)
+        cursor.execute(sql.SQL("update {schema}.ledger set version = %s").format(**names), (VERSION,))
+
+
+def create_schema(cursor: psycopg.Cursor[tuple[object, ...]], schema: str) -> None:
+    """Asks first: `if not exists` wants the right to create schemas even where there is nothing to create."""
+    cursor.execute("select from pg_namespace where nspname = %s", (schema,))
+    if cursor.fetchone() is None:
+        cursor.execute(sql.SQL("create schema {}").format(sql.Identifier(schema)))
+
+
+def lock_ddl(cursor: psycopg.Cursor[tuple[object, ...]]) -> None:
+    """One creator or migrator at a time, until the transaction ends; and nobody queues for long behind a lock we wait for."""
+    cursor.execute("set local lock_timeout = '30s'")
+    cursor.execute("select pg_advisory_xact_lock(%s)", (_LOCK_KEY,))
+
+
+def check_version(found: int | None, schema: str = DEFAULT_SCHEMA) -> None:
+    """Raises LedgerRefused for a ledger that is newer than this code."""
+    if found is not None and found > VERSION:
+        raise LedgerRefused(
+            f"the ledger in schema {schema!r} is of version {found}, and this pipeline knows versions up to {VERSION}: "
+            "it was migrated by a newer one; upgrade this installation"
+        )
+
+
+def ledger_version(connection: Connection, schema: str = DEFAULT_SCHEMA) -> int | None:
+    """None where there is no ledger. Raises LedgerRefused for a table of that name that holds no version."""
+    with connection.cursor() as cursor:
+        # Not by to_regclass: after waiting for another creator's lock it would still answer from a cache that knows of no such table.
+        cursor.execute(
+            "select from pg_class c join pg_namespace n on n.oid = c.relnamespace where n.nspname = %s and c.relname = 'ledger'",
+            (schema,),
+        )
+        if cursor.fetchone() is None:
+            return None
+        cursor.execute(sql.SQL("select version from {}.ledger").format(sql.Identifier(schema)))
+        row = cursor.fetchone()
+    if row is None:
+        raise LedgerRefused(
+            f"table {schema}.ledger is empty, so its version is unknown: restore it, or name another ledger schema"
+        )
+    return int(str(row[0]))

@@ -1,0 +1,91 @@
+"""What the ledger says to somebody who looks: what a run did, and how every table stands."""
+
+from dataclasses import dataclass
+from datetime import datetime, timedelta
+
+from psycopg import sql
+
+from sequin_pipeline.ledger.ledger import COUNT_NAMES, Counts
+from sequin_pipeline.ledger.schema import DEFAULT_SCHEMA
+from sequin_pipeline.postgres.warehouse import Connection
+
+
+@dataclass(frozen=True)
+class RunSummary:
+    """What a run did to one table; `rows` are those it has now, None when the run did not come that far. `filled` are rows whose new
+    or changed columns were filled."""
+
+    counts: Counts
+    rows: int | None
+    seconds: float
+    filled: int = 0
+
+
+@dataclass(frozen=True)
+class TableStatus:
+    """How a table stands: `stream_time` is the greatest `inserted_at` before the live cursor."""
+
+    label: str
+    rows: int
+    source: str
+    cursor: str | None
+    stream_time: datetime | None
+    last_merge_at: datetime | None
+    open_rejects: int
+
+
+@dataclass(frozen=True)
+class LiveRuns:
+    """When a collection's last live run came to its end, and the id of one that shows life; None where there is none."""
+
+    ended_at: datetime | None = None
+    at_work: str | None = None
+
+
+def live_runs(connection: Connection, within: timedelta, *, schema: str = DEFAULT_SCHEMA) -> dict[str, LiveRuns]:
+    """By label, of every table that the ledger knows; life shown `within` that time counts. Leans on runs (label, ended_at)."""
+    rows = connection.execute(
+        sql.SQL(
+            "select t.label, (select max(r.ended_at) from {schema}.runs r where r.label = t.label and r.mode = 'live'),"
+            " (select r.run_id from {schema}.runs r where r.label = t.label and r.mode = 'live' and r.ended_at is null"
+            " and r.heartbeat_at > now() - %s order by r.heartbeat_at desc limit 1) from {schema}.tables t"
+        ).format(schema=sql.Identifier(schema)),
+        (within,),
+    ).fetchall()
+    return {str(label): LiveRuns(ended_at, run_id) for label, ended_at, run_id in rows}  # type: ignore[arg-type]  # as declared
+
+
+def run_summaries(connection: Connection, run_id: str, *, schema: str = DEFAULT_SCHEMA) -> dict[str, RunSummary]:
+    """By label, for every table that the run reached the end of, or wrote to."""
+    sums = sql.SQL(", ").join(sql.SQL("coalesce(sum(m.{}), 0)::bigint").format(sql.Identifier(name)) for name in COUNT_NAMES)
+    rows = connection.execute(
+        sql.SQL(
+            "select t.label, t.row_count, coalesce(extract(epoch from max(r.ended_at) - min(r.started_at)), 0)::float8,"
+            " (select coalesce(sum(f.rewritten), 0)::bigint from {schema}.merges f"
+            " where f.table_name = t.table_name and f.run_id = %(run)s and f.mode = 'refill'), {sums}"
+            " from {schema}.tables t left join {schema}.runs r on r.table_name = t.table_name and r.run_id = %(run)s"
+            " left join {schema}.merges m on m.table_name = t.table_name and m.run_id = %(run)s and m.mode not in ('refill', 'replay')"
+            " where r.run_id is not null or m.run_id is not null group by t.table_name, t.label, t.row_count"
+        ).format(sums=sums, schema=sql.Identifier(schema)),
+        {"run": run_id},
+    ).fetchall()
+    return {
+        str(label): RunSummary(
+            Counts(*(int(str(value)) for value in values)), int(str(row_count)), float(str(seconds)), filled=int(str(filled))
+        )
+        for label, row_count, seconds, filled, *values in rows
+    }
+
+
+def table_statuses(connection: Connection, *, schema: str = DEFAULT_SCHEMA) -> dict[str, TableStatus]:
+    """By `schema.table`, every table that the ledger knows."""
+    rows = connection.execute(
+        sql.SQL(
+            "select t.table_name, t.label, t.row_count, concat_ws(' ', t.source_kind, t.base_url, nullif(t.stream, '')),"
+            " c.cursor, c.stream_time, (select max(m.committed_at) from {schema}.merges m where m.table_name = t.table_name),"
+            " (select count(*) from {schema}.rejects r where r.table_name = t.table_name and r.resolved_at is null)"
+            " from {schema}.tables t left join lateral (select cursor, stream_time from {schema}.cursors c"
+            " where c.table_name = t.table_name order by c.seq limit 1) c on true order by t.label"
+        ).format(schema=sql.Identifier(schema))
+    ).fetchall()
+    return {str(name): TableStatus(*values) for name, *values in rows}  # type: ignore[arg-type]  # by the ledger's definition

@@ -1,0 +1,163 @@
+"""Pages of records → a typed DataFrame and rejects; no Dagster, no input or output.
+
+Pages are read as a whole first (page_reader.py), and what that hands back one by one (record_reader.py): so one bad record is one
+reject, and the others are in the frame.
+"""
+
+from collections.abc import Iterable, Sequence
+from dataclasses import dataclass, field
+from functools import cached_property
+
+import pandas as pd
+import pyarrow as pa
+
+from sequin_pipeline.catalog import Collection
+from sequin_pipeline.errors import SourceFault
+from sequin_pipeline.normalize.column_casts import arrow_values
+from sequin_pipeline.normalize.content_hash import HASH_BYTES, content_hashes, declaration_fingerprint
+from sequin_pipeline.normalize.page_reader import POSITION, PageReader, ParsedPage, frame_schema
+from sequin_pipeline.normalize.record_reader import ExactRecord, RecordReader
+from sequin_pipeline.records import json_text
+from sequin_pipeline.records.envelope import RecordRejected
+
+MAX_PAGE_BYTES = 256 * 2**20
+"""A frame's text columns end at 2 GiB each, and it holds some pages of 8 MB together and at most one that is larger; pages of the records
+API are of some megabytes."""
+
+
+TIMES_OF_OBSERVATION = frozenset({"updated_idx", "record_inserted_at"})
+"""Of sources that observe time: what differs each time an object is looked at, whether or not it has changed."""
+
+
+@dataclass(frozen=True)
+class Reject:
+    """A record that is not stored, or a value of it that is not, and why.
+
+    `raw` are the record's own bytes, exactly as received. `reject_class` is `envelope` (what the API promises of every record) or
+    `value` (what the provider put in); later stages have further ones. `sqlstate` is Postgres' own, where Postgres refused it.
+    `missing` names required columns without a value.
+    """
+
+    record_id: str | None
+    raw: bytes = field(repr=False)
+    reason: str
+    reject_class: str
+    sqlstate: str | None = None
+    missing: tuple[str, ...] = ()
+
+
+@dataclass(frozen=True, eq=False)
+class NormalizedPages:
+    """What became of pages that were read together: each of their records is a row of `frame` or one of `rejects`.
+
+    `starts` are the positions at which each page begins. After `Normalizer(nulls_unfit=True)` a record with values that do not fit is
+    both row and reject.
+    """
+
+    pages: tuple[bytes, ...] = field(repr=False)
+    frame: pd.DataFrame
+    rejects: tuple[Reject, ...]
+    starts: tuple[int, ...] = (0,)
+
+    @property
+    def fetched(self) -> int:
+        """How many records the pages held; meaningless after `nulls_unfit`."""
+        return len(self.frame) + len(self.rejects)
+
+    def raw_record(self, position: int) -> bytes:
+        """The record's own bytes, by the frame's column POSITION; the pages are taken apart at the first call."""
+        return self._elements[position]
+
+    @cached_property
+    def _elements(self) -> Sequence[bytes]:
+        return json_text.elements(*self.pages)
+
+
+class Normalizer:
+    """Normalizes pages of one collection; built once for many pages.
+
+    `nulls_unfit` is for filling columns of rows that exist already: a declared value that does not fit is null in the frame, and
+    its record is returned as a reject of class `value` as well.
+    """
+
+    def __init__(self, collection: Collection, *, nulls_unfit: bool = False) -> None:
+        self._collection = collection
+        self._nulls_unfit = nulls_unfit
+        self._reader = PageReader(collection)
+        self._records = RecordReader(collection)
+        self._fingerprint = declaration_fingerprint(collection)
+        self._unhashed = TIMES_OF_OBSERVATION if collection.observes_time else frozenset[str]()
+        self._declared_types = {column.name: column.type for column in collection.columns}
+
+    def __call__(self, records: bytes) -> NormalizedPages:
+        """One page by itself. Raises SourceFault where `records` is not the JSON text of an array; never for what is in the array."""
+        return self.normalize([self.parse(records)])
+
+    def parse(self, records: bytes) -> ParsedPage:
+        """The first half of the work, a page at a time. Raises SourceFault where `records` is not the JSON text of an array."""
+        if len(records) > MAX_PAGE_BYTES:
+            raise SourceFault(
+                f"a page of collection {self._collection.label!r} has {len(records)} bytes, and at most {MAX_PAGE_BYTES} were expected: "
+                "ask for fewer records a page"
+            )
+        try:
+            return self._reader.parse(records)
+        except ValueError as error:
+            raise SourceFault(
+                f"a page of collection {self._collection.label!r} should be a JSON array of records, but {error}: "
+                "look at what the source answers"
+            ) from error
+
+    def normalize(self, parsed: Sequence[ParsedPage]) -> NormalizedPages:
+        """The second half, of at least one page: cheaper for several that follow each other than for each of them."""
+        read = self._reader.read(parsed)
+        pages = tuple(page.records for page in parsed)
+        table, rejects = read.table, tuple[Reject, ...]()
+        if read.doubtful:
+            elements = json_text.elements(*pages)
+            exact, rejects = self._read_exactly(elements, sorted(read.doubtful))
+            is_certain = [position not in read.doubtful for position in range(len(elements))]
+            table = pa.concat_tables([table.filter(pa.array(is_certain, pa.bool_())), exact]).sort_by(POSITION).combine_chunks()
+        return NormalizedPages(pages, self._frame(table), rejects, read.starts)
+
+    def _read_exactly(self, elements: Sequence[bytes], positions: Iterable[int]) -> tuple[pa.Table, tuple[Reject, ...]]:
+        found: list[tuple[int, ExactRecord]] = []
+        rejects: list[Reject] = []
+        for position in positions:
+            raw = elements[position]
+            try:
+                record = self._records.read(raw)
+            except RecordRejected as rejected:
+                rejects.append(Reject(rejected.record_id, raw, rejected.reason, rejected.reject_class))
+                continue
+            if record.misfits:
+                reason = "; ".join(record.misfits)
+                rejects.append(Reject(str(record.values["id"]), raw, reason, "value", missing=record.missing))
+            if self._nulls_unfit or not record.misfits:
+                found.append((position, record))
+        return self._table(found), tuple(rejects)
+
+    def _table(self, found: Sequence[tuple[int, ExactRecord]]) -> pa.Table:
+        schema = frame_schema(self._collection)
+        arrays = []
+        for name, arrow_type in zip(schema.names, schema.types, strict=True):
+            if name == POSITION:
+                arrays.append(pa.array([position for position, _ in found], arrow_type))
+            elif name in self._declared_types:
+                arrays.append(arrow_values(self._declared_types[name], [record.values[name] for _, record in found]))
+            else:
+                values = pa.array([record.values[name] for _, record in found])
+                arrays.append(values.cast(arrow_type))
+        return pa.Table.from_arrays(arrays, schema=schema)
+
+    def _frame(self, table: pa.Table) -> pd.DataFrame:
+        columns = dict(zip(table.column_names, table.columns, strict=True))
+        position = columns.pop(POSITION)
+        *written, data = [
+            column.chunk(0) if column.num_chunks == 1 else column.combine_chunks()
+            for name, column in columns.items()
+            if name not in self._unhashed
+        ]
+        hashes = content_hashes(written, data, self._fingerprint) if len(table) else pa.array([], pa.binary(HASH_BYTES))
+        columns |= {"content_hash": pa.chunked_array([hashes]), POSITION: position}
+        return pd.DataFrame({name: pd.arrays.ArrowExtensionArray(column) for name, column in columns.items()}, copy=False)

@@ -1,0 +1,218 @@
+"""Whole pages at once: the usual form of records and values, parsed by type and cast by column.
+
+A page is parsed by itself, so that a fault stays in its page; columns are made of several together, since each costs the same for a
+hundred values as for a thousand.
+
+What is unusual (the older form, a number where a string is usual, a fault) is handed back by position, for record_reader.py to
+decide. What is not handed back is what record_reader.py would have given.
+"""
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field
+from datetime import datetime
+from itertools import accumulate, chain
+from typing import Annotated, Any, Literal
+
+import msgspec
+import numpy as np
+import pyarrow as pa
+import pyarrow.compute as pc
+
+from sequin_pipeline.catalog import Collection, Column, Path
+from sequin_pipeline.normalize.column_casts import cast_column, leaf_of, positions, raw_strings
+from sequin_pipeline.normalize.json_decoders import NULL_RAW, Columns, Leaf, Shape, is_readable, shapes_of
+from sequin_pipeline.normalize.value_casts import STORAGE
+from sequin_pipeline.records import json_text
+from sequin_pipeline.records.envelope import EMPTY_OBJECT, ENVELOPE_SCHEMA, MAX_UPDATED_IDX, MIN_UPDATED_IDX
+
+_Text = Annotated[str, msgspec.Meta(min_length=1)]
+_Version = Annotated[int, msgspec.Meta(ge=MIN_UPDATED_IDX, le=MAX_UPDATED_IDX)]
+
+_ENVELOPE_LEAVES = {
+    "id": Leaf(("id",), _Text),
+    "upstream_id": Leaf(("upstream_id",), _Text),
+    "internal_id": Leaf(("sync", "external_id"), str | None),
+    "sync_id": Leaf(("sync", "id"), _Text),
+    "updated_idx": Leaf(("updated_idx",), _Version),
+    "deleted": Leaf(("deleted",), bool, default=False),
+    "record_inserted_at": Leaf(("inserted_at",), str | None),
+    "upstream_created_at": Leaf(("upstream_created_at",), str | None),
+    "upstream_updated_at": Leaf(("upstream_updated_at",), str | None),
+}
+_DATA = Leaf(("data",), msgspec.Raw, default=NULL_RAW)
+
+_TIMES = {
+    column.name: Column(column.name, Path("record", (column.name,)), "timestamptz")
+    for column in ENVELOPE_SCHEMA
+    if pa.types.is_timestamp(column.type)
+}
+
+_NEVER_NULL = ("id", "upstream_id", "sync_id", "updated_idx", "record_inserted_at")
+"""Null here: the older form, or a fault."""
+
+
+POSITION = "#position"
+"""Where in its pages, counted through, a row stands; no column can be declared with such a name."""
+
+
+def frame_schema(collection: Collection) -> pa.Schema:
+    """The frame's columns but the content hash: the envelope's, the declared ones, `data`, and the position in the pages."""
+    declared = [pa.field(column.name, STORAGE[column.type].arrow) for column in collection.columns]
+    return pa.schema([*ENVELOPE_SCHEMA, *declared, pa.field("data", pa.string()), pa.field(POSITION, pa.int32())])
+
+
+@dataclass(frozen=True)
+class ParsedPage:
+    """The values of a page's records by leaf, and the places in the page that are doubtful."""
+
+    records: bytes = field(repr=False)
+    values: Columns = field(repr=False)
+    doubtful: frozenset[int]
+
+    def __len__(self) -> int:
+        return len(self.values[_DATA])
+
+    def may_be_after(self, moment: datetime) -> bool:
+        """False where not every record entered the stream after that, which the first one alone tells of nearly every page."""
+        if len(self) == 0 or 0 in self.doubtful:
+            return len(self) > 0
+        text = self.values[_ENVELOPE_LEAVES["record_inserted_at"]][0]
+        try:
+            return text is not None and datetime.fromisoformat(text) > moment
+        except (ValueError, TypeError):
+            # What Python does not read, or without a zone, is for the frame to say.
+            return True
+
+
+@dataclass(frozen=True)
+class ReadPages:
+    """`table` has a row for each record of the pages; those at the `doubtful` positions mean nothing. A page begins at each of the
+    positions `starts`."""
+
+    table: pa.Table
+    doubtful: frozenset[int]
+    starts: tuple[int, ...]
+
+
+class PageReader:
+    """Reads pages of one collection."""
+
+    def __init__(self, collection: Collection) -> None:
+        self._collection = collection
+        self._schema = frame_schema(collection)
+        self._is_readable = all(is_readable(column.path.steps) for column in collection.columns)
+        readable = [column for column in collection.columns if is_readable(column.path.steps)]
+        self._leaves = {column.name: leaf_of(column) for column in readable}
+        self._collection_id = Leaf(("collection_id",), Literal[collection.id])
+        record_leaves = [self._leaves[column.name] for column in readable if column.path.root == "record"]
+        data_leaves = [self._leaves[column.name] for column in readable if column.path.root == "data"]
+        envelope, *others = shapes_of([self._collection_id, *_ENVELOPE_LEAVES.values(), _DATA, *record_leaves])
+        page_type: Any = list[envelope.type]  # type: ignore[name-defined] # made at run time
+        self._page = msgspec.json.Decoder(page_type)
+        self._envelope = _Parser(envelope)
+        self._record_parsers = [_Parser(shape) for shape in others]
+        self._data_parsers = [_Parser(shape) for shape in shapes_of(data_leaves)]
+
+    def parse(self, records: bytes) -> ParsedPage:
+        """One page. Raises ValueError where `records` is not the JSON text of an array."""
+        doubtful: set[int] = set()
+        found = self._envelope.shape.columns(self._rows(records, doubtful))
+        doubtful.update(place for place, named in enumerate(found[self._collection_id]) if named is None)
+        if self._record_parsers:
+            elements = json_text.elements(records)
+            for parser in self._record_parsers:
+                found |= parser.columns(elements, doubtful)
+        for parser in self._data_parsers:
+            found |= parser.columns(found[_DATA], doubtful)
+        return ParsedPage(records, found, frozenset(doubtful))
+
+    def read(self, pages: Sequence[ParsedPage]) -> ReadPages:
+        """One table of them all, in their order."""
+        starts = [0, *accumulate(map(len, pages))]
+        doubtful = {start + place for start, page in zip(starts, pages, strict=False) for place in page.doubtful}
+        values = {leaf: list(chain.from_iterable(page.values[leaf] for page in pages)) for leaf in pages[0].values}
+        data = self._data(values, doubtful)
+        arrays = {name: self._envelope_array(name, values[leaf], doubtful) for name, leaf in _ENVELOPE_LEAVES.items()}
+        for column in self._collection.columns:
+            arrays[column.name] = self._declared_array(column, values, data, doubtful)
+        arrays["data"] = data
+        arrays[POSITION] = pa.array(np.arange(len(data), dtype=np.int32))
+        if not self._is_readable:
+            doubtful.update(range(len(data)))
+        table = pa.Table.from_arrays(list(arrays.values()), schema=self._schema)
+        return ReadPages(table, frozenset(doubtful), tuple(starts[:-1]))
+
+    def _rows(self, page: bytes, doubtful: set[int]) -> Sequence[msgspec.Struct | None]:
+        if json_text.is_harmless(page):
+            try:
+                rows: Sequence[msgspec.Struct] = self._page.decode(page)
+                return rows
+            except json_text.REFUSALS:
+                pass
+        elements = json_text.elements(page)
+        doubtful.update(place for place, element in enumerate(elements) if not json_text.is_harmless(element))
+        return self._envelope.rows(elements, doubtful)
+
+    def _data(self, values: Mapping[Leaf, Sequence[Any]], doubtful: set[int]) -> pa.Array:
+        """The objects as they were received, null where a record carries none."""
+        texts, deleted = values[_DATA], values[_ENVELOPE_LEAVES["deleted"]]
+        array = raw_strings(texts)
+        doubtful.update(positions(pc.invert(pc.starts_with(array, "{"))))
+        bare = [position for position, is_deleted in enumerate(deleted) if is_deleted and EMPTY_OBJECT.fullmatch(texts[position])]
+        if not bare:
+            return array
+        is_bare = np.zeros(len(array), bool)
+        is_bare[bare] = True
+        return pc.if_else(pa.array(is_bare), None, array)
+
+    def _envelope_array(self, name: str, values: Sequence[Any], doubtful: set[int]) -> pa.Array:
+        if name in _TIMES:
+            cast = cast_column(_TIMES[name], values)
+            array = cast.array
+            doubtful.update(cast.doubtful)
+        else:
+            array = pa.array(values, ENVELOPE_SCHEMA.field(name).type)
+        if name in _NEVER_NULL and array.null_count:
+            doubtful.update(positions(pc.is_null(array)))
+        return array
+
+    def _declared_array(
+        self, column: Column, values: Mapping[Leaf, Sequence[Any]], data: pa.Array, doubtful: set[int]
+    ) -> pa.Array:
+        if column.name not in self._leaves:
+            return pa.nulls(len(data), STORAGE[column.type].arrow)
+        cast = cast_column(column, values[self._leaves[column.name]])
+        doubtful.update(cast.doubtful)
+        if column.is_required and cast.array.null_count:
+            doubtful.update(positions(pc.and_(pc.is_null(cast.array), pc.is_valid(data))))
+        return cast.array
+
+
+class _Parser:
+    """Parses texts, one at a time, into one shape."""
+
+    def __init__(self, shape: Shape) -> None:
+        self.shape = shape
+        self._decoder = msgspec.json.Decoder(shape.type | None)
+
+    def columns(self, texts: Sequence[bytes | msgspec.Raw], doubtful: set[int]) -> Columns:
+        return self.shape.columns(self.rows(texts, doubtful))
+
+    def rows(self, texts: Sequence[bytes | msgspec.Raw], doubtful: set[int]) -> Sequence[msgspec.Struct | None]:
+        """None in place of what is doubtful."""
+        decode = self._decoder.decode
+        if not doubtful:
+            try:
+                return list(map(decode, texts))
+            except json_text.REFUSALS:
+                pass
+        rows: list[msgspec.Struct | None] = []
+        for position, text in enumerate(texts):
+            row = None
+            if position not in doubtful:
+                try:
+                    row = decode(text)
+                except json_text.REFUSALS:
+                    doubtful.add(position)
+            rows.append(row)
+        return rows

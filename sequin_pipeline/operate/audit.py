@@ -1,0 +1,82 @@
+"""A look at a whole table, to be taken once a day: does it hold what the ledger and the declaration say? No Dagster.
+
+Reads only. Each question is one statement; offenders are shown up to SHOWN.
+"""
+
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+
+from psycopg import sql
+
+from sequin_pipeline.catalog import Collection
+from sequin_pipeline.ledger.ledger import Ledger
+from sequin_pipeline.ledger.schema import DEFAULT_SCHEMA, migrate
+from sequin_pipeline.postgres.warehouse import Connection
+
+SHOWN = 10
+
+
+@dataclass(frozen=True)
+class TableAudit:
+    """What was found. `rows` and `expected_rows` are of one moment; both None for a table that has not been synced yet, `rows` alone
+    for one that is gone. `missing` are columns without a required value, by id, of the first SHOWN rows found. In a table that
+    belongs to an application (`is_foreign`) there may be rows of its own, which nobody can expect anything of.
+    """
+
+    rows: int | None
+    expected_rows: int | None
+    is_foreign: bool = False
+    missing: Mapping[str, tuple[str, ...]] = field(default_factory=dict)
+
+
+def audit_table(connection: Connection, collection: Collection, *, schema: str = DEFAULT_SCHEMA) -> TableAudit:
+    """Raises psycopg.Error."""
+    migrate(connection, schema)
+    ledger = Ledger(str(collection.table), collection.label, schema)
+    record = ledger.find_table(connection)
+    if record is None:
+        return TableAudit(rows=None, expected_rows=None)
+    table = sql.Identifier(collection.table.schema, collection.table.name)
+    found = connection.execute("select to_regclass(%s) is not null", (table.as_string(connection),)).fetchone()
+    if found != (True,):
+        return TableAudit(rows=None, expected_rows=record.row_count)
+    rows, expected_rows = _count(connection, table, ledger)
+    return TableAudit(
+        rows=rows,
+        expected_rows=expected_rows,
+        is_foreign=collection.foreign is not None,
+        missing={} if collection.foreign else _missing(connection, table, collection),
+    )
+
+
+def _count(connection: Connection, table: sql.Identifier, ledger: Ledger) -> tuple[int, int]:
+    """Both in one snapshot, so that a merge in between is in both or in none. Postgres counts along the primary key where it can."""
+    row = connection.execute(
+        sql.SQL("select (select count(*) from {}), row_count from {} where table_name = %s").format(
+            table, ledger.table("tables")
+        ),
+        (ledger.table_name,),
+    ).fetchone()
+    assert row is not None  # noqa: S101 - the caller has found the table's record
+    return int(str(row[0])), int(str(row[1]))
+
+
+def _missing(connection: Connection, table: sql.Identifier, collection: Collection) -> dict[str, tuple[str, ...]]:
+    """One pass over the heap that reads no object, and ends with the tenth offender."""
+    required = [column.name for column in collection.columns if column.is_required]
+    if not required:
+        return {}
+    is_null = [sql.SQL("{} is null").format(sql.Identifier(name)) for name in required]
+    named = [sql.SQL("case when {} is null then {} end").format(sql.Identifier(name), sql.Literal(name)) for name in required]
+    rows = connection.execute(
+        sql.SQL(
+            "select id, array_remove(array[{named}]::text[], null) from {table}"
+            " where not deleted and data is not null and ({is_null}) limit {shown}"
+        ).format(
+            named=sql.SQL(", ").join(named),
+            table=table,
+            is_null=sql.SQL(" or ").join(is_null),
+            shown=sql.Literal(SHOWN),
+        )
+    ).fetchall()
+    return {str(row_id): tuple(names) for row_id, names in rows}  # type: ignore[arg-type]  # a text[] by this statement

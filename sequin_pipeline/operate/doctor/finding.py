@@ -1,0 +1,45 @@
+"""What a check of the doctor looks at, and what it says."""
+
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from datetime import datetime, timedelta
+from typing import Literal
+
+from sequin_pipeline.catalog import Collection
+from sequin_pipeline.environment.settings import Settings
+
+Level = Literal["ok", "warning", "problem"]
+
+MAX_SKEW = timedelta(seconds=5)
+"""Between two clocks. Ages and lags are told wrong by it, and heartbeats look older than they are; no row depends on a clock."""
+
+
+@dataclass(frozen=True)
+class Finding:
+    """One line: `mend` is what to do, empty where there is nothing to do."""
+
+    check: str
+    level: Level
+    said: str
+    mend: str = ""
+
+
+@dataclass(frozen=True)
+class Patient:
+    """What is looked at. `environment` holds secrets; in it the records API is named, also when it is the sandbox (`api_url` None: none
+    is needed, or the sandbox does not run)."""
+
+    settings: Settings
+    environment: Mapping[str, str] = field(repr=False)
+    collections: Mapping[str, Collection]
+    api_url: str | None = field(repr=False)
+
+
+def clock_finding(check: str, theirs: datetime, ours: datetime) -> Finding:
+    """`ours` is the moment at which `theirs` was told."""
+    skew = theirs - ours
+    seconds = abs(skew.total_seconds())
+    if abs(skew) <= MAX_SKEW:
+        return Finding(check, "ok", f"within {MAX_SKEW.seconds} s of ours")
+    said = f"{seconds:,.0f} s {'ahead of' if skew > timedelta() else 'behind'} ours: ages and lags are told wrong by that much"
+    return Finding(check, "warning", said, "set both machines by the same time server (NTP)")

@@ -1,0 +1,86 @@
+"""What records are read from: is it there, does it take the token, and does it know what is declared? Queues are queues.py, Stripe's
+keys accounts.py."""
+
+from collections.abc import Iterator, Mapping
+from datetime import UTC, datetime
+
+from sequin_pipeline.catalog import Collection
+from sequin_pipeline.environment.settings import SEQUIN_API_TOKEN, SEQUIN_API_URL
+from sequin_pipeline.errors import SourceRefused, SourceUnavailable
+from sequin_pipeline.operate.doctor.finding import Finding, Patient, clock_finding
+from sequin_pipeline.sources import ReadRequest
+from sequin_pipeline.sources.http.client import HttpOptions
+from sequin_pipeline.sources.http.retries import RetryPolicy
+from sequin_pipeline.sources.registry import KINDS, missing_variables
+from sequin_pipeline.sources.sequin import SequinSource
+
+PATIENCE = HttpOptions(retry=RetryPolicy(budget_seconds=5.0), connect_timeout_seconds=5.0, read_timeout_seconds=5.0)
+"""A run asks for minutes; somebody who waits for an answer does not."""
+SHOWN = 8
+
+
+def records_api(patient: Patient) -> Iterator[Finding]:
+    """One page of one record, and the list of what there is."""
+    declared = {
+        one.id: one for one in patient.collections.values() if KINDS[one.source.kind].reads_records_api and not one.is_queued
+    }
+    if not declared:
+        return
+    if patient.api_url is None:
+        yield Finding("records API", "ok", "the sandbox, which does not run: the next command that needs it starts it")
+        return
+    if not patient.environment.get(SEQUIN_API_TOKEN, "").strip():
+        yield Finding("records API", "problem", f"{SEQUIN_API_TOKEN} is not set", "set it to the token of the records API")
+        return
+    source = SequinSource(patient.api_url, patient.environment.get(SEQUIN_API_TOKEN), page_size_records=1, options=PATIENCE)
+    asked_at = datetime.now(UTC)
+    try:
+        page = next(source.pages(ReadRequest(frozenset({next(iter(declared))}))))
+    except SourceRefused as error:
+        yield Finding(
+            "records API", "problem", str(error), f"set {SEQUIN_API_TOKEN} to a token that {source.identity.base_url} takes"
+        )
+        return
+    except SourceUnavailable as error:
+        yield Finding("records API", "problem", str(error), f"start it, or mend {SEQUIN_API_URL}")
+        return
+    answered_at = datetime.now(UTC)
+    took = (answered_at - asked_at).total_seconds()
+    yield Finding("records API", "ok", f"{source.identity.base_url} answers in {took * 1000:,.0f} ms and takes the token")
+    # Its Date has whole seconds: half of one is lost on average.
+    yield clock_finding("API clock", page.received_at, asked_at + (answered_at - asked_at) / 2)
+    offered = source.collection_ids()
+    if offered is None:
+        yield Finding("collections", "ok", f"{len(declared)} declared; the API does not say what it offers")
+    else:
+        yield from _compared(declared, offered)
+
+
+def other_sources(patient: Patient) -> Iterator[Finding]:
+    """Sources of which nothing is known here: only whether the environment has what they need."""
+    declarations = {one.provider: one.source for one in patient.collections.values() if not one.is_queued}
+    for provider, source in declarations.items():
+        if KINDS[source.kind].reads_records_api or KINDS[source.kind].reads_accounts:
+            continue
+        missing = missing_variables(source, patient.environment)
+        if missing:
+            mend = "set it in the environment or in .env"
+            yield Finding(
+                "sources", "problem", f"{provider} is read from {source.kind}, which needs {' and '.join(missing)}", mend
+            )
+        else:
+            yield Finding("sources", "ok", f"{provider} is read from {source.kind}, whose variables are set")
+
+
+def _compared(declared: Mapping[str, Collection], offered: frozenset[str]) -> Iterator[Finding]:
+    unknown, undeclared = sorted(declared.keys() - offered), sorted(offered - declared.keys())
+    yield Finding("collections", "ok", f"{len(declared.keys() & offered)} are declared, and offered by the API")
+    if unknown:
+        mend = "mend the name, or connect an account that has it"
+        yield Finding("collections", "warning", f"declared, and offered by no sync: {some(unknown)}", mend)
+    if undeclared:
+        yield Finding("collections", "warning", f"offered, and not declared: {some(undeclared)}", "declare them, or leave them")
+
+
+def some(names: list[str]) -> str:
+    return ", ".join(names[:SHOWN]) + (f" and {len(names) - SHOWN} more" if len(names) > SHOWN else "")

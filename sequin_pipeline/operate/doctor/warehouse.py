@@ -1,0 +1,169 @@
+"""The warehouse: is it there, may we write, and does the ledger fit this code? Reads only."""
+
+from collections.abc import Callable, Iterator
+from datetime import UTC, datetime
+
+from psycopg import sql
+
+from sequin_pipeline.errors import PipelineError
+from sequin_pipeline.ledger.ledger import Ledger
+from sequin_pipeline.ledger.schema import DEFAULT_SCHEMA, VERSION, ledger_version
+from sequin_pipeline.operate.doctor.finding import Finding, Patient, clock_finding
+from sequin_pipeline.postgres.warehouse import Connection, Warehouse
+from sequin_pipeline.sources.registry import open_source
+from sequin_pipeline.table.managed import pending_changes
+from sequin_pipeline.table.target import collection_target
+
+OLDEST, NEWEST = 13, 18
+"""Versions of Postgres that the tests run on."""
+FREE_CONNECTIONS = 10
+"""A run of two lanes holds four."""
+
+Check = Callable[[Connection, Patient], Iterator[Finding]]
+
+
+def warehouse(patient: Patient) -> Iterator[Finding]:
+    """Everything that one connection can tell. Raises PipelineError when there is none."""
+    with Warehouse(patient.settings.warehouse_url).connect() as connection:
+        yield Finding("warehouse", "ok", f"connected as {Warehouse(patient.settings.warehouse_url).name}")
+        for check in CHECKS:
+            yield from check(connection, patient)
+
+
+def server(connection: Connection, patient: Patient) -> Iterator[Finding]:
+    row = connection.execute(
+        "select current_setting('server_version'), current_setting('server_version_num')::int / 10000, pg_is_in_recovery(),"
+        " current_setting('default_transaction_read_only') = 'on', current_setting('server_encoding'),"
+        " current_setting('max_connections')::int - (select count(*) from pg_stat_activity where backend_type = 'client backend'),"
+        " pg_size_pretty(pg_database_size(current_database()))"
+    ).fetchone()
+    assert row is not None  # noqa: S101 - functions' values
+    shown, major, is_replica, is_read_only, encoding, free, size = row
+    told = f"Postgres {shown}, the database has {size}"
+    if int(str(major)) < OLDEST:
+        yield Finding("warehouse", "problem", f"{told}: older than any supported version", f"upgrade to {OLDEST} or newer")
+    elif int(str(major)) > NEWEST:
+        yield Finding("warehouse", "warning", f"{told}: newer than any version that was tested", "upgrade this installation")
+    else:
+        yield Finding("warehouse", "ok", told)
+    if is_replica or is_read_only:
+        said = "is a replica, which cannot be written" if is_replica else "begins transactions read-only"
+        yield Finding(
+            "warehouse", "problem", f"the server {said}", "point WAREHOUSE_URL at the primary server, with a role that writes"
+        )
+    if encoding != "UTF8":
+        yield Finding(
+            "warehouse", "problem", f"the database is encoded in {encoding}: not every text fits", "create one with encoding UTF8"
+        )
+    if int(str(free)) < FREE_CONNECTIONS:
+        yield Finding("warehouse", "warning", f"{free} connections are left", "end idle ones, or raise max_connections")
+
+
+def clock(connection: Connection, patient: Patient) -> Iterator[Finding]:
+    asked_at = datetime.now(UTC)
+    row = connection.execute("select clock_timestamp()").fetchone()
+    answered_at = datetime.now(UTC)
+    assert row is not None  # noqa: S101 - a function's value
+    theirs = row[0]
+    assert isinstance(theirs, datetime)  # noqa: S101 - a timestamptz
+    yield clock_finding("database clock", theirs, asked_at + (answered_at - asked_at) / 2)
+
+
+def rights(connection: Connection, patient: Patient) -> Iterator[Finding]:
+    """Of the schemas and the ledger, as far as a run would need them now; those of the tables are told by `tables`."""
+    row = connection.execute(
+        "select current_user::text, current_database()::text, has_database_privilege(current_database(), 'TEMPORARY'),"
+        " has_database_privilege(current_database(), 'CREATE')"
+    ).fetchone()
+    assert row is not None  # noqa: S101 - functions' values
+    role, database, has_temporary, has_create = row
+    managed = {one.table for one in patient.collections.values() if one.foreign is None}
+    schemas = {DEFAULT_SCHEMA, *(table.schema for table in managed)}
+    there = connection.execute(
+        "select n.nspname::text, c.relname::text from pg_class c join pg_namespace n on n.oid = c.relnamespace where n.nspname = any(%s)",
+        (sorted(schemas),),
+    ).fetchall()
+    growing = {table.schema for table in managed if (table.schema, table.name) not in there}
+    if ledger_version(connection) != VERSION:
+        growing.add(DEFAULT_SCHEMA)
+    lacking: list[tuple[str, sql.Composed]] = []
+    if not has_temporary:
+        lacking.append(("make temporary tables", sql.SQL("grant temporary on database {} to {}").format(*_names(database, role))))
+    found = connection.execute(
+        "select nspname::text, has_schema_privilege(oid, 'USAGE') and (has_schema_privilege(oid, 'CREATE') or nspname <> all(%s))"
+        " from pg_namespace where nspname = any(%s)",
+        (sorted(growing), sorted(schemas)),
+    ).fetchall()
+    missing = sorted(schemas - {str(name) for name, _ in found})
+    if missing and not has_create:
+        lacking.append(
+            (f"create schema {missing[0]}", sql.SQL("grant create on database {} to {}").format(*_names(database, role)))
+        )
+    lacking += [
+        (f"create tables in schema {name}", sql.SQL("grant usage, create on schema {} to {}").format(*_names(name, role)))
+        for name, is_allowed in sorted(found)
+        if not is_allowed
+    ]
+    lacking += [
+        (
+            f"write {DEFAULT_SCHEMA}.{name}",
+            sql.SQL("grant select, insert, update, delete on all tables in schema {} to {}").format(
+                *_names(DEFAULT_SCHEMA, role)
+            ),
+        )
+        for (name,) in connection.execute(
+            "select c.relname::text from pg_class c where c.relnamespace = to_regnamespace(%s) and c.relkind = 'r' and exists ("
+            "select from unnest(array['SELECT', 'INSERT', 'UPDATE', 'DELETE']) wanted where not has_table_privilege(c.oid, wanted))",
+            (DEFAULT_SCHEMA,),
+        ).fetchall()
+    ]
+    for what, mend in lacking:
+        yield Finding("rights", "problem", f"role {role} may not {what}", mend.as_string(connection))
+    if not lacking:
+        yield Finding("rights", "ok", f"role {role} may create what is missing, and write the ledger")
+
+
+def ledger(connection: Connection, patient: Patient) -> Iterator[Finding]:
+    found = ledger_version(connection)
+    if found is None:
+        yield Finding("ledger", "ok", f"none yet: the first run creates schema {DEFAULT_SCHEMA}")
+    elif found > VERSION:
+        yield Finding(
+            "ledger",
+            "problem",
+            f"version {found} was written by a newer pipeline: this one knows {VERSION}",
+            "upgrade this installation",
+        )
+    elif found < VERSION:
+        yield Finding("ledger", "ok", f"version {found}: the next run or command brings it to {VERSION}")
+    else:
+        yield Finding("ledger", "ok", f"version {found}")
+
+
+def tables(connection: Connection, patient: Patient) -> Iterator[Finding]:
+    """As a run would find them."""
+    version = ledger_version(connection)
+    counts = {"ready": 0, "to be created": 0, "to be changed": 0}
+    for label, collection in patient.collections.items():
+        target = collection_target(collection)
+        of = Ledger(str(collection.table), label)
+        try:
+            source = open_source(collection.source, patient.environment).identity
+            record = of.find_table(connection) if version is not None else None
+            changes = pending_changes(connection, target, record, source=source)
+        except PipelineError as error:
+            yield Finding("tables", "problem", str(error), "the sentence says what to do")
+            continue
+        counts["to be created" if changes is None else "to be changed" if changes else "ready"] += 1
+    told = ", ".join(f"{count} {what}" for what, count in counts.items() if count)
+    mend = "`sequin-pipeline plan` shows the statements and their locks" if counts["to be changed"] else ""
+    if told:
+        yield Finding("tables", "ok", told, mend)
+
+
+def _names(*names: object) -> list[sql.Identifier]:
+    return [sql.Identifier(str(name)) for name in names]
+
+
+CHECKS: tuple[Check, ...] = (server, clock, rights, ledger, tables)
+"""In the order in which they are told."""

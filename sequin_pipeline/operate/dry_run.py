@@ -1,0 +1,281 @@
+"""A run that is rolled back: what the next live run of a collection would do to its table, without anything of it remaining.
+
+Pages are spooled to disk first, so that the one transaction in which they are merged waits for nobody but Postgres, and there at most
+LOCK_TIMEOUT_SECONDS. While it is open, others wait for the rows that it would change. A table that exists is never altered, not even
+for a moment: what would be altered is told.
+"""
+
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass, field, replace
+
+import msgspec
+import psycopg
+from psycopg import sql
+
+from sequin_pipeline.catalog import Collection
+from sequin_pipeline.errors import ConfigurationError
+from sequin_pipeline.ledger.columns import known_fingerprints
+from sequin_pipeline.ledger.ledger import Counts, Ledger, TableRecord
+from sequin_pipeline.ledger.schema import DEFAULT_SCHEMA, check_version, ledger_version
+from sequin_pipeline.normalize.normalizer import NormalizedPages, Normalizer, Reject
+from sequin_pipeline.operate.row_text import RowText, rows_as_text
+from sequin_pipeline.operate.spool import Spool
+from sequin_pipeline.postgres.warehouse import Connection, Warehouse, explain, limit_lock_waits
+from sequin_pipeline.read.stream import ReadPlan, RecordStream, Room
+from sequin_pipeline.sources import Source
+from sequin_pipeline.table.managed import PendingChange, create_table, existing_columns, pending_changes
+from sequin_pipeline.table.target import Target, collection_target
+from sequin_pipeline.write import staging
+from sequin_pipeline.write.bad_rows import RowsRefused, find_refused, merge_rows
+from sequin_pipeline.write.batch import Batch, Place, build_batch
+from sequin_pipeline.write.merge import MergeCounts
+from sequin_pipeline.write.misfits import fit
+
+LOCK_TIMEOUT_SECONDS = 2.0
+"""Nobody is to notice a rehearsal: one that meets somebody else's lock gives up."""
+
+BATCH_RECORDS = 5_000
+SHOWN_DIFFERENCES = 10
+UNTOLD = frozenset({"inserted_at", "updated_at", "content_hash"})
+"""Columns that change with every change."""
+
+
+@dataclass(frozen=True)
+class Difference:
+    """A row that would be inserted, updated or removed; `changes` are (column, old, new), of `data` key by key."""
+
+    record_id: str
+    kind: str
+    changes: tuple[tuple[str, str | None, str | None], ...] = field(repr=False)
+
+
+@dataclass(frozen=True)
+class Rehearsal:
+    """What a run would do. `changes` None: it would create the table. `filled` are columns that would be filled for the rows that are
+    there, `swept` how many rows that are marked as deleted would be removed, `rejects` and `differences` samples."""
+
+    counts: Counts
+    pages: int
+    bytes: int
+    changes: tuple[PendingChange, ...] | None
+    filled: tuple[str, ...]
+    swept: int
+    rejects: tuple[Reject, ...]
+    differences: tuple[Difference, ...]
+
+
+@dataclass(frozen=True)
+class _Start:
+    """How the table stands before."""
+
+    has_ledger: bool
+    record: TableRecord | None
+    cursor: str | None
+    changes: tuple[PendingChange, ...] | None
+    filled: tuple[str, ...]
+    swept: int
+    target: Target
+
+
+def rehearse(source: Source, warehouse: Warehouse, collection: Collection, *, schema: str = DEFAULT_SCHEMA) -> Rehearsal:
+    """Raises what a run would raise before it writes: ConfigurationError for a source that cannot be read again, TableRefused,
+    LedgerRefused, SourceError; and WarehouseError."""
+    if not source.can_reread:
+        raise ConfigurationError(
+            f"{collection.label!r} is read from {source.identity}, a queue, which gives each message once: what is read to look at it "
+            "would be missing from the next run for a while"
+        )
+    ledger = Ledger(str(collection.table), collection.label, schema)
+    try:
+        with warehouse.connect() as connection:
+            start = _look(connection, collection, ledger, source)
+        with Spool() as spool:
+            _read(source, collection, spool, after=start.cursor)
+            with warehouse.connect() as connection, warehouse.connect() as before:
+                return _apply(connection, before, collection, ledger, start=start, spool=spool)
+    except psycopg.Error as error:
+        raise explain(error, f"rehearsing a run of {collection.label!r} (nothing of it remains)") from error
+
+
+def _look(connection: Connection, collection: Collection, ledger: Ledger, source: Source) -> _Start:
+    target = replace(collection_target(collection), history=None)
+    version = ledger_version(connection, ledger.schema)
+    check_version(version, ledger.schema)
+    record = ledger.find_table(connection) if version is not None else None
+    changes = pending_changes(connection, target, record, source=source.identity)
+    if record is None or changes is None:
+        taken = target if changes is None else existing_columns(connection, target)
+        return _Start(version is not None, record, None, changes, (), 0, taken)
+    lowest = min(ledger.live_cursors(connection), key=lambda lane: lane.seq, default=None)
+    known = known_fingerprints(connection, ledger)
+    return _Start(
+        has_ledger=True,
+        record=record,
+        cursor=lowest.cursor if lowest else None,
+        changes=changes,
+        filled=tuple(
+            column.name
+            for column in collection.columns
+            if column.path.root == "data" and known.get(column.name) != column.fingerprint and not target.is_foreign
+        ),
+        swept=_marked(connection, target) if target.removes and record.on_delete != "remove" and not target.is_foreign else 0,
+        target=replace(existing_columns(connection, target), has_removed_rows=ledger.has_removed_rows(connection)),
+    )
+
+
+def _marked(connection: Connection, target: Target) -> int:
+    row = connection.execute(
+        sql.SQL("select count(*) from {} where {}").format(
+            sql.Identifier(target.table.schema, target.table.name), sql.Identifier(target.tombstone or "")
+        )
+    ).fetchone()
+    return int(str(row[0])) if row else 0
+
+
+def _read(source: Source, collection: Collection, spool: Spool, *, after: str | None) -> None:
+    plan = ReadPlan(collection, "live", None, (), ())
+    one_page = Room(records=1, bytes=1, pages=1)
+    for portion in RecordStream(plan, source).portions(after, one_page, while_waiting=lambda: None):
+        for streamed in portion.pages:
+            spool.add(streamed.page)
+
+
+def _apply(
+    connection: Connection, before: Connection, collection: Collection, ledger: Ledger, *, start: _Start, spool: Spool
+) -> Rehearsal:
+    counts, rejects, differences = Counts(), list[Reject](), list[Difference]()
+    with connection.transaction(force_rollback=True):
+        limit_lock_waits(connection, LOCK_TIMEOUT_SECONDS)
+        if start.changes is None:
+            create_table(connection, start.target)
+        versions = ledger.table("versions") if start.has_ledger else _stand_in(connection)
+        for pages in _batches(collection, spool):
+            if start.target.is_foreign:
+                pages = [fit(start.target, page) for page in pages]
+            batch, refused, merged = _merge(connection, start.target, pages, versions)
+            taken_out = [*(reject for page in pages for reject in page.rejects), *refused.values()]
+            counts += _counts(batch, merged, rejected=len(taken_out))
+            rejects += taken_out[: SHOWN_DIFFERENCES - len(rejects)]
+            differences += _differences(connection, before, start, batch, wanted=SHOWN_DIFFERENCES - len(differences))
+    return Rehearsal(
+        counts, len(spool), spool.bytes, start.changes, start.filled, start.swept, tuple(rejects), tuple(differences)
+    )
+
+
+def _stand_in(connection: Connection) -> sql.Identifier:
+    """For the versions of removed rows, where there is no ledger yet."""
+    connection.execute(
+        "create temp table stand_in_versions (table_name text, id text, updated_idx bigint, deleted_at timestamptz default now(),"
+        " primary key (table_name, id)) on commit drop"
+    )
+    return sql.Identifier("pg_temp", "stand_in_versions")
+
+
+def _batches(collection: Collection, spool: Spool) -> Iterator[list[NormalizedPages]]:
+    normalize = Normalizer(collection)
+    gathered: list[NormalizedPages] = []
+    for page in spool.pages():
+        gathered.append(normalize(page.records))
+        if sum(normalized.fetched for normalized in gathered) >= BATCH_RECORDS:
+            yield gathered
+            gathered = []
+    if gathered:
+        yield gathered
+
+
+def _merge(
+    connection: Connection, target: Target, pages: Sequence[NormalizedPages], versions: sql.Identifier
+) -> tuple[Batch, dict[Place, Reject], MergeCounts]:
+    refused: dict[Place, Reject] = {}
+    while True:
+        batch = build_batch(target, pages, window_starts=(), without=frozenset(refused))
+        encoded = staging.encode(target, batch)
+        try:
+            with connection.transaction():
+                merged = merge_rows(connection, encoded, window_starts=(), versions=versions)
+        except RowsRefused as error:
+            found = find_refused(
+                connection,
+                target=target,
+                batch=batch,
+                pages=pages,
+                window_starts=(),
+                versions=versions,
+                lock_timeout_seconds=LOCK_TIMEOUT_SECONDS,
+            )
+            if not found:
+                raise error.error from error
+            refused |= found
+            continue
+        if len(batch):
+            # Its commit, which would empty it, never comes.
+            connection.execute(sql.SQL("truncate {}").format(encoded.staging.identifier))
+        return batch, refused, sum(merged.counts.values(), MergeCounts())
+
+
+def _counts(batch: Batch, merged: MergeCounts, *, rejected: int) -> Counts:
+    duplicate = int(batch.duplicates.sum())
+    return Counts(
+        fetched=merged.staged + duplicate + rejected,
+        inserted=merged.inserted,
+        updated=merged.updated,
+        deleted=merged.deleted,
+        unchanged=merged.unchanged,
+        stale=merged.stale,
+        duplicate=duplicate,
+        rejected=rejected,
+        created=merged.created,
+        removed=merged.removed,
+        rewritten=merged.rewritten,
+    )
+
+
+def _differences(connection: Connection, before: Connection, start: _Start, batch: Batch, *, wanted: int) -> Iterator[Difference]:
+    """Of some rows of the batch: as they stand in the transaction, against what everybody else sees. None of a foreign table, whose
+    rows do not tell when they were written."""
+    target, ids = start.target, batch.column(start.target.key[0]).to_pylist()
+    if wanted <= 0 or not ids or target.is_foreign or target.changed_at is None:
+        return
+    table = sql.Identifier(target.table.schema, target.table.name)
+    changed = connection.execute(
+        # Only this transaction writes its own time.
+        sql.SQL("select id from {} where id = any(%s) and {} = now() order by id limit %s").format(
+            table, sql.Identifier(target.changed_at)
+        ),
+        (ids, wanted),
+    ).fetchall()
+    gone: list[tuple[object, ...]] = []
+    if target.removes:
+        gone = connection.execute(
+            sql.SQL("select id from unnest(%s::text[]) id where not exists (select from {} t where t.id = id.id)").format(table),
+            (ids,),
+        ).fetchall()
+    chosen = [str(record_id) for (record_id,) in (*changed, *gone)]
+    old = rows_as_text(before, target.table, chosen) if start.changes is not None else {}
+    new = rows_as_text(connection, target.table, chosen)
+    shown = [record_id for record_id in chosen if record_id in old or record_id in new]
+    for record_id in shown[:wanted]:
+        was, becomes = old.get(record_id), new.get(record_id)
+        kind = "inserted" if was is None else "removed" if becomes is None else "updated"
+        yield Difference(record_id, kind, tuple(_changes(was, becomes)) if kind == "updated" else ())
+
+
+def _changes(was: RowText | None, becomes: RowText | None) -> Iterator[tuple[str, str | None, str | None]]:
+    for name, new in (becomes or {}).items():
+        old = (was or {}).get(name)
+        if name in UNTOLD or old == new:
+            continue
+        old_keys, new_keys = _keys(old), _keys(new)
+        if name != "data" or old_keys is None or new_keys is None:
+            yield name, old, new
+            continue
+        for key in sorted(old_keys.keys() | new_keys.keys()):
+            if old_keys.get(key) != new_keys.get(key):
+                yield f"data.{key}", old_keys.get(key), new_keys.get(key)
+
+
+def _keys(text: str | None) -> dict[str, str] | None:
+    """An object's values as text, by key; None for everything else."""
+    if text is None or not text.startswith("{"):
+        return None
+    return {key: bytes(value).decode() for key, value in msgspec.json.decode(text, type=dict[str, msgspec.Raw]).items()}

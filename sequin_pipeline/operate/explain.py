@@ -1,0 +1,189 @@
+"""Everything that is known of one record: its row, its version or tombstone, its rejects, its history, what last wrote it, and what the
+source holds now. Reads only. No Dagster.
+"""
+
+from collections.abc import Sequence
+from dataclasses import dataclass, field
+from datetime import UTC, datetime
+from itertools import islice
+from uuid import UUID
+
+from psycopg import sql
+
+from sequin_pipeline.catalog import Collection
+from sequin_pipeline.ledger.ledger import Ledger, TableRecord
+from sequin_pipeline.ledger.rejects import KeptReject, rejects_of_record
+from sequin_pipeline.normalize.normalizer import Normalizer
+from sequin_pipeline.operate.row_text import RowText, rows_as_text
+from sequin_pipeline.postgres.warehouse import Connection
+from sequin_pipeline.sources import ReadRequest, Source
+from sequin_pipeline.table.target import Target, collection_target
+from sequin_pipeline.windows import SLACK
+from sequin_pipeline.write.history import HistoryEntry, history_of
+
+
+@dataclass(frozen=True)
+class StoredRow:
+    """A row as it stands, and what its columns tell, where the table has such columns."""
+
+    values: RowText = field(repr=False)
+    version: int | None
+    is_deleted: bool
+    sync_id: str | None
+    stream_time: datetime | None
+    changed_at: datetime | None
+
+
+@dataclass(frozen=True)
+class FoundMerge:
+    """A committed batch, by its row in the ledger."""
+
+    batch_id: UUID
+    run_id: str
+    mode: str
+    committed_at: datetime
+
+
+@dataclass(frozen=True)
+class LastWrite:
+    """What last wrote, or removed, the record. `exact`: the merges of that very moment, one but for batches of two lanes that began in
+    the same microsecond. Where there is none, `before` and `after` are the nearest: a bracket, no more."""
+
+    at: datetime
+    exact: tuple[FoundMerge, ...]
+    before: FoundMerge | None = None
+    after: FoundMerge | None = None
+
+
+@dataclass(frozen=True)
+class Explanation:
+    """What the warehouse knows. `tells_id`: the table has a column for the record's id, by which its row can be found. `removed` is the
+    version that removed the row, or the last one of a table that has no column for versions, and when."""
+
+    table: TableRecord | None
+    tells_id: bool
+    row: StoredRow | None
+    removed: tuple[int, datetime] | None
+    last_write: LastWrite | None
+    rejects: Sequence[tuple[KeptReject, str | None]]
+    history: Sequence[HistoryEntry]
+    position: str | None
+
+
+@dataclass(frozen=True)
+class SourceAnswer:
+    """What the source was found to hold. `version` None with a `reason`: its record is one that is rejected; without: it was not found
+    in the pages read, which `reached_end` says were all behind the place where reading began."""
+
+    pages: int
+    reached_end: bool
+    version: int | None = None
+    is_deleted: bool = False
+    reason: str | None = None
+
+
+def explain_record(connection: Connection, collection: Collection, ledger: Ledger, record_id: str) -> Explanation:
+    """Raises psycopg.Error; a table that does not exist has no rows."""
+    target = collection_target(collection)
+    row = _row(connection, target, record_id) if target.is_stored("id") else None
+    removed = _removed(connection, ledger, record_id)
+    at = row.changed_at if row else removed[1] if removed else None
+    start = row.stream_time if row else None
+    position = ledger.position_before(connection, start - SLACK) if start else None
+    return Explanation(
+        table=ledger.find_table(connection),
+        tells_id=target.is_stored("id"),
+        row=row,
+        removed=removed,
+        last_write=None if at is None else _last_write(connection, ledger, at),
+        rejects=rejects_of_record(connection, ledger, record_id),
+        history=history_of(connection, ledger, record_id),
+        position=position[1] if position else None,
+    )
+
+
+def ask_source(
+    source: Source, collection: Collection, record_id: str, *, explanation: Explanation, max_pages: int
+) -> SourceAnswer:
+    """Reads at most `max_pages` from the place where the stored version entered the stream, else from the beginning: no source has a
+    lookup, and in a compacted stream the record stands there, or further on if it has changed since. Raises SourceError."""
+    row = explanation.row
+    request = ReadRequest(
+        collections=frozenset({collection.id}),
+        after=explanation.position,
+        sync_ids=frozenset({row.sync_id}) if row and row.sync_id else None,
+    )
+    normalize = Normalizer(collection)
+    pages, found = 0, SourceAnswer(0, reached_end=False)
+    reading = source.pages(request)
+    for page in islice(reading, max_pages):
+        pages += 1
+        normalized = normalize(page.records)
+        frame = normalized.frame
+        rows = frame.loc[(frame["id"] == record_id).to_numpy(dtype=bool), ["updated_idx", "deleted"]]
+        for version, is_deleted in rows.itertuples(index=False):
+            if found.version is None or int(version) >= found.version:
+                found = SourceAnswer(pages, reached_end=False, version=int(version), is_deleted=bool(is_deleted))
+        reasons = [reject.reason for reject in normalized.rejects if reject.record_id == record_id]
+        if reasons:
+            return SourceAnswer(pages, reached_end=False, reason=reasons[-1])
+        if found.version is not None and (row is None or row.version is None or found.version >= row.version):
+            return found
+    return SourceAnswer(pages, pages < max_pages, found.version, found.is_deleted)
+
+
+def _row(connection: Connection, target: Target, record_id: str) -> StoredRow | None:
+    table = sql.Identifier(target.table.schema, target.table.name)
+    if connection.execute("select to_regclass(%s)", (table.as_string(connection),)).fetchone() == (None,):
+        return None
+    values = rows_as_text(connection, target.table, [record_id], key=target.column("id").table_name).get(record_id)
+    if values is None:
+        return None
+
+    def told(name: str | None) -> str | None:
+        return values.get(target.column(name).table_name) if name and target.is_stored(name) else None
+
+    version = told(target.version)
+    return StoredRow(
+        values,
+        version=None if version is None else int(version),
+        is_deleted=told(target.tombstone) == "true",
+        sync_id=told("sync_id"),
+        stream_time=_moment(told(target.stream_time)),
+        changed_at=_moment(values.get(target.changed_at) if target.changed_at else None),
+    )
+
+
+def _moment(text: str | None) -> datetime | None:
+    """Times without zone are UTC, as the pipeline writes them."""
+    if text is None:
+        return None
+    moment = datetime.fromisoformat(text)
+    return moment if moment.tzinfo else moment.replace(tzinfo=UTC)
+
+
+def _removed(connection: Connection, ledger: Ledger, record_id: str) -> tuple[int, datetime] | None:
+    row = connection.execute(
+        sql.SQL("select updated_idx, deleted_at from {} where table_name = %s and id = %s").format(ledger.table("versions")),
+        (ledger.table_name, record_id),
+    ).fetchone()
+    return None if row is None else (int(str(row[0])), row[1])  # type: ignore[return-value]  # a timestamptz
+
+
+def _last_write(connection: Connection, ledger: Ledger, at: datetime) -> LastWrite:
+    """A merge and the rows that it wrote have one time, that of their transaction. Leans on merges (table_name, committed_at)."""
+
+    def merges(condition: sql.SQL) -> tuple[FoundMerge, ...]:
+        rows = connection.execute(
+            sql.SQL(
+                "select distinct batch_id, run_id, mode, committed_at from {} where table_name = %s and committed_at {} limit 2"
+            ).format(ledger.table("merges"), condition),
+            (ledger.table_name, at),
+        ).fetchall()
+        return tuple(FoundMerge(*row) for row in rows)  # type: ignore[arg-type]  # by the table's definition
+
+    exact = merges(sql.SQL("= %s order by batch_id"))
+    if exact:
+        return LastWrite(at, exact)
+    before, after = merges(sql.SQL("< %s order by committed_at desc")), merges(sql.SQL("> %s order by committed_at"))
+    return LastWrite(at, (), next(iter(before), None), next(iter(after), None))

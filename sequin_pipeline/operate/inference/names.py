@@ -1,0 +1,36 @@
+"""Names of columns for fields: snake_case, none of the record's own, no two the same."""
+
+import re
+import unicodedata
+from collections.abc import Iterable, Mapping
+
+from sequin_pipeline.catalog import MAX_IDENTIFIER_BYTES, RECORD_COLUMNS
+from sequin_pipeline.declare.parse import SYSTEM_COLUMNS
+
+_HUMP = re.compile(r"(?<=[a-z0-9])(?=[A-Z])")
+_OTHER = re.compile(r"[^A-Za-z0-9]+")
+_COUNT_CHARACTERS = 4
+
+
+def snake_case(text: str) -> str:
+    """`currentPeriodEnd`, `Current period-end` → `current_period_end`; letters without an ASCII form are left out."""
+    plain = unicodedata.normalize("NFKD", text).encode("ascii", "ignore").decode()
+    words = _OTHER.sub("_", _HUMP.sub("_", plain)).strip("_").lower()
+    return words if words[:1].isalpha() else f"n_{words}".rstrip("_")
+
+
+def column_names(provider: str, fields: Iterable[tuple[str, ...]]) -> Mapping[tuple[str, ...], str]:
+    """By steps, a name that declared.py accepts; `<provider>_` stands before one that every table has."""
+    taken = {*RECORD_COLUMNS, *SYSTEM_COLUMNS}
+    chosen: dict[tuple[str, ...], str] = {}
+    for steps in fields:
+        name = snake_case("_".join(steps))
+        if name in taken and steps not in chosen and name in {*RECORD_COLUMNS, *SYSTEM_COLUMNS}:
+            name = f"{snake_case(provider)}_{name}"
+        name = name[: MAX_IDENTIFIER_BYTES - _COUNT_CHARACTERS]
+        candidate, number = name, 2
+        while candidate in taken:
+            candidate, number = f"{name}_{number}", number + 1
+        taken.add(candidate)
+        chosen[steps] = candidate
+    return chosen

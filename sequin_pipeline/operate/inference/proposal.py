@@ -1,0 +1,130 @@
+"""A proposed declaration: its columns, what the sample says about each, and the YAML that declares it."""
+
+import json
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field
+
+import yaml
+
+from sequin_pipeline.catalog import Collection, Column, Path, SourceDeclaration
+from sequin_pipeline.declare.parse import DEFAULT_ACCOUNTS
+from sequin_pipeline.operate.inference.examples import example_of
+from sequin_pipeline.operate.inference.names import column_names
+from sequin_pipeline.operate.inference.sample import Sample, SampledField, fields_of
+from sequin_pipeline.operate.inference.types import propose_column
+from sequin_pipeline.sources import FieldDescription
+
+_EMPTY_VALUES = (b'""', b"[]", b"{}")
+
+
+@dataclass(frozen=True)
+class ProposedColumn:
+    """A column, and the field whose every value it takes."""
+
+    column: Column
+    field: SampledField
+
+
+@dataclass(frozen=True)
+class Proposal:
+    """`keys` are further keys of the collection, as YAML values; `remarks` are comments, a line each; the sample is from `source`."""
+
+    provider: str
+    name: str
+    columns: tuple[ProposedColumn, ...]
+    keys: Mapping[str, object] = field(default_factory=dict)
+    remarks: tuple[str, ...] = ()
+    source: SourceDeclaration = field(default_factory=SourceDeclaration)
+
+
+def propose(collection: Collection, sample: Sample, described: Sequence[FieldDescription]) -> Proposal:
+    """A column for each field of the sample, and for each that the source describes and the sample does not have."""
+    words = {description.path: description.type for description in described}
+    sampled = fields_of(sample)
+    known = {field.steps[0] for field in sampled}
+    unseen = tuple(SampledField((path,), (), len(sample.objects)) for path in words if path not in known)
+    fields = (*sampled, *unseen)
+    names = column_names(collection.provider, [field.steps for field in fields])
+    return Proposal(
+        collection.provider,
+        collection.name,
+        tuple(
+            ProposedColumn(propose_column(names[field.steps], field, described_as=words.get(".".join(field.steps), "")), field)
+            for field in fields
+        ),
+        source=collection.source,
+    )
+
+
+def written(proposal: Proposal, heading: Sequence[str] = ()) -> str:
+    """A whole defs.yaml: the heading as comments first, behind each column how often it is null and an example."""
+    lines = [f"# {line}" for line in heading]
+    lines += ["type: sequin_pipeline.component.CollectionSync", "attributes:", f"  {_flow({'provider': proposal.provider})}"]
+    lines += [f"  {_flow({key: value})}" for key, value in _source_keys(proposal.source).items()]
+    lines += ["  collections:", f"    {_flow(proposal.name)}:"]
+    lines += [f"      # {remark}" for remark in proposal.remarks]
+    lines += [f"      {_flow({key: value})}" for key, value in proposal.keys.items()]
+    lines.append("      columns:" if proposal.columns else "      columns: {}")
+    lines += [f"        {_flow({item.column.name: _keys_of(item.column)})}  # {_remark(item.field)}" for item in proposal.columns]
+    return "\n".join(lines) + "\n"
+
+
+def _source_keys(source: SourceDeclaration) -> dict[str, object]:
+    """What says where the records come from, where it is not what a file without them means."""
+    accounts = [
+        {
+            "name": account.name,
+            "key": account.key_variable,
+            **({"account": account.connected_account} if account.connected_account else {}),
+            **({"external_id": account.external_id} if account.external_id else {}),
+            **({"metadata": dict(account.metadata)} if account.metadata else {}),
+        }
+        for account in source.accounts
+        if source.accounts != DEFAULT_ACCOUNTS
+    ]
+    kind = {} if source.kind == SourceDeclaration().kind else {"source": source.kind}
+    return {**kind, **({"syncs": accounts} if accounts else {})}
+
+
+def _keys_of(column: Column) -> dict[str, object]:
+    keys: dict[str, object] = {"path": path_text(column.path), "type": column.type}
+    if column.time_format != "iso":
+        keys["format"] = column.time_format
+    if column.empty_as_null:
+        keys["empty_as_null"] = True
+    return keys
+
+
+def path_text(path: Path) -> str:
+    """As people write it: without the leading `$` where it means the same."""
+    text = str(path)
+    return text if text.startswith("$.record") else text.removeprefix("$").removeprefix(".")
+
+
+def _remark(field: SampledField) -> str:
+    if not field.values:
+        return "always null in the sample"
+    telling = [value for value in field.values if value not in _EMPTY_VALUES] or field.values
+    return f"{_nulls(field.null_share)}, as in {example_of(min(telling, key=len), steps=field.steps)}"
+
+
+def _nulls(share: float) -> str:
+    if not share:
+        return "never null"
+    percent = min(99.9, max(0.1, round(100 * share, 1)))
+    return f"null in {percent:g} %"
+
+
+def _flow(value: object) -> str:
+    """One line of YAML: a scalar, or a mapping of one key as a line of a block."""
+    if isinstance(value, dict):
+        ((key, inner),) = value.items()
+        return f"{_flow(key)}: {_flow_value(inner)}"
+    return _flow_value(value)
+
+
+def _flow_value(value: object) -> str:
+    # PyYAML writes some line breaks of Unicode as they are, and reads them back as spaces.
+    is_printable = json.dumps(value, ensure_ascii=False).isprintable()
+    text = yaml.safe_dump(value, default_flow_style=True, width=float("inf"), allow_unicode=is_printable, sort_keys=False)
+    return text.strip().removesuffix("\n...").strip()

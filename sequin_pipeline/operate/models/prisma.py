@@ -1,0 +1,57 @@
+"""Models of Prisma, for a schema.prisma whose datasource is postgresql."""
+
+from collections.abc import Mapping, Sequence
+
+from sequin_pipeline.operate.models.table import ModelColumn, ModelTable
+from sequin_pipeline.operate.models.typescript import literal, model_names, one_line, property_names
+
+_TYPES: Mapping[str, tuple[str, str]] = {
+    "text": ("String", ""),
+    "boolean": ("Boolean", ""),
+    "integer": ("Int", ""),
+    "bigint": ("BigInt", ""),
+    "numeric": ("Decimal", "@db.Decimal"),
+    "double precision": ("Float", ""),
+    "date": ("DateTime", "@db.Date"),
+    "timestamptz": ("DateTime", "@db.Timestamptz(6)"),
+    "uuid": ("String", "@db.Uuid"),
+    "text[]": ("String[]", ""),
+    "jsonb": ("Json", ""),
+}
+"""By type: Prisma's own, and the native type where it is not what Prisma would choose."""
+
+
+def prisma_models(tables: Sequence[ModelTable]) -> str:
+    """The models only: generator and datasource are the application's. A null list is read as an empty one."""
+    names = model_names(tables)
+    schemas = ", ".join(literal(schema) for schema in dict.fromkeys(table.name.schema for table in tables))
+    blocks = [f"// The datasource needs: schemas = [{schemas}]"]
+    for table in tables:
+        properties = property_names(table)
+        fields = [
+            line
+            for column in table.columns
+            for line in (*_comment(column.description, indent="  "), f"  {_field(properties[column.name], column)}")
+        ]
+        mapping = ["", f"  @@map({literal(table.name.name)})", f"  @@schema({literal(table.name.schema)})"]
+        indexes = [
+            f"  @@index([{', '.join(properties[column] for column in index.columns)}], map: {literal(index.name)})"
+            for index in table.indexes
+        ]
+        lines = [*_comment(table.description), f"model {names[str(table.name)]} {{", *fields, *mapping, *indexes, "}"]
+        blocks.append("\n".join(lines))
+    return "\n\n".join(blocks) + "\n"
+
+
+def _field(name: str, column: ModelColumn) -> str:
+    kind, native = _TYPES[column.type]
+    is_optional = column.is_nullable and not kind.endswith("[]")
+    renamed = "" if name == column.name else f"@map({literal(column.name)})"
+    parts = (name, f"{kind}{'?' if is_optional else ''}", "@id" if column.is_key else "", renamed, native)
+    return " ".join(filter(None, parts))
+
+
+def _comment(text: str, *, indent: str = "") -> list[str]:
+    # Prisma copies it into comments of the client that it writes.
+    line = one_line(text)
+    return [f"{indent}/// {line}"] if line else []

@@ -1,0 +1,52 @@
+"""SQL that creates the tables as the pipeline does, for migrations that should hold them before the first sync."""
+
+from collections.abc import Sequence
+
+from psycopg import sql
+
+from sequin_pipeline.operate.models.table import ModelColumn, ModelTable
+
+
+def sql_models(tables: Sequence[ModelTable]) -> str:
+    """Statements for Postgres, in an order in which they can be executed. Compression of `data` is left to the server's default."""
+    schemas = dict.fromkeys(table.name.schema for table in tables if table.name.schema != "public")
+    statements = [sql.SQL("create schema if not exists {};").format(sql.Identifier(schema)) for schema in schemas]
+    for table in tables:
+        statements += [_create(table), *_indexes(table), *_comments(table)]
+    return "\n\n".join(statement.as_string() for statement in statements) + "\n"
+
+
+def _create(table: ModelTable) -> sql.Composed:
+    key = sql.SQL(", ").join(sql.Identifier(column.name) for column in table.columns if column.is_key)
+    lines = [*map(_definition, table.columns), sql.SQL("    primary key ({})").format(key)]
+    return sql.SQL("create table {} (\n{}\n);").format(_identifier(table), sql.SQL(",\n").join(lines))
+
+
+def _definition(column: ModelColumn) -> sql.Composed:
+    constraint = sql.SQL("" if column.is_nullable else " not null")
+    return sql.SQL("    {} {}{}").format(sql.Identifier(column.name), sql.SQL(column.type), constraint)
+
+
+def _indexes(table: ModelTable) -> list[sql.Composed]:
+    return [
+        sql.SQL("create index {} on {} ({});").format(
+            sql.Identifier(index.name), _identifier(table), sql.SQL(", ").join(map(sql.Identifier, index.columns))
+        )
+        for index in table.indexes
+    ]
+
+
+def _comments(table: ModelTable) -> list[sql.Composed]:
+    name = _identifier(table)
+    of_columns = [
+        sql.SQL("comment on column {}.{} is {};").format(name, sql.Identifier(column.name), sql.Literal(column.description))
+        for column in table.columns
+        if column.description
+    ]
+    if not table.description:
+        return of_columns
+    return [sql.SQL("comment on table {} is {};").format(name, sql.Literal(table.description)), *of_columns]
+
+
+def _identifier(table: ModelTable) -> sql.Identifier:
+    return sql.Identifier(table.name.schema, table.name.name)

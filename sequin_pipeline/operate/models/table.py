@@ -1,0 +1,54 @@
+"""A managed table as an application sees it: every column in order, the two stamps too."""
+
+from dataclasses import dataclass
+
+from sequin_pipeline.catalog import RECORD_COLUMNS, Collection, TableName
+from sequin_pipeline.table.indexes import index_name
+
+
+@dataclass(frozen=True)
+class ModelColumn:
+    """`type` is one of catalog.ColumnType; `description` is one line, empty where there is none."""
+
+    name: str
+    type: str
+    is_nullable: bool
+    is_key: bool
+    description: str
+
+
+@dataclass(frozen=True)
+class ModelIndex:
+    """`columns` are names of the table's columns, in the index's order."""
+
+    name: str
+    columns: tuple[str, ...]
+
+
+@dataclass(frozen=True)
+class ModelTable:
+    """The columns stand in the order in which the pipeline creates them. `indexes` are those beside the primary key's."""
+
+    name: TableName
+    columns: tuple[ModelColumn, ...]
+    description: str
+    indexes: tuple[ModelIndex, ...] = ()
+
+
+def model_table(collection: Collection) -> ModelTable:
+    """The table that the pipeline would create for the collection."""
+    # Not above: the names of the formats stand in a command's help, which is not to wait for pandas.
+    from sequin_pipeline.table.target import collection_target
+
+    target = collection_target(collection)
+    written = tuple(
+        ModelColumn(column.name, column.type, column.is_nullable, column.name in target.key, column.description)
+        for column in target.columns
+    )
+    stamps = tuple(
+        ModelColumn(name, "timestamptz", is_nullable=False, is_key=False, description=RECORD_COLUMNS[name])
+        for name in (target.created_at, target.changed_at)
+        if name
+    )
+    indexes = tuple(ModelIndex(index_name(target.table, columns), columns) for columns in collection.indexes)
+    return ModelTable(target.table, (*written, *stamps), target.description, indexes)

@@ -1,0 +1,175 @@
+"""A collection as a Dagster asset: what the graph and the asset page say about it, and what its step does.
+
+The step decides what is to be read and hands a RecordStream to the IO manager; reading, merging and the materialization's metadata
+are not here.
+"""
+
+from collections.abc import Iterator, Mapping, Sequence
+
+import dagster as dg
+
+from sequin_pipeline.catalog import RECORD_COLUMNS, Collection
+from sequin_pipeline.orchestration.dagster_errors import failing
+from sequin_pipeline.orchestration.partitions import build_partitions
+from sequin_pipeline.orchestration.resources import IO_MANAGER, SOURCE
+from sequin_pipeline.orchestration.run_checks import build_check_specs, check_results
+from sequin_pipeline.orchestration.run_config import CollectionConfig, read_plan
+from sequin_pipeline.orchestration.run_metadata import restricted_observations
+from sequin_pipeline.read.stream import RecordStream
+from sequin_pipeline.table.target import collection_target
+
+POOL = "records_api"
+"""All steps that read the API share it: its limit is in dagster.yaml, so that no number of runs asks for too much at once."""
+
+RETRY_POLICY = dg.RetryPolicy(max_retries=3, delay=30, backoff=dg.Backoff.EXPONENTIAL, jitter=dg.Jitter.PLUS_MINUS)
+"""On top of the retries of single requests and batches: for an outage of minutes. Errors that will not pass do not allow retries."""
+
+RECORDS = dg.PythonObjectDagsterType(RecordStream)
+"""One value for all assets: Dagster wants the names of types unique in a job."""
+
+
+def asset_key(collection: Collection) -> dg.AssetKey:
+    """`provider/name`; dots stay."""
+    return dg.AssetKey([collection.provider, collection.name])
+
+
+def source_key(collection: Collection) -> dg.AssetKey:
+    """The API's side of the collection, where its lineage starts."""
+    return dg.AssetKey(["sequin", collection.provider, collection.name])
+
+
+def group_name(provider: str) -> str:
+    """The group is named for the provider; Dagster takes letters, digits and `_`."""
+    return provider.replace("-", "_")
+
+
+def run_name(collections: Sequence[Collection]) -> str:
+    """What job, schedule and step of collections that are run together are named for: the provider, or all providers of one queue."""
+    return "_".join(sorted({group_name(collection.provider) for collection in collections}))
+
+
+def build_source_spec(collection: Collection) -> dg.AssetSpec:
+    """The collection as it stands in the API: never materialized by us."""
+    return dg.AssetSpec(
+        source_key(collection),
+        description=f"Collection {collection.id!r} as source {collection.source.kind!r} has it.",
+        group_name=group_name(collection.provider),
+        kinds={"api", collection.provider.lower()},
+        metadata=_code_references(collection),
+    )
+
+
+def build_spec(collection: Collection) -> dg.AssetSpec:
+    """What the graph says about the collection's table, however it is filled."""
+    return dg.AssetSpec(
+        asset_key(collection),
+        deps=[source_key(collection)],
+        group_name=group_name(collection.provider),
+        description=collection.description or f"Records of {collection.id!r}, newest version of each.",
+        owners=collection.owners,
+        tags=collection.tags,
+        kinds={"postgres", collection.provider.lower()},
+        metadata=_metadata(collection),
+    )
+
+
+def build_asset(collection: Collection, *, retry_policy: dg.RetryPolicy = RETRY_POLICY) -> dg.AssetsDefinition:
+    """One step that reads the collection's stream and, on the rows it wrote, yields its checks."""
+    spec = build_spec(collection)
+    key = spec.key
+
+    @dg.asset(
+        key=key,
+        deps=spec.deps,
+        group_name=spec.group_name,
+        description=spec.description,
+        owners=spec.owners,
+        tags=collection.tags,
+        kinds=spec.kinds,
+        metadata=spec.metadata,
+        partitions_def=build_partitions(collection.windows),
+        backfill_policy=dg.BackfillPolicy.single_run(),
+        retry_policy=retry_policy,
+        pool=POOL,
+        io_manager_key=IO_MANAGER,
+        required_resource_keys={SOURCE, IO_MANAGER},
+        check_specs=build_check_specs(key),
+        dagster_type=RECORDS,
+        output_required=False,
+    )
+    def records(
+        context: dg.AssetExecutionContext, config: CollectionConfig
+    ) -> Iterator[dg.Output[RecordStream] | dg.AssetObservation | dg.AssetCheckResult]:
+        with failing():
+            stream = RecordStream(read_plan(context, config, collection), getattr(context.resources, SOURCE).open(collection))
+        if stream.plan.sync_id is None:
+            yield dg.Output(stream)
+        else:
+            yield from _written_without_output(context, stream, sync_id=stream.plan.sync_id)
+        if stream.outcome is not None:
+            yield from check_results(key, stream.outcome)
+
+    return records
+
+
+def _written_without_output(
+    context: dg.AssetExecutionContext, stream: RecordStream, *, sync_id: str
+) -> Iterator[dg.AssetObservation]:
+    """An output would say that its windows are done, while the records of the other syncs have not been read."""
+    with failing():
+        outcome = getattr(context.resources, IO_MANAGER).sync(stream, run_id=context.run.run_id, log=context.log)
+    yield from restricted_observations(context.asset_key, outcome, sync_id=sync_id)
+
+
+def _metadata(collection: Collection) -> Mapping[str, object]:
+    return {
+        "dagster/table_name": str(collection.table),
+        "dagster/column_schema": _column_schema(collection),
+        "dagster/column_lineage": _column_lineage(collection),
+        "sequin_pipeline/collection": collection.id,
+        **({"sequin_pipeline/column_names": dict(collection.foreign.columns)} if collection.foreign else {}),
+        "sequin_pipeline/on_delete": collection.on_delete,
+        **_code_references(collection),
+    }
+
+
+def _code_references(collection: Collection) -> Mapping[str, object]:
+    if collection.origin is None:
+        return {}
+    file_path, _, line = collection.origin.rpartition(":")
+    reference = dg.LocalFileCodeReference(file_path=file_path, line_number=int(line), label=collection.label)
+    return {"dagster/code_references": dg.CodeReferencesMetadataValue(code_references=[reference])}
+
+
+def _column_schema(collection: Collection) -> dg.TableSchema:
+    target = collection_target(collection)
+    required = {column.name for column in collection.columns if column.is_required}
+    columns = [
+        dg.TableColumn(
+            column.table_name,
+            type=column.type,
+            description=column.description or None,
+            constraints=dg.TableColumnConstraints(
+                nullable=column.is_nullable,
+                unique=(column.name,) == target.key,
+                other=["required where the record carries an object"] if column.name in required else [],
+            ),
+        )
+        for column in target.stored
+    ]
+    stamped = [
+        dg.TableColumn(
+            name, type="timestamptz", description=RECORD_COLUMNS[ours], constraints=dg.TableColumnConstraints(nullable=False)
+        )
+        for ours, name in target.stamps.items()
+    ]
+    return dg.TableSchema(columns=[*columns, *stamped])
+
+
+def _column_lineage(collection: Collection) -> dg.TableColumnLineage:
+    upstream = source_key(collection)
+    names = {column.name: column.table_name for column in collection_target(collection).stored}
+    deps: dict[str, Sequence[dg.TableColumnDep]] = {
+        names[column.name]: [dg.TableColumnDep(asset_key=upstream, column_name=str(column.path))] for column in collection.columns
+    }
+    return dg.TableColumnLineage(deps_by_column=deps)

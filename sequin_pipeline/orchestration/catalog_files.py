@@ -1,0 +1,91 @@
+"""Where the YAML files stand: defs/ of the package, or the folder that SEQUIN_COLLECTIONS names; and the catalog that they declare.
+
+Dagster's own loading reads them, so that a file means the same in the UI, to `dg` and to our commands.
+"""
+
+import hashlib
+import sys
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+from types import ModuleType
+
+import dagster as dg
+from pydantic import ValidationError
+
+from sequin_pipeline.catalog import Collection
+from sequin_pipeline.declare.yaml_text import declared_types
+from sequin_pipeline.errors import CatalogError, ConfigurationError
+from sequin_pipeline.ledger.schema import DEFAULT_SCHEMA
+from sequin_pipeline.orchestration.component import CollectionSync, checked_collections
+
+FOLDER_VARIABLE = "SEQUIN_COLLECTIONS"
+PACKAGE = Path(__file__).resolve().parents[1]
+
+
+def load_collections(environment: Mapping[str, str]) -> dict[str, Collection]:
+    """The catalog by label, in the order of the files, without building definitions.
+
+    Raises CatalogError with file and line, where definitions would show it inside Dagster's tree of files.
+    """
+    tree = component_tree(environment)
+    types = dict(declared_types(_folder(environment) or PACKAGE / "defs"))
+    try:
+        return check_files(tree)
+    except Exception as error:
+        # Dagster's tree wraps whatever a file raises in an exception that is not public.
+        raise _at_fault(error, types) from error
+
+
+def check_files(tree: dg.ComponentTree) -> dict[str, Collection]:
+    """The catalog of the files in `tree`, once they have been checked against each other. Raises what a file raises, wrapped."""
+    return checked_collections(tree.get_all_components(CollectionSync), ledger_schema=DEFAULT_SCHEMA)
+
+
+def component_tree(environment: Mapping[str, str]) -> dg.ComponentTree:
+    """The tree of files; none has been read yet. Raises ConfigurationError when the folder that is named holds none."""
+    folder = _folder(environment)
+    if folder is None:
+        return dg.ComponentTree.for_project(PACKAGE)
+    if not any(folder.glob("*/defs.yaml")):
+        raise ConfigurationError(
+            f"{FOLDER_VARIABLE} names {str(folder)!r}, where no <provider>/defs.yaml stands: name the folder above the providers' "
+            "folders, or unset the variable to use the definitions of the package"
+        )
+    module = ModuleType(f"sequin_collections_{hashlib.blake2b(bytes(folder), digest_size=8).hexdigest()}")
+    module.__path__ = [str(folder)]
+    module.__file__ = None
+    # Dagster imports the Python files that stand beside the YAML as parts of this module.
+    sys.modules[module.__name__] = module
+    return dg.ComponentTree.from_module(module, project_root=folder)
+
+
+def _folder(environment: Mapping[str, str]) -> Path | None:
+    """The one that the environment names; None: that of the package."""
+    named = environment.get(FOLDER_VARIABLE)
+    return Path(named).expanduser().resolve() if named else None
+
+
+def _at_fault(error: Exception, types: Mapping[str, str]) -> Exception:
+    cause: BaseException | None = error
+    while cause is not None:
+        if isinstance(cause, CatalogError):
+            return cause
+        if isinstance(cause, ValidationError):
+            return CatalogError("; ".join(_sentence(detail["loc"], detail["msg"]) for detail in cause.errors()))
+        if isinstance(cause, dg.DagsterError):
+            # Dagster names the module and the class of a type that is none, and not the place.
+            origin = next((at for name, at in types.items() if _is_about(str(cause), name)), None)
+            return CatalogError(f"the definitions cannot be read: {cause}", origin)
+        cause = cause.__cause__
+    return error
+
+
+def _is_about(message: str, type_name: str) -> bool:
+    module, _, name = type_name.rpartition(".")
+    return f"Module `{module}`" in message and (f"`{name}`" in message or "not found" in message)
+
+
+def _sentence(location: Sequence[object], message: str) -> str:
+    # Dagster has put the place into the location: "attributes.provider at file:line".
+    node, _, origin = ".".join(map(str, location)).partition(" at ")
+    return f"{origin}: {node}: {message}" if origin else f"{node}: {message}"

@@ -1,0 +1,90 @@
+"""The executor of every job: where the steps of a run are executed, and how many beside each other.
+
+A process costs seconds, which a collection with nothing new does not: ticks stay in the process of their run. A first load and a
+backfill have hours of work, and give each collection a process of its own, as many at once as `max_concurrent`. Over all runs the
+pool of the source (dagster.yaml) bounds how many collections are read: each is one request in flight (of Stripe eight), one connection a
+lane, one for showing life and now and then another, and about 300 MB.
+"""
+
+import os
+from collections.abc import Iterator, Mapping
+from typing import TYPE_CHECKING
+
+import dagster as dg
+
+from sequin_pipeline.orchestration.assets import POOL
+from sequin_pipeline.windows import MODE_TAG
+
+if TYPE_CHECKING:
+    from dagster._core.execution.context.system import PlanOrchestrationContext
+    from dagster._core.execution.plan.plan import ExecutionPlan
+    from dagster._core.execution.retries import RetryMode
+
+RANGE_START_TAG = "dagster/asset_partition_range_start"
+RANGE_END_TAG = "dagster/asset_partition_range_end"
+FIRST_LOAD_TAG = "sequin_pipeline/first_load"
+
+PRELOADED = "sequin_pipeline.orchestration.forkserver_preload"
+"""What the process imports from which the others are forked."""
+
+
+@dg.executor(
+    name="collections",
+    config_schema={
+        "max_concurrent": dg.Field(
+            dg.Noneable(int),
+            default_value=None,
+            is_required=False,
+            description="collections of a first load or a backfill beside each other; by default as many as there are processors, and as "
+            "the pool has places",
+        )
+    },
+    requirements=dg.multiple_process_executor_requirements(),
+)
+def collections_executor(init_context: dg.InitExecutorContext) -> dg.Executor:
+    """Dagster's own executors, one of which is chosen for each run."""
+    retries: Mapping[str, object] = {"retries": {"enabled": {}}}
+    processes = {
+        "max_concurrent": init_context.executor_config["max_concurrent"] or most_at_once(init_context.instance),
+        "start_method": {"forkserver": {"preload_modules": [PRELOADED]}},
+    }
+    return _ByLoad(
+        in_process=_create(dg.in_process_executor, init_context, retries),
+        in_processes=_create(dg.multiprocess_executor, init_context, {**retries, **processes}),
+    )
+
+
+def most_at_once(instance: dg.DagsterInstance, processors: int | None = None) -> int:
+    """Processors, but no more than the pool has places: a process that waits for one looks again only after seconds."""
+    storage, processors = instance.event_log_storage, processors or os.cpu_count() or 1
+    if not storage.supports_global_concurrency_limits:
+        return processors
+    set_by_hand = {pool.name: pool.limit for pool in storage.get_pool_limits() if not pool.from_default}
+    places = set_by_hand.get(POOL, storage.get_pool_config().default_pool_limit)
+    return min(processors, places) if places else processors
+
+
+def is_heavy(tags: Mapping[str, str]) -> bool:
+    """Does a run with these tags read more than what came since the last one?"""
+    is_backfill = tags.get(MODE_TAG) != "live" and tags.get(RANGE_START_TAG) != tags.get(RANGE_END_TAG)
+    return is_backfill or tags.get(FIRST_LOAD_TAG) == "true"
+
+
+def _create(definition: dg.ExecutorDefinition, init_context: dg.InitExecutorContext, config: Mapping[str, object]) -> dg.Executor:
+    assert definition.executor_creation_fn is not None  # noqa: S101 - Dagster's own executors have one
+    return definition.executor_creation_fn(init_context._replace(executor_config=config))
+
+
+class _ByLoad(dg.Executor):
+    def __init__(self, *, in_process: dg.Executor, in_processes: dg.Executor) -> None:
+        self._in_process = in_process
+        self._in_processes = in_processes
+
+    @property
+    def retries(self) -> "RetryMode":
+        return self._in_process.retries
+
+    def execute(self, plan_context: "PlanOrchestrationContext", execution_plan: "ExecutionPlan") -> Iterator[dg.DagsterEvent]:
+        reading = [step for step in execution_plan.get_steps_to_execute_in_topo_order() if step.pool is not None]
+        is_alone = len(reading) < 2 or not is_heavy(plan_context.dagster_run.tags)
+        return (self._in_process if is_alone else self._in_processes).execute(plan_context, execution_plan)

@@ -1,0 +1,200 @@
+"""Dagster on one side, the merge on the other: streams and frames become tables, what happened becomes metadata.
+
+The one place where errors of the write become Dagster failures. Usable on its own in any Dagster project.
+"""
+
+import logging
+import time
+from collections.abc import Mapping, Sequence
+from datetime import UTC, datetime
+
+import dagster as dg
+import pandas as pd
+
+from sequin_pipeline.catalog import Collection, TableName
+from sequin_pipeline.errors import TableRefused
+from sequin_pipeline.ledger.ledger import Counts
+from sequin_pipeline.ledger.schema import DEFAULT_SCHEMA
+from sequin_pipeline.orchestration.dagster_errors import failing
+from sequin_pipeline.orchestration.resources import WarehouseResource
+from sequin_pipeline.orchestration.run_metadata import count_metadata, frame_metadata, run_metadata
+from sequin_pipeline.read.stream import ReadPlan, RecordStream
+from sequin_pipeline.runs.collection_run import run_sync
+from sequin_pipeline.runs.frame_run import FrameOutcome, ReadNames, read_frame, write_frame
+from sequin_pipeline.runs.outcome import Progress, SyncOutcome
+from sequin_pipeline.runs.queue_run import DrainLimits, DrainOutcome, drain
+from sequin_pipeline.sources import Source, TimeWindow
+
+progress_logger = logging.getLogger("sequin_pipeline.progress")
+
+KEY = "sequin_pipeline/key"
+VERSION = "sequin_pipeline/version"
+LIVE_ONLY = "sequin_pipeline/live_only"
+COLUMN_NAMES = "sequin_pipeline/column_names"
+COLUMNS = "columns"
+
+LOG_SECONDS = 10.0
+"""Between two lines about a run's progress in Dagster's own log; every line there is a row in its storage."""
+
+
+class PostgresMergeIOManager(dg.ConfigurableIOManager):
+    """Merges what assets return into Postgres tables named for their keys, and loads them again as DataFrames.
+
+    Takes a RecordStream, or a DataFrame of an asset with the metadata `sequin_pipeline/key` (a column or a list of columns) and
+    optionally `sequin_pipeline/version` (an integer column; without it each delivery is newest). Rows that a frame does not hold are
+    left alone. An input may name `columns` in its metadata, and `sequin_pipeline/live_only: true` to leave out tombstones; the input
+    of a partition holds the rows whose `record_inserted_at` lies in its window.
+    """
+
+    warehouse: dg.ResourceDependency[WarehouseResource]
+    ledger_schema: str = DEFAULT_SCHEMA
+
+    def handle_output(self, context: dg.OutputContext, obj: object) -> None:
+        """Writes, and adds what happened to the materialization."""
+        with failing():
+            if isinstance(obj, RecordStream):
+                _add_sync_metadata(context, obj, self.sync(obj, run_id=context.run_id, log=context.log))
+            elif isinstance(obj, pd.DataFrame):
+                context.add_output_metadata(frame_metadata(self._write_frame(context, obj)))
+            else:
+                raise TableRefused(
+                    f"asset {context.asset_key.to_user_string()!r} returned a {type(obj).__name__}, and this IO manager writes "
+                    "a RecordStream or a pandas DataFrame: return one of them, or give the asset another IO manager"
+                )
+
+    def sync(self, stream: RecordStream, *, run_id: str, log: logging.Logger) -> SyncOutcome:
+        """Writes a stream without an output: for a step whose run is not to count as a materialization. Raises PipelineError."""
+        return run_sync(
+            stream, self.warehouse.open(), run_id=run_id, schema=self.ledger_schema, report=_Reporter(log, stream.plan)
+        )
+
+    def drain(
+        self,
+        source: Source,
+        collections: Sequence[Collection],
+        *,
+        run_id: str,
+        limits: DrainLimits,
+        adopt: bool,
+        log: logging.Logger,
+    ) -> DrainOutcome:
+        """Writes what a queue delivers, for all of its collections in one step. Raises PipelineError."""
+        return drain(
+            source,
+            collections,
+            self.warehouse.open(),
+            run_id=run_id,
+            schema=self.ledger_schema,
+            limits=limits,
+            adopt=adopt,
+            report=_Reporter(log),
+        )
+
+    def load_input(self, context: dg.InputContext) -> pd.DataFrame:
+        """The upstream asset's table as a typed DataFrame."""
+        metadata = context.definition_metadata
+        with failing():
+            return read_frame(
+                self.warehouse.open(),
+                _upstream_table(context),
+                columns=metadata.get(COLUMNS),
+                live_only=bool(metadata.get(LIVE_ONLY)),
+                window=_asked_window(context),
+                names=_read_names(context),
+            )
+
+    def _write_frame(self, context: dg.OutputContext, frame: pd.DataFrame) -> FrameOutcome:
+        metadata = context.definition_metadata
+        key = metadata.get(KEY)
+        name = context.asset_key.to_user_string()
+        if not key:
+            raise TableRefused(
+                f"asset {name!r} returned a DataFrame without saying which columns identify a row: give it the metadata "
+                f'"{KEY}", as in metadata={{"{KEY}": ["id"]}}'
+            )
+        version = metadata.get(VERSION)
+        return write_frame(
+            self.warehouse.open(),
+            _table(context.asset_key, metadata),
+            frame,
+            key=(key,) if isinstance(key, str) else tuple(key),
+            version=str(version) if version else None,
+            run_id=context.run_id,
+            window_key=context.partition_key if context.has_partition_key else "",
+            schema=self.ledger_schema,
+        )
+
+
+class _Reporter:
+    """Tells how far a run has come: every time to whoever listens to the logger, now and then in Dagster's log."""
+
+    def __init__(self, log: logging.Logger, plan: ReadPlan | None = None) -> None:
+        self._log = log
+        self._plan = plan
+        self._last_logged = time.monotonic()
+
+    def __call__(self, progress: Progress) -> None:
+        progress_logger.debug("%s", progress, extra={"progress": progress})
+        if time.monotonic() - self._last_logged < LOG_SECONDS:
+            return
+        self._last_logged = time.monotonic()
+        self._log.info(progress_line(progress, self._plan, now=datetime.now(UTC)))
+
+
+def progress_line(progress: Progress, plan: ReadPlan | None, *, now: datetime) -> str:
+    """Pages, records, speed, and how much of the asked windows' time lies behind the last commit; what is to come has no length."""
+    rate = progress.records / progress.seconds if progress.seconds else 0.0
+    line = f"{progress.label}: {progress.pages} pages, {progress.records} records, {rate:,.0f} records/s"
+    if progress.stream_time is None or plan is None or plan.window is None or not plan.window_starts:
+        return line
+    start, end = plan.window_starts[0], min(plan.window.end, now)
+    share = (progress.stream_time - start) / (end - start) if end > start else 1.0
+    return (
+        f"{line}, at {progress.stream_time:%Y-%m-%d %H:%M:%S} of the stream, {max(0.0, min(1.0, share)):.0%} of the way from "
+        f"{start:%Y-%m-%d %H:%M} to {end:%Y-%m-%d %H:%M}"
+    )
+
+
+def _table(asset_key: dg.AssetKey, metadata: Mapping[str, object]) -> TableName:
+    """`dagster/table_name` where it is declared; else the key's last part, in the schema that metadata or the key's prefix names."""
+    declared = metadata.get("dagster/table_name")
+    if isinstance(declared, str) and declared.count(".") == 1:
+        return TableName(*declared.split("."))
+    *prefix, name = asset_key.path
+    schema = metadata.get("schema")
+    return TableName(str(schema) if schema else prefix[-1] if prefix else "public", name)
+
+
+def _upstream_table(context: dg.InputContext) -> TableName:
+    upstream = context.upstream_output
+    return _table(context.asset_key, upstream.definition_metadata if upstream else {})
+
+
+def _read_names(context: dg.InputContext) -> ReadNames:
+    """Of a table that belongs to an application, its own names."""
+    upstream = context.upstream_output
+    mapped = upstream.definition_metadata.get(COLUMN_NAMES) if upstream else None
+    return ReadNames(mapped.get("deleted"), mapped.get("record_inserted_at")) if isinstance(mapped, dict) else ReadNames()
+
+
+def _asked_window(context: dg.InputContext) -> TimeWindow | None:
+    """None for the whole table: an upstream without partitions, or all of them at once."""
+    if not context.has_asset_partitions:
+        return None
+    partitions = context.asset_partitions_def
+    keys = context.asset_partition_keys
+    if not isinstance(partitions, dg.TimeWindowPartitionsDefinition) or len(keys) == partitions.get_num_partitions():
+        return None
+    asked = context.asset_partitions_time_window
+    return TimeWindow(None if keys[0] == partitions.get_first_partition_key() else asked.start, asked.end)
+
+
+def _add_sync_metadata(context: dg.OutputContext, stream: RecordStream, outcome: SyncOutcome) -> None:
+    """What holds for the run goes to the output; counts go to the window that they belong to."""
+    context.add_output_metadata(run_metadata(outcome))
+    for key in stream.plan.partition_keys:
+        context.step_context.add_asset_metadata(
+            metadata=count_metadata(outcome.counts_by_window.get(key, Counts())),
+            asset_key=context.asset_key,
+            partition_key=key,
+        )

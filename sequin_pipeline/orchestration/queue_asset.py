@@ -1,0 +1,76 @@
+"""The collections of a queue as one Dagster step: whatever it delivers belongs to all of them, so none can be run without the others.
+
+What the graph says about each collection is as for every other (assets.py), but for partitions: a queue has no windows.
+"""
+
+from collections.abc import Iterator, Sequence
+
+import dagster as dg
+
+from sequin_pipeline.catalog import Collection
+from sequin_pipeline.orchestration.assets import POOL, RETRY_POLICY, asset_key, build_spec, run_name
+from sequin_pipeline.orchestration.dagster_errors import failing
+from sequin_pipeline.orchestration.resources import IO_MANAGER, SOURCE
+from sequin_pipeline.orchestration.run_checks import build_check_specs, check_results
+from sequin_pipeline.orchestration.run_config import QueueConfig, adopts, read_limits
+from sequin_pipeline.orchestration.run_metadata import count_metadata, run_metadata
+from sequin_pipeline.runs.collection_run import check_rejects
+from sequin_pipeline.runs.outcome import SyncOutcome
+from sequin_pipeline.runs.queue_run import DrainOutcome
+
+
+def step_name(collections: Sequence[Collection]) -> str:
+    """The step of a run that drains the queue of these collections."""
+    return f"drain_{run_name(collections)}"
+
+
+def build_queue_asset(collections: Sequence[Collection], *, retry_policy: dg.RetryPolicy = RETRY_POLICY) -> dg.AssetsDefinition:
+    """One step that drains the queue that all of these collections share, and yields what it did to each."""
+    first = collections[0]
+    queue = first.source.queue
+    assert queue is not None  # noqa: S101 - the caller has looked
+
+    @dg.multi_asset(
+        name=step_name(collections),
+        specs=[build_spec(collection).with_io_manager_key(IO_MANAGER) for collection in collections],
+        check_specs=[spec for collection in collections for spec in build_check_specs(asset_key(collection))],
+        retry_policy=retry_policy,
+        pool=POOL,
+        required_resource_keys={SOURCE, IO_MANAGER},
+    )
+    def deliveries(context: dg.AssetExecutionContext, config: QueueConfig) -> Iterator[dg.MaterializeResult[None]]:
+        with failing():
+            limits = read_limits(context, config, queue)
+            outcome: DrainOutcome = getattr(context.resources, IO_MANAGER).drain(
+                getattr(context.resources, SOURCE).open(first),
+                collections,
+                run_id=context.run.run_id,
+                limits=limits,
+                adopt=adopts(context, config),
+                log=context.log,
+            )
+        for collection in collections:
+            yield _result(collection, outcome)
+        with failing():
+            _check_all(collections, outcome)
+
+    return deliveries
+
+
+def _result(collection: Collection, outcome: DrainOutcome) -> dg.MaterializeResult[None]:
+    of_collection: SyncOutcome = outcome.collections[collection.label]
+    return dg.MaterializeResult(
+        asset_key=asset_key(collection),
+        metadata={
+            **run_metadata(of_collection),
+            **count_metadata(of_collection.counts),
+            "undeclared": sum(outcome.undeclared.values()),
+        },
+        check_results=list(check_results(asset_key(collection), of_collection)),
+    )
+
+
+def _check_all(collections: Sequence[Collection], outcome: DrainOutcome) -> None:
+    """One collection with too many rejects fails the step, after the results of all have been told."""
+    for collection in collections:
+        check_rejects(collection, outcome.collections[collection.label])

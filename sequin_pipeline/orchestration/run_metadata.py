@@ -1,0 +1,60 @@
+"""What a run did, in the words of Dagster's metadata: numbers are plotted over time, names are those of the ledger's fields.
+
+What holds for a run stands with every one of its windows; counts stand with the window that they belong to.
+"""
+
+from collections.abc import Mapping
+from dataclasses import asdict
+
+import dagster as dg
+
+from sequin_pipeline.ledger.ledger import Counts
+from sequin_pipeline.runs.frame_run import FrameOutcome
+from sequin_pipeline.runs.outcome import SyncOutcome
+
+
+def run_metadata(outcome: SyncOutcome) -> dict[str, dg.MetadataValue]:
+    """Of a run of a collection; `dagster/row_count` is the table's, by the ledger's running total."""
+    numbers: dict[str, int | float] = {
+        "dagster/row_count": outcome.rows,
+        "pages": outcome.pages,
+        "requests": outcome.requests,
+        "bytes": outcome.bytes,
+        "wal_bytes": outcome.wal_bytes,
+        "retries": outcome.retries,
+        "rate_limit_seconds": outcome.rate_limit_seconds,
+        "lag_seconds": outcome.lag_seconds,
+        "outside": outcome.outside,
+        "swept": outcome.swept,
+        "refilled": outcome.refilled,
+        "open_rejects": outcome.open_rejects,
+        **{f"{stage}_seconds": round(seconds, 3) for stage, seconds in outcome.seconds.items()},
+    }
+    metadata: dict[str, dg.MetadataValue] = {
+        name: dg.MetadataValue.int(value) if isinstance(value, int) else dg.MetadataValue.float(float(value))
+        for name, value in numbers.items()
+    }
+    texts = {"cursor": outcome.cursor or "none"} | ({"notes": "\n".join(outcome.notes)} if outcome.notes else {})
+    return metadata | {name: dg.MetadataValue.text(text) for name, text in texts.items()}
+
+
+def count_metadata(counts: Counts) -> Mapping[str, int]:
+    """Of one window: the fates of its records, and the rows that the table gained."""
+    return {**asdict(counts), "dagster/partition_row_count": counts.created - counts.removed}
+
+
+def frame_metadata(outcome: FrameOutcome) -> Mapping[str, int]:
+    """Of a plain DataFrame."""
+    return {**asdict(outcome.counts), "dagster/row_count": outcome.rows}
+
+
+def restricted_observations(key: dg.AssetKey, outcome: SyncOutcome, *, sync_id: str) -> list[dg.AssetObservation]:
+    """What a run that read one sync only says instead of materializing: its windows stay as they were, since the other syncs'
+    records have not been read. One observation for the run, and one for each window that it found records in."""
+    restriction = {"sync_id": sync_id}
+    of_run = dg.AssetObservation(key, metadata={**run_metadata(outcome), **count_metadata(outcome.counts), **restriction})
+    of_windows = [
+        dg.AssetObservation(key, partition=window, metadata={**count_metadata(counts), **restriction})
+        for window, counts in sorted(outcome.counts_by_window.items())
+    ]
+    return [of_run, *of_windows]

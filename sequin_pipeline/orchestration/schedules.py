@@ -1,0 +1,159 @@
+"""The job and the schedule of a provider, or of a queue: live runs of its collections, asked for by the windows since each one's
+cursor."""
+
+from collections.abc import Callable, Sequence
+from datetime import UTC, datetime
+
+import dagster as dg
+
+from sequin_pipeline.catalog import Collection
+from sequin_pipeline.errors import CatalogError
+from sequin_pipeline.orchestration.assets import POOL, asset_key, group_name, run_name
+from sequin_pipeline.orchestration.executor import FIRST_LOAD_TAG, RANGE_END_TAG, RANGE_START_TAG
+from sequin_pipeline.orchestration.freshness import FRESHNESS
+from sequin_pipeline.orchestration.resources import LIFE_SIGN, WAREHOUSE, LiveState, WarehouseResource, live_state
+from sequin_pipeline.orchestration.table_checks import DESCRIPTIONS
+from sequin_pipeline.windows import MODE_TAG, KeyRange, live_ranges
+
+WATCHING = frozenset({FRESHNESS, *DESCRIPTIONS})
+"""Names of checks that no run of a collection evaluates by itself."""
+
+ALIVE = [dg.DagsterRunStatus.QUEUED, dg.DagsterRunStatus.STARTING, dg.DagsterRunStatus.STARTED]
+"""Runs that are at work or will be: another one behind them would find nothing to do."""
+
+
+def job_name(run: str) -> str:
+    """The job of the collections that are run together, by their `run_name`."""
+    return f"sync_{run}"
+
+
+def live_tags(asked: KeyRange | None) -> dict[str, str]:
+    """The tags of a live run over these windows, whoever launches it; None: of a queue, which has none."""
+    if asked is None:
+        return {MODE_TAG: "live"}
+    return {RANGE_START_TAG: asked.first, RANGE_END_TAG: asked.last, MODE_TAG: "live"}
+
+
+def build_job_and_schedule(
+    collections: Sequence[Collection],
+    *,
+    cron: str | None,
+    read_state: Callable[[WarehouseResource], LiveState] = live_state,
+    clock: Callable[[], datetime] = lambda: datetime.now(UTC),
+) -> dg.Definitions:
+    """The job over every asset of the collections' groups, and, where there is a `cron` (UTC), the schedule of its live runs.
+
+    The collections are all of one provider, or of one queue. The schedule is stopped until somebody switches it on. A tick passes while
+    a live run of the job is at work.
+    """
+    name = job_name(run_name(collections))
+    providers = " and ".join(sorted({collection.provider for collection in collections}))
+    job = dg.define_asset_job(
+        name,
+        selection=_groups(collections),
+        description=f"Syncs the collections of {providers}, and runs what is built on them in their group.",
+    )
+    if cron is None:
+        return dg.Definitions(jobs=[job])
+
+    @dg.schedule(
+        name=f"{name}_schedule",
+        job_name=name,
+        cron_schedule=cron,
+        execution_timezone="UTC",
+        default_status=dg.DefaultScheduleStatus.STOPPED,
+        description=f"Live runs of {providers}, from each collection's cursor to the end of the stream; the first is the initial load.",
+        required_resource_keys={WAREHOUSE},
+    )
+    def live_runs(context: dg.ScheduleEvaluationContext) -> dg.SkipReason | list[dg.RunRequest]:
+        state = read_state(getattr(context.resources, WAREHOUSE))
+        busy = _end_silent_runs(context.instance, name, state, now=clock())
+        if busy:
+            return dg.SkipReason(f"run {busy[0]} is at work on {providers} and will read to the end of the stream")
+        now = context.scheduled_execution_time.astimezone(UTC)
+        runs: list[tuple[KeyRange | None, Sequence[Collection]]] = (
+            [(None, collections)]
+            if collections[0].is_queued
+            else list(live_ranges(collections, state.cursor_times, now=now).items())
+        )
+        return [
+            dg.RunRequest(
+                run_key=f"{now.isoformat()} {asked.first}...{asked.last}" if asked else now.isoformat(),
+                asset_selection=selection,
+                asset_check_keys=step_checks(context.repository_def, selection),
+                tags={**live_tags(asked), **_load_tags(members, state)},
+            )
+            for asked, members in runs
+            for selection in [with_followers(context.repository_def, members)]
+        ]
+
+    return dg.Definitions(jobs=[job], schedules=[live_runs])
+
+
+def _load_tags(collections: Sequence[Collection], state: LiveState) -> dict[str, str]:
+    """A queue keeps no cursor here, and its first run is as short as any other."""
+    if collections[0].is_queued:
+        return {}
+    is_first = all(state.cursor_times.get(collection.label) is None for collection in collections)
+    return {FIRST_LOAD_TAG: "true"} if is_first else {}
+
+
+def check_cron(cron: str, origin: str | None) -> None:
+    """Raises CatalogError for what Dagster does not take as a cron schedule."""
+    try:
+        dg.ScheduleDefinition(name="check", job_name="check", cron_schedule=cron)
+    except dg.DagsterInvalidDefinitionError as error:
+        raise CatalogError(
+            f"schedule {cron!r} is not a cron schedule: write minute, hour, day, month and weekday, as in '*/15 * * * *'", origin
+        ) from error
+
+
+def with_followers(repository: dg.RepositoryDefinition, collections: Sequence[Collection]) -> list[dg.AssetKey]:
+    """The collections' assets and those of their groups that are built on them."""
+    synced = dg.AssetSelection.assets(*(asset_key(collection) for collection in collections))
+    return sorted((synced.downstream() & _groups(collections)).resolve(repository.asset_graph))
+
+
+def _groups(collections: Sequence[Collection]) -> dg.AssetSelection:
+    return dg.AssetSelection.groups(*sorted({group_name(collection.provider) for collection in collections}))
+
+
+def step_checks(repository: dg.RepositoryDefinition, keys: Sequence[dg.AssetKey]) -> list[dg.AssetCheckKey]:
+    """The checks of these assets but for those that watch from outside: a tick must not read whole tables."""
+    checks = dg.AssetSelection.assets(*keys).resolve_checks(repository.asset_graph)
+    return sorted(check for check in checks if check.name not in WATCHING)
+
+
+def _end_silent_runs(instance: dg.DagsterInstance, job: str, state: LiveState, *, now: datetime) -> list[str]:
+    """Reports live runs of the job as failed that have shown no life for LIFE_SIGN; returns the ids of the others.
+
+    Dagster leaves a run whose process was killed STARTED for as long as a day, and its place in the pool taken. A run that is queued,
+    or whose steps wait for places in the pool, has no life to show; one that does not come to start is ended by run monitoring.
+    """
+    at_work = []
+    waiting = _waiting_runs(instance, now=now)
+    for record in instance.get_run_records(dg.RunsFilter(job_name=job, tags={MODE_TAG: "live"}, statuses=ALIVE)):
+        run = record.dagster_run
+        silent_for = now - record.update_timestamp.replace(tzinfo=UTC)
+        has_begun = run.status == dg.DagsterRunStatus.STARTED and run.run_id not in waiting
+        if not has_begun or run.run_id in state.beating_runs or silent_for < LIFE_SIGN:
+            at_work.append(run.run_id)
+        else:
+            minutes = int(LIFE_SIGN.total_seconds() // 60)
+            instance.report_run_failed(
+                run,
+                f"The run has shown no life for {minutes} minutes and is taken for dead: its process was killed, or hangs. "
+                "The next run goes on at the first batch that was not committed.",
+            )
+            instance.event_log_storage.free_concurrency_slots_for_run(run.run_id)
+    return at_work
+
+
+def _waiting_runs(instance: dg.DagsterInstance, *, now: datetime) -> frozenset[str]:
+    """The ids of runs that wait for a place in the pool. One that has a place for another of its steps can show life there; and a
+    place that was given and not taken within LIFE_SIGN says that nobody waits any more."""
+    pool = instance.event_log_storage.get_concurrency_info(POOL)
+    waiting = {
+        step.run_id for step in pool.pending_steps if step.assigned_timestamp is None or now - step.assigned_timestamp < LIFE_SIGN
+    }
+    return frozenset(waiting - {slot.run_id for slot in pool.claimed_slots})

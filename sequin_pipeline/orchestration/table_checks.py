@@ -1,0 +1,120 @@
+"""Checks over whole tables, and the daily job that runs them; what they find is table_audit.py's.
+
+They are apart from the checks that a collection's own step yields, since a run that found nothing new must not read a table. A
+materialization that somebody launches by hand from an asset's page runs them as well, as Dagster does with every check of an asset.
+"""
+
+from collections.abc import Iterator, Sequence
+
+import dagster as dg
+
+from sequin_pipeline.catalog import Collection
+from sequin_pipeline.operate.audit import SHOWN, TableAudit, audit_table
+from sequin_pipeline.orchestration.assets import asset_key
+from sequin_pipeline.orchestration.resources import WAREHOUSE
+from sequin_pipeline.postgres.warehouse import attempt
+
+JOB = "full_table_checks"
+DAILY = "0 5 * * *"
+
+DESCRIPTIONS = {
+    "table_row_count": "The table has as many rows as the ledger counted: nobody else added or removed any.",
+    "table_required_columns": "Every live row that carries an object has the values that the declaration requires.",
+}
+
+
+def check_keys(collection: Collection) -> list[dg.AssetCheckKey]:
+    """Of the collection's checks over its whole table."""
+    return [dg.AssetCheckKey(asset_key(collection), name) for name in DESCRIPTIONS]
+
+
+def build_table_checks(collections: Sequence[Collection]) -> dg.Definitions:
+    """One step for each collection, one job over all of them, and its daily schedule, stopped until somebody switches it on."""
+    if not collections:
+        return dg.Definitions()
+    job = dg.define_asset_job(
+        JOB,
+        selection=dg.AssetSelection.checks(*(key for collection in collections for key in check_keys(collection))),
+        description="Compares every table with the ledger and the declaration. Reads whole tables.",
+    )
+    schedule = dg.ScheduleDefinition(
+        name=f"{JOB}_schedule",
+        job_name=JOB,
+        cron_schedule=DAILY,
+        execution_timezone="UTC",
+        description="Compares every table with the ledger and the declaration, once a day, and reads whole tables to do so.",
+        default_status=dg.DefaultScheduleStatus.STOPPED,
+    )
+    return dg.Definitions(
+        asset_checks=[_build_checks(collection) for collection in collections], jobs=[job], schedules=[schedule]
+    )
+
+
+def table_results(key: dg.AssetKey, audit: TableAudit) -> Iterator[dg.AssetCheckResult]:
+    """One result for each description, in their order."""
+    yield _row_count(key, audit)
+    yield _required_columns(key, audit)
+
+
+def _build_checks(collection: Collection) -> dg.AssetChecksDefinition:
+    key = asset_key(collection)
+
+    @dg.multi_asset_check(
+        name=f"{key.to_python_identifier()}_table_checks",
+        specs=[dg.AssetCheckSpec(name, asset=key, description=description) for name, description in DESCRIPTIONS.items()],
+        required_resource_keys={WAREHOUSE},
+    )
+    def table_checks(context: dg.AssetCheckExecutionContext) -> Iterator[dg.AssetCheckResult]:
+        warehouse = getattr(context.resources, WAREHOUSE).open()
+
+        def look() -> TableAudit:
+            with warehouse.connect() as connection:
+                return audit_table(connection, collection)
+
+        yield from table_results(key, attempt(look, f"looking at table {str(collection.table)!r} of {collection.label!r}"))
+
+    return table_checks
+
+
+def _row_count(key: dg.AssetKey, audit: TableAudit) -> dg.AssetCheckResult:
+    if audit.expected_rows is None:
+        description = "the table has not been synced yet"
+    elif audit.rows is None:
+        description = f"the table is gone, and should have {audit.expected_rows} rows: restore it, or run `sync --full-refresh`"
+    elif audit.rows == audit.expected_rows:
+        description = f"{audit.rows} rows"
+    elif audit.is_foreign:
+        description = f"{audit.rows} rows; the application that owns the table has added or removed some of them"
+    else:
+        description = (
+            f"{audit.rows} rows, where the ledger counted {audit.expected_rows}: somebody else wrote to the table. "
+            "`sync --full-refresh` brings back rows that are missing; docs/operations.md says how to set the ledger right"
+        )
+    return dg.AssetCheckResult(
+        check_name="table_row_count",
+        asset_key=key,
+        passed=audit.rows == audit.expected_rows or (audit.is_foreign and audit.rows is not None),
+        severity=dg.AssetCheckSeverity.ERROR,
+        description=description,
+        metadata={
+            name: value for name, value in (("rows", audit.rows), ("expected_rows", audit.expected_rows)) if value is not None
+        },
+    )
+
+
+def _required_columns(key: dg.AssetKey, audit: TableAudit) -> dg.AssetCheckResult:
+    return dg.AssetCheckResult(
+        check_name="table_required_columns",
+        asset_key=key,
+        passed=not audit.missing,
+        severity=dg.AssetCheckSeverity.ERROR,
+        description=_required(audit),
+        metadata={"missing": dg.MetadataValue.json({row_id: list(names) for row_id, names in audit.missing.items()})},
+    )
+
+
+def _required(audit: TableAudit) -> str:
+    if audit.is_foreign:
+        return "not looked for in a table that may hold an application's own rows; records without a required value are rejected"
+    some = f"{len(audit.missing)} or more" if len(audit.missing) == SHOWN else str(len(audit.missing))
+    return f"{some} rows lack a required value" if audit.missing else "no required value is missing"

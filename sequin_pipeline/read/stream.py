@@ -1,0 +1,330 @@
+"""What a run reads: pages fetched ahead while the last ones are being normalized and written.
+
+A `RecordStream` is what an asset hands to the IO manager. It is lazy: nothing is requested before it is pulled from, at most
+`PAGES_AHEAD` pages wait in memory, whatever the length of the stream, and so many at most are normalized together. Where reading starts is
+decided by who pulls (sync.py, which sees the ledger); where it ends is decided here.
+"""
+
+import queue
+import threading
+import time
+from collections.abc import Callable, Generator, Iterator, Sequence
+from contextlib import closing
+from dataclasses import dataclass, field, replace
+from datetime import datetime
+from itertools import pairwise
+from typing import TYPE_CHECKING, Literal
+
+import numpy as np
+import pyarrow as pa
+import pyarrow.compute as pc
+
+from sequin_pipeline.catalog import Collection
+from sequin_pipeline.errors import SourceFault
+from sequin_pipeline.normalize.normalizer import NormalizedPages, Normalizer
+from sequin_pipeline.normalize.page_reader import POSITION, ParsedPage
+from sequin_pipeline.sources import Page, ReadRequest, Source, TimeWindow
+from sequin_pipeline.windows import SLACK
+
+if TYPE_CHECKING:
+    from sequin_pipeline.runs.outcome import SyncOutcome
+
+PAGES_AHEAD = 4
+"""As many as a batch holds, so that the next are on their way while one is prepared and handed over; more only costs memory."""
+
+CLOSING_SECONDS = 2.0
+"""For the page under way when a run ends early. A source that is asked again for minutes must not hold up whoever interrupts."""
+
+WAITING_SECONDS = 0.5
+"""Between two signs that a run is still waiting for a page."""
+
+
+@dataclass(frozen=True)
+class ReadPlan:
+    """What one run of one collection was asked for.
+
+    `live` resumes at the live cursor and never looks at times; `backfill` reads `window` again, beside whoever else is at work.
+    `partition_keys` are the windows that the run materializes, oldest first, and `window_starts` their lower bounds.
+    """
+
+    collection: Collection
+    mode: Literal["live", "backfill"]
+    window: TimeWindow | None
+    partition_keys: tuple[str, ...]
+    window_starts: tuple[datetime, ...]
+    sync_id: str | None = None
+    full_refresh: bool = False
+    adopt: bool = False
+
+    @property
+    def is_restricted(self) -> bool:
+        """A run that reads one sync only says nothing about the others: it moves no cursor and completes no window."""
+        return self.sync_id is not None
+
+
+@dataclass(frozen=True)
+class StreamedPage:
+    """A page, and the least and the greatest time at which a version that it holds entered the stream: both None where no record tells,
+    the least also where one of them does not."""
+
+    page: Page = field(repr=False)
+    inserted_at_min: datetime | None
+    inserted_at_max: datetime | None
+
+    def is_after(self, moment: datetime) -> bool:
+        """It holds records, and every one of them entered the stream after that."""
+        return self.inserted_at_min is not None and self.inserted_at_min > moment
+
+    @property
+    def is_ahead_of_its_answer(self) -> bool:
+        """A version entered the stream before the answer that holds it: else the source's clocks contradict each other, and a run that
+        compared them would end after every page, however long the stream."""
+        return self.inserted_at_max is not None and self.inserted_at_max > self.page.received_at + SLACK
+
+
+@dataclass(frozen=True)
+class Portion:
+    """Pages that were there together, and one frame of them without the rows outside the plan's window (`outside` of them); how long they
+    were waited for, and what normalizing took."""
+
+    pages: tuple[StreamedPage, ...]
+    normalized: NormalizedPages = field(repr=False)
+    outside: int = 0
+    normalize_seconds: float = 0.0
+    wait_seconds: float = 0.0
+
+    def is_news(self, began_at: datetime) -> bool:
+        """Every record entered the stream after a run began, as far as the source's clocks can be believed."""
+        return all(streamed.is_after(began_at) and not streamed.is_ahead_of_its_answer for streamed in self.pages)
+
+
+class Room:
+    """What the batch under way still takes: the stream takes from it page by page, and whoever gathers batches begins the next. One that
+    is full makes portions of one page."""
+
+    def __init__(self, *, records: int, bytes: int, pages: int) -> None:  # noqa: A002 - the unit
+        self._most = (records, bytes, pages)
+        self.begin()
+
+    def begin(self) -> None:
+        """For the next batch."""
+        self.records, self.bytes, self.pages = self._most
+
+    def take(self, parsed: ParsedPage) -> None:
+        """For one page."""
+        self.records -= len(parsed)
+        self.bytes -= len(parsed.records)
+        self.pages -= 1
+
+    @property
+    def is_full(self) -> bool:
+        """A batch is larger than that by a part of its last page."""
+        return self.records <= 0 or self.bytes <= 0 or self.pages <= 0
+
+
+class RecordStream:
+    """The records of one collection that a plan asks for; `outcome` is there once the IO manager has written them."""
+
+    def __init__(self, plan: ReadPlan, source: Source) -> None:
+        self.plan = plan
+        self.source = source
+        self.outcome: SyncOutcome | None = None
+        self.reached_end = False
+
+    def portions(
+        self,
+        after: str | None,
+        room: Room,
+        *,
+        while_waiting: Callable[[], None],
+        give_way: Callable[[], None] = lambda: None,
+    ) -> Generator[Portion, None, None]:
+        """Pages from cursor `after` to where the plan ends; `reached_end` tells whether that is the end of the stream.
+
+        A portion is no larger than `room`, which whoever pulls must begin anew for each batch. `while_waiting` is called about once a
+        second while no page is there, `give_way` before anything that keeps the interpreter busy. Raises SourceError; closing stops the
+        thread, soon.
+        """
+        request = ReadRequest(
+            collections=frozenset({self.plan.collection.id}),
+            after=after,
+            window=self.plan.window if self.plan.mode == "backfill" else None,
+            sync_ids=frozenset({self.plan.sync_id}) if self.plan.sync_id else None,
+        )
+        with closing(_Ahead(self.source.pages(request), while_waiting=while_waiting)) as fetched:
+            yield from self._until_end(fetched, room, give_way)
+            self.reached_end = fetched.has_ended
+
+    def _until_end(self, fetched: "_Ahead", room: Room, give_way: Callable[[], None]) -> Iterator[Portion]:
+        """Ends behind the first page of records that all entered the stream too late for the plan, or where the stream does."""
+        window = self.plan.window if self.plan.mode == "backfill" and not self.plan.full_refresh else None
+        end = None if window is None else window.end + SLACK
+        normalizer = Normalizer(self.plan.collection)
+        clocks_agree = True
+        while True:
+            started = time.perf_counter()
+            page = fetched.take()
+            wait_seconds = time.perf_counter() - started
+            if page is None:
+                return
+            # Everything that stood in the stream when the run began is read: what comes after its first answer is the next run's.
+            end = end or page.received_at
+            portion, fault = _portion_from(page, fetched, room, normalizer, end=end, give_way=give_way)
+            if portion is not None:
+                if window is not None:
+                    portion = _restrict(portion, window)
+                    room.records += portion.outside
+                else:
+                    clocks_agree = clocks_agree and not any(streamed.is_ahead_of_its_answer for streamed in portion.pages)
+                yield replace(portion, wait_seconds=wait_seconds)
+                # No page but the last can lie behind the end.
+                if clocks_agree and portion.pages[-1].is_after(end):
+                    return
+            if fault is not None:
+                # Not before the pages that came before it.
+                raise fault
+
+
+def _portion_from(
+    page: Page, fetched: "_Ahead", room: Room, normalizer: Normalizer, *, end: datetime, give_way: Callable[[], None]
+) -> tuple[Portion | None, SourceFault | None]:
+    """The page and those that wait behind it, as many as there is room for, up to one where the read may end. And what is wrong with the
+    next one, where that is no page."""
+    parts: list[tuple[Page, ParsedPage]] = []
+    seconds = 0.0
+    following: Page | None = page
+    fault: SourceFault | None = None
+    while following is not None:
+        give_way()
+        started = time.perf_counter()
+        try:
+            parsed = normalizer.parse(following.records)
+        except SourceFault as error:
+            fault = error
+            break
+        parts.append((following, parsed))
+        room.take(parsed)
+        seconds += time.perf_counter() - started
+        is_last = room.is_full or len(parts) >= PAGES_AHEAD or following.completes_a_listing or parsed.may_be_after(end)
+        following = None if is_last else fetched.take_waiting()
+    if not parts:
+        return None, fault
+    give_way()
+    started = time.perf_counter()
+    portion = _portion(parts, normalizer)
+    return replace(portion, normalize_seconds=seconds + time.perf_counter() - started), fault
+
+
+def normalized_portion(page: Page, normalizer: Normalizer) -> Portion:
+    """A page by itself, whole. Raises SourceFault where it is none."""
+    started = time.perf_counter()
+    portion = _portion([(page, normalizer.parse(page.records))], normalizer)
+    return replace(portion, normalize_seconds=time.perf_counter() - started)
+
+
+def _portion(parts: Sequence[tuple[Page, ParsedPage]], normalizer: Normalizer) -> Portion:
+    pages, parsed = zip(*parts, strict=True)
+    normalized = normalizer.normalize(parsed)
+    return Portion(tuple(map(StreamedPage, pages, *_inserted_at(normalized))), normalized)
+
+
+def _inserted_at(normalized: NormalizedPages) -> tuple[list[datetime | None], list[datetime | None]]:
+    """The least and the greatest time of each page."""
+    times = pa.Array.from_pandas(normalized.frame["record_inserted_at"])
+    bounds = [*np.searchsorted(normalized.frame[POSITION].to_numpy(), normalized.starts), len(times)]
+    least: list[datetime | None] = []
+    greatest: list[datetime | None] = []
+    for start, end in pairwise(bounds):
+        of_page = times[start:end]
+        extremes = pc.min_max(of_page)
+        least.append(None if of_page.null_count else extremes["min"].as_py())
+        greatest.append(extremes["max"].as_py())
+    return least, greatest
+
+
+def _restrict(portion: Portion, window: TimeWindow) -> Portion:
+    frame = portion.normalized.frame
+    inserted_at = frame["record_inserted_at"]
+    is_outside = inserted_at >= window.end
+    if window.start is not None:
+        is_outside |= inserted_at < window.start
+    # A record without the time of its version cannot be placed: it is written rather than passed over.
+    is_outside = is_outside.fillna(value=False).astype(bool)
+    outside = int(is_outside.sum())
+    if not outside:
+        return portion
+    kept = frame[~is_outside].reset_index(drop=True)
+    return replace(portion, normalized=replace(portion.normalized, frame=kept), outside=outside)
+
+
+_Fetched = tuple[Page | None, BaseException | None]
+"""A page, or the end: with what was raised there."""
+
+
+class _Ahead:
+    """Fetches `pages` in a thread of its own, at most PAGES_AHEAD in advance; an error surfaces where its page would have been taken."""
+
+    def __init__(self, pages: Iterator[Page], *, while_waiting: Callable[[], None]) -> None:
+        self._pages = pages
+        self._while_waiting = while_waiting
+        self._queue: queue.Queue[_Fetched] = queue.Queue(maxsize=PAGES_AHEAD)
+        self._held: _Fetched | None = None
+        self._closing = threading.Event()
+        self._thread: threading.Thread | None = None
+        self.has_ended = False
+
+    def take(self) -> Page | None:
+        """The next page, waited for; None at the end."""
+        if self._thread is None:
+            self._thread = threading.Thread(target=self._run, name="sequin-pages-ahead", daemon=True)
+            self._thread.start()
+        page, error = self._held or self._wait()
+        self._held = None
+        if page is None:
+            self._held = page, error  # the end is found again by whoever asks again
+            if error is not None:
+                raise error
+            self.has_ended = True
+        return page
+
+    def take_waiting(self) -> Page | None:
+        """The next page if it is there, and can be read together with others."""
+        try:
+            self._held = self._held or self._queue.get_nowait()
+        except queue.Empty:
+            return None
+        page, _ = self._held
+        if page is None or page.completes_a_listing:
+            return None
+        self._held = None
+        return page
+
+    def _wait(self) -> _Fetched:
+        while True:
+            try:
+                return self._queue.get(timeout=WAITING_SECONDS)
+            except queue.Empty:
+                if self._closing.is_set():
+                    return None, None
+                self._while_waiting()
+
+    def close(self) -> None:
+        """Stops after the page under way, and waits for that at most CLOSING_SECONDS."""
+        self._closing.set()
+        deadline = time.monotonic() + CLOSING_SECONDS
+        while self._thread is not None and self._thread.is_alive() and time.monotonic() < deadline:
+            try:
+                self._queue.get_nowait()
+            except queue.Empty:
+                self._thread.join(timeout=0.05)
+
+    def _run(self) -> None:
+        error: BaseException | None = None
+        try:
+            for page in self._pages:
+                self._queue.put((page, None))
+                if self._closing.is_set():
+                    return
+        except BaseException as raised:  # noqa: BLE001 - handed over as it is to the thread that pulls
+            error = raised
+        self._queue.put((None, error))

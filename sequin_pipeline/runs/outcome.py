@@ -1,0 +1,141 @@
+"""What a run of a collection comes to: the sums that are kept while it goes on, and what is told about it in the end."""
+
+import time
+from collections import Counter, defaultdict
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from datetime import datetime
+
+from sequin_pipeline.ledger.drift import Drift, Sample
+from sequin_pipeline.ledger.ledger import Counts
+from sequin_pipeline.ledger.rejects import OpenRejects
+from sequin_pipeline.read.stream import Portion
+from sequin_pipeline.write.writer import Committed
+
+
+@dataclass(frozen=True)
+class Progress:
+    """How far a run has come; `stream_time` is the greatest `inserted_at` handed over to be written."""
+
+    label: str
+    pages: int
+    records: int
+    seconds: float
+    stream_time: datetime | None = None
+
+
+@dataclass(frozen=True)
+class SyncOutcome:
+    """What a run did, for the materialization's metadata and the checks.
+
+    `counts_by_window` is keyed by partition. `outside` were records outside the asked windows, passed over. `swept` are rows that were
+    only marked as deleted before the collection was told to remove them. `lag_seconds`: 0 at the end of the stream, else the age of the
+    last record read. `rows` is the table's size by the ledger's running total. Of the rejected records, `missing_parents` wait for a row
+    which a foreign key points to, and `discarded` had been given up before. `seconds` are by stage, and with lanes add up
+    to more than `total`. `notes` are what the source had to say.
+    """
+
+    counts: Counts
+    counts_by_window: Mapping[str, Counts]
+    rows: int
+    cursor: str | None
+    lag_seconds: float
+    pages: int
+    requests: int
+    bytes: int
+    retries: int
+    rate_limit_seconds: float
+    wal_bytes: int
+    outside: int
+    swept: int
+    refilled: int
+    seconds: Mapping[str, float]
+    open_rejects: int
+    missing_parents: int
+    discarded: int
+    reject_examples: tuple[tuple[str, str], ...]
+    notes: tuple[str, ...] = ()
+    required_missing: Mapping[str, int] = field(default_factory=dict)
+    drift: Drift = field(default_factory=Drift)
+
+
+class Totals:
+    """The sums of one run under way."""
+
+    def __init__(self) -> None:
+        self.swept = 0
+        self.refilled = 0
+        self.sample = Sample()
+        self.notes: dict[str, None] = {}
+        self._started = time.perf_counter()
+        self._counts: dict[str, Counts] = {}
+        self._seconds: defaultdict[str, float] = defaultdict(float)
+        self._sums: Counter[str] = Counter()
+        self._required_missing: Counter[str] = Counter()
+        self._rate_limit_seconds = 0.0
+
+    @property
+    def seconds(self) -> float:
+        """Since the run began."""
+        return time.perf_counter() - self._started
+
+    @property
+    def pages(self) -> int:
+        """Read so far."""
+        return self._sums["pages"]
+
+    @property
+    def records(self) -> int:
+        """Read so far."""
+        return self._sums["records"]
+
+    def add_portion(self, portion: Portion) -> None:
+        """Pages that were read."""
+        for streamed in portion.pages:
+            cost = streamed.page.cost
+            self.notes |= dict.fromkeys(streamed.page.notes)
+            self._sums.update(pages=1, requests=cost.requests, bytes=cost.bytes, retries=cost.retries)
+            self._rate_limit_seconds += cost.rate_limit_seconds
+            self._seconds["fetch"] += cost.seconds
+        self._sums.update(outside=portion.outside, records=portion.normalized.fetched)
+        self._seconds["wait"] += portion.wait_seconds
+        self._seconds["normalize"] += portion.normalize_seconds
+        self.sample.add(portion.normalized)
+
+    def add_committed(self, committed: Committed) -> None:
+        """A batch that was written."""
+        for key, counts in committed.counts.items():
+            self._counts[key] = self._counts.get(key, Counts()) + counts
+        for stage, seconds in committed.seconds.items():
+            self._seconds[stage] += seconds
+        self._sums["wal_bytes"] += committed.wal_bytes
+        self._sums["discarded"] += committed.discarded
+        self._sums["missing_parents"] += sum(reject.reject_class == "parent" for reject in committed.rejects)
+        self._required_missing.update(column for reject in committed.rejects for column in reject.missing)
+
+    def outcome(self, *, rows: int, cursor: str | None, lag_seconds: float, rejects: OpenRejects, drift: Drift) -> SyncOutcome:
+        """What the run has come to."""
+        return SyncOutcome(
+            counts=sum(self._counts.values(), Counts()),
+            counts_by_window=dict(self._counts),
+            rows=rows,
+            cursor=cursor,
+            lag_seconds=lag_seconds,
+            pages=self.pages,
+            requests=self._sums["requests"],
+            bytes=self._sums["bytes"],
+            retries=self._sums["retries"],
+            rate_limit_seconds=self._rate_limit_seconds,
+            wal_bytes=self._sums["wal_bytes"],
+            outside=self._sums["outside"],
+            swept=self.swept,
+            refilled=self.refilled,
+            seconds={**self._seconds, "total": self.seconds},
+            open_rejects=rejects.count,
+            missing_parents=self._sums["missing_parents"],
+            discarded=self._sums["discarded"],
+            reject_examples=rejects.examples,
+            notes=tuple(self.notes),
+            required_missing=dict(self._required_missing),
+            drift=drift,
+        )

@@ -1,0 +1,150 @@
+"""Filling columns of rows that are there already, after their declaration was added or changed.
+
+`data` is read back through the same normalizing and written by the same merge, at the versions that are stored: a row that changes
+meanwhile wins. In batches by key, resumable. A value that does not fit stays null, with an open reject that names the row.
+"""
+
+import json
+import logging
+from collections.abc import Sequence
+from dataclasses import replace
+from datetime import datetime
+from functools import partial
+
+from psycopg import sql
+
+from sequin_pipeline.catalog import Collection
+from sequin_pipeline.ledger.columns import declare_column, forget_columns, known_fingerprints, note_refill, unfilled_columns
+from sequin_pipeline.ledger.ledger import Ledger
+from sequin_pipeline.ledger.rejects import record_rejects, settle_refilled
+from sequin_pipeline.normalize.normalizer import NormalizedPages, Normalizer
+from sequin_pipeline.postgres.warehouse import Connection, Warehouse
+from sequin_pipeline.table.managed import Preparation
+from sequin_pipeline.table.target import Target, collection_target
+from sequin_pipeline.write.prepare import Delivery
+from sequin_pipeline.write.writer import TableWriter
+
+logger = logging.getLogger("sequin_pipeline.refill")
+
+REFILL_ROWS = 2_000
+"""A batch of about 5 MB."""
+
+
+def declare_columns(connection: Connection, ledger: Ledger, collection: Collection, preparation: Preparation) -> None:
+    """Tells the ledger what each column is filled by now. A column that is new, or declared in another way, waits for its refill;
+    one that is declared no longer is forgotten, so that it is filled again should it ever come back."""
+    known = known_fingerprints(connection, ledger)
+    declared = {column.name: column.fingerprint for column in collection.columns}
+    if known == declared:
+        return
+    record = preparation.record or ledger.find_table(connection)
+    is_empty = record is None or record.row_count == 0
+    with connection.transaction():
+        forget_columns(connection, ledger, sorted(known.keys() - declared.keys()))
+        for column in collection.columns:
+            if known.get(column.name) != column.fingerprint:
+                # What stood only in the envelope is not kept: such a column fills with the versions that come.
+                is_filled = is_empty or column.path.root == "record"
+                declare_column(connection, ledger, column.name, column.fingerprint, is_filled=is_filled)
+
+
+def refill(warehouse: Warehouse, ledger: Ledger, collection: Collection, *, run_id: str) -> int:
+    """Fills every column that waits for it; returns how many rows changed. One short read when none waits.
+
+    Raises WarehouseError; what was committed stays, and the next call goes on behind it.
+    """
+    lenient = replace(
+        collection,
+        columns=tuple(replace(column, is_required=False) for column in collection.columns if column.path.root == "data"),
+    )
+    normalize = Normalizer(lenient, nulls_unfit=True)
+    with TableWriter(warehouse, collection_target(lenient), ledger, run_id=run_id, mode="refill") as writer:
+        unfilled = writer.attempt(partial(unfilled_columns, ledger=ledger), f"reading the ledger of {collection.label!r}")
+        if not unfilled:
+            return 0
+        columns = sorted(unfilled)
+        fingerprints = {column.name: column.fingerprint for column in collection.columns if column.name in unfilled}
+        has_removed_rows = writer.attempt(ledger.has_removed_rows, f"reading the ledger of {collection.label!r}")
+        # The others stand as the source wrote them, which `data` no longer tells: jsonb has made 1000 of 1e3 and 0 of -0.
+        waiting = replace(lenient, columns=tuple(column for column in lenient.columns if column.name in unfilled))
+        target = replace(collection_target(waiting), has_removed_rows=has_removed_rows, trusts_hash=False)
+        writer.target = target
+        # Columns that wait from different places begin again together: what is filled already comes out unchanged.
+        places = set(unfilled.values())
+        after = places.pop() if len(places) == 1 else None
+        logger.info("filling %s of %s from the objects that are stored", ", ".join(columns), target.table)
+        emptying = partial(_empty, target=target, columns=columns)
+        changed = writer.attempt(emptying, f"emptying columns of rows of {collection.label!r} that carry no object")
+        while True:
+            rows = writer.attempt(partial(_rows, target=target, after=after), f"reading back {collection.label!r}")
+            if rows:
+                changed += _write(writer, normalize(_records(collection, rows)), run_id=run_id)
+                after = str(rows[-1][0])
+            reached = after if len(rows) == REFILL_ROWS else None
+            noted = partial(note_refill, ledger=ledger, columns=fingerprints, after=reached)
+            writer.attempt(noted, f"noting the refill of {collection.label!r}")
+            if reached is None:
+                return changed
+
+
+def _empty(connection: Connection, *, target: Target, columns: Sequence[str]) -> int:
+    """Of rows without an object, which can still hold what a column was filled with when it was declared before; returns how many.
+
+    Not of rows that were there when the table was adopted: they have no hash, and may hold all that there is.
+    """
+    names = [sql.Identifier(name) for name in columns]
+    return connection.execute(
+        sql.SQL("update {} set {}, {} = now() where data is null and content_hash is not null and ({})").format(
+            sql.Identifier(target.table.schema, target.table.name),
+            sql.SQL(", ").join(sql.SQL("{} = null").format(name) for name in names),
+            sql.Identifier(target.changed_at or ""),
+            sql.SQL(" or ").join(sql.SQL("{} is not null").format(name) for name in names),
+        )
+    ).rowcount
+
+
+def _write(writer: TableWriter, page: NormalizedPages, *, run_id: str) -> int:
+    rejects = [replace(reject, reject_class="refill") for reject in page.rejects]
+    writer.attempt(
+        lambda connection: record_rejects(connection, writer.ledger, rejects, run_id=run_id), "keeping values that do not fit"
+    )
+    committed = writer.commit(writer.prepare(Delivery(pages=(replace(page, rejects=()),))))
+    fitting = set(page.frame["id"]) - {reject.record_id for reject in rejects}
+    settling = partial(settle_refilled, ledger=writer.ledger, record_ids=sorted(fitting))
+    writer.attempt(settling, "settling what fits by now")
+    return sum(counts.rewritten for counts in committed.counts.values())
+
+
+def _rows(connection: Connection, *, target: Target, after: str | None) -> Sequence[tuple[object, ...]]:
+    """The next rows that carry an object, in the order of the key, on whose index this leans."""
+    return connection.execute(
+        sql.SQL(
+            "select id, upstream_id, internal_id, sync_id, updated_idx, deleted, record_inserted_at, upstream_created_at,"
+            " upstream_updated_at, data::text from {} where data is not null and (%(after)s::text is null or id > %(after)s)"
+            " order by id limit %(limit)s"
+        ).format(sql.Identifier(target.table.schema, target.table.name)),
+        {"after": after, "limit": REFILL_ROWS},
+    ).fetchall()
+
+
+def _records(collection: Collection, rows: Sequence[tuple[object, ...]]) -> bytes:
+    """The rows as the source would have sent them, as far as they are kept."""
+    records = []
+    for record_id, upstream_id, internal_id, sync_id, version, deleted, inserted_at, created_at, updated_at, data in rows:
+        envelope = {
+            "id": record_id,
+            "collection_id": collection.id,
+            "sync": {"id": sync_id, "external_id": internal_id},
+            "upstream_id": upstream_id,
+            "updated_idx": version,
+            "deleted": deleted,
+            "inserted_at": _time(inserted_at),
+            "upstream_created_at": _time(created_at),
+            "upstream_updated_at": _time(updated_at),
+        }
+        records.append(json.dumps(envelope, ensure_ascii=False)[:-1] + f', "data": {data}}}')
+    return ("[" + ",".join(records) + "]").encode()
+
+
+def _time(value: object) -> str | None:
+    return value.isoformat() if isinstance(value, datetime) else None

@@ -1,0 +1,56 @@
+"""Rejects tried again: their records go through normalize and merge as they are declared now, at their own versions.
+
+After the declaration, or what a foreign key points to, has been mended. A record that still does not fit stays an open reject.
+"""
+
+from collections.abc import Callable
+from dataclasses import replace
+from functools import partial
+
+from sequin_pipeline.catalog import Collection
+from sequin_pipeline.ledger.ledger import Counts, Ledger
+from sequin_pipeline.ledger.rejects import KeptReject, list_rejects, settle
+from sequin_pipeline.normalize.normalizer import Normalizer
+from sequin_pipeline.postgres.warehouse import Connection, Warehouse
+from sequin_pipeline.table.target import collection_target
+from sequin_pipeline.table.unmanaged import look_up
+from sequin_pipeline.write.prepare import Delivery
+from sequin_pipeline.write.writer import TableWriter
+
+REPLAY_RECORDS = 1_000
+
+
+def replay(
+    warehouse: Warehouse,
+    collection: Collection,
+    ledger: Ledger,
+    *,
+    run_id: str,
+    is_wanted: Callable[[KeptReject], bool] = lambda reject: True,
+) -> Counts:
+    """Tries the open rejects that are wanted again; of the counts returned, `rejected` wait on.
+
+    Raises WarehouseError; what was committed stays.
+    """
+    normalize = Normalizer(collection)
+    counts = Counts()
+    with TableWriter(warehouse, collection_target(collection), ledger, run_id=run_id, mode="replay") as writer:
+
+        def find(connection: Connection) -> list[KeptReject]:
+            return [reject for reject in list_rejects(connection, ledger) if is_wanted(reject)]
+
+        waiting = writer.attempt(find, f"reading the rejects of {collection.label!r}")
+        has_removed_rows = writer.attempt(ledger.has_removed_rows, f"reading the ledger of {collection.label!r}")
+        looking = partial(look_up, target=writer.target)
+        target = writer.attempt(looking, f"looking at table {ledger.table_name!r} of {collection.label!r}")
+        writer.target = replace(target, has_removed_rows=has_removed_rows)
+        for start in range(0, len(waiting), REPLAY_RECORDS):
+            part = waiting[start : start + REPLAY_RECORDS]
+            page = normalize(b"[" + b",".join(reject.raw for reject in part) + b"]")
+            committed = writer.commit(writer.prepare(Delivery(pages=(page,))))
+            still_rejected = {reject.raw for reject in committed.rejects}
+            landed = [reject.raw for reject in part if reject.raw not in still_rejected]
+            settled = partial(settle, ledger=ledger, raws=landed, resolution="replayed")
+            writer.attempt(settled, f"settling rejects of {collection.label!r}")
+            counts = sum(committed.counts.values(), counts)
+    return counts

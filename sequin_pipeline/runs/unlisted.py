@@ -1,0 +1,96 @@
+"""What a complete listing did not see: the ids that it saw, kept in the ledger while it lasts, and tombstones for the rest.
+
+So deletions are found of which the source tells nothing. The ids are written in the transactions of the batches that they came with: a
+run that was killed goes on with them, however long the listing, and memory holds those of one batch only.
+"""
+
+import json
+from collections.abc import Iterable
+from dataclasses import dataclass
+from datetime import UTC, datetime, timedelta
+
+from psycopg import sql
+
+from sequin_pipeline.catalog import Collection
+from sequin_pipeline.ledger.ledger import Ledger
+from sequin_pipeline.postgres.warehouse import Connection
+from sequin_pipeline.sources import Listed
+from sequin_pipeline.table.target import Target, TargetColumn
+from sequin_pipeline.table.unmanaged import UTC_WITHOUT_ZONE
+
+UNSEEN_ROWS = 5_000
+"""A batch of tombstones."""
+
+NEEDED = ("id", "upstream_id", "sync_id", "updated_idx")
+"""Of the rows of a table; one that belongs to an application may not have columns for all."""
+READ = ("id", "upstream_id", "internal_id", "upstream_created_at", "upstream_updated_at")
+
+EPOCH = datetime(1970, 1, 1, tzinfo=UTC)
+
+
+@dataclass(frozen=True)
+class UnseenRow:
+    """A live row of the sync that the listing did not see, and that nobody has changed since it began."""
+
+    id: str
+    upstream_id: str
+    internal_id: str | None
+    upstream_created_at: datetime | None
+    upstream_updated_at: datetime | None
+
+
+def find_unseen(connection: Connection, ledger: Ledger, target: Target, listed: Listed, *, after: str | None) -> list[UnseenRow]:
+    """The next rows in order of their ids; none when another listing has begun since. Scans the table once a call."""
+    rows = connection.execute(
+        sql.SQL(
+            "with seen as materialized (select unnest(ids) as id from {listed}"
+            " where table_name = %(table)s and sync_id = %(sync)s and version = %(version)s)"
+            " select {id}, {upstream_id}, {internal_id}, {upstream_created_at}, {upstream_updated_at} from {target} t"
+            " where {sync_id} = %(sync)s and {deleted} is not true and {updated_idx} <= %(version)s"
+            " and (%(after)s::text is null or {id} > %(after)s)"
+            " and not exists (select from seen where seen.id = {id})"
+            " and exists (select from {listed} where table_name = %(table)s and sync_id = %(sync)s and version = %(version)s)"
+            " order by {id} limit %(limit)s"
+        ).format(
+            listed=ledger.table("listed"),
+            target=sql.Identifier(target.table.schema, target.table.name),
+            **{name: _stored(target.column(name)) for name in (*READ, "sync_id", "deleted", "updated_idx")},
+        ),
+        {
+            "table": ledger.table_name,
+            "sync": listed.sync_id,
+            "version": listed.version,
+            "after": after,
+            "limit": UNSEEN_ROWS,
+        },
+    ).fetchall()
+    return [UnseenRow(*row) for row in rows]  # type: ignore[arg-type]  # the columns are of these types by their definition
+
+
+def _stored(column: TargetColumn) -> sql.Composable:
+    """As the record has it; what no column of a foreign table takes is null there."""
+    if column.reach != "table":
+        return sql.SQL("null")
+    stored = sql.SQL("t.{}").format(sql.Identifier(column.table_name))
+    if column.cast == UTC_WITHOUT_ZONE:
+        return sql.SQL("{} at time zone 'UTC'").format(stored)
+    return sql.SQL("{}::text").format(stored) if column.cast else stored
+
+
+def write_tombstones(collection: Collection, listed: Listed, rows: Iterable[UnseenRow]) -> bytes:
+    """As the source would have sent them: bare, at the listing's version."""
+    records = [
+        {
+            "id": row.id,
+            "collection_id": collection.id,
+            "sync": {"id": listed.sync_id, "external_id": row.internal_id},
+            "upstream_id": row.upstream_id,
+            "updated_idx": listed.version,
+            "deleted": True,
+            "inserted_at": (EPOCH + timedelta(microseconds=listed.version)).isoformat(),
+            "upstream_created_at": row.upstream_created_at and row.upstream_created_at.isoformat(),
+            "upstream_updated_at": row.upstream_updated_at and row.upstream_updated_at.isoformat(),
+        }
+        for row in rows
+    ]
+    return json.dumps(records).encode()

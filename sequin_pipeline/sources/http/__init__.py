@@ -1,0 +1,1 @@
+"""HTTP as every source speaks it: one client with retries, a pace, and failures in words; it knows no source."""

@@ -1,0 +1,267 @@
+"""The HTTP client of every source: one request at a time, asked again until it is answered, refused or out of time.
+
+The effects are here: connections, waits, counts. What a failure means is failures.py, when it is worth asking again retries.py,
+and what an answer means is the business of the source, which hands in a function that reads it.
+"""
+
+import logging
+import os
+import random
+import ssl
+import time
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass, field
+from datetime import UTC, datetime
+from functools import cache
+from http import HTTPStatus
+from types import TracebackType
+from typing import Generic, Self, TypeVar
+
+import httpx2
+import msgspec
+
+from sequin_pipeline.errors import SourceUnavailable
+from sequin_pipeline.sources import PageCost
+from sequin_pipeline.sources.http.endpoint import Endpoint
+from sequin_pipeline.sources.http.failures import Failures
+from sequin_pipeline.sources.http.pace import Pace
+from sequin_pipeline.sources.http.retries import RETRYABLE_FAILURES, AskAgain, RetryPolicy, parse_http_date
+
+LOGGER = logging.getLogger("sequin_pipeline.sources")
+
+REFUSAL_BYTES = 64 * 1024
+"""How much of a refusal is read: enough for its sentence, and a small body read to its end leaves the connection usable."""
+
+Value = TypeVar("Value")
+
+
+@dataclass(frozen=True, kw_only=True)
+class HttpOptions:
+    """How requests are sent; what is time or chance is here too, so that nothing waits in tests.
+
+    `max_bytes` bounds one decoded answer, checked while it arrives: 256 MB is a page of 1,000 records of 250 KB. The read timeout
+    is for silence on the connection; an answer that trickles is ended by the budget. `ssl_context` None: certificates are verified
+    against the system's authorities, or those that SSL_CERT_FILE names.
+    """
+
+    retry: RetryPolicy = field(default_factory=RetryPolicy)
+    connect_timeout_seconds: float = 10.0
+    read_timeout_seconds: float = 60.0
+    max_bytes: int = 256 * 1024 * 1024
+    ssl_context: ssl.SSLContext | None = None
+    sleep: Callable[[float], None] = time.sleep
+    clock: Callable[[], float] = time.monotonic
+    now: Callable[[], datetime] = lambda: datetime.now(UTC)
+    random: Callable[[], float] = random.random
+
+
+@dataclass(frozen=True)
+class Response:
+    """A success with its whole body, decompressed. `received_at` is the `Date` of the answer, else our clock."""
+
+    body: bytes = field(repr=False)
+    content_type: str
+    received_at: datetime
+
+
+@dataclass(frozen=True)
+class Answer(Generic[Value]):
+    """What was read from an answer, and what it took to get it, repetitions included."""
+
+    value: Value
+    received_at: datetime
+    cost: PageCost
+
+
+@dataclass(frozen=True)
+class _Request:
+    method: str
+    path: str
+    params: tuple[tuple[str, str], ...] = ()
+    content: bytes | None = field(default=None, repr=False)
+
+
+@dataclass
+class _Spent:
+    """What one call of `get` or `post` has spent so far."""
+
+    started_at: float
+    requests: int = 0
+    bytes: int = 0
+    repeats: int = 0
+    rate_limit_seconds: float = 0.0
+
+
+def _tls(endpoint: Endpoint, options: HttpOptions) -> ssl.SSLContext:
+    if options.ssl_context is not None:
+        return options.ssl_context
+    if not endpoint.is_encrypted:
+        return ssl.SSLContext(ssl.PROTOCOL_TLS_CLIENT)
+    return _verifying_context(os.environ.get("SSL_CERT_FILE"), os.environ.get("SSL_CERT_DIR"))
+
+
+@cache
+def _verifying_context(cert_file: str | None, cert_dir: str | None) -> ssl.SSLContext:
+    """The system's authorities, or those that the two variables name, as they were when the process first asked. Reading them takes
+    25 ms: no connection to an address with http: asks for them, and Stripe is asked by eight clients at once."""
+    return httpx2.create_ssl_context()
+
+
+class HttpClient:
+    """Connections to one endpoint, kept for reuse until the `with` block ends. One thread at a time.
+
+    Redirects are not followed: the token goes to the host that was configured and to no other.
+    """
+
+    def __init__(
+        self,
+        endpoint: Endpoint,
+        options: HttpOptions,
+        *,
+        headers: Mapping[str, str] | None = None,
+        pace: Pace | None = None,
+    ) -> None:
+        """`headers` go with every request; `pace` says when each may be sent, repetitions included."""
+        self._endpoint = endpoint
+        self._options = options
+        self._pace = pace
+        self._client = httpx2.Client(
+            base_url=endpoint.base_url,
+            headers=dict(headers or {}),
+            verify=_tls(endpoint, options),
+            # A proxy named in the environment cannot reach what listens on this machine's loopback.
+            trust_env=not endpoint.is_loopback,
+            # Writing a batch may take longer than the 5 seconds for which the library keeps an idle connection.
+            limits=httpx2.Limits(keepalive_expiry=60.0),
+        )
+        # A Python 3.14 built without zstd cannot unpack it, and the library does not offer it then.
+        has_zstd = "zstd" in self._client.headers["accept-encoding"]
+        self._client.headers["accept-encoding"] = "zstd, gzip" if has_zstd else "gzip"
+        if endpoint.token:
+            self._client.headers["authorization"] = f"Bearer {endpoint.token}"
+
+    def __enter__(self) -> Self:
+        return self
+
+    def __exit__(self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None) -> None:
+        self.close()
+
+    def close(self) -> None:
+        """Ends its connections; what is under way in another thread fails."""
+        self._client.close()
+
+    def get(
+        self, path: str, params: Sequence[tuple[str, str]] = (), *, purpose: str, read: Callable[[Response], Value]
+    ) -> Answer[Value]:
+        """Sends until an answer can be read; `read` may raise AskAgain. `purpose` is what we are doing, as in "reading stripe:price".
+
+        Raises SourceUnavailable (SourceBusy), SourceRefused (StatusRefused for a status) or SourceFault.
+        """
+        return self._ask(_Request("GET", path, tuple(params)), purpose=purpose, read=read)
+
+    def post(self, path: str, content: object, *, purpose: str, read: Callable[[Response], Value]) -> Answer[Value]:
+        """As `get`, with `content` as JSON in the body; for requests that may be repeated without harm only."""
+        return self._ask(_Request("POST", path, content=msgspec.json.encode(content)), purpose=purpose, read=read)
+
+    def _ask(self, request: _Request, *, purpose: str, read: Callable[[Response], Value]) -> Answer[Value]:
+        failures = Failures(self._endpoint, purpose=purpose)
+        spent = _Spent(started_at=self._options.clock())
+        while True:
+            spent.requests += 1
+            try:
+                response = self._send(request, failures=failures, spent=spent)
+                value = read(response)
+            except AskAgain as failure:
+                wait_seconds = self._wait_or_give_up(failure, failures=failures, spent=spent)
+                LOGGER.warning(
+                    "%s: attempt %d failed with %s; asking again in %.1f s", purpose, spent.requests, failure.reason, wait_seconds
+                )
+                self._options.sleep(wait_seconds)
+            else:
+                return Answer(value, response.received_at, self._cost(spent))
+
+    def _wait_or_give_up(self, failure: AskAgain, *, failures: Failures, spent: _Spent) -> float:
+        elapsed_seconds = self._options.clock() - spent.started_at
+        remaining_seconds = max(0.0, self._options.retry.budget_seconds - elapsed_seconds)
+        if failure.at_most is not None:
+            spent.repeats += 1
+            if spent.repeats > failure.at_most:
+                raise failures.of_repetition(failure) from failure
+        if failure.retry_after_seconds:
+            wait_seconds = failure.retry_after_seconds
+            if wait_seconds >= remaining_seconds:
+                raise failures.of_retry_after(
+                    failure, wait_seconds=wait_seconds, remaining_seconds=remaining_seconds, now=self._options.now()
+                ) from failure
+            spent.rate_limit_seconds += wait_seconds
+            return wait_seconds
+        wait_seconds = self._options.retry.wait_seconds(spent.requests, fraction=self._options.random())
+        if wait_seconds >= remaining_seconds:
+            raise failures.of_budget(failure, requests=spent.requests, elapsed_seconds=elapsed_seconds) from failure
+        return wait_seconds
+
+    def _send(self, request: _Request, *, failures: Failures, spent: _Spent) -> Response:
+        if self._pace is not None:
+            self._pace.wait()
+        deadline = spent.started_at + self._options.retry.budget_seconds
+        remaining_seconds = max(0.001, deadline - self._options.clock())
+        timeout = httpx2.Timeout(
+            min(self._options.read_timeout_seconds, remaining_seconds),
+            connect=min(self._options.connect_timeout_seconds, remaining_seconds),
+        )
+        try:
+            with self._client.stream(
+                request.method,
+                request.path,
+                params=list(request.params),
+                content=request.content,
+                headers={} if request.content is None else {"content-type": "application/json"},
+                timeout=timeout,
+            ) as response:
+                received_at = parse_http_date(response.headers.get("date")) or self._options.now()
+                if self._pace is not None:
+                    self._pace.answered(was_too_fast=response.status_code == HTTPStatus.TOO_MANY_REQUESTS)
+                try:
+                    if not response.is_success:
+                        said = self._beginning(response, deadline=deadline)
+                        raise failures.of_status(
+                            response.status_code, headers=response.headers, body=said, received_at=received_at
+                        )
+                    body = self._body(response, failures=failures, deadline=deadline)
+                finally:
+                    spent.bytes += response.num_bytes_downloaded
+        except httpx2.RequestError as failure:
+            raise failures.of_transport(failure) from failure
+        return Response(body, response.headers.get("content-type", ""), received_at)
+
+    def _body(self, response: httpx2.Response, *, failures: Failures, deadline: float) -> bytes:
+        chunks, size = [], 0
+        for chunk in response.iter_bytes():
+            chunks.append(chunk)
+            size += len(chunk)
+            if size > self._options.max_bytes:
+                raise failures.of_size(self._options.max_bytes)
+            if self._options.clock() > deadline:
+                raise AskAgain(f"an answer still arriving after {size:,} bytes when time was up", ends_as=SourceUnavailable)
+        return b"".join(chunks)
+
+    def _beginning(self, response: httpx2.Response, *, deadline: float) -> bytes:
+        """What can be had of a refusal's body; the status counts, also where the body cannot be read."""
+        said = b""
+        try:
+            for chunk in response.iter_bytes():
+                said += chunk
+                if len(said) > REFUSAL_BYTES or self._options.clock() > deadline:
+                    break
+        except RETRYABLE_FAILURES:
+            LOGGER.debug("the body of status %d could not be read to its end", response.status_code)
+        return said
+
+    def _cost(self, spent: _Spent) -> PageCost:
+        return PageCost(
+            requests=spent.requests,
+            bytes=spent.bytes,
+            retries=spent.requests - 1,
+            rate_limit_seconds=spent.rate_limit_seconds,
+            seconds=self._options.clock() - spent.started_at,
+        )

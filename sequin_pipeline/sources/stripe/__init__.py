@@ -1,0 +1,1 @@
+"""Stripe read directly: lists for what exists, events for what changed since."""

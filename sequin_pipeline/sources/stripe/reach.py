@@ -1,0 +1,52 @@
+"""What the key of an account of Stripe may read: looked at with the smallest requests, before a run finds out."""
+
+from collections.abc import Iterable, Mapping
+from dataclasses import dataclass
+from http import HTTPStatus
+
+from sequin_pipeline.catalog import Account
+from sequin_pipeline.errors import SourceError
+from sequin_pipeline.sources.http.failures import StatusRefused
+from sequin_pipeline.sources.stripe.api import StripeApi
+from sequin_pipeline.sources.stripe.objects import Listable
+
+
+@dataclass(frozen=True)
+class Reach:
+    """What one key reaches. `account_id` is None where the key may not ask for it, `refused` says by name why a class cannot be read,
+    `api_versions` are the account's own, as far as events tell; `failure` is what kept the rest from being asked."""
+
+    account: Account
+    account_id: str | None
+    readable: tuple[str, ...]
+    refused: Mapping[str, str]
+    api_versions: frozenset[str]
+    failure: str | None = None
+
+
+def reach_of(api: StripeApi, listables: Iterable[Listable]) -> Reach:
+    """Asks for one object of each class, and for one event where runs follow them. Raises nothing that a request can meet."""
+    readable, refused, versions = list[str](), dict[str, str](), set[str]()
+    account_id, failure = None, None
+    try:
+        account_id, _ = api.account_id()
+        for listable in listables:
+            try:
+                versions |= _look(api, listable)
+            except StatusRefused as refusal:
+                if refusal.status == HTTPStatus.UNAUTHORIZED:
+                    raise
+                refused[listable.name] = str(refusal)
+            else:
+                readable.append(listable.name)
+    except SourceError as error:
+        failure = str(error)
+    return Reach(api.account, account_id, tuple(readable), refused, frozenset(versions - {api.api_version}), failure)
+
+
+def _look(api: StripeApi, listable: Listable) -> set[str]:
+    """The API versions that its newest event bears. Raises StatusRefused where a run would be refused too."""
+    api.list_page(listable, limit=1)
+    if not listable.events:
+        return set()
+    return {event.api_version for event in api.event_page(listable, limit=1).events if event.api_version}

@@ -1,0 +1,143 @@
+"""Stripe read directly, with an API key for each account: the source that the rest of the pipeline sees.
+
+In which order an account is read is stripe_account.py; lists are stripe_listing.py, events stripe_events.py, single requests
+stripe_api.py.
+"""
+
+import logging
+from collections.abc import Iterable, Iterator, Mapping
+from contextlib import closing
+from functools import partial
+
+from sequin_pipeline.catalog import Account
+from sequin_pipeline.errors import ConfigurationError, SourceError
+from sequin_pipeline.sources import FieldDescription, Page, ReadRequest, SourceIdentity
+from sequin_pipeline.sources.http.client import HttpOptions
+from sequin_pipeline.sources.http.pace import Pace
+from sequin_pipeline.sources.stripe.account import AccountReader
+from sequin_pipeline.sources.stripe.api import StripeApi
+from sequin_pipeline.sources.stripe.cursor import read_cursor
+from sequin_pipeline.sources.stripe.objects import LISTABLE, Listable
+from sequin_pipeline.sources.stripe.reach import Reach, reach_of
+
+LOGGER = logging.getLogger("sequin_pipeline.sources")
+
+BASE_URL = "https://api.stripe.com"
+
+LIVE_REQUESTS_PER_SECOND = 100.0
+TEST_REQUESTS_PER_SECOND = 25.0
+"""Stripe's own limits, which all users of an account share: each refusal halves ours."""
+
+DEFAULT_OPTIONS = HttpOptions()
+
+
+class StripeSource:
+    """Reads one collection at a time of each account in `keys`. Times are those of Stripe's clock.
+
+    Opens its connections when something is read and closes them with it. Raises ConfigurationError for what is no secret key, and for
+    keys of test and live mode together.
+    """
+
+    can_reread = True
+    observes_time = True
+
+    def __init__(
+        self,
+        keys: Mapping[str, str],
+        accounts: tuple[Account, ...],
+        *,
+        base_url: str = BASE_URL,
+        relist_hours: int = 24,
+        objects: Mapping[str, Listable] = LISTABLE,
+        requests_per_second: float | None = None,
+        options: HttpOptions = DEFAULT_OPTIONS,
+    ) -> None:
+        modes = {_mode(keys[account.name], account) for account in accounts}
+        if len(modes) > 1:
+            raise ConfigurationError(
+                "some of the keys for Stripe are of test mode and some of live mode, whose objects do not belong in one table: "
+                "declare a provider for each"
+            )
+        (mode,) = modes
+        speed = requests_per_second or (LIVE_REQUESTS_PER_SECOND if mode == "live" else TEST_REQUESTS_PER_SECOND)
+        self._apis = {
+            account.name: partial(
+                StripeApi, base_url, keys[account.name], account, options=options, pace=Pace(speed, sleep=options.sleep)
+            )
+            for account in accounts
+        }
+        self._relist_seconds = relist_hours * 3600
+        self._objects = objects
+        self._options = options
+        self.identity = SourceIdentity("stripe", next(iter(self._apis.values()))().base_url, mode)
+
+    def __repr__(self) -> str:
+        return f"StripeSource({self.identity.base_url!r}, {', '.join(self._apis)})"
+
+    def pages(self, request: ReadRequest) -> Iterator[Page]:
+        """All of one account, then the next; an account that cannot be read does not keep the others from it.
+
+        With a window: the objects that were created in it, as they are now; `after` means nothing then. Without: what `after` does not
+        know. Raises SourceError.
+        """
+        (collection_id,) = request.collections
+        listable = self._listable(collection_id)
+        states = {} if request.window else dict(read_cursor(request.after))
+        failure: SourceError | None = None
+        for name, open_api in self._apis.items():
+            if request.sync_ids is not None and name not in request.sync_ids:
+                continue
+            api = open_api()
+            reader = AccountReader(
+                api, listable, collection_id, states, options=self._options, relist_seconds=self._relist_seconds
+            )
+            try:
+                yield from reader.window(request.window) if request.window else reader.live()
+            except SourceError as error:
+                if len(self._apis) == 1:
+                    raise
+                LOGGER.warning("sync %r could not be read to its end: %s", name, error)
+                failure = failure or error
+            finally:
+                api.close()
+        if failure is not None:
+            raise failure
+
+    def reach(self, collection_ids: Iterable[str], options: HttpOptions) -> Iterator[Reach]:
+        """What each account's key may read of these collections, account by account; what it may not is no error."""
+        listables = [self._listable(collection_id) for collection_id in collection_ids]
+        for open_api in self._apis.values():
+            with closing(open_api(options=options)) as api:
+                yield reach_of(api, listables)
+
+    def committed(self, cursor: str) -> None:
+        """Nothing to do: what was read can be read again."""
+
+    def head(self, collection_id: str) -> None:
+        """There is no stream whose end could be named."""
+
+    def describe(self, collection_id: str) -> tuple[FieldDescription, ...]:
+        """Stripe does not describe its objects over the API."""
+        return ()
+
+    def collection_ids(self) -> None:
+        """What can be listed is known without asking: a file that declares anything else is refused."""
+
+    def _listable(self, collection_id: str) -> Listable:
+        name = collection_id.partition(":")[2]
+        if name not in self._objects:
+            raise ConfigurationError(
+                f"collection {collection_id!r} is not one that Stripe lists: see docs/sources.md for their names"
+            )
+        return self._objects[name]
+
+
+def _mode(key: str, account: Account) -> str:
+    """`live` or `test`, as the key says; empty where it does not."""
+    if not key.startswith(("sk_", "rk_")):
+        raise ConfigurationError(
+            f"{account.key_variable} does not hold a secret or restricted key of Stripe, which begins with sk_ or rk_: "
+            "copy one from the dashboard, under Developers, API keys"
+        )
+    parts = key.split("_")
+    return parts[1] if parts[1] in ("live", "test") else ""

@@ -1,0 +1,79 @@
+"""Indexes that a collection declares on its managed table, created after a run's rows have been written, and concurrently: nobody who
+writes the table waits for them. None is ever dropped, but one that a creation under way left unfinished.
+"""
+
+import hashlib
+import logging
+from collections.abc import Sequence
+
+import psycopg
+from psycopg import sql
+
+from sequin_pipeline.catalog import MAX_IDENTIFIER_BYTES, TableName
+from sequin_pipeline.postgres.warehouse import Connection
+
+logger = logging.getLogger("sequin_pipeline.indexes")
+
+
+def create_missing(connection: Connection, table: TableName, indexes: Sequence[tuple[str, ...]]) -> list[str]:
+    """Creates those that the table does not have under any name; returns the names of the new ones.
+
+    The connection must be in autocommit, outside of any transaction. Raises psycopg.Error; one whose creation had to give up is
+    logged, and left to the next run.
+    """
+    created = []
+    for columns in indexes:
+        name = index_name(table, columns)
+        if _has(connection, table, columns) or _is_under_way(connection, table):
+            continue
+        try:
+            _create(connection, table, name, columns)
+        except (psycopg.errors.LockNotAvailable, psycopg.errors.QueryCanceled) as error:
+            logger.warning("index %s on %s had to give way to others, the next run tries again: %s", name, table, error)
+            continue
+        created.append(name)
+    return created
+
+
+def index_name(table: TableName, columns: tuple[str, ...]) -> str:
+    """`<table>_<columns>_idx`; longer than 63 bytes: cut, and told apart by a hash of the whole."""
+    whole = "_".join((table.name, *columns, "idx")).encode()
+    if len(whole) <= MAX_IDENTIFIER_BYTES:
+        return whole.decode()
+    mark = "_" + hashlib.blake2b(repr((table, columns)).encode(), digest_size=4).hexdigest()
+    return whole[: MAX_IDENTIFIER_BYTES - len(mark)].decode(errors="ignore") + mark
+
+
+def _has(connection: Connection, table: TableName, columns: tuple[str, ...]) -> bool:
+    """An index over all rows that begins with these columns, in their order."""
+    row = connection.execute(
+        "select exists (select from pg_index i where i.indrelid = to_regclass(%s) and i.indisvalid and i.indpred is null and"
+        " (select array_agg(a.attname::text order by k.n) from unnest(i.indkey::int2[]) with ordinality k (attnum, n)"
+        " join pg_attribute a on a.attrelid = i.indrelid and a.attnum = k.attnum where k.n <= %s) = %s)",
+        (_regclass(connection, table), len(columns), list(columns)),
+    ).fetchone()
+    return row == (True,)
+
+
+def _is_under_way(connection: Connection, table: TableName) -> bool:
+    row = connection.execute(
+        "select exists (select from pg_stat_progress_create_index where relid = to_regclass(%s))", (_regclass(connection, table),)
+    ).fetchone()
+    return row == (True,)
+
+
+def _create(connection: Connection, table: TableName, name: str, columns: tuple[str, ...]) -> None:
+    # It waits for every transaction that is older than itself, and for as long as they take: a limit would have to be the session's,
+    # and a pooler may hand that to others.
+    index = sql.Identifier(table.schema, name)
+    on = sql.SQL(", ").join(map(sql.Identifier, columns))
+    connection.execute(sql.SQL("drop index concurrently if exists {}").format(index))
+    connection.execute(
+        sql.SQL("create index concurrently {} on {} ({})").format(
+            sql.Identifier(name), sql.Identifier(table.schema, table.name), on
+        )
+    )
+
+
+def _regclass(connection: Connection, table: TableName) -> str:
+    return sql.Identifier(table.schema, table.name).as_string(connection)

@@ -1,0 +1,151 @@
+"""A table as the catalog of Postgres shows it to a writer: its columns' real types, what it requires, what it would not let through.
+
+Reads only, and only the catalog. What that means for a declaration is decided in foreign.py.
+"""
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+
+from psycopg import sql
+
+from sequin_pipeline.catalog import TableName
+from sequin_pipeline.postgres.warehouse import Connection
+
+
+@dataclass(frozen=True)
+class ShapeColumn:
+    """A column, seen through its domains. `shown` is its type as people write it, `type` without domain, length and precision;
+    `cast` the type's full name, for enums, whatever the search path is. Numbers are None where the type has no such bound.
+    `folds`: its collation takes different texts for equal.
+    """
+
+    name: str
+    shown: str
+    type: str
+    cast: str
+    is_enum: bool = False
+    characters: int | None = None
+    decimals: int | None = None
+    second_digits: int | None = None
+    is_not_null: bool = False
+    has_default: bool = False
+    is_generated: bool = False
+    is_always_identity: bool = False
+    folds: bool = False
+
+
+@dataclass(frozen=True)
+class TableShape:
+    """`kind` is pg_class.relkind; `keys` are the sets of columns by which an upsert can find rows. `lacking` are privileges that
+    `role` does not have, `hides_rows` a row-level policy that applies to it."""
+
+    kind: str
+    columns: Mapping[str, ShapeColumn]
+    keys: frozenset[frozenset[str]]
+    lacking: tuple[str, ...]
+    role: str
+    has_children: bool = False
+    has_rules: bool = False
+    hides_rows: bool = False
+
+
+def read_shape(connection: Connection, table: TableName) -> TableShape | None:
+    """None where there is no such table, or nothing of that name. Raises psycopg.Error."""
+    row = connection.execute(
+        "select c.oid, c.relkind::text, current_user::text, array(select wanted from unnest(array['SELECT', 'INSERT', 'UPDATE', 'DELETE'])"
+        " wanted where not has_table_privilege(c.oid, wanted))"
+        " || case when has_schema_privilege(n.oid, 'USAGE') then '{}' else array['USAGE'] end,"
+        " c.relkind = 'r' and exists (select from pg_inherits i where i.inhparent = c.oid),"
+        " exists (select from pg_rewrite w where w.ev_class = c.oid and w.ev_type in ('2', '3', '4') and w.ev_enabled <> 'D'),"
+        " row_security_active(c.oid) from pg_class c join pg_namespace n on n.oid = c.relnamespace"
+        " where n.nspname = %s and c.relname = %s and c.relkind in ('r', 'p', 'v', 'm', 'f')",
+        (table.schema, table.name),
+    ).fetchone()
+    if row is None:
+        return None
+    oid, kind, role, lacking, has_children, has_rules, hides_rows = row
+    assert isinstance(lacking, list)  # noqa: S101 - an array
+    return TableShape(
+        kind=str(kind),
+        columns={column.name: column for column in _columns(connection, oid)},
+        keys=_keys(connection, oid),
+        lacking=tuple(map(str, lacking)),
+        role=str(role),
+        has_children=bool(has_children),
+        has_rules=bool(has_rules),
+        hides_rows=bool(hides_rows),
+    )
+
+
+def _columns(connection: Connection, oid: object) -> list[ShapeColumn]:
+    rows = connection.execute(
+        # Down through domains to the type that values are stored as; each may bring a length, a default and a not null.
+        "with recursive seen as (select a.attnum, a.attname::text as name, format_type(a.atttypid, a.atttypmod) as shown,"
+        " a.atttypid as type, a.atttypmod as modifier, a.attnotnull as is_not_null, a.atthasdef or a.attidentity <> '' as has_default,"
+        " a.attgenerated <> '' as is_generated, a.attidentity = 'a' as is_always_identity, a.attcollation as collation"
+        " from pg_attribute a where a.attrelid = %s and a.attnum > 0 and not a.attisdropped"
+        " union all select s.attnum, s.name, s.shown, d.typbasetype, d.typtypmod, s.is_not_null or d.typnotnull,"
+        " s.has_default or d.typdefault is not null, s.is_generated, s.is_always_identity, s.collation"
+        " from seen s join pg_type d on d.oid = s.type where d.typtype = 'd')"
+        " select s.name, s.shown, format_type(s.type, null), coalesce(e.typtype, t.typtype) = 'e',"
+        " format('%%I.%%I', n.nspname, coalesce(e.typname, t.typname)) || case when e.oid is null then '' else '[]' end,"
+        " s.modifier, s.is_not_null, s.has_default, s.is_generated, s.is_always_identity, not coalesce(c.collisdeterministic, true)"
+        " from seen s join pg_type t on t.oid = s.type left join pg_type e on e.oid = t.typelem and t.typcategory = 'A'"
+        " join pg_namespace n on n.oid = coalesce(e.typnamespace, t.typnamespace)"
+        " left join pg_collation c on c.oid = s.collation where t.typtype <> 'd' order by s.attnum",
+        (oid,),
+    ).fetchall()
+    return [_column(*row) for row in rows]  # type: ignore[arg-type]  # as the statement casts them
+
+
+def _column(
+    name: str,
+    shown: str,
+    type_name: str,
+    is_enum: bool,  # noqa: FBT001 - a row of the statement above
+    cast: str,
+    modifier: int,
+    *flags: bool,
+) -> ShapeColumn:
+    is_not_null, has_default, is_generated, is_always_identity, folds = flags
+    has_modifier = modifier >= 0
+    return ShapeColumn(
+        name=name,
+        shown=shown,
+        type=type_name,
+        cast=cast,
+        is_enum=is_enum,
+        characters=modifier - 4 if has_modifier and type_name.startswith("character") else None,
+        decimals=_scale(modifier) if has_modifier and type_name == "numeric" else None,
+        second_digits=modifier if has_modifier and type_name.startswith("timestamp") else None,
+        is_not_null=is_not_null,
+        has_default=has_default,
+        is_generated=is_generated,
+        is_always_identity=is_always_identity,
+        folds=folds,
+    )
+
+
+def _scale(modifier: int) -> int:
+    """Eleven bits with a sign, as numeric.c packs them since Postgres 15; before, scales were never negative."""
+    return (((modifier - 4) & 0x7FF) ^ 1024) - 1024
+
+
+def _keys(connection: Connection, oid: object) -> frozenset[frozenset[str]]:
+    """Unique indexes that tell conflicts at once, for all rows, by whole columns, byte for byte."""
+    rows = connection.execute(
+        "select array(select a.attname::text from pg_attribute a where a.attrelid = i.indrelid"
+        " and a.attnum = any(i.indkey[0:i.indnkeyatts - 1])) from pg_index i where i.indrelid = %s and i.indisunique and i.indimmediate"
+        " and i.indisvalid and i.indpred is null and i.indexprs is null and not exists (select from pg_collation c"
+        " where c.oid = any(i.indcollation) and not c.collisdeterministic)",
+        (oid,),
+    ).fetchall()
+    return frozenset(frozenset(map(str, names)) for (names,) in rows)  # type: ignore[call-overload]  # a text[]
+
+
+def grant(shape: TableShape, table: TableName, wanted: str, connection: Connection) -> str:
+    """The statement that would give this role a right."""
+    role = sql.Identifier(shape.role).as_string(connection)
+    if wanted == "USAGE":
+        return f"grant usage on schema {sql.Identifier(table.schema).as_string(connection)} to {role}"
+    return f"grant {wanted.lower()} on {sql.Identifier(table.schema, table.name).as_string(connection)} to {role}"

@@ -1,0 +1,293 @@
+"""What a table looks like to the merge: its columns, its key, its version.
+
+Derived from a collection or from a plain DataFrame; DDL, staging and merge statements are composed from this value alone.
+"""
+
+from collections.abc import Mapping
+from dataclasses import dataclass, field, replace
+from datetime import timedelta
+from typing import Literal
+
+import pandas as pd
+import pyarrow as pa
+
+from sequin_pipeline.catalog import RECORD_COLUMNS, Collection, ForeignTable, OnDelete, TableName
+from sequin_pipeline.errors import TableRefused
+from sequin_pipeline.normalize.value_casts import STORAGE
+from sequin_pipeline.table.type_limits import Limit
+
+Reach = Literal["batch", "staging", "table"]
+
+
+@dataclass(frozen=True)
+class TargetColumn:
+    """A column that the merge writes from the frame's column of the same name.
+
+    `staging` is the type it is copied as, `cast` what stands behind `::` to turn a surviving value into one of the table's (None:
+    nothing needed). `is_object`: its value comes from the provider's object, so that a bare tombstone leaves it as it is.
+
+    The rest is for foreign tables. `stored_as` is the table's own name for it; `reach` how far its values go: a version that no
+    column takes is staged and kept in the ledger, a time that no column takes says only which window a row is in. `compared_as` is
+    the type in which stored and staged value are compared. `limits` are what the table's type would change in silence; `rounds_to` are the
+    digits of a second to which times are rounded first.
+    """
+
+    name: str
+    type: str
+    staging: str
+    cast: str | None = None
+    is_object: bool = False
+    is_nullable: bool = True
+    description: str = ""
+    stored_as: str = ""
+    reach: Reach = "table"
+    compared_as: str | None = None
+    limits: tuple[Limit, ...] = ()
+    rounds_to: int | None = None
+
+    @property
+    def table_name(self) -> str:
+        """Its name in the table."""
+        return self.stored_as or self.name
+
+
+@dataclass(frozen=True)
+class Target:
+    """A table and how rows find, outrank and equal each other in it.
+
+    `version` None: each delivery is newest. `content_hash` None: rows are compared column by column. `tombstone` and `data` name the
+    columns that make a bare tombstone (`deleted` and no object); None where rows are never deleted. `stream_time` is the column that
+    places a row in a window. `has_removed_rows`: the ledger remembers versions of rows that were removed, which outrank late older
+    copies whatever `on_delete` says now. `observes_time`: versions are times of observation, so that a row which holds already what a
+    newer one brings is left as it is, its version too. `trusts_hash`: an equal hash says that all columns are equal, which it does not
+    where a column has been lost. `created_at` and `changed_at` are stamped here and never compared.
+    `history`: how long the ledger keeps what became of each record; None: nothing is kept.
+
+    `foreign`: the table belongs to an application, and foreign.py has to look at it before the first row. Names of columns here are
+    the frame's; `stamp_casts` turns the present moment into a value of a stamped column of the table.
+    """
+
+    table: TableName
+    label: str
+    columns: tuple[TargetColumn, ...]
+    key: tuple[str, ...]
+    version: str | None = None
+    content_hash: str | None = None
+    tombstone: str | None = None
+    data: str | None = None
+    stream_time: str | None = None
+    created_at: str | None = None
+    changed_at: str | None = None
+    on_delete: OnDelete = "mark"
+    has_removed_rows: bool = False
+    observes_time: bool = False
+    trusts_hash: bool = True
+    history: timedelta | None = None
+    description: str = ""
+    foreign: ForeignTable | None = field(default=None, hash=False)
+    is_partitioned: bool = False
+    stamp_casts: Mapping[str, str] = field(default_factory=dict, hash=False)
+    column_names: tuple[str, ...] = field(init=False)
+
+    def __post_init__(self) -> None:
+        object.__setattr__(self, "column_names", tuple(column.name for column in self.columns))
+
+    @property
+    def is_foreign(self) -> bool:
+        """The table belongs to an application."""
+        return self.foreign is not None
+
+    @property
+    def removes(self) -> bool:
+        """Tombstones remove their rows."""
+        return self.on_delete == "remove" and self.tombstone is not None
+
+    @property
+    def remembers(self) -> bool:
+        """Versions of removed rows have to be asked before a row is written."""
+        return self.removes or self.has_removed_rows or self.keeps_versions
+
+    @property
+    def stored(self) -> tuple[TargetColumn, ...]:
+        """The columns that the table has."""
+        return tuple(column for column in self.columns if column.reach == "table")
+
+    @property
+    def compared(self) -> tuple[TargetColumn, ...]:
+        """The columns in which two rows of one version may differ, or of any two versions that are times of observation."""
+        apart = {*self.key, self.version, self.content_hash, self.stream_time if self.observes_time else None}
+        return tuple(column for column in self.stored if column.name not in apart)
+
+    @property
+    def keeps_versions(self) -> bool:
+        """The table has no column for versions: the ledger keeps all of them."""
+        return self.version is not None and not self.is_stored(self.version)
+
+    @property
+    def locks_buckets(self) -> bool:
+        """A batch locks its buckets first, since a row that is not there, or tells no version, cannot tell its writers apart."""
+        return self.removes or self.keeps_versions
+
+    @property
+    def stamps(self) -> Mapping[str, str]:
+        """By our names, the table's columns that take the present moment."""
+        named = {"inserted_at": self.created_at, "updated_at": self.changed_at}
+        return {ours: name for ours, name in named.items() if name}
+
+    @property
+    def record_id(self) -> str:
+        """The column that names a row to people."""
+        return "id" if "id" in self.column_names else self.key[0]
+
+    def is_stored(self, name: str | None) -> bool:
+        """Does the table have a column for it?"""
+        return any(column.name == name for column in self.stored)
+
+    def column(self, name: str) -> TargetColumn:
+        """By the frame's name."""
+        return self.columns[self.column_names.index(name)]
+
+
+def collection_target(collection: Collection) -> Target:
+    """The table of a collection: the record's own columns around the declared ones.
+
+    Of a foreign table it knows what the declaration says; what the table's own types are, foreign.py adds.
+    """
+    managed = _managed_target(collection)
+    return managed if collection.foreign is None else _foreign_target(managed, collection.foreign)
+
+
+def _foreign_target(managed: Target, foreign: ForeignTable) -> Target:
+    """Without a hash, which nobody else would maintain: rows are compared column by column."""
+
+    def reach(name: str) -> Reach:
+        if name in foreign.columns:
+            return "table"
+        is_needed = name in (managed.version, managed.tombstone) or (name == "id" and managed.history is not None)
+        return "staging" if is_needed else "batch"
+
+    return replace(
+        managed,
+        columns=tuple(
+            replace(column, stored_as=foreign.columns.get(column.name, ""), reach=reach(column.name))
+            for column in managed.columns
+            if column.name != managed.content_hash
+        ),
+        key=foreign.key,
+        content_hash=None,
+        created_at=foreign.columns.get("inserted_at"),
+        changed_at=foreign.columns.get("updated_at"),
+        foreign=foreign,
+    )
+
+
+def _managed_target(collection: Collection) -> Target:
+
+    def record(name: str, sql_type: str, *, is_nullable: bool = True) -> TargetColumn:
+        return TargetColumn(name, sql_type, sql_type, is_nullable=is_nullable, description=RECORD_COLUMNS[name])
+
+    declared = tuple(
+        TargetColumn(
+            column.name,
+            column.type,
+            STORAGE[column.type].staging,
+            STORAGE[column.type].cast,
+            is_object=column.path.root == "data",
+            description=column.description,
+        )
+        for column in collection.columns
+    )
+    return Target(
+        table=collection.table,
+        label=collection.label,
+        columns=(
+            record("id", "text", is_nullable=False),
+            record("upstream_id", "text"),
+            record("internal_id", "text"),
+            record("sync_id", "text"),
+            record("updated_idx", "bigint", is_nullable=False),
+            record("deleted", "boolean", is_nullable=False),
+            record("record_inserted_at", "timestamptz"),
+            record("upstream_created_at", "timestamptz"),
+            record("upstream_updated_at", "timestamptz"),
+            *declared,
+            TargetColumn("data", "jsonb", "text", "jsonb", is_object=True, description=RECORD_COLUMNS["data"]),
+            record("content_hash", "uuid"),
+        ),
+        key=("id",),
+        version="updated_idx",
+        content_hash="content_hash",
+        tombstone="deleted",
+        data="data",
+        stream_time="record_inserted_at",
+        created_at="inserted_at",
+        changed_at="updated_at",
+        on_delete=collection.on_delete,
+        observes_time=collection.observes_time,
+        history=collection.history,
+        description=collection.description,
+    )
+
+
+_ARROW_TYPES: Mapping[pa.DataType, tuple[str, str | None]] = {
+    pa.string(): ("text", None),
+    pa.large_string(): ("text", None),
+    pa.bool_(): ("boolean", None),
+    pa.int8(): ("integer", None),
+    pa.int16(): ("integer", None),
+    pa.int32(): ("integer", None),
+    pa.int64(): ("bigint", None),
+    pa.float32(): ("double precision", None),
+    pa.float64(): ("double precision", None),
+    pa.date32(): ("date", None),
+    pa.list_(pa.string()): ("text[]", "text[]"),
+}
+
+
+def frame_target(table: TableName, frame: pd.DataFrame, *, key: tuple[str, ...], version: str | None) -> Target:
+    """The table of a plain DataFrame: its columns, with the key as primary key, and nothing else.
+
+    Raises TableRefused for a dtype without a Postgres type, a key or version that is no column, or a version that is no integer.
+    """
+    label = str(table)
+    for name in (*key, *([version] if version else [])):
+        if name not in frame.columns:
+            raise TableRefused(
+                f"the frame for table {label!r} has no column {name!r}, which its metadata names as "
+                f"{'version' if name == version else 'key'}: its columns are {', '.join(map(repr, frame.columns))}"
+            )
+    columns = tuple(_frame_column(label, name, frame[name], is_key=name in key) for name in frame.columns)
+    if version and next(column for column in columns if column.name == version).type not in ("integer", "bigint"):
+        raise TableRefused(f"the version column {version!r} of table {label!r} is not an integer column: give it dtype int64")
+    return Target(table=table, label=label, columns=columns, key=key, version=version)
+
+
+def _frame_column(label: str, name: object, values: "pd.Series[object]", *, is_key: bool) -> TargetColumn:
+    if not isinstance(name, str) or not name:
+        raise TableRefused(f"the frame for table {label!r} has a column named {name!r}: name each column with a string")
+    if "%" in name:
+        # psycopg would take it for a placeholder, also within quotes.
+        raise TableRefused(
+            f"the frame for table {label!r} has a column named {name!r}, with a % that statements cannot hold: rename it"
+        )
+    try:
+        arrow = pa.Array.from_pandas(values).type
+    except (pa.ArrowInvalid, pa.ArrowTypeError) as error:
+        raise TableRefused(
+            f"column {name!r} of the frame for table {label!r} holds values of several types: give it one"
+        ) from error
+    if pa.types.is_timestamp(arrow):
+        if arrow.tz is None:
+            raise TableRefused(
+                f"column {name!r} of the frame for table {label!r} holds times without zone: say which with dt.tz_localize"
+            )
+        return TargetColumn(name, "timestamptz", "timestamptz", is_nullable=not is_key)
+    if pa.types.is_decimal(arrow):
+        return TargetColumn(name, "numeric", "text", "numeric", is_nullable=not is_key)
+    if arrow not in _ARROW_TYPES:
+        raise TableRefused(
+            f"column {name!r} of the frame for table {label!r} has the type {arrow}, which no column type of Postgres stands for here: "
+            "use strings, booleans, integers, floats, dates, times with zone, decimals or lists of strings"
+        )
+    sql_type, cast = _ARROW_TYPES[arrow]
+    return TargetColumn(name, sql_type, "text" if cast else sql_type, cast, is_nullable=not is_key)

@@ -1,0 +1,226 @@
+"""Tables that belong to an application: what is declared, matched against the table that is there, before the first row.
+
+The table is never created, altered or commented on. What cannot work is refused here, with the column and its mend; what may fail for
+single rows (a text too long, a CHECK, a parent that is missing) becomes a reject of those rows alone. Not about foreign data wrappers.
+"""
+
+from collections.abc import Mapping
+from dataclasses import dataclass, replace
+
+from sequin_pipeline.errors import TableRefused
+from sequin_pipeline.postgres.warehouse import Connection
+from sequin_pipeline.table.introspect import ShapeColumn, TableShape, grant, read_shape
+from sequin_pipeline.table.target import Target, TargetColumn
+from sequin_pipeline.table.type_limits import (
+    CANONICAL_INTEGER,
+    CANONICAL_UUID,
+    Decimals,
+    Limit,
+    MaxCharacters,
+    NotNull,
+    SecondDigits,
+)
+
+UTC_WITHOUT_ZONE = "timestamptz at time zone 'UTC'"
+"""Whatever the time zone of the session: a `timestamp` that says no zone holds UTC."""
+
+
+@dataclass(frozen=True)
+class Fit:
+    """How values of a declared type are written to a column: see TargetColumn."""
+
+    cast: str | None = None
+    compared_as: str | None = None
+    limits: tuple[Limit, ...] = ()
+
+
+TAKES: Mapping[str, Mapping[str, Fit]] = {
+    "text": {"text": Fit(), "character varying": Fit()},
+    "boolean": {"boolean": Fit()},
+    "integer": {"integer": Fit(), "bigint": Fit(), "smallint": Fit(), "numeric": Fit()},
+    "bigint": {"bigint": Fit(), "integer": Fit(), "smallint": Fit(), "numeric": Fit()},
+    "numeric": {"numeric": Fit("numeric")},
+    "double precision": {"double precision": Fit()},
+    "date": {"date": Fit()},
+    "timestamptz": {"timestamp with time zone": Fit(), "timestamp without time zone": Fit(UTC_WITHOUT_ZONE)},
+    "uuid": {"uuid": Fit("uuid")},
+    "text[]": {"text[]": Fit("text[]"), "character varying[]": Fit("character varying[]")},
+    # json keeps the text it is given and has no equality: jsonb's form of it is written, and compared.
+    "jsonb": {"jsonb": Fit("jsonb"), "json": Fit("jsonb::json", compared_as="text")},
+}
+"""By declared type and the table's own, without length and precision. Enums take `text` and `text[]` by their own name."""
+
+IDENTIFIERS: Mapping[str, Fit] = {
+    "uuid": Fit("uuid", limits=(CANONICAL_UUID,)),
+    "bigint": Fit("bigint", limits=(CANONICAL_INTEGER,)),
+    "integer": Fit("integer", limits=(CANONICAL_INTEGER,)),
+}
+"""What the record's own ids may be kept in besides."""
+
+RECORD_IDS = ("id", "upstream_id", "internal_id", "sync_id")
+KINDS = {"v": "a view", "m": "a materialized view", "f": "a table of another server"}
+
+
+def look_up(connection: Connection, target: Target) -> Target:
+    """The target as its table takes it; one that the pipeline manages as it is. A few reads of the catalog.
+
+    Raises TableRefused where table and declaration do not go together, psycopg.Error.
+    """
+    if target.foreign is None:
+        return target
+    shape = read_shape(connection, target.table)
+    if shape is None:
+        raise TableRefused(
+            f"table {str(target.table)!r} of {target.label!r} does not exist, and `managed: false` says that an application creates it: "
+            "run its migrations, or mend the name in the YAML (upper and lower case count)"
+        )
+    lacking = [wanted for wanted in shape.lacking if wanted != "DELETE" or target.removes]
+    if lacking:
+        mends = "; ".join(grant(shape, target.table, wanted, connection) for wanted in lacking)
+        raise TableRefused(
+            f"role {shape.role!r} lacks the right to {', '.join(lacking).lower()} on table {str(target.table)!r} of {target.label!r}: "
+            f"run `{mends}`"
+        )
+    return fitted(target, shape)
+
+
+def fitted(target: Target, shape: TableShape) -> Target:
+    """The target with casts and limits of the table's own types. Raises TableRefused."""
+    match = _Match(target, shape)
+    match.check_table()
+    columns = tuple(match.column(column) if column.reach == "table" else column for column in target.columns)
+    match.check_key()
+    match.check_required()
+    return replace(
+        target,
+        columns=tuple(match.key_column(column) if column.name in target.key else column for column in columns),
+        stamp_casts=match.stamp_casts(),
+        is_partitioned=shape.kind == "p",
+    )
+
+
+@dataclass(frozen=True)
+class _Match:
+    target: Target
+    shape: TableShape
+
+    def check_table(self) -> None:
+        if self.shape.kind in KINDS:
+            raise self._refused(f"is {KINDS[self.shape.kind]}: name the table behind it")
+        if self.shape.has_children:
+            raise self._refused("has tables that inherit from it, in which no unique index is shared: name one of them")
+        if self.shape.has_rules:
+            raise self._refused(
+                "has rules for inserts or updates, with which Postgres allows no upsert: use triggers in their place"
+            )
+        if self.shape.hides_rows:
+            raise self._refused(
+                f"has row-level security that applies to role {self.shape.role!r}, so that rows it hides would be taken for missing: "
+                f"let the pipeline connect as a role with BYPASSRLS, as in `alter role {self.shape.role} bypassrls`"
+            )
+
+    def column(self, column: TargetColumn) -> TargetColumn:
+        found = self._found(column.table_name, column.name)
+        fit = self._fit(column, found)
+        if fit is None:
+            raise self._refused(
+                f"has column {found.name!r} of type {found.shown!r}, in which {column.name!r} of type {column.type!r} cannot be kept: "
+                f"{self._mend(column, found)}"
+            )
+        limits, rounds_to = [*fit.limits], None
+        if found.characters is not None:
+            limits.append(MaxCharacters(found.characters))
+        if found.decimals is not None and column.type == "numeric":
+            limits.append(Decimals(found.decimals))
+        if found.second_digits is not None and found.second_digits < 6:
+            rounds_to = found.second_digits if self._rounds else None
+            limits += [] if self._rounds else [SecondDigits(found.second_digits)]
+        compared_as = 'text collate "C"' if found.folds else fit.compared_as
+        return replace(column, cast=fit.cast, compared_as=compared_as, limits=tuple(limits), rounds_to=rounds_to)
+
+    def key_column(self, column: TargetColumn) -> TargetColumn:
+        if self.shape.columns[column.table_name].folds:
+            raise self._refused(
+                f"has key column {column.table_name!r} with a collation that takes different texts for equal, so that two records could be "
+                "one row: give it a deterministic one"
+            )
+        return replace(column, limits=(NotNull(), *column.limits))
+
+    def check_key(self) -> None:
+        names = [self.target.column(name).table_name for name in self.target.key]
+        if frozenset(names) in self.shape.keys:
+            return
+        raise self._refused(
+            f"has no primary key or unique index on exactly ({', '.join(names)}), by which versions of a record replace each other "
+            "(a deferrable, partial or invalid one does not serve): add one, or name with `key` the columns that have one"
+        )
+
+    def check_required(self) -> None:
+        """What an insert must bring, and what nobody may bring."""
+        written = {column.table_name: column.name for column in self.target.stored}
+        written |= {name: ours for ours, name in self.target.stamps.items()}
+        for found in self.shape.columns.values():
+            if found.name in written and (found.is_generated or found.is_always_identity):
+                raise self._refused(
+                    f"has column {found.name!r}, which Postgres fills by itself, and {written[found.name]!r} is mapped to it: "
+                    "take it out of the mapping"
+                )
+            if found.name not in written and found.is_not_null and not (found.has_default or found.is_generated):
+                raise self._refused(
+                    f"requires a value in column {found.name!r}, and nothing is mapped to it: map one of {', '.join(self._unmapped())} "
+                    "or a declared column to it, give it a default, or drop its NOT NULL"
+                )
+
+    def stamp_casts(self) -> Mapping[str, str]:
+        casts = {}
+        for ours, name in self.target.stamps.items():
+            found = self._found(name, ours)
+            if found.type == "timestamp without time zone":
+                casts[name] = UTC_WITHOUT_ZONE
+            elif found.type != "timestamp with time zone":
+                raise self._refused(
+                    f"has column {name!r} of type {found.shown!r}, and {ours!r} is the time of a change: "
+                    "map it to a timestamptz or timestamp column"
+                )
+        return casts
+
+    @property
+    def _rounds(self) -> bool:
+        return self.target.foreign is not None and self.target.foreign.rounds
+
+    def _fit(self, column: TargetColumn, found: ShapeColumn) -> Fit | None:
+        if found.is_enum and column.type == ("text[]" if found.cast.endswith("[]") else "text"):
+            return Fit(found.cast)
+        if column.name == self.target.version and (found.type, found.decimals) not in (("bigint", None), ("numeric", None)):
+            return None
+        if column.type in ("integer", "bigint") and found.decimals is not None and found.decimals < 0:
+            return None
+        if found.type == "character varying[]" and found.shown != "character varying[]":
+            return None
+        if column.name in RECORD_IDS and found.type in IDENTIFIERS:
+            return IDENTIFIERS[found.type]
+        return TAKES[column.type].get(found.type)
+
+    def _mend(self, column: TargetColumn, found: ShapeColumn) -> str:
+        if column.name == self.target.version:
+            return f'versions exceed 32 bits, so `alter table … alter column "{found.name}" type bigint`, or leave it out of the mapping'
+        taken = ", ".join(TAKES[column.type])
+        other = next((declared for declared, types in TAKES.items() if found.type in types), None)
+        is_declared = column.name not in (*RECORD_IDS, self.target.tombstone, self.target.data)
+        declare = f"declare it as {other!r}, or " if other and is_declared and other != column.type else ""
+        return f"{declare}map it to a column of type {taken}"
+
+    def _unmapped(self) -> list[str]:
+        stamps = [ours for ours in ("inserted_at", "updated_at") if ours not in self.target.stamps]
+        return [*(column.name for column in self.target.columns if column.reach != "table"), *stamps]
+
+    def _found(self, name: str, ours: str) -> ShapeColumn:
+        if name not in self.shape.columns:
+            raise self._refused(
+                f"has no column {name!r}, to which {ours!r} is mapped: its columns are {', '.join(map(repr, self.shape.columns))} "
+                "(upper and lower case count)"
+            )
+        return self.shape.columns[name]
+
+    def _refused(self, what: str) -> TableRefused:
+        return TableRefused(f"table {str(self.target.table)!r} of {self.target.label!r} {what}")

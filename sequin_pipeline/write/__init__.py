@@ -1,0 +1,1 @@
+"""Pages become rows here: batch, COPY into staging, one merge statement, ledger, commit."""

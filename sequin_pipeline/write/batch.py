@@ -1,0 +1,290 @@
+"""From the frames of some pages to one batch a lane: the newest row per key, in key order, and what became of the rest. Pure.
+
+The order matters twice. Among the rows of one key the greatest version wins, and of equal ones the last delivered. And staging is
+filled in key order, which is the order in which rows of the target are locked, so that racing writers cannot deadlock.
+"""
+
+from collections.abc import Sequence
+from dataclasses import dataclass, field, replace
+from datetime import UTC, datetime
+from typing import Any
+
+import numpy as np
+import pandas as pd
+import pyarrow as pa
+import pyarrow.compute as pc
+
+from sequin_pipeline.normalize.normalizer import NormalizedPages
+from sequin_pipeline.normalize.page_reader import POSITION
+from sequin_pipeline.table.target import Target
+from sequin_pipeline.write.buckets import Lane, buckets_of
+
+Indexes = np.ndarray[tuple[int], np.dtype[np.int64]]
+Flags = np.ndarray[tuple[int], np.dtype[np.bool_]]
+
+OBJECT_VERSION = "#object_version"
+"""In batches that hold a bare tombstone: the version whose object the row carries; null when it carries none."""
+
+
+@dataclass(frozen=True)
+class Place:
+    """Where a row of a batch came from: the index of its frame among the batch's, and its position in that frame's pages."""
+
+    page: int
+    position: int
+
+
+@dataclass(frozen=True)
+class Batch:
+    """Rows ready for staging: unique by key, sorted by key.
+
+    The rows are those of `delivered` at `order`, with the target's columns, and OBJECT_VERSION when `has_bare_tombstones`.
+    `duplicates` counts, by index of the window, the rows that were not the newest of their key; `windows` is the index of each row's
+    window; `places` where each row came from, `object_places` where its object did: elsewhere for a bare tombstone that carries one.
+    `superseded`: keys and versions of the duplicates, for a target with a history.
+    """
+
+    delivered: pa.Table = field(repr=False)
+    order: Indexes = field(repr=False)
+    duplicates: Indexes
+    windows: Indexes = field(repr=False)
+    places: tuple[Indexes, Indexes] = field(repr=False)
+    object_places: tuple[Indexes, Indexes] = field(repr=False)
+    has_bare_tombstones: bool = False
+    superseded: pa.Table | None = field(default=None, repr=False)
+
+    def __len__(self) -> int:
+        return len(self.order)
+
+    def column(self, name: str) -> pa.ChunkedArray:
+        """One column of the rows, without the others being put in order."""
+        return self.delivered.column(name).take(pa.array(self.order))
+
+    def select(self, names: Sequence[str]) -> pa.Table:
+        """Some columns of the rows, copied."""
+        return self.delivered.select(names).take(pa.array(self.order))
+
+    def place(self, row: int) -> Place:
+        """The origin of the row at index `row`."""
+        return Place(int(self.places[0][row]), int(self.places[1][row]))
+
+    def object_place(self, row: int) -> Place | None:
+        """The origin of the object that a bare tombstone carries; None for every other row."""
+        place = Place(int(self.object_places[0][row]), int(self.object_places[1][row]))
+        return None if place == self.place(row) else place
+
+    @property
+    def carries(self) -> Flags:
+        """Which rows are bare tombstones with an object from elsewhere in the batch."""
+        pages, positions = self.places
+        object_pages, object_positions = self.object_places
+        is_elsewhere: Flags = (pages != object_pages) | (positions != object_positions)
+        return is_elsewhere
+
+    def only(self, is_wanted: Flags) -> "Batch":
+        """The rows that are wanted, without the duplicates."""
+        return replace(
+            self,
+            order=self.order[is_wanted],
+            duplicates=np.zeros_like(self.duplicates),
+            windows=self.windows[is_wanted],
+            places=(self.places[0][is_wanted], self.places[1][is_wanted]),
+            object_places=(self.object_places[0][is_wanted], self.object_places[1][is_wanted]),
+        )
+
+    def part(self, rows: range) -> "Batch":
+        """Some of the rows, without the duplicates."""
+        taken = slice(rows.start, rows.stop)
+        return replace(
+            self,
+            order=self.order[taken],
+            duplicates=np.zeros_like(self.duplicates),
+            windows=self.windows[taken],
+            places=(self.places[0][taken], self.places[1][taken]),
+            object_places=(self.object_places[0][taken], self.object_places[1][taken]),
+        )
+
+
+def build_batch(
+    target: Target,
+    pages: Sequence[NormalizedPages],
+    *,
+    window_starts: Sequence[datetime],
+    without: frozenset[Place] = frozenset(),
+    lane: Lane = Lane(),  # noqa: B008 - frozen
+) -> Batch:
+    """The batch of these pages, in the order of their arrival; rows at `without` are left out, as if never delivered, and so are
+    those of other lanes.
+
+    `window_starts` are ascending; a row belongs to the last window that starts at or before its stream time, else to the first.
+    """
+    (batch,) = build_batches(target, pages, window_starts=window_starts, without=without, lanes=[lane])
+    return batch
+
+
+def build_batches(
+    target: Target,
+    pages: Sequence[NormalizedPages],
+    *,
+    window_starts: Sequence[datetime],
+    without: frozenset[Place] = frozenset(),
+    lanes: Sequence[Lane],
+) -> list[Batch]:
+    """The batch of each of the lanes: what they have in common, the rows together and in order, is made once."""
+    arrived = _gather(target, pages, without)
+    windows = _windows(target, arrived.rows, window_starts)
+    order = _order(target, arrived.rows)
+    if len(lanes) == 1 and lanes[0].count == 1:
+        shares = [order]
+    else:
+        buckets = buckets_of(arrived.rows.column(target.key[-1]).to_pylist())[order]
+        shares = [order[lane.owns(buckets)] for lane in lanes]
+    return [_batch(target, arrived, windows, share, window_count=max(1, len(window_starts))) for share in shares]
+
+
+@dataclass(frozen=True)
+class _Arrived:
+    """All rows of the pages as they came, and the place that each came from."""
+
+    rows: pa.Table
+    page_of: Indexes
+    position_of: Indexes
+
+
+def _batch(target: Target, arrived: _Arrived, windows: Indexes, order: Indexes, *, window_count: int) -> Batch:
+    """Of the rows at `order`, which are in the order of `_order`."""
+    rows, page_of, position_of = arrived.rows, arrived.page_of, arrived.position_of
+    is_newest = _is_newest(target, rows, order)
+    newest = order[is_newest]
+    dropped = order[~is_newest]
+    duplicates = np.bincount(windows[dropped], minlength=window_count)
+    delivered, kept, object_rows = rows, newest, newest
+    has_bare_tombstones = False
+    if target.tombstone and target.data:
+        bare = _is_bare(target, rows)
+        has_bare_tombstones = bool(bare[newest].any())
+        if has_bare_tombstones:
+            delivered, object_rows = _with_carried_objects(target, rows, newest, bare)
+            kept = np.arange(len(newest))
+    return Batch(
+        delivered=delivered,
+        order=kept,
+        duplicates=duplicates,
+        windows=windows[newest],
+        places=(page_of[newest], position_of[newest]),
+        object_places=(page_of[object_rows], position_of[object_rows]),
+        has_bare_tombstones=has_bare_tombstones,
+        superseded=rows.select([target.record_id, target.version]).take(pa.array(dropped)) if target.history else None,
+    )
+
+
+def _gather(target: Target, pages: Sequence[NormalizedPages], without: frozenset[Place]) -> _Arrived:
+    tables = [_arrow_table(page.frame) for page in pages]
+    page_of = np.repeat(np.arange(len(tables)), [len(table) for table in tables])
+    rows = pa.concat_tables(tables)
+    position_of = rows.column(POSITION).to_numpy().astype(np.int64)
+    rows = rows.select(list(target.column_names))
+    if without:
+        is_kept = np.array(
+            [Place(int(page), int(at)) not in without for page, at in zip(page_of, position_of, strict=True)], dtype=bool
+        )
+        rows, page_of, position_of = rows.filter(pa.array(is_kept)), page_of[is_kept], position_of[is_kept]
+    return _Arrived(rows, page_of, position_of)
+
+
+def _arrow_table(frame: pd.DataFrame) -> pa.Table:
+    """The frame's own Arrow columns, not copied; those of other dtypes converted."""
+    columns = [frame[name].array for name in frame.columns]
+    if all(isinstance(column, pd.arrays.ArrowExtensionArray) for column in columns):
+        return pa.table(dict(zip(frame.columns, (column.__arrow_array__() for column in columns), strict=True)))
+    return pa.Table.from_pandas(frame, preserve_index=False)
+
+
+def _windows(target: Target, rows: pa.Table, starts: Sequence[datetime]) -> Indexes:
+    if target.stream_time is None or len(starts) < 2:
+        return np.zeros(rows.num_rows, dtype=np.int64)
+    earliest = pa.scalar(datetime.min.replace(tzinfo=UTC), pa.timestamp("us", "UTC"))
+    times = rows.column(target.stream_time).fill_null(earliest).cast(pa.int64()).to_numpy()
+    bounds = pa.array(starts, pa.timestamp("us", "UTC")).cast(pa.int64()).to_numpy()
+    windows: Indexes = np.clip(np.searchsorted(bounds, times, side="right") - 1, 0, None)
+    return windows
+
+
+def _order(target: Target, rows: pa.Table) -> Indexes:
+    """Indexes of the rows by key, version, arrival."""
+    sort_keys = [(name, "ascending") for name in (*target.key, *([target.version] if target.version else ()))]
+    order: Indexes = pc.sort_indices(rows, sort_keys=sort_keys).to_numpy().astype(np.int64)
+    return order
+
+
+def _is_newest(target: Target, rows: pa.Table, order: Indexes) -> Flags:
+    """For each row at `order` whether it is the last of its key."""
+    is_newest = np.ones(len(order), dtype=bool)
+    if len(order) > 1:
+        is_same = np.ones(len(order) - 1, dtype=bool)
+        for name in target.key:
+            keys = rows.column(name).combine_chunks().take(pa.array(order))
+            is_same &= pc.equal(keys[:-1], keys[1:]).to_numpy(zero_copy_only=False)
+        is_newest[:-1] = ~is_same
+    return is_newest
+
+
+def _is_bare(target: Target, rows: pa.Table) -> Flags:
+    assert target.tombstone is not None  # noqa: S101 - the caller asked
+    assert target.data is not None  # noqa: S101
+    bare = pc.and_(rows.column(target.tombstone), rows.column(target.data).is_null())
+    is_bare: Flags = bare.combine_chunks().to_numpy(zero_copy_only=False).astype(bool)
+    return is_bare
+
+
+def _with_carried_objects(
+    target: Target,
+    rows: pa.Table,
+    newest: Indexes,
+    bare: Flags,
+) -> tuple[pa.Table, Indexes]:
+    """Bare tombstones keep the object of the newest version delivered before them: where that stands in this very batch, its object
+    columns are carried over, with the version they came from, and the merge decides against the stored row's. Returns the rows, and
+    for each the index of the row that its object came from."""
+    assert target.version is not None  # noqa: S101 - tombstones come with versions
+    versions = rows.column(target.version).to_numpy()
+    keys = _keys(target, rows)
+    wanted = set(keys.iloc[newest[bare[newest]]])
+    carried: dict[object, int] = {}
+    highest: dict[object, int] = {}
+    for index in np.flatnonzero(keys.isin(wanted).to_numpy()):
+        key = keys.iloc[index]
+        version = int(versions[index])
+        if version < highest.get(key, version):
+            continue
+        highest[key] = version
+        if not bare[index]:
+            carried[key] = int(index)
+    object_rows = newest.copy()
+    object_versions: list[int | None] = [int(version) for version in versions[newest]]
+    for at in np.flatnonzero(bare[newest]):
+        origin = carried.get(keys.iloc[newest[at]])
+        object_versions[at] = None if origin is None else int(versions[origin])
+        object_rows[at] = newest[at] if origin is None else origin
+    object_names = {column.name for column in target.columns if column.is_object}
+    taken = {
+        name: rows.column(name).take(pa.array(object_rows if name in object_names else newest)) for name in target.column_names
+    }
+    return pa.table({**taken, OBJECT_VERSION: pa.array(object_versions, pa.int64())}), object_rows
+
+
+def _keys(target: Target, rows: pa.Table) -> "pd.Series[Any]":
+    columns = [rows.column(name) for name in target.key]
+    if len(columns) == 1:
+        return pd.Series(columns[0].to_pandas(types_mapper=pd.ArrowDtype))
+    return pd.Series(list(zip(*(column.to_pylist() for column in columns), strict=True)))
+
+
+def without_objects(target: Target, batch: Batch) -> Batch:
+    """The batch, of bare tombstones only, as if none of them carried an object."""
+    emptied = {OBJECT_VERSION, *(column.name for column in target.columns if column.is_object)}
+    columns = {
+        name: pa.nulls(len(values), values.type) if name in emptied else values
+        for name, values in zip(batch.delivered.column_names, batch.delivered.columns, strict=True)
+    }
+    return replace(batch, delivered=pa.table(columns))

@@ -1,0 +1,109 @@
+"""The history of a collection that declares one: an entry in the ledger for every record that was not *unchanged*, and why.
+
+Entries are written in the transaction of the batch, so that they say what happened and nothing else. What the merge does is logged by
+its own statement (merge.py); what is told here never reached it: duplicates and rejects. A stale, duplicate or rejected version is
+logged once, so that a replay writes nothing.
+"""
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from datetime import datetime, timedelta
+from uuid import UUID
+
+import pyarrow as pa
+from psycopg import sql
+
+from sequin_pipeline.ledger.ledger import Ledger
+from sequin_pipeline.ledger.rejects import reject_version, storable
+from sequin_pipeline.normalize.normalizer import Reject
+from sequin_pipeline.postgres.warehouse import Connection
+from sequin_pipeline.table.target import Target
+
+
+@dataclass(frozen=True)
+class BatchHistory:
+    """What all entries of one batch share. `keep`: how long from now on."""
+
+    table: sql.Identifier
+    table_name: str
+    batch_id: UUID
+    run_id: str
+    mode: str
+    keep: timedelta
+
+    def parameters(self) -> dict[str, object]:
+        """Of every statement that writes entries."""
+        return {"table": self.table_name, "batch": self.batch_id, "run": self.run_id, "mode": self.mode, "keep": self.keep}
+
+
+@dataclass(frozen=True)
+class HistoryEntry:
+    """What became of one version of a record. `stored_version` is the one that the table held then, where it held one; `reason` is
+    that of a reject."""
+
+    at: datetime
+    version: int | None
+    fate: str
+    stored_version: int | None
+    reason: str | None
+    batch_id: UUID
+    run_id: str
+    mode: str
+
+    @property
+    def why(self) -> str:
+        """As the end of the line."""
+        match self.fate:
+            case "rejected":
+                return self.reason or ""
+            case "duplicate":
+                return "a newer one, or one delivered later, came in the same batch"
+            case "stale":
+                return "outranked" if self.stored_version is None else f"version {self.stored_version} was stored already"
+            case _ if self.stored_version is None:
+                return "the table had no row of it"
+            case _ if self.stored_version == self.version:
+                filled = "a column was filled" if self.mode == "refill" else "other content, or a column's declaration changed"
+                return f"the same version was stored: {filled}"
+            case _:
+                return f"newer than version {self.stored_version}, which was stored"
+
+
+def record_passed_over(
+    connection: Connection, history: BatchHistory, target: Target, superseded: pa.Table, rejects: Sequence[Reject]
+) -> None:
+    """Logs what was taken out of the batch before its merge: `superseded` holds key and version of the duplicates."""
+    assert target.version is not None  # noqa: S101 - records have versions
+    told: list[tuple[str | None, int | None, str, str | None]] = [
+        (record_id, version, "duplicate", None)
+        for record_id, version in zip(
+            superseded.column(target.record_id).to_pylist(), superseded.column(target.version).to_pylist(), strict=True
+        )
+    ]
+    told += [(storable(one.record_id), reject_version(one.raw), "rejected", storable(one.reason)) for one in rejects]
+    if not told:
+        return
+    ids, versions, fates, reasons = map(list, zip(*told, strict=True))
+    connection.execute(
+        sql.SQL(
+            "insert into {history} (table_name, record_id, version, fate, reason, batch_id, run_id, mode, expires_at)"
+            " select distinct %(table)s, id, version, fate, reason, %(batch)s::uuid, %(run)s, %(mode)s, now() + %(keep)s"
+            " from unnest(%(ids)s::text[], %(versions)s::bigint[], %(fates)s::text[], %(reasons)s::text[])"
+            " as new (id, version, fate, reason) where not exists (select from {history} h where h.table_name = %(table)s"
+            " and h.record_id is not distinct from new.id and h.version is not distinct from new.version and h.fate = new.fate"
+            " and h.reason is not distinct from new.reason)"
+        ).format(history=history.table),
+        {**history.parameters(), "ids": ids, "versions": versions, "fates": fates, "reasons": reasons},
+    )
+
+
+def history_of(connection: Connection, ledger: Ledger, record_id: str) -> list[HistoryEntry]:
+    """Of one record, oldest first. Leans on history (table_name, record_id, at)."""
+    rows = connection.execute(
+        sql.SQL(
+            "select at, version, fate, stored_version, reason, batch_id, run_id, mode from {history}"
+            " where table_name = %s and record_id = %s order by at, version, fate"
+        ).format(history=ledger.table("history")),
+        (ledger.table_name, record_id),
+    ).fetchall()
+    return [HistoryEntry(*row) for row in rows]  # type: ignore[arg-type]  # by the table's definition

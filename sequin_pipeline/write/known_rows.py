@@ -1,0 +1,142 @@
+"""Asking first: which rows of a batch the table knows already, told by key, version and hash alone.
+
+A replay sends 40 bytes a row instead of the row. Only a saving: whatever is not known beyond doubt goes the way of every other row, and
+what is known stays known, since versions only grow.
+"""
+
+from collections import Counter
+from collections.abc import Mapping
+from contextlib import nullcontext
+from dataclasses import dataclass, field
+
+import numpy as np
+import pyarrow as pa
+from psycopg import pq, sql
+from psycopg.adapt import Dumper
+
+from sequin_pipeline.postgres.copy_binary import encode_array
+from sequin_pipeline.postgres.warehouse import Connection
+from sequin_pipeline.table.target import Target
+from sequin_pipeline.write.batch import Batch, Flags
+from sequin_pipeline.write.merge import MergeCounts, Waiting, pin_plan
+
+WORTHWHILE_SHARE = 0.5
+"""Of the last batch's rows that were known: below it, asking costs more than it saves."""
+
+
+class _Array(bytes):
+    """A column as one parameter, ready to be sent."""
+
+
+class _ArrayDumper(Dumper):
+    """Passes on what was made column by column, as COPY's bytes are: psycopg's own lists cost more than the question that they ask."""
+
+    format = pq.Format.BINARY
+
+    def dump(self, obj: _Array) -> bytes:
+        return obj
+
+
+@dataclass(frozen=True)
+class Question:
+    """A batch, and what is sent of it to ask; made beforehand, so that nobody waits for Python who could be talking with Postgres."""
+
+    target: Target
+    batch: Batch = field(repr=False)
+    parameters: Mapping[str, _Array] = field(repr=False)
+
+
+@dataclass(frozen=True)
+class Known:
+    """For each row of the batch whether it has to be sent; what became of the others, by index of the window."""
+
+    is_needed: Flags = field(repr=False)
+    counts: dict[int, MergeCounts]
+
+
+def can_ask(target: Target, batch: Batch) -> bool:
+    """Only a hash tells equal rows without sending them."""
+    return (
+        len(batch) > 0
+        and target.content_hash is not None
+        and target.trusts_hash
+        and target.version is not None
+        and len(target.key) == 1
+    )
+
+
+def question(target: Target, batch: Batch) -> Question:
+    """What to ask of a table that can be asked."""
+    assert target.version is not None  # noqa: S101 - can_ask
+    assert target.content_hash is not None  # noqa: S101
+    columns = {
+        "ids": (batch.column(target.key[0]), "text"),
+        "versions": (batch.column(target.version), "bigint"),
+        "hashes": (batch.column(target.content_hash), "uuid"),
+        "tombstones": (batch.column(target.tombstone) if target.tombstone else _no_tombstones(len(batch)), "boolean"),
+    }
+    arrays = {name: _Array(encode_array(values, element_type)) for name, (values, element_type) in columns.items()}
+    return Question(target, batch, arrays)
+
+
+def ask(connection: Connection, asked: Question, *, versions: sql.Identifier, waiting: Waiting = nullcontext) -> Known:
+    """One read in a transaction of its own; leans on the unique index of the target's key. Raises psycopg.Error."""
+    target, batch = asked.target, asked.batch
+    with connection.transaction(), connection.cursor() as cursor:
+        cursor.adapters.register_dumper(_Array, _ArrayDumper)
+        pin_plan(cursor)
+        with waiting():
+            cursor.execute(_statement(target, versions), {**asked.parameters, "table": str(target.table)})
+        answered = cursor.fetchall()
+    is_needed = np.zeros(len(batch), dtype=bool)
+    is_stale = np.zeros(len(batch), dtype=bool)
+    for ordinal, verdict in answered:
+        (is_needed if verdict == "needed" else is_stale)[int(str(ordinal)) - 1] = True
+    if target.history is not None:
+        # The merge logs what it finds to be stale.
+        is_needed, is_stale = is_needed | is_stale, np.zeros_like(is_stale)
+    # A tombstone that carries an object of its own batch may yet change the row: its hash does not cover that object.
+    is_needed |= batch.carries & ~is_stale
+    return Known(is_needed, _counts(batch, is_needed, is_stale))
+
+
+def _no_tombstones(rows: int) -> pa.ChunkedArray:
+    return pa.chunked_array([pa.array(np.zeros(rows, dtype=bool))])
+
+
+def _counts(batch: Batch, is_needed: Flags, is_stale: Flags) -> dict[int, MergeCounts]:
+    stale = Counter(batch.windows[is_stale].tolist())
+    unchanged = Counter(batch.windows[~is_needed & ~is_stale].tolist())
+    return {window: MergeCounts(unchanged=unchanged[window], stale=stale[window]) for window in sorted(stale | unchanged)}
+
+
+def _statement(target: Target, versions: sql.Identifier) -> sql.Composed:
+    # A stored version above the incoming one is stale by now.
+    version = "" if target.observes_time else "t.version = s.version and "
+    equal = f"when {version}t.hash = s.hash then 'unchanged' else 'needed' end"
+    if target.removes:
+        verdict = sql.SQL(
+            "case when t.version > s.version or k.updated_idx > s.version then 'stale' when s.is_deleted then"
+            " case when k.updated_idx = s.version and t.version is null then 'unchanged' else 'needed' end " + equal
+        )
+    elif target.remembers:
+        verdict = sql.SQL("case when t.version > s.version or k.updated_idx > s.version then 'stale' " + equal)
+    else:
+        verdict = sql.SQL("case when t.version > s.version then 'stale' " + equal)
+    removed = sql.SQL(
+        " left join lateral (select k.updated_idx from {} k where k.table_name = %(table)s and k.id = s.id offset 0) k on true"
+    )
+    return sql.SQL(
+        "select s.ordinal, v.verdict"
+        " from unnest(%(ids)s::text[], %(versions)s::bigint[], %(hashes)s::uuid[], %(tombstones)s::boolean[])"
+        " with ordinality s (id, version, hash, is_deleted, ordinal)"
+        " left join lateral (select t.{version} as version, t.{hash} as hash from {table} t where t.{key} = s.id offset 0) t on true"
+        "{removed} cross join lateral (select {verdict} as verdict) v where v.verdict <> 'unchanged'"
+    ).format(
+        version=sql.Identifier(target.version or ""),
+        hash=sql.Identifier(target.content_hash or ""),
+        table=sql.Identifier(target.table.schema, target.table.name),
+        key=sql.Identifier(target.key[0]),
+        removed=removed.format(versions) if target.remembers else sql.SQL(""),
+        verdict=verdict,
+    )

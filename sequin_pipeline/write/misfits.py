@@ -1,0 +1,55 @@
+"""Rows whose values a foreign table would change in silence are taken out of their frame and become rejects. Pure.
+
+Everything else that a table refuses, Postgres says itself (refused.py).
+"""
+
+from dataclasses import replace
+
+import numpy as np
+import pandas as pd
+import pyarrow as pa
+
+from sequin_pipeline.normalize.normalizer import NormalizedPages, Reject
+from sequin_pipeline.normalize.page_reader import POSITION
+from sequin_pipeline.table.target import Target, TargetColumn
+from sequin_pipeline.table.type_limits import rounded
+
+
+def fit(target: Target, page: NormalizedPages) -> NormalizedPages:
+    """The pages with only the rows that the table's types take as they are; times are rounded where the declaration asks for it."""
+    limited = [column for column in target.columns if column.limits or column.rounds_to is not None]
+    if not limited or page.frame.empty:
+        return page
+    rounding = {column.name: column.rounds_to for column in limited if column.rounds_to is not None}
+    frame = page.frame.assign(**{name: _rounded(page.frame[name], digits) for name, digits in rounding.items()})
+    is_kept = np.ones(len(frame), dtype=bool)
+    reasons: dict[int, list[str]] = {}
+    for column in limited:
+        for row, reason in _misfits(column, pa.Array.from_pandas(frame[column.name])):
+            is_kept[row] = False
+            reasons.setdefault(row, []).append(reason)
+    if is_kept.all():
+        return replace(page, frame=frame)
+    rejects = tuple(
+        Reject(
+            record_id=str(frame[target.record_id].iloc[row]),
+            raw=page.raw_record(int(frame[POSITION].iloc[row])),
+            reason="; ".join(found),
+            reject_class="value",
+        )
+        for row, found in sorted(reasons.items())
+    )
+    return replace(page, frame=frame[is_kept].reset_index(drop=True), rejects=(*page.rejects, *rejects))
+
+
+def _rounded(values: "pd.Series[object]", digits: int) -> pd.api.extensions.ExtensionArray:
+    return pd.arrays.ArrowExtensionArray(pa.chunked_array([rounded(pa.Array.from_pandas(values), digits)]))
+
+
+def _misfits(column: TargetColumn, values: pa.Array) -> list[tuple[int, str]]:
+    found = []
+    for limit in column.limits:
+        keeps = limit.keeps(values).fill_null(True).to_numpy(zero_copy_only=False)
+        for row in np.flatnonzero(~keeps):
+            found.append((int(row), f"column {column.table_name!r} of the table takes {limit.expected}"))
+    return found

@@ -1,0 +1,83 @@
+"""What keeps a removed row from coming back: bucket locks around removals, and the sweep of rows that were only marked so far.
+
+The versions themselves stand in the ledger's table `versions` and are written by the merge statement.
+"""
+
+import hashlib
+
+import pyarrow.compute as pc
+from psycopg import sql
+
+from sequin_pipeline.table.target import Target
+from sequin_pipeline.write.batch import Batch
+from sequin_pipeline.write.buckets import BUCKETS, bucket_of
+from sequin_pipeline.write.staging import Cursor
+
+SWEEP_ROWS = 5_000
+STAGED = sql.SQL("s")
+
+
+def row_id(target: Target, row: sql.SQL) -> sql.Composed:
+    """What the ledger calls a row by: its key, of several columns as an array literal. `row` is staging, or the table's row."""
+    parts = [
+        sql.SQL("{}.{}").format(row, sql.Identifier(column.name))
+        if row == STAGED
+        else sql.SQL("{}.{}::text").format(row, sql.Identifier(column.table_name))
+        for column in map(target.column, target.key)
+    ]
+    return parts[0] if len(parts) == 1 else sql.SQL("array[{}]::text").format(sql.SQL(", ").join(parts))
+
+
+def lock_buckets(cursor: Cursor, target: Target, batch: Batch) -> None:
+    """Locks the buckets that the batch touches until the transaction ends: exclusive where it holds a tombstone, else shared; all
+    exclusive where the ledger keeps every version, since no row of the table then tells writers apart.
+
+    Must be a statement of its own before the merge, whose snapshot then sees what the last holder committed. Ascending, so that no
+    two batches wait for each other. Without it, a late older version and a removal can pass each other unseen.
+    """
+    is_tombstone = pc.fill_null(batch.column(target.tombstone or ""), fill_value=False).to_pylist()
+    exclusive: dict[int, bool] = {}
+    for record_id, removes in zip(batch.column(target.key[-1]).to_pylist(), is_tombstone, strict=True):
+        bucket = bucket_of(record_id)
+        exclusive[bucket] = exclusive.get(bucket, False) or removes or target.keeps_versions
+    _lock(cursor, target, dict(sorted(exclusive.items())))
+
+
+def _lock(cursor: Cursor, target: Target, buckets: dict[int, bool]) -> None:
+    cursor.execute(
+        "select case when is_exclusive then pg_advisory_xact_lock(%(space)s, bucket)"
+        " else pg_advisory_xact_lock_shared(%(space)s, bucket) end"
+        " from unnest(%(buckets)s::int[], %(exclusive)s::boolean[]) as wanted (bucket, is_exclusive)",
+        {"space": _space(target), "buckets": list(buckets), "exclusive": list(buckets.values())},
+    )
+
+
+def _space(target: Target) -> int:
+    """The first half of the advisory locks' key: a table of this pipeline."""
+    digest = hashlib.blake2b(f"sequin_pipeline {target.table}".encode(), digest_size=4).digest()
+    return int.from_bytes(digest, "big", signed=True)
+
+
+def sweep_marked(cursor: Cursor, target: Target, *, versions: sql.Identifier) -> int:
+    """Removes up to SWEEP_ROWS rows that were marked as deleted before `on_delete` became `remove`; returns how many.
+
+    Runs in the caller's transaction; to be called until it returns 0. Leans on nothing: it scans the table once a call.
+    """
+    _lock(cursor, target, dict.fromkeys(range(BUCKETS), True))
+    cursor.execute(
+        sql.SQL(
+            "with gone as (delete from {table} t"
+            " where t.ctid = any(array(select m.ctid from {table} m where m.{d} limit %(limit)s)) and t.{d}"
+            " returning t.{key} as id, t.{v} as updated_idx)"
+            " insert into {versions} as k (table_name, id, updated_idx) select %(table)s, id, updated_idx from gone"
+            " on conflict (table_name, id) do update set updated_idx = greatest(k.updated_idx, excluded.updated_idx)"
+        ).format(
+            table=sql.Identifier(target.table.schema, target.table.name),
+            versions=versions,
+            key=sql.Identifier(target.key[0]),
+            v=sql.Identifier(target.version or ""),
+            d=sql.Identifier(target.tombstone or ""),
+        ),
+        {"limit": SWEEP_ROWS, "table": str(target.table)},
+    )
+    return cursor.rowcount
