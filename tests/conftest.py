@@ -4,8 +4,8 @@ from collections.abc import Callable, Iterator
 
 import pytest
 
-from tests import postgres
-from tests.postgres import PostgresServer
+from tests.support import postgres
+from tests.support.postgres import PostgresServer
 
 # What speaks of rows in its assertions, for tests of several folders.
 pytest.register_assert_rewrite("tests.faults.landing")

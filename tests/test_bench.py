@@ -12,8 +12,7 @@ import pytest
 from bench import figures, report, tables
 from bench.records import REVISIONS, record
 from bench.rounds import Measurement, Results
-
-CHECKOUT = Path(__file__).parent.parent
+from tests.support.checkout import CHECKOUT
 
 
 def measurement(name: str, round_number: int, seconds: float, *, phase: str = "new", records: int = 100) -> Measurement:

@@ -2,7 +2,6 @@
 
 import importlib.util
 import json
-from pathlib import Path
 from types import ModuleType
 
 import pytest
@@ -14,11 +13,12 @@ from sequin_pipeline.read.stream import RecordStream
 from sequin_pipeline.runs.collection_run import run_sync
 from sequin_pipeline.sources import ReadRequest, Source
 from sequin_pipeline.sources.registry import SourceKind
-from tests.builders import COLUMNS, collection, live_plan
-from tests.merge.reading import query
 from tests.sources.scripted import Reply, scripted_server
+from tests.support.builders import COLUMNS, collection, live_plan
+from tests.support.checkout import CHECKOUT
+from tests.support.reading import query
 
-EXAMPLE = Path(__file__).parents[1] / "examples" / "linked_pages.py"
+EXAMPLE = CHECKOUT / "examples" / "linked_pages.py"
 FIRST, SECOND = "2024-05-01T10:00:00+00:00", "2024-05-02T10:00:00.000001+00:00"
 
 

@@ -8,8 +8,9 @@ import dagster as dg
 import pytest
 
 from sequin_pipeline.cli import main
-from tests.e2e.project import ROOT, Command, Finished, MakeProject, Project, build_project
-from tests.postgres import PostgresServer
+from tests.e2e.project import Command, Finished, MakeProject, Project, build_project
+from tests.support.checkout import CHECKOUT
+from tests.support.postgres import PostgresServer
 
 
 @pytest.fixture(scope="session")
@@ -18,7 +19,7 @@ def dagster_template(postgres_server: PostgresServer) -> str:
     database = postgres_server.make_database()
     with pytest.MonkeyPatch.context() as patch:
         patch.setenv("DAGSTER_POSTGRES_URL", postgres_server.url(database).replace("postgresql://", "postgresql+psycopg2://"))
-        with dg.DagsterInstance.from_config(str(ROOT)) as instance:
+        with dg.DagsterInstance.from_config(str(CHECKOUT)) as instance:
             instance.get_runs()
     return database
 

@@ -14,10 +14,10 @@ from pathlib import Path
 import httpx2
 import psycopg
 
-from tests.definitions.files import write
-from tests.stripe.shop import refuse_live
+from tests.orchestration.files import write
+from tests.sources.stripe.shop import refuse_live
+from tests.support.checkout import CHECKOUT
 
-ROOT = Path(__file__).parents[2]
 TOKEN = "tok-4c1d9a7e"
 """Of the records API: nothing that anybody prints may hold it."""
 
@@ -113,7 +113,7 @@ Command = Callable[..., Finished]
 def build_project(folder: Path, *, warehouse_url: str, dagster_url: str, api_url: str) -> Project:
     """The folder gets the dagster.yaml of the checkout, and nothing else."""
     folder.mkdir()
-    shutil.copy(ROOT / "dagster.yaml", folder)
+    shutil.copy(CHECKOUT / "dagster.yaml", folder)
     return Project(folder, warehouse_url, dagster_url, api_url)
 
 

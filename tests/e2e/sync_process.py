@@ -10,7 +10,7 @@ from sequin_pipeline.read.stream import RecordStream
 from sequin_pipeline.runs.collection_run import run_sync
 from sequin_pipeline.runs.outcome import SyncOutcome
 from sequin_pipeline.sources.sequin import SequinSource
-from tests.builders import collection, live_plan
+from tests.support.builders import collection, live_plan
 
 BATCH_RECORDS = 10
 

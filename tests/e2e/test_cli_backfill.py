@@ -12,8 +12,8 @@ import pytest
 from sequin_pipeline.sandbox.feeds import RecordedFeed
 from sequin_pipeline.sandbox.server import running_sandbox
 from sequin_pipeline.sandbox.settings import Settings
-from tests.builders import record
 from tests.e2e.project import COMMAND_SECONDS, TOKEN, Command, MakeProject, Project, SandboxControls
+from tests.support.builders import record
 
 THINGS = """\
   provider: demo

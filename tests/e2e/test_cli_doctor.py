@@ -14,8 +14,8 @@ from sequin_pipeline.runs.collection_run import run_sync
 from sequin_pipeline.sandbox.feeds import RecordedFeed
 from sequin_pipeline.sandbox.server import running_sandbox
 from sequin_pipeline.sandbox.settings import Settings
-from tests.builders import COLUMNS, collection, live_stream, record
 from tests.e2e.project import TOKEN, Command, MakeProject, Project
+from tests.support.builders import COLUMNS, collection, live_stream, record
 
 DECLARED = "  provider: demo\n  collections:\n    thing:\n      columns: {amount: {path: amount, type: bigint}}\n"
 NOW = datetime(2026, 11, 1, tzinfo=UTC)

@@ -15,8 +15,8 @@ from sequin_pipeline.sandbox.feeds import RecordedFeed
 from sequin_pipeline.sandbox.server import running_sandbox
 from sequin_pipeline.sandbox.settings import Settings
 from sequin_pipeline.sources.sequin import SequinSource
-from tests.builders import COLUMNS, collection, live_plan, record
 from tests.e2e.project import TOKEN, Command, Finished, MakeProject, Project, SandboxControls
+from tests.support.builders import COLUMNS, collection, live_plan, record
 
 DECLARED = """\
   provider: demo

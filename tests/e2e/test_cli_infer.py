@@ -8,8 +8,8 @@ import pytest
 from sequin_pipeline.sandbox.feeds import RecordedFeed
 from sequin_pipeline.sandbox.server import running_sandbox
 from sequin_pipeline.sandbox.settings import Settings
-from tests.builders import record
 from tests.e2e.project import TOKEN, Command, MakeProject
+from tests.support.builders import record
 
 LINES = [json.dumps(record(f"r{n}", n, data={"status": "active", "amount": n, "token": "hush"})).encode() for n in range(1, 6)]
 

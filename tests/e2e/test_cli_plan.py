@@ -20,8 +20,8 @@ from sequin_pipeline.sandbox.server import running_sandbox
 from sequin_pipeline.sandbox.settings import Settings
 from sequin_pipeline.sources.sequin import SequinSource
 from sequin_pipeline.table.managed import PendingChange
-from tests.builders import COLUMNS, ListSource, collection, live_plan, record
 from tests.e2e.project import TOKEN, Command, MakeProject, Project, SandboxControls
+from tests.support.builders import COLUMNS, ListSource, collection, live_plan, record
 
 DECLARED = "  provider: demo\n  collections:\n    thing:\n      columns: {amount: {path: amount, type: bigint}}\n"
 THING = replace(collection(), columns=COLUMNS[1:])

@@ -6,9 +6,9 @@ import pytest
 
 from sequin_pipeline.sandbox.server import running_sandbox
 from sequin_pipeline.sandbox.settings import Settings
-from tests.builders import record
 from tests.e2e.project import TOKEN, Command, MakeProject, Project
-from tests.queues import feed_of, other
+from tests.support.builders import record
+from tests.support.queues import feed_of, other
 
 QUEUE = "  provider: demo\n  source: sequin_consumer\n  queue: {consumer: c1}\n  collections: {thing: {}%s}\n"
 LATER = ", later: {table: {name: demo.elsewhere}}"

@@ -8,9 +8,9 @@ from sequin_pipeline.catalog import Column, parse_path
 from sequin_pipeline.errors import TooManyRejects
 from sequin_pipeline.postgres.warehouse import Warehouse
 from sequin_pipeline.runs.collection_run import run_sync
-from tests.builders import collection, live_stream, record
-from tests.definitions.files import HEAD
 from tests.e2e.project import Command, MakeProject, Project
+from tests.orchestration.files import HEAD
+from tests.support.builders import collection, live_stream, record
 
 AMOUNT = "  provider: demo\n  collections:\n    thing:\n      columns: {amount: {path: amount, type: %s}}\n"
 THING = replace(collection(), columns=(Column("amount", parse_path("amount"), "bigint"),))

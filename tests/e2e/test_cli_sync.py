@@ -20,8 +20,8 @@ import pytest
 from sequin_pipeline.sandbox.feeds import RecordedFeed
 from sequin_pipeline.sandbox.server import running_sandbox
 from sequin_pipeline.sandbox.settings import Settings
-from tests.builders import record
 from tests.e2e.project import THIS_MONTH, TOKEN, Command, MakeProject, Project, SandboxControls, killed_at_the_end
+from tests.support.builders import record
 
 pytestmark = pytest.mark.filterwarnings("ignore:InitResourceContext.dagster_run is deprecated")
 """Said by Dagster of itself."""

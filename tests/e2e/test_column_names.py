@@ -6,7 +6,7 @@ import pytest
 from sequin_pipeline.catalog import Column, parse_path
 from sequin_pipeline.postgres.warehouse import Warehouse
 from sequin_pipeline.runs.collection_run import run_sync
-from tests.builders import collection, live_stream, record
+from tests.support.builders import collection, live_stream, record
 
 
 @pytest.mark.parametrize("name", ["position", "object_version", "verdict", "tid", "window_index", "excluded", "user"])

@@ -18,10 +18,11 @@ import pytest
 
 from sequin_pipeline.sandbox.feeds import RecordedFeed
 from sequin_pipeline.sandbox.server import running_sandbox
-from tests.builders import record
-from tests.e2e.project import ROOT, THIS_MONTH, MakeProject, SandboxControls, kill, killed_at_the_end
+from tests.e2e.project import THIS_MONTH, MakeProject, SandboxControls, kill, killed_at_the_end
 from tests.e2e.stalling_proxy import stalling_proxy
 from tests.e2e.sync_process import sync
+from tests.support.builders import record
+from tests.support.checkout import CHECKOUT
 
 STEP_SECONDS = 60.0
 LEDGER_LOCK = f"select pg_advisory_xact_lock({0x5E901})"
@@ -50,7 +51,7 @@ def api() -> Iterator[SandboxControls]:
 @contextmanager
 def syncing(api: SandboxControls, warehouse_url: str) -> Iterator["subprocess.Popen[str]"]:
     command = [sys.executable, "-m", "tests.e2e.sync_process", api.url, warehouse_url]
-    with killed_at_the_end(subprocess.Popen(command, cwd=ROOT, stderr=subprocess.PIPE, text=True)) as process:
+    with killed_at_the_end(subprocess.Popen(command, cwd=CHECKOUT, stderr=subprocess.PIPE, text=True)) as process:
         yield process
 
 

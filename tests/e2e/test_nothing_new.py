@@ -10,8 +10,8 @@ from sequin_pipeline.runs.collection_run import run_sync
 from sequin_pipeline.sandbox.feeds import RecordedFeed
 from sequin_pipeline.sandbox.server import running_sandbox
 from sequin_pipeline.sources.sequin import SequinSource
-from tests.builders import collection, live_plan, record
 from tests.e2e.project import SandboxControls
+from tests.support.builders import collection, live_plan, record
 
 
 def written_transactions(warehouse_url: str) -> int:

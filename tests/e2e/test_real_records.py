@@ -3,7 +3,6 @@
 import json
 from collections.abc import Iterator
 from datetime import datetime
-from pathlib import Path
 from typing import Any
 
 import psycopg
@@ -18,9 +17,10 @@ from sequin_pipeline.runs.collection_run import run_sync
 from sequin_pipeline.sandbox.feeds import feed_of_file
 from sequin_pipeline.sandbox.server import running_sandbox
 from sequin_pipeline.sources.sequin import SequinSource
-from tests.builders import live_plan
+from tests.support.builders import live_plan
+from tests.support.checkout import CHECKOUT
 
-RECORDS = Path(__file__).parents[1] / "records"
+RECORDS = CHECKOUT / "tests" / "records"
 
 COLLECTIONS = tuple(collection for collection in load_collections({}).values() if collection.provider == "github")
 """As shipped."""

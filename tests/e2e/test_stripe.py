@@ -11,12 +11,13 @@ import pytest
 from sequin_pipeline.orchestration.catalog_files import load_collections
 from sequin_pipeline.sources.registry import missing_variables
 from sequin_pipeline.sources.stripe.objects import LISTABLE
-from tests.e2e.project import ROOT, Command, MakeProject, Project
-from tests.stripe.fake import FakeStripe, fake_stripe
-from tests.stripe.shop import KEY
+from tests.e2e.project import Command, MakeProject, Project
+from tests.sources.stripe.fake import FakeStripe, fake_stripe
+from tests.sources.stripe.shop import KEY
+from tests.support.checkout import CHECKOUT
 
-PAGE = (ROOT / "docs" / "sources.md").read_text(encoding="utf-8")
-README = (ROOT / "README.md").read_text(encoding="utf-8")
+PAGE = (CHECKOUT / "docs" / "sources.md").read_text(encoding="utf-8")
+README = (CHECKOUT / "README.md").read_text(encoding="utf-8")
 
 
 @pytest.fixture

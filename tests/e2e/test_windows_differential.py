@@ -23,8 +23,8 @@ from sequin_pipeline.sandbox.server import running_sandbox
 from sequin_pipeline.sandbox.settings import Settings
 from sequin_pipeline.sources.sequin import SequinSource
 from sequin_pipeline.windows import KeyRange, asked_window, start_of
-from tests.builders import EPOCH, collection, record
 from tests.e2e.project import TOKEN, Command, MakeProject, SandboxControls
+from tests.support.builders import EPOCH, collection, record
 
 WIDTHS: dict[WindowWidth, list[str]] = {
     "hour": ["2024-01-01T00:00Z", "2024-01-01T01:00Z", "2024-01-01T02:00Z", "2024-01-01T03:00Z", "2024-01-01T04:00Z"],

@@ -9,7 +9,7 @@ from tests.e2e.conftest import command, dagster_template, make_project  # noqa: 
 from tests.faults.landing import Landing
 from tests.faults.phases import HOLDABLE
 from tests.faults.places import Place
-from tests.postgres import PostgresServer, running_server
+from tests.support.postgres import PostgresServer, running_server
 
 
 @pytest.fixture(scope="session")

@@ -13,11 +13,11 @@ from sequin_pipeline.sandbox.server import running_sandbox
 from sequin_pipeline.sandbox.settings import Settings
 from sequin_pipeline.sandbox.stream import cursor_at
 from sequin_pipeline.sources.http.retries import RetryPolicy
-from tests.builders import EPOCH, record
 from tests.e2e.project import SandboxControls
 from tests.faults.landing import lines
-from tests.fold import Record
 from tests.sources.reading import TOKEN
+from tests.support.builders import EPOCH, record
+from tests.support.fold import Record
 
 PAGE_RECORDS = 2
 

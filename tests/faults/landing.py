@@ -18,10 +18,10 @@ from sequin_pipeline.runs.collection_run import run_sync
 from sequin_pipeline.runs.outcome import SyncOutcome
 from sequin_pipeline.runs.queue_run import drain
 from sequin_pipeline.sources import Source
-from tests.builders import COLUMNS, collection, live_plan
-from tests.fold import Fold, Record
-from tests.merge.racing import wait_for_activity
-from tests.merge.reading import query, raw
+from tests.support.builders import COLUMNS, collection, live_plan
+from tests.support.fold import Fold, Record
+from tests.support.racing import wait_for_activity
+from tests.support.reading import query, raw
 
 THING = collection(columns=(*COLUMNS, Column("marker", parse_path("record.marker"), "text")))
 

@@ -10,9 +10,9 @@ from dataclasses import dataclass
 
 import psycopg
 
-from tests.merge.racing import wait_for_activity
-from tests.merge.reading import execute
-from tests.postgres import SETTINGS
+from tests.support.postgres import SETTINGS
+from tests.support.racing import wait_for_activity
+from tests.support.reading import execute
 
 HOLDABLE = {**SETTINGS, "wal_level": "replica", "max_wal_senders": "1", "synchronous_commit": "local"}
 """Settings of a server on which a commit can be held: sessions that say `synchronous_commit=on` wait for a standby, if one is named."""

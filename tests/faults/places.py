@@ -23,19 +23,19 @@ from sequin_pipeline.sandbox.feeds import RecordedFeed
 from sequin_pipeline.sandbox.server import running_app
 from sequin_pipeline.sandbox.settings import Settings
 from sequin_pipeline.sources.stripe.source import StripeSource
-from tests.between import Between, nothing
-from tests.builders import collection
 from tests.e2e.project import SandboxControls
 from tests.faults.faulty_api import PAGE_RECORDS, cursor_after, faulty_api, things
 from tests.faults.landing import THING, Landing, lines
 from tests.faults.watched_queue import WatchedQueue, stored_in
-from tests.fold import Record
-from tests.merge.reading import raw
-from tests.queues import CONSUMER, queue_of
 from tests.sources.reading import TOKEN, StandingTime, source
-from tests.stripe.fake import START, FakeStripe, fake_stripe
-from tests.stripe.shop import ACCOUNT, KEY
-from tests.stripe.syncing import PLAIN
+from tests.sources.stripe.fake import START, FakeStripe, fake_stripe
+from tests.sources.stripe.shop import ACCOUNT, KEY
+from tests.sources.stripe.syncing import PLAIN
+from tests.support.between import Between, nothing
+from tests.support.builders import collection
+from tests.support.fold import Record
+from tests.support.queues import CONSUMER, queue_of
+from tests.support.reading import raw
 
 UNFIT = {"status": "active", "amount": "no number"}
 COUNT, BAD = 6, 2

@@ -10,7 +10,7 @@ from pathlib import Path
 
 import psycopg
 
-from tests.postgres import unprivileged_account
+from tests.support.postgres import unprivileged_account
 
 SETTINGS = """\
 [databases]

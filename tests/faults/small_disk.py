@@ -9,7 +9,7 @@ from pathlib import Path
 
 import pytest
 
-from tests.postgres import unprivileged_account
+from tests.support.postgres import unprivileged_account
 
 
 @dataclass(frozen=True)

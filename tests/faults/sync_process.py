@@ -6,10 +6,10 @@ import sys
 from sequin_pipeline.sources.stripe.source import StripeSource
 from tests.faults.landing import Landing
 from tests.faults.places import PRICE
-from tests.queues import queue_of
 from tests.sources.reading import TOKEN, source
-from tests.stripe.shop import ACCOUNT, KEY
-from tests.stripe.syncing import PLAIN
+from tests.sources.stripe.shop import ACCOUNT, KEY
+from tests.sources.stripe.syncing import PLAIN
+from tests.support.queues import queue_of
 
 if __name__ == "__main__":
     api_url, warehouse_url, kind = [*sys.argv[1:], "sequin"][:3]

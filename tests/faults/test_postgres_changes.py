@@ -8,12 +8,12 @@ import pytest
 from sequin_pipeline.errors import LedgerRefused, TableRefused
 from sequin_pipeline.postgres.warehouse import Warehouse
 from sequin_pipeline.sources import Page, ReadRequest
-from tests.builders import ListSource, live_plan
 from tests.faults.faulty_api import things
 from tests.faults.landing import Landing, assert_says
-from tests.merge.racing import wait_for_activity
-from tests.merge.reading import execute, query
-from tests.merge.waits import Waits
+from tests.support.builders import ListSource, live_plan
+from tests.support.racing import wait_for_activity
+from tests.support.reading import execute, query
+from tests.support.waits import Waits
 
 FIRST = things(1, 2)
 SECOND = [*things(3, 4), {**FIRST[0], "updated_idx": 9}]

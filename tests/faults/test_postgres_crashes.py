@@ -10,13 +10,13 @@ import pytest
 
 from sequin_pipeline.errors import WarehouseUnavailable
 from sequin_pipeline.postgres.warehouse import ATTEMPTS, Warehouse
-from tests.builders import ListSource
 from tests.faults.faulty_api import things
 from tests.faults.landing import Landing, assert_says
 from tests.faults.phases import PHASES, HeldBatch, held_in
-from tests.merge.reading import query
-from tests.merge.waits import Waits
-from tests.postgres import PostgresServer
+from tests.support.builders import ListSource
+from tests.support.postgres import PostgresServer
+from tests.support.reading import query
+from tests.support.waits import Waits
 
 FIRST, SECOND = things(1, 2), [*things(3, 4), {**things(1, 1)[0], "updated_idx": 9, "marker": "y"}]
 

@@ -15,15 +15,15 @@ import pytest
 
 from sequin_pipeline.errors import ConfigurationError, WarehouseError, WarehouseUnavailable
 from sequin_pipeline.postgres.warehouse import ATTEMPTS, Warehouse
-from tests.builders import ListSource, record
 from tests.faults.faulty_api import things
 from tests.faults.landing import Landing, assert_says
 from tests.faults.phases import held_in
 from tests.faults.small_disk import small_disk
-from tests.fold import Record
-from tests.merge.reading import execute, query
-from tests.merge.waits import Waits
-from tests.postgres import SETTINGS, PostgresServer, fast_folder, running_server
+from tests.support.builders import ListSource, record
+from tests.support.fold import Record
+from tests.support.postgres import SETTINGS, PostgresServer, fast_folder, running_server
+from tests.support.reading import execute, query
+from tests.support.waits import Waits
 
 FIRST = things(1, 2)
 SECOND = [*things(3, 4), {**FIRST[0], "updated_idx": 9}]

@@ -12,12 +12,12 @@ import pytest
 
 from sequin_pipeline.postgres.warehouse import Warehouse
 from sequin_pipeline.read.stream import ReadPlan
-from tests.builders import EPOCH, ListSource
 from tests.faults.faulty_api import things
 from tests.faults.landing import THING, Landing
 from tests.faults.pooler import is_installed, pooler
-from tests.merge.reading import query
-from tests.postgres import PostgresServer, fast_folder, unprivileged_account
+from tests.support.builders import EPOCH, ListSource
+from tests.support.postgres import PostgresServer, fast_folder, unprivileged_account
+from tests.support.reading import query
 
 pytestmark = pytest.mark.skipif(not is_installed(), reason="pgbouncer is not installed: apt-get install pgbouncer")
 

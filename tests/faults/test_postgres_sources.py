@@ -11,10 +11,10 @@ from sequin_pipeline.postgres.warehouse import ATTEMPTS, Warehouse
 from tests.faults.phases import HeldBatch, held_in
 from tests.faults.places import EACH, OTHERS, Place
 from tests.faults.test_postgres_crashes import kill, restart, terminate
-from tests.merge.racing import wait_for_activity
-from tests.merge.reading import query
-from tests.merge.waits import Waits
-from tests.postgres import PostgresServer
+from tests.support.postgres import PostgresServer
+from tests.support.racing import wait_for_activity
+from tests.support.reading import query
+from tests.support.waits import Waits
 
 
 @pytest.mark.parametrize("place", OTHERS, indirect=True)

@@ -9,15 +9,16 @@ import pytest
 from sequin_pipeline.sandbox.feeds import RecordedFeed
 from sequin_pipeline.sandbox.server import running_sandbox
 from sequin_pipeline.sandbox.settings import Settings
-from tests.e2e.project import ROOT, THIS_MONTH, TOKEN, Command, MakeProject, kill, killed_at_the_end
+from tests.e2e.project import THIS_MONTH, TOKEN, Command, MakeProject, kill, killed_at_the_end
 from tests.faults.faulty_api import cursor_after, faulty_api, things
 from tests.faults.landing import Landing, lines
 from tests.faults.phases import PHASES, held_in
 from tests.faults.places import OTHERS, Place
 from tests.faults.small_disk import small_disk
-from tests.merge.reading import query
-from tests.postgres import PostgresServer
 from tests.sources.reading import source
+from tests.support.checkout import CHECKOUT
+from tests.support.postgres import PostgresServer
+from tests.support.reading import query
 
 RECORDS = [*things(1, 3), {**things(1, 1)[0], "updated_idx": 9}, *things(5, 6)]
 """Three pages, each a batch; the second one writes r1 again."""
@@ -52,7 +53,7 @@ def test_run_that_is_asked_to_end_leaves_whole_batches_and_the_next_one_goes_on(
         api.append(lines(*RECORDS[2:]))
         with held_in(phase, landing.url) as held:
             command = [sys.executable, "-m", "tests.faults.sync_process", api.url, held.url]
-            with killed_at_the_end(subprocess.Popen(command, cwd=ROOT, text=True)) as process:
+            with killed_at_the_end(subprocess.Popen(command, cwd=CHECKOUT, text=True)) as process:
                 held.arrived()
 
                 process.terminate()
@@ -81,7 +82,7 @@ def test_run_of_any_source_that_is_killed_loses_nothing_and_acknowledges_nothing
     landing, rest = place.landing, [one for one in place.records[2:] if one is not place.records[2]]
     with held_in(phase, landing.url) as held:
         command = [sys.executable, "-m", "tests.faults.sync_process", place.url, held.url, place.kind]
-        with killed_at_the_end(subprocess.Popen(command, cwd=ROOT, text=True)) as process:
+        with killed_at_the_end(subprocess.Popen(command, cwd=CHECKOUT, text=True)) as process:
             held.arrived()
             kill(process)
         held.let_go()

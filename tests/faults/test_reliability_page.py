@@ -7,8 +7,10 @@ from pathlib import Path
 
 import pytest
 
+from tests.support.checkout import CHECKOUT
+
 HERE = Path(__file__).parent
-PAGE = HERE.parents[1] / "docs" / "reliability.md"
+PAGE = CHECKOUT / "docs" / "reliability.md"
 
 
 def rows(section: str) -> Iterator[tuple[str, str]]:
@@ -46,7 +48,7 @@ def test_each_row_of_the_page_is_a_test_and_each_test_a_row(section: str) -> Non
 def test_rows_that_are_proved_in_other_folders_name_tests_that_are_there() -> None:
     elsewhere = re.findall(r"`(tests/\S+\.py)::(test_\w+)` \|$", PAGE.read_text(), flags=re.MULTILINE)
 
-    missing = [name for path, name in elsewhere if f"\ndef {name}(" not in (HERE.parents[1] / path).read_text()]
+    missing = [name for path, name in elsewhere if f"\ndef {name}(" not in (CHECKOUT / path).read_text()]
 
     assert len(elsewhere) == PAGE.read_text().count("| `tests/")
     assert missing == []

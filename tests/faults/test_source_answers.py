@@ -7,11 +7,11 @@ import pytest
 
 from sequin_pipeline.errors import SourceBusy, SourceError, SourceFault, SourceUnavailable
 from sequin_pipeline.sources import TimeWindow
-from tests.builders import EPOCH, live_plan
 from tests.faults.faulty_api import IMPATIENT, cursor_after, faulty_api, things
 from tests.faults.landing import THING, Landing, assert_says
 from tests.faults.places import PLACES, OpenPlace, Place
 from tests.sources.reading import source
+from tests.support.builders import EPOCH, live_plan
 
 RECORDS = things(1, 6)
 """Three pages."""

@@ -13,8 +13,8 @@ import pytest
 from sequin_pipeline.errors import RunFenced, SourceFault, SourceUnavailable, TooManyRejects
 from tests.faults.worlds import FAULTS, WORLDS, Mortal, Stopped, World
 from tests.hostile.effort import EFFORT
-from tests.merge.racing import wait_for_activity
-from tests.merge.reading import query
+from tests.support.racing import wait_for_activity
+from tests.support.reading import query
 
 HISTORIES, STEPS_EACH = 4, 7
 

@@ -9,13 +9,13 @@ import pytest
 
 from sequin_pipeline.errors import CursorRefused, SourceBusy, SourceError, SourceFault, SourceRefused, SourceUnavailable
 from sequin_pipeline.sandbox.feeds import RecordedFeed, append_lines
-from tests.builders import live_plan, record
 from tests.faults.faulty_api import IMPATIENT, cursor_after, faulty_api, reserved_port, things
 from tests.faults.landing import THING, Landing, assert_says, lines
 from tests.faults.places import OTHERS, PLACES, OpenPlace
 from tests.sources.certificates import server_context, write_certificate
 from tests.sources.reading import StandingTime, source
 from tests.sources.scripted import Reply, page, scripted_server
+from tests.support.builders import live_plan, record
 
 CURSOR_UNKNOWN = (
     r"status 4\d\d \(.*\), saying '.*': the source will not serve this request: check SEQUIN_API_URL and what is asked for\. "

@@ -10,13 +10,13 @@ from sequin_pipeline.errors import SourceFault
 from sequin_pipeline.sandbox.feeds import RecordedFeed, append_lines
 from sequin_pipeline.sandbox.stream import cursor_at
 from sequin_pipeline.sources.sequin import SequinSource
-from tests.builders import record
 from tests.faults.faulty_api import cursor_after, faulty_api, things
 from tests.faults.landing import Landing, assert_says, lines
-from tests.fold import Record
-from tests.merge.reading import query
 from tests.sources.reading import TOKEN, StandingTime, source
 from tests.sources.scripted import page, scripted_server
+from tests.support.builders import record
+from tests.support.fold import Record
+from tests.support.reading import query
 
 
 class LivelyFeed(RecordedFeed):

@@ -8,7 +8,7 @@ from typing import Any
 
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
-from tests.merge.reading import query
+from tests.support.reading import query
 
 TOKENS = ("ack_tokens", "ack_ids")
 

@@ -18,19 +18,19 @@ from sequin_pipeline.sandbox.settings import Settings
 from sequin_pipeline.sources import Page, Source
 from sequin_pipeline.sources.http.retries import RetryPolicy
 from sequin_pipeline.sources.stripe.source import StripeSource
-from tests.between import Between
 from tests.e2e.project import SandboxControls
 from tests.faults.landing import Landing, empty_fold, lines
 from tests.faults.places import PRICE, WELL_AFTERWARDS_SECONDS, changed, compact, iso
 from tests.faults.watched_queue import WatchedQueue, stored_in
-from tests.fold import Fold, Record
-from tests.merge.reading import query
-from tests.queues import queue_of
 from tests.soak.growing import GrowingStream, is_bad
 from tests.sources.reading import StandingTime, source
-from tests.stripe.fake import FakeStripe, fake_stripe
-from tests.stripe.shop import ACCOUNT, KEY
-from tests.stripe.syncing import PLAIN
+from tests.sources.stripe.fake import FakeStripe, fake_stripe
+from tests.sources.stripe.shop import ACCOUNT, KEY
+from tests.sources.stripe.syncing import PLAIN
+from tests.support.between import Between
+from tests.support.fold import Fold, Record
+from tests.support.queues import queue_of
+from tests.support.reading import query
 
 IDS = 5
 """Few, so that versions meet."""

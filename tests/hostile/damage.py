@@ -2,14 +2,14 @@
 
 import json
 import re
-from pathlib import Path
 
 from hypothesis import strategies as st
 
 from sequin_pipeline.catalog import Column, parse_path
+from tests.support.checkout import CHECKOUT
 
 COLLECTION_ID = "github:issue"
-REAL = (Path(__file__).parents[1] / "records" / "github.jsonl").read_bytes().splitlines()[:60]
+REAL = (CHECKOUT / "tests" / "records" / "github.jsonl").read_bytes().splitlines()[:60]
 
 COLUMNS = (
     Column("number", parse_path("number"), "integer"),

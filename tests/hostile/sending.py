@@ -14,8 +14,8 @@ from sequin_pipeline.runs.collection_run import run_sync
 from sequin_pipeline.runs.outcome import SyncOutcome
 from sequin_pipeline.sources import SourceIdentity
 from sequin_pipeline.sources.sequin import SequinSource
-from tests.builders import collection, live_plan, record
 from tests.sources.scripted import Reply, scripted_server
+from tests.support.builders import collection, live_plan, record
 
 MANY = 10_000
 IDENTITY = SourceIdentity("sequin", "http://hostile")

@@ -20,10 +20,10 @@ from sequin_pipeline.records.json_text import elements
 from sequin_pipeline.runs.collection_run import run_sync
 from sequin_pipeline.sources import Page, ReadRequest
 from sequin_pipeline.sources.page_envelope import EnvelopeError, read_envelope
-from tests.builders import ListSource, collection, live_plan
 from tests.hostile.damage import COLUMNS, REAL, bodies, records_texts, strict
 from tests.hostile.effort import examples
 from tests.normalize.test_paths_agree import NothingIsCertain
+from tests.support.builders import ListSource, collection, live_plan
 
 ISSUES = replace(collection(columns=COLUMNS, table="github.issue", name="issue"), provider="github")
 

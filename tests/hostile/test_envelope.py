@@ -2,8 +2,8 @@
 
 import pytest
 
-from tests.builders import COLUMNS
 from tests.hostile.sending import Landed, built, land, tolerant
+from tests.support.builders import COLUMNS
 
 STORED: dict[str, tuple[dict[str, bytes | None], dict[str, str | None]]] = {
     "version beyond the doubles": ({"updated_idx": b"9007199254740993"}, {"updated_idx": "9007199254740993"}),

@@ -24,9 +24,9 @@ from sequin_pipeline.read.stream import ReadPlan, RecordStream
 from sequin_pipeline.runs.collection_run import run_sync
 from sequin_pipeline.runs.replay_rejects import replay
 from sequin_pipeline.sources import TimeWindow
-from tests.builders import live_plan
 from tests.hostile.effort import EFFORT
 from tests.hostile.world import DECLARATIONS, SYNCS, Record, Stopped, StreamSource, World, derived, wait_until
+from tests.support.builders import live_plan
 
 HISTORIES, LENGTH = 18, 18
 RARE = 0.1

@@ -6,8 +6,8 @@ from sequin_pipeline.catalog import Collection, Column, TableName, check_tables,
 from sequin_pipeline.declare.parse import Node, collections_of
 from sequin_pipeline.declare.yaml_models import ProviderModel
 from sequin_pipeline.errors import CatalogError
-from tests.builders import EPOCH, record
 from tests.hostile.sending import land, query, read, sync, text, tolerant
+from tests.support.builders import EPOCH, record
 
 VICTIM = "victim"
 HOSTILE = {

@@ -9,8 +9,8 @@ from sequin_pipeline.ledger.ledger import Ledger
 from sequin_pipeline.ledger.rejects import list_rejects
 from sequin_pipeline.postgres.warehouse import Warehouse
 from sequin_pipeline.runs.frame_run import read_frame
-from tests.builders import record
 from tests.hostile.sending import land, read, sync, text, tolerant, with_data
+from tests.support.builders import record
 
 SETTINGS = {
     "east": {"timezone": "Pacific/Kiritimati"},

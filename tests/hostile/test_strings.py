@@ -6,8 +6,8 @@ from dataclasses import dataclass
 import pytest
 
 from sequin_pipeline.catalog import Column, parse_path
-from tests.builders import record
 from tests.hostile.sending import Landed, built, land, text, tolerant
+from tests.support.builders import record
 
 COLUMNS = (
     Column("word", parse_path("word"), "text"),

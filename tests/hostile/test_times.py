@@ -10,8 +10,8 @@ from sequin_pipeline.postgres.warehouse import Warehouse
 from sequin_pipeline.read.stream import RecordStream
 from sequin_pipeline.runs.collection_run import run_sync
 from sequin_pipeline.windows import KeyRange, live_range
-from tests.builders import EPOCH, ListSource, collection, live_plan, record
 from tests.hostile.sending import Landed, built, land, query, text, tolerant, with_data
+from tests.support.builders import EPOCH, ListSource, collection, live_plan, record
 
 MONTHS = Windows("month", EPOCH)
 NOW = datetime(2024, 5, 2, tzinfo=UTC)

@@ -1,6 +1,7 @@
 """A stream that changes and is compacted, what was delivered of it, and what must therefore stand in the warehouse.
 
-Plain Python, and the fold of tests/fold.py: nothing here asks the code under test what it did. Of a source it is known which pages it
+Plain Python, and the fold of tests/support/fold.py: nothing here asks the code under test what it did. Of a source it is known
+which pages it
 gave, of a run at which page it was stopped.
 """
 
@@ -13,8 +14,8 @@ from datetime import UTC, datetime, timedelta
 
 from sequin_pipeline.catalog import Collection, Column, parse_path
 from sequin_pipeline.sources import Page, ReadRequest, TimeWindow
-from tests.builders import ListSource, collection, live_plan, record
-from tests.fold import Fold, is_bare, row_of
+from tests.support.builders import ListSource, collection, live_plan, record
+from tests.support.fold import Fold, is_bare, row_of
 
 Record = dict[str, object]
 

@@ -9,8 +9,8 @@ from urllib.parse import urlsplit
 import pytest
 
 from tests.interop.apps import App, RegistryUnreachable, copy_of
-from tests.merge.proxy import commit_losing_proxy
-from tests.postgres import PostgresServer
+from tests.support.postgres import PostgresServer
+from tests.support.proxy import commit_losing_proxy
 
 MakeApp = Callable[[str], App]
 

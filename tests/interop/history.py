@@ -13,8 +13,8 @@ from sequin_pipeline.postgres.warehouse import Warehouse
 from sequin_pipeline.read.stream import RecordStream
 from sequin_pipeline.runs.collection_run import run_sync
 from sequin_pipeline.runs.outcome import SyncOutcome
-from tests.builders import ListSource, live_plan, record
 from tests.interop.apps import App
+from tests.support.builders import ListSource, live_plan, record
 
 Record = dict[str, object]
 Row = dict[str, object]

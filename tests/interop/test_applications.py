@@ -8,7 +8,7 @@ import pytest
 from tests.interop.apps import COMMANDS, lines_of, set_time_zone, wait_until_connected
 from tests.interop.conftest import MakeApp
 from tests.interop.history import deliver, fold, history, seen, subscription
-from tests.merge.reading import execute, query
+from tests.support.reading import execute, query
 
 NUMBERS = range(16)
 SHAPE = (

@@ -11,10 +11,10 @@ from sequin_pipeline.operate.models.table import model_table
 from sequin_pipeline.postgres.warehouse import Warehouse
 from sequin_pipeline.read.stream import RecordStream
 from sequin_pipeline.runs.collection_run import run_sync
-from tests.builders import ListSource, live_plan, record
 from tests.interop.apps import App
 from tests.interop.conftest import MakeApp
-from tests.models.declared import collections
+from tests.operate.models.declared import collections
+from tests.support.builders import ListSource, live_plan, record
 
 TSC = ("node_modules/.bin/tsc", "--noEmit")
 BIG = 9_007_199_254_740_993

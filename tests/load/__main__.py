@@ -17,9 +17,10 @@ from dataclasses import asdict, dataclass
 from datetime import UTC, datetime
 from pathlib import Path
 
-from tests.e2e.project import ROOT, Project, build_project
+from tests.e2e.project import Project, build_project
 from tests.load.changes import Change, Scale, change
-from tests.postgres import SETTINGS, running_server
+from tests.support.checkout import CHECKOUT
+from tests.support.postgres import SETTINGS, running_server
 
 DURABLE: Mapping[str, str] = {
     **SETTINGS,
@@ -86,7 +87,7 @@ def _parser() -> argparse.ArgumentParser:
 @contextmanager
 def _running_api(scale: Scale, seconds: float) -> Iterator[str]:
     command = [sys.executable, "-m", "tests.load.api", *map(str, (scale.collections, scale.syncs, scale.rate, seconds))]
-    with subprocess.Popen(command, cwd=ROOT, stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True) as process:
+    with subprocess.Popen(command, cwd=CHECKOUT, stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True) as process:
         assert process.stdout is not None
         try:
             yield process.stdout.readline().strip()

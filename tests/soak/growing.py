@@ -4,8 +4,8 @@ from dataclasses import dataclass, field
 from datetime import timedelta
 from random import Random
 
-from tests.builders import EPOCH, record
-from tests.fold import Fold, Record
+from tests.support.builders import EPOCH, record
+from tests.support.fold import Fold, Record
 
 IDS = 300
 """Few, so that versions meet; a stream of an hour comes back to each a hundred times."""

@@ -23,14 +23,15 @@ from sequin_pipeline.sandbox.server import running_sandbox
 from sequin_pipeline.sandbox.settings import Settings
 from sequin_pipeline.sources import Source, TimeWindow
 from sequin_pipeline.sources.http.retries import RetryPolicy
-from tests.builders import EPOCH, live_plan
-from tests.e2e.project import ROOT, SandboxControls
+from tests.e2e.project import SandboxControls
 from tests.faults.faulty_api import cursor_after
 from tests.faults.landing import THING, Landing, lines
-from tests.postgres import SETTINGS, running_server
 from tests.soak.growing import IDS, GrowingStream
 from tests.soak.trouble import Trouble
 from tests.sources.reading import TOKEN, source
+from tests.support.builders import EPOCH, live_plan
+from tests.support.checkout import CHECKOUT
+from tests.support.postgres import SETTINGS, running_server
 
 PAGE_RECORDS = 10
 LONGEST_PAUSE_SECONDS = 0.2
@@ -143,7 +144,7 @@ class Rounds:
 
     def _run_process(self, seconds: float) -> str:
         command = [sys.executable, "-m", "tests.faults.sync_process", self.trouble.api.url, self.landing.url]
-        with subprocess.Popen(command, cwd=ROOT, stderr=subprocess.DEVNULL) as process:
+        with subprocess.Popen(command, cwd=CHECKOUT, stderr=subprocess.DEVNULL) as process:
             with suppress(subprocess.TimeoutExpired):
                 process.wait(timeout=seconds)
             process.kill()

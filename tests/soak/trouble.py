@@ -11,8 +11,8 @@ from random import Random
 import psycopg
 
 from tests.e2e.project import SandboxControls
-from tests.merge.reading import execute, query
-from tests.postgres import PostgresServer
+from tests.support.postgres import PostgresServer
+from tests.support.reading import execute, query
 
 SOURCE_FAULTS = (
     "status:500,every=3",

@@ -7,9 +7,9 @@ from sequin_pipeline.operate.doctor.finding import Patient
 from sequin_pipeline.operate.doctor.queues import queues
 from sequin_pipeline.orchestration.catalog_files import load_collections
 from sequin_pipeline.sandbox.server import running_sandbox
-from tests.builders import record
-from tests.definitions.files import write
-from tests.queues import feed_of
+from tests.orchestration.files import write
+from tests.support.builders import record
+from tests.support.queues import feed_of
 
 FIRST = "  provider: demo\n  source: sequin_consumer\n  queue: {consumer: c1}\n  collections: {thing: {}}\n"
 SECOND = "  provider: shop\n  source: sequin_stream\n  queue: {consumer: c1}\n  collections: {order: {}}\n"

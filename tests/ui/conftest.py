@@ -17,11 +17,11 @@ from sequin_pipeline.sandbox.feeds import GeneratedFeed
 from sequin_pipeline.sandbox.journal import Journal
 from sequin_pipeline.sandbox.population import Population
 from sequin_pipeline.sandbox.server import running_sandbox
-from tests.postgres import PostgresServer
+from tests.support.checkout import CHECKOUT
+from tests.support.postgres import PostgresServer
 from tests.ui.browser import NO_CHROMIUM, find_chromium
 from tests.ui.running import RunningUi, running_ui
 
-CHECKOUT = Path(__file__).parents[2]
 SHIPPED = CHECKOUT / "sequin_pipeline" / "defs"
 
 

@@ -1,0 +1,121 @@
+"""A mapping onto a table that is there: by name and type, said where it is a guess, and one that a run accepts."""
+
+import pytest
+import yaml
+
+from sequin_pipeline.catalog import TableName
+from sequin_pipeline.errors import ConfigurationError
+from sequin_pipeline.operate.inference.mapping import propose_mapping
+from sequin_pipeline.operate.inference.sample import Sample
+from sequin_pipeline.operate.inference.tried import declared, tried
+from sequin_pipeline.postgres.warehouse import Warehouse
+from sequin_pipeline.table.introspect import read_shape
+from tests.operate.inference.sampled import COLLECTION, sample_of
+from tests.support.builders import record
+from tests.support.reading import execute, query
+from tests.table.unmanaged.tables import deliver
+
+OBJECTS = [
+    {"customer": f"c{n}", "currency": "usd", "created": 1_700_000_000 + n, "plan": {"id": n, "tier": "x"}, "note": "long enough"}
+    for n in range(12)
+]
+TABLE = """create table "Orders" (
+    "id" text primary key, "upstreamId" varchar, "externalId" text, "updatedIdx" bigint not null, "isDeleted" boolean not null,
+    "demoCustomerId" varchar(5), currency varchar(3), "createdAt" timestamp(3), plan jsonb, "planTier" text, note varchar(4),
+    shout text generated always as (upper(note)) stored, "mine" int not null default 1, "updatedAt" timestamptz not null)"""
+
+
+def mapping_for(url: str, table: str, sample: Sample) -> str:
+    execute(url, table)
+    name = TableName("public", "Orders")
+    with Warehouse(url).connect() as connection:
+        shape = read_shape(connection, name)
+    assert shape is not None
+    return tried(propose_mapping(COLLECTION, sample, name, shape), sample)
+
+
+def remarks_of(text: str) -> list[str]:
+    return [line.strip() for line in text.splitlines()[1:] if line.strip().startswith("#")]
+
+
+def test_names_and_types_decide_and_what_is_not_matched_is_said(warehouse_url: str) -> None:
+    text = mapping_for(warehouse_url, TABLE, sample_of(*OBJECTS))
+
+    thing = yaml.safe_load(text)["attributes"]["collections"]["thing"]
+    assert text.startswith("# Proposed from the first 12 records of demo:thing: all of them fit.\n")
+    assert thing == {
+        "table": {
+            "name": "public.Orders",
+            "managed": False,
+            "round": True,
+            "columns": {
+                "id": "id",
+                "upstream_id": "upstreamId",
+                "internal_id": "externalId",
+                "updated_idx": "updatedIdx",
+                "deleted": "isDeleted",
+                "customer": "demoCustomerId",
+                "currency": "currency",
+                "created": "createdAt",
+                "plan": "plan",
+                "plan_tier": "planTier",
+                "updated_at": "updatedAt",
+            },
+        },
+        "columns": {
+            "customer": {"path": "customer", "type": "text"},
+            "currency": {"path": "currency", "type": "text"},
+            "created": {"path": "created", "type": "timestamptz", "format": "epoch_seconds"},
+            "plan": {"path": "plan", "type": "jsonb"},
+            "plan_tier": {"path": "plan.tier", "type": "text"},
+        },
+    }
+    assert remarks_of(text) == [
+        "# demoCustomerId takes customer, of a similar name: is it the same?",
+        "# createdAt takes created, of a similar name: is it the same?",
+        "# note (character varying(4)) is not matched; values of note do not go into its type",
+        "# shout is filled by Postgres itself",
+        "# mine (integer) is not matched",
+        "# times are rounded to the digits that the table keeps; without `round` one with more is a reject",
+    ]
+
+
+def test_the_mapping_is_one_that_a_run_writes_through(warehouse_url: str) -> None:
+    text = mapping_for(warehouse_url, TABLE, sample_of(*OBJECTS))
+
+    outcome = deliver(warehouse_url, declared(text), [record(f"r{n}", n + 1, data=data) for n, data in enumerate(OBJECTS)])
+
+    assert (outcome.counts.inserted, outcome.counts.rejected) == (12, 0)
+    assert query(
+        warehouse_url,
+        'select "demoCustomerId", currency, "createdAt"::text, plan, "planTier", mine from "Orders" where id = \'r3\'',
+    ) == [("c3", "usd", "2023-11-14 22:13:23", {"id": 3, "tier": "x"}, "x", 1)]
+
+
+def test_a_table_without_versions_tombstones_and_ids_gets_what_stands_in_for_them(warehouse_url: str) -> None:
+    table = 'create table "Orders" ("syncId" text, "upstreamId" text, note text, primary key ("syncId", "upstreamId"))'
+
+    text = mapping_for(warehouse_url, table, sample_of(*OBJECTS))
+
+    thing = yaml.safe_load(text)["attributes"]["collections"]["thing"]
+    assert (thing["table"]["key"], thing["on_delete"]) == (["sync_id", "upstream_id"], "remove")
+    assert remarks_of(text) == [
+        "# no column takes updated_idx: the ledger keeps the versions",
+        "# no column takes deleted: a deletion removes the row",
+    ]
+    assert deliver(warehouse_url, declared(text), [record("r1", 1, data=OBJECTS[0])]).counts.inserted == 1
+
+
+def test_what_a_run_would_refuse_is_said_at_the_head(warehouse_url: str) -> None:
+    table = 'create table "Orders" (id text primary key, deleted boolean, note text, "mustHave" text not null)'
+
+    text = mapping_for(warehouse_url, table, sample_of(*OBJECTS))
+
+    refusal, unmatched, _ = remarks_of(text)
+    assert refusal.startswith("# A run would refuse it as it is: table 'public.Orders' of 'demo/thing' requires a value in")
+    assert unmatched == "# mustHave (text) is not matched, and the table requires it"
+
+
+def test_a_table_in_which_no_row_could_be_found_again_is_refused(warehouse_url: str) -> None:
+    with pytest.raises(ConfigurationError, match="has no column for the id of a record of 'demo/thing', nor for its sync_id"):
+        mapping_for(warehouse_url, 'create table "Orders" (number int primary key, note text)', sample_of(*OBJECTS))

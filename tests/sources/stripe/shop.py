@@ -1,0 +1,88 @@
+"""A shop at a Stripe that runs on loopback: what a merchant does there, and what the server itself lists."""
+
+import subprocess
+import sys
+import time
+from collections.abc import Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass
+from typing import Any
+
+import httpx2
+
+from sequin_pipeline.catalog import Account
+from tests.support.checkout import CHECKOUT
+
+KEY = "sk_test_7Qsecret"
+ACCOUNT = Account("main", "STRIPE_API_KEY", external_id="tenant-1", metadata={"region": "eu"})
+TICK_SECONDS = 5.0
+
+
+def refuse_live(key: str) -> str:
+    """Tests create and delete what they find: they never touch an account with real money in it."""
+    assert "_live_" not in key, "a key of live mode was given to a test"
+    return key
+
+
+@dataclass
+class Shop:
+    """Requests as a merchant sends them; forms of Stripe as nested dicts (localstripe takes JSON)."""
+
+    url: str
+    key: str = KEY
+
+    def __post_init__(self) -> None:
+        refuse_live(self.key)
+        self._client = httpx2.Client(base_url=self.url, headers={"authorization": f"Bearer {self.key}"}, trust_env=False)
+
+    def close(self) -> None:
+        self._client.close()
+
+    def post(self, path: str, **form: Any) -> dict[str, Any]:
+        return self._answer(self._client.post(f"/v1/{path}", json=form))
+
+    def delete(self, path: str) -> dict[str, Any]:
+        return self._answer(self._client.delete(f"/v1/{path}"))
+
+    def get(self, path: str, **params: Any) -> dict[str, Any]:
+        return self._answer(self._client.get(f"/v1/{path}", params=params))
+
+    def listed(self, path: str, **params: Any) -> dict[str, dict[str, Any]]:
+        """Everything that the server lists, by id."""
+        found = self.get(path, limit=10_000, **params)
+        assert not found["has_more"]
+        return {each["id"]: each for each in found["data"]}
+
+    def next_second(self) -> None:
+        """Waits until the server's clock has moved on by a second."""
+        first = self._client.get("/v1/customers", params={"limit": 1}).headers["date"]
+        deadline = time.monotonic() + TICK_SECONDS
+        while self._client.get("/v1/customers", params={"limit": 1}).headers["date"] == first:
+            assert time.monotonic() < deadline, "the server's clock stands still"
+
+    def _answer(self, response: httpx2.Response) -> dict[str, Any]:
+        assert response.is_success, response.text
+        answer: dict[str, Any] = response.json()
+        return answer
+
+
+@contextmanager
+def localstripe() -> Iterator[Shop]:
+    """A fresh one."""
+    with subprocess.Popen(
+        [sys.executable, "-m", "tests.sources.stripe.localstripe_process"],
+        cwd=CHECKOUT,
+        stdin=subprocess.PIPE,
+        stdout=subprocess.PIPE,
+        text=True,
+    ) as process:
+        assert process.stdout is not None
+        try:
+            port = process.stdout.readline().strip()
+            shop = Shop(f"http://127.0.0.1:{port}")
+            try:
+                yield shop
+            finally:
+                shop.close()
+        finally:
+            process.kill()

@@ -1,0 +1,209 @@
+"""Against a Stripe that nobody here wrote: after each step the tables are what the server itself lists, with tombstones for the rest."""
+
+import subprocess
+import sys
+from collections import Counter
+from collections.abc import Iterator
+
+import pytest
+
+from sequin_pipeline.errors import SourceUnavailable
+from tests.sources.stripe.shop import Shop, localstripe
+from tests.sources.stripe.syncing import LOCALSTRIPE, UNTOLD, Runs
+from tests.support.checkout import CHECKOUT
+
+PATHS = {
+    "customer": "customers",
+    "product": "products",
+    "plan": "plans",
+    "subscription": "subscriptions",
+    "invoice": "invoices",
+}
+
+
+@pytest.fixture(scope="module")
+def server() -> Iterator[Shop]:
+    with localstripe() as shop:
+        yield shop
+
+
+@pytest.fixture
+def shop(server: Shop) -> Shop:
+    """Emptied."""
+    server._client.delete("/_config/data")
+    return server
+
+
+def listed(shop: Shop, name: str) -> dict[str, object]:
+    return dict(shop.listed(PATHS[name], **({"status": "all"} if name == "subscription" else {})))
+
+
+def subscribe(shop: Shop, customer: str, plan: str) -> str:
+    card = {"number": "4242424242424242", "exp_month": "12", "exp_year": "2040", "cvc": "123"}
+    method = shop.post("payment_methods", type="card", card=card)["id"]
+    shop.post(f"payment_methods/{method}/attach", customer=customer)
+    shop.post(f"customers/{customer}", invoice_settings={"default_payment_method": method})
+    subscription = shop.post("subscriptions", customer=customer, items=[{"plan": plan}])
+    return str(subscription["id"])
+
+
+def kill_once_stored(*arguments: str) -> None:
+    """A run in a process of its own, killed between pages when it has stored so many rows: those of sync_process.py."""
+    with subprocess.Popen(
+        [sys.executable, "-m", "tests.sources.stripe.sync_process", *arguments],
+        cwd=CHECKOUT,
+        stdin=subprocess.PIPE,
+        stdout=subprocess.PIPE,
+        text=True,
+    ) as process:
+        assert process.stdout is not None
+        said = process.stdout.readline()
+        process.kill()
+    assert said == "stripe/customer stands still\n"
+
+
+def test_tables_are_what_the_server_lists_after_every_step_with_events_and_without(shop: Shop, warehouse_url: str) -> None:
+    runs = Runs(shop.url, warehouse_url, relist_hours=0)
+    seen: dict[str, set[str]] = {name: set() for name in PATHS}
+
+    def check() -> None:
+        shop.next_second()
+        for name in PATHS:
+            runs.sync(name)
+            expected = listed(shop, name)
+            seen[name] |= set(expected)
+            assert runs.live(name) == expected
+            assert runs.deleted(name) == seen[name] - set(expected)
+
+    check()
+    product = shop.post("products", name="Tea", type="service")["id"]
+    plans = [
+        shop.post("plans", id=f"plan-{amount}", product=product, amount=amount, currency="eur", interval="month", nickname="a")[
+            "id"
+        ]
+        for amount in (500, 900)
+    ]
+    customers = [shop.post("customers", name=f"customer {number}")["id"] for number in range(3)]
+    check()
+    subscriptions = [subscribe(shop, customer, plans[0]) for customer in customers[:2]]
+    check()
+    shop.post(f"customers/{customers[2]}", name="renamed")
+    shop.post(f"products/{product}", name="Coffee")  # leaves no event
+    shop.post(f"plans/{plans[1]}", nickname="b")  # leaves no event
+    check()
+    shop.delete(f"subscriptions/{subscriptions[0]}")
+    shop.delete(f"customers/{customers[2]}")
+    shop.delete(f"plans/{plans[1]}")  # leaves no event
+    check()
+    lonely = shop.post("products", name="Cake", type="service")["id"]
+    check()
+    shop.delete(f"products/{lonely}")  # leaves no event
+    check()
+    assert {name: len(runs.deleted(name)) for name in PATHS} == {
+        "customer": 1,
+        "product": 1,
+        "plan": 1,
+        "subscription": 0,
+        "invoice": 0,
+    }
+
+
+def test_between_listings_events_say_what_was_created_changed_and_deleted(shop: Shop, warehouse_url: str) -> None:
+    runs = Runs(shop.url, warehouse_url)
+    first, second = (shop.post("customers", name=name)["id"] for name in ("first", "second"))
+    runs.sync("customer")
+    shop.next_second()
+    shop.post(f"customers/{first}", name="changed")
+    third = shop.post("customers", name="third")["id"]
+    shop.delete(f"customers/{second}")
+
+    outcome = runs.sync("customer")
+
+    assert runs.live("customer") == listed(shop, "customer")
+    assert set(runs.live("customer")) == {first, third}
+    assert runs.deleted("customer") == {second}
+    assert (outcome.counts.inserted, outcome.counts.updated, outcome.counts.deleted) == (1, 1, 1)
+
+
+def test_a_listing_of_what_has_not_changed_writes_nothing(shop: Shop, warehouse_url: str) -> None:
+    runs = Runs(shop.url, warehouse_url, relist_hours=0)
+    for number in range(5):
+        shop.post("customers", name=f"customer {number}")
+    runs.sync("customer")
+    shop.next_second()
+
+    counts = runs.sync("customer").counts
+
+    assert (counts.inserted, counts.updated, counts.deleted) == (0, 0, 0)
+    assert counts.unchanged >= 5
+
+
+def test_a_removed_row_comes_back_only_with_its_object(shop: Shop, warehouse_url: str) -> None:
+    runs = Runs(shop.url, warehouse_url, relist_hours=0, on_delete="remove")
+    product = shop.post("products", name="Tea", type="service")["id"]
+    shop.post("plans", id="gold", product=product, amount=500, currency="eur", interval="month")
+    runs.sync("plan")
+    shop.next_second()
+    shop.delete("plans/gold")
+    runs.sync("plan")
+    assert (runs.live("plan"), runs.deleted("plan")) == ({}, set())
+    shop.next_second()
+    shop.post("plans", id="gold", product=product, amount=700, currency="eur", interval="month")
+
+    runs.sync("plan")
+
+    assert runs.live("plan") == listed(shop, "plan")
+
+
+def test_many_objects_of_one_second_are_all_read_though_every_run_is_broken_off(shop: Shop, warehouse_url: str) -> None:
+    runs = Runs(shop.url, warehouse_url)
+    runs.sync("customer")
+    for number in range(250):
+        shop.post("customers", name=f"customer {number}")
+
+    for _ in range(2):
+        with pytest.raises(SourceUnavailable):
+            runs.sync("customer", batch_records=1, last=1)
+    runs.sync("customer", batch_records=1)
+
+    seconds = Counter(each["created"] for each in shop.listed("customers").values())
+    assert max(seconds.values()) > 100, "too slow a machine to put more than a page into one second"
+    assert runs.live("customer") == listed(shop, "customer")
+
+
+@pytest.mark.parametrize("told", [(), ("untold",)], ids=["told by events", "listed"])
+def test_many_objects_of_one_second_are_all_read_though_the_process_is_killed_between_pages(
+    shop: Shop, warehouse_url: str, told: tuple[str, ...]
+) -> None:
+    runs = Runs(shop.url, warehouse_url, objects=UNTOLD if told else LOCALSTRIPE)
+    if not told:
+        runs.sync("customer")
+    for number in range(350):
+        shop.post("customers", name=f"customer {number}")
+
+    kill_once_stored(shop.url, warehouse_url, "1", *told)
+    stored = len(runs.live("customer"))
+    kill_once_stored(shop.url, warehouse_url, "101", *told)
+    outcome = runs.sync("customer")
+
+    assert 0 < stored < 350
+    assert runs.live("customer") == listed(shop, "customer")
+    assert (len(runs.live("customer")), outcome.counts.deleted) == (350, 0)
+
+
+def test_a_list_that_silently_begins_again_ends_in_a_bounded_number_of_requests(shop: Shop, warehouse_url: str) -> None:
+    """localstripe answers with its first page when the object that the next one is to follow has been deleted."""
+    runs = Runs(shop.url, warehouse_url)
+    ids = [shop.post("customers", name=f"customer {number}")["id"] for number in range(250)]
+
+    def delete(number: int) -> None:
+        if number == 1:
+            shop.delete(f"customers/{ids[99]}")
+
+    outcome = runs.sync("customer", happens=delete, source=runs.source(relist_hours=24))
+
+    assert runs.live("customer") == listed(shop, "customer")
+    assert runs.deleted("customer") == {ids[99]}
+    assert outcome.counts.duplicate + outcome.counts.unchanged >= 99
+    asked_for_lists = outcome.pages
+    assert asked_for_lists < 20

@@ -1,0 +1,61 @@
+"""The suite's own server keeps what the other tests rely on."""
+
+import os
+import select
+import subprocess
+import sys
+from collections.abc import Callable
+from pathlib import Path
+
+import psycopg
+
+from tests.support import postgres
+from tests.support.checkout import CHECKOUT
+from tests.support.postgres import PostgresServer
+
+
+def test_each_database_is_fresh_and_empty(make_database: Callable[[], str]) -> None:
+    first, second = make_database(), make_database()
+
+    with psycopg.connect(first) as connection:
+        connection.execute("create table only_here ()")
+    with psycopg.connect(second) as connection:
+        tables = connection.execute("select relname from pg_class where relname = 'only_here'").fetchall()
+
+    assert tables == []
+
+
+def test_the_server_listens_on_its_private_socket_only(warehouse_url: str, postgres_server: PostgresServer) -> None:
+    with psycopg.connect(warehouse_url) as connection:
+        addresses = connection.execute("show listen_addresses").fetchone()
+
+    assert addresses == ("",)
+    assert postgres_server.socket_directory.stat().st_mode & 0o777 == 0o700
+
+
+def test_the_server_ends_when_the_session_is_killed() -> None:
+    script = (
+        "import os, sys; from tests.support.postgres import running_server\n"
+        "with running_server() as server:\n"
+        "    print(server.pid, server.socket_directory, flush=True); sys.stdin.read()"
+    )
+    session = subprocess.Popen(
+        [sys.executable, "-c", script], stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True, cwd=CHECKOUT
+    )
+    assert session.stdout is not None
+    pid, folder = session.stdout.readline().split()
+    ended = os.pidfd_open(int(pid))
+
+    session.kill()
+    session.communicate()
+
+    assert _has_ended(ended, timeout_seconds=30)
+    assert not (Path(folder) / "data" / "postmaster.pid").exists()
+    with postgres._scratch_folder():
+        assert not Path(folder).exists()
+
+
+def _has_ended(pidfd: int, *, timeout_seconds: float) -> bool:
+    readable, _, _ = select.select([pidfd], [], [], timeout_seconds)
+    os.close(pidfd)
+    return bool(readable)
