@@ -9,7 +9,7 @@ import os
 import random
 import ssl
 import time
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from datetime import UTC, datetime
 from functools import cache
@@ -22,6 +22,7 @@ import msgspec
 
 from sequin_pipeline.errors import SourceUnavailable
 from sequin_pipeline.sources import PageCost
+from sequin_pipeline.sources.http import content_coding
 from sequin_pipeline.sources.http.endpoint import Endpoint
 from sequin_pipeline.sources.http.failures import Failures
 from sequin_pipeline.sources.http.pace import Pace
@@ -134,9 +135,7 @@ class HttpClient:
             # Writing a batch may take longer than the 5 seconds for which the library keeps an idle connection.
             limits=httpx2.Limits(keepalive_expiry=60.0),
         )
-        # A Python 3.14 built without zstd cannot unpack it, and the library does not offer it then.
-        has_zstd = "zstd" in self._client.headers["accept-encoding"]
-        self._client.headers["accept-encoding"] = "zstd, gzip" if has_zstd else "gzip"
+        self._client.headers["accept-encoding"] = content_coding.ACCEPTED
         if endpoint.token:
             self._client.headers["authorization"] = f"Bearer {endpoint.token}"
 
@@ -236,24 +235,33 @@ class HttpClient:
 
     def _body(self, response: httpx2.Response, *, failures: Failures, deadline: float) -> bytes:
         chunks, size = [], 0
-        for chunk in response.iter_bytes():
+        for chunk in self._unpacked(response, deadline=deadline):
             chunks.append(chunk)
             size += len(chunk)
             if size > self._options.max_bytes:
                 raise failures.of_size(self._options.max_bytes)
-            if self._options.clock() > deadline:
-                raise AskAgain(f"an answer still arriving after {size:,} bytes when time was up", ends_as=SourceUnavailable)
         return b"".join(chunks)
+
+    def _unpacked(self, response: httpx2.Response, *, deadline: float) -> Iterator[bytes]:
+        return content_coding.unpack(self._arriving(response, deadline=deadline), content_coding.codings_of(response.headers))
+
+    def _arriving(self, response: httpx2.Response, *, deadline: float) -> Iterator[bytes]:
+        """Looks at the clock before anything is unpacked: packed bytes without end need not come to any content."""
+        for chunk in response.iter_raw():
+            if self._options.clock() > deadline:
+                arrived = response.num_bytes_downloaded
+                raise AskAgain(f"an answer still arriving after {arrived:,} bytes when time was up", ends_as=SourceUnavailable)
+            yield chunk
 
     def _beginning(self, response: httpx2.Response, *, deadline: float) -> bytes:
         """What can be had of a refusal's body; the status counts, also where the body cannot be read."""
         said = b""
         try:
-            for chunk in response.iter_bytes():
+            for chunk in self._unpacked(response, deadline=deadline):
                 said += chunk
-                if len(said) > REFUSAL_BYTES or self._options.clock() > deadline:
+                if len(said) > REFUSAL_BYTES:
                     break
-        except RETRYABLE_FAILURES:
+        except (AskAgain, *RETRYABLE_FAILURES):
             LOGGER.debug("the body of status %d could not be read to its end", response.status_code)
         return said
 
