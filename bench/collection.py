@@ -4,7 +4,7 @@ from dataclasses import replace
 from datetime import UTC, datetime
 
 from sequin_pipeline.catalog import Collection, Column, TableName, Windows, parse_path
-from sequin_pipeline.read.stream import ReadPlan
+from sequin_pipeline.read.stream import RunConfig
 from sequin_pipeline.table.target import Target, collection_target
 
 YEAR = 2024
@@ -43,10 +43,10 @@ def target_in(schema: str) -> Target:
     return collection_target(collection_in(schema))
 
 
-def live_plan(collection: Collection = COLLECTION, *, full_refresh: bool) -> ReadPlan:
+def live_run_config(collection: Collection = COLLECTION, *, full_refresh: bool) -> RunConfig:
     """A live run over the months of the year in which the records entered the stream."""
     starts = tuple(datetime(YEAR, month, 1, tzinfo=UTC) for month in range(1, 13))
-    return ReadPlan(
+    return RunConfig(
         collection=collection,
         mode="live",
         window=None,

@@ -10,7 +10,7 @@ from pathlib import Path
 import dagster as dg
 
 from bench import child
-from bench.collection import collection_in, live_plan
+from bench.collection import collection_in, live_run_config
 from sequin_pipeline.environment.settings import DAGSTER_HOME, DAGSTER_POSTGRES_URL
 from sequin_pipeline.orchestration.assets import build_asset
 from sequin_pipeline.orchestration.executor import RANGE_END_TAG, RANGE_START_TAG
@@ -40,7 +40,7 @@ def main() -> None:
         WAREHOUSE: warehouse,
         IO_MANAGER: PostgresMergeIOManager(warehouse=warehouse),
     }
-    keys = live_plan(full_refresh=False).partition_keys
+    keys = live_run_config(full_refresh=False).partition_keys
     with dg.DagsterInstance.get() as instance:
 
         def prepare(task: child.Task) -> Callable[[], None]:

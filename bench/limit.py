@@ -14,7 +14,7 @@ import pyarrow.compute as pc
 from psycopg import sql
 
 from bench import child
-from bench.collection import COLLECTION, live_plan, target_in
+from bench.collection import COLLECTION, live_run_config, target_in
 from bench.records import PAGE_RECORDS
 from sequin_pipeline.ledger.ledger import Ledger
 from sequin_pipeline.ledger.schema import migrate
@@ -30,7 +30,7 @@ from sequin_pipeline.write.batch import Batch, build_batch
 from sequin_pipeline.write.merge import write
 
 SOURCE = SourceIdentity("bench", "")
-WINDOW_STARTS = live_plan(full_refresh=False).window_starts
+WINDOW_STARTS = live_run_config(full_refresh=False).window_starts
 Send = Callable[[Connection], None]
 
 

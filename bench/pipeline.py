@@ -9,9 +9,9 @@ from dataclasses import replace
 from uuid import uuid4
 
 from bench import child
-from bench.collection import collection_in, live_plan
+from bench.collection import collection_in, live_run_config
 from bench.contestants import QUEUES
-from sequin_pipeline.catalog import Account, Collection, SourceDeclaration
+from sequin_pipeline.catalog import Collection, SourceAccount, SourceDeclaration
 from sequin_pipeline.postgres.warehouse import Warehouse
 from sequin_pipeline.read.stream import RecordStream
 from sequin_pipeline.runs.collection_run import run_sync
@@ -26,7 +26,7 @@ from sequin_pipeline.sources.stripe.source import LIVE_REQUESTS_PER_SECOND, Stri
 CONTINUING_PHASES = ("new", "nothing_new")
 """They go on from the live cursor; the others read the stream from its beginning, in which records have changed or not."""
 
-ACCOUNT = Account("bench", "STRIPE_API_KEY")
+ACCOUNT = SourceAccount("bench", "STRIPE_API_KEY")
 
 
 def main() -> None:
@@ -39,8 +39,8 @@ def main() -> None:
     def run(task: child.Task) -> Mapping[str, float]:
         if kind in QUEUES:
             return notes_of(drain(source, (collection,), warehouse, run_id=str(uuid4())).collections[collection.label])
-        plan = live_plan(collection, full_refresh=task.phase not in CONTINUING_PHASES)
-        return notes_of(run_sync(RecordStream(plan, source), warehouse, run_id=str(uuid4()), lanes=lanes))
+        run_config = live_run_config(collection, full_refresh=task.phase not in CONTINUING_PHASES)
+        return notes_of(run_sync(RecordStream(run_config, source), warehouse, run_id=str(uuid4()), lanes=lanes))
 
     def drain_source(task: child.Task) -> Mapping[str, float]:
         requests = 0

@@ -22,7 +22,7 @@ WindowWidth = Literal["hour", "day", "week", "month"]
 SourceKindName = Literal["sequin", "sequin_consumer", "sequin_stream", "stripe"]
 """Where a provider's records are read from; what each kind is and needs is in sources/registry.py."""
 KeyColumn = Literal["id", "sync_id", "upstream_id", "internal_id"]
-"""What the key of a foreign table can be made of: they never change for a record."""
+"""What the key of an unmanaged table can be made of: they never change for a record."""
 
 COLUMN_TYPES: tuple[str, ...] = get_args(ColumnType)
 
@@ -133,7 +133,7 @@ class Windows:
 
 
 @dataclass(frozen=True)
-class Account:
+class SourceAccount:
     """One sync of a source that is read account by account: its name is the tenant's `sync_id`.
 
     `key_variable` names the environment variable that holds its key; `connected_account` is asked for by header, with that key.
@@ -161,13 +161,13 @@ class SourceDeclaration:
     only; `queue` is None for those that can be read again."""
 
     kind: SourceKindName = "sequin"
-    accounts: tuple[Account, ...] = ()
+    accounts: tuple[SourceAccount, ...] = ()
     relist_hours: int = 24
     queue: Queue | None = None
 
 
 @dataclass(frozen=True)
-class ForeignTable:
+class UnmanagedTable:
     """How a collection's columns stand in a table that belongs to an application: nothing to do with foreign data wrappers.
 
     `columns` names the table's column for each of ours; what it does not name is not written. Rows are found by `key`, columns of
@@ -195,7 +195,7 @@ class Collection:
     table: TableName
     windows: Windows
     columns: tuple[Column, ...] = ()
-    foreign: ForeignTable | None = None
+    unmanaged: UnmanagedTable | None = None
     indexes: tuple[tuple[str, ...], ...] = ()
     description: str = ""
     on_delete: OnDelete = "mark"

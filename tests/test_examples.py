@@ -14,7 +14,7 @@ from sequin_pipeline.runs.collection_run import run_sync
 from sequin_pipeline.sources import ReadRequest, Source
 from sequin_pipeline.sources.registry import SourceKind
 from tests.sources.scripted import Reply, scripted_server
-from tests.support.builders import COLUMNS, collection, live_plan
+from tests.support.builders import COLUMNS, collection, live_run_config
 from tests.support.checkout import CHECKOUT
 from tests.support.reading import query
 
@@ -54,7 +54,7 @@ def test_the_example_reads_linked_pages_into_a_table_and_goes_on_at_the_last_one
     with scripted_server(*script) as server:
         source: Source = example.LinkedPages(server.url, "secret")
         for run_id in ("first", "second"):
-            outcome = run_sync(RecordStream(live_plan(of), source), Warehouse(warehouse_url), run_id=run_id)
+            outcome = run_sync(RecordStream(live_run_config(of), source), Warehouse(warehouse_url), run_id=run_id)
 
     assert [(asked.path, asked.query) for asked in server.asked] == [
         ("/thing", {"per_page": "100", "sort": "updated_at"}),
@@ -74,7 +74,9 @@ def test_an_item_at_fault_is_a_reject_and_an_answer_that_is_no_listing_a_fault_o
 ) -> None:
     of = collection(columns=COLUMNS)
     with scripted_server(listing(thing(1, FIRST, "open"), {"id": 2})) as server:
-        outcome = run_sync(RecordStream(live_plan(of), example.LinkedPages(server.url)), Warehouse(warehouse_url), run_id="run")
+        outcome = run_sync(
+            RecordStream(live_run_config(of), example.LinkedPages(server.url)), Warehouse(warehouse_url), run_id="run"
+        )
     with scripted_server(Reply(body=b"<html>"), Reply(body=b"<html>"), Reply(body=b"<html>")) as server:
         pages = example.LinkedPages(server.url).pages(ReadRequest(frozenset({"demo:thing"})))
         with pytest.raises(SourceFault, match="an answer that is no listing"):

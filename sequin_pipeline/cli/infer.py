@@ -12,7 +12,7 @@ if TYPE_CHECKING:
     from sequin_pipeline.catalog import Collection
     from sequin_pipeline.operate.inference.proposal import Proposal
     from sequin_pipeline.operate.inference.sample import Sample
-    from sequin_pipeline.table.introspect import TableShape
+    from sequin_pipeline.table.introspect import IntrospectedTable
 
 DEFAULT_RECORDS = 1_000
 
@@ -63,14 +63,14 @@ def _mapped(session: Session, collection: "Collection", sample: "Sample", table_
     from sequin_pipeline.catalog import TableName
     from sequin_pipeline.operate.inference.mapping import propose_mapping
     from sequin_pipeline.postgres.warehouse import Warehouse, attempt
-    from sequin_pipeline.table.introspect import read_shape
+    from sequin_pipeline.table.introspect import introspect
 
     schema, _, name = table_name.partition(".")
     table, warehouse = TableName(schema, name), Warehouse(session.settings.warehouse_url)
 
-    def read() -> "TableShape | None":
+    def read() -> "IntrospectedTable | None":
         with warehouse.connect() as connection:
-            return read_shape(connection, table)
+            return introspect(connection, table)
 
     shape = attempt(read, f"looking at table {table_name!r}")
     if shape is None:

@@ -23,11 +23,11 @@ def command(*, format_name: str, labels: Sequence[str]) -> None:
     for label in labels:
         if label not in collections:
             raise ConfigurationError(f"no collection {label!r} is declared: there are {', '.join(collections) or 'none'}")
-        if collections[label].foreign is not None:
+        if collections[label].unmanaged is not None:
             raise ConfigurationError(
                 f"table {str(collections[label].table)!r} of {label!r} belongs to an application, which has the model of it: "
                 "ask for collections whose tables the pipeline manages"
             )
-    managed = {label: collection for label, collection in collections.items() if collection.foreign is None}
+    managed = {label: collection for label, collection in collections.items() if collection.unmanaged is None}
     wanted = [collection for label, collection in managed.items() if not labels or label in labels]
     click.echo(FORMATS[format_name]([model_table(collection) for collection in wanted]), nl=False)

@@ -14,13 +14,13 @@ import yaml
 from sequin_pipeline.catalog import (
     RECORD_COLUMNS,
     RESERVED_SCHEMAS,
-    Account,
     Collection,
     Column,
-    ForeignTable,
     Queue,
+    SourceAccount,
     SourceDeclaration,
     TableName,
+    UnmanagedTable,
     Windows,
     default_table,
     parse_path,
@@ -50,7 +50,7 @@ from sequin_pipeline.errors import CatalogError
 from sequin_pipeline.sources.registry import KINDS
 from sequin_pipeline.windows import check_windows
 
-DEFAULT_ACCOUNTS = (Account("default", SyncModel(name="default").key),)
+DEFAULT_ACCOUNTS = (SourceAccount("default", SyncModel(name="default").key),)
 """The one account of a provider that declares none."""
 
 SYSTEM_COLUMNS = frozenset({"tableoid", "xmin", "cmin", "xmax", "cmax", "ctid"})
@@ -151,7 +151,7 @@ def _queue(provider: ProviderModel, node: Node) -> Queue | None:
     return Queue(provider.queue.consumer, provider.queue.max_records, provider.queue.max_seconds)
 
 
-def _account(sync: SyncModel, node: Node) -> Account:
+def _account(sync: SyncModel, node: Node) -> SourceAccount:
     _check("sync", sync.name, SYNC_PATTERN, node=node, rule="letters, digits, ., - and _, at most 63")
     if not re.fullmatch(VARIABLE_PATTERN, sync.key) or sync.key.startswith(("sk_", "rk_")):
         # Not quoted: it may be the key itself.
@@ -159,7 +159,7 @@ def _account(sync: SyncModel, node: Node) -> Account:
             f"the key of sync {sync.name!r} is not the name of an environment variable: name the variable that holds it, "
             "as in key: STRIPE_API_KEY, and keep the key out of this file"
         )
-    return Account(sync.name, sync.key, sync.account, sync.external_id, sync.metadata)
+    return SourceAccount(sync.name, sync.key, sync.account, sync.external_id, sync.metadata)
 
 
 def _collection(
@@ -193,7 +193,7 @@ def _collection(
             _column(column_name, column, node / "columns" / column_name, prefix=provider.provider)
             for column_name, column in model.columns.items()
         ),
-        foreign=_foreign(name, model, node) if model.table and not model.table.managed else None,
+        unmanaged=_unmanaged(name, model, node) if model.table and not model.table.managed else None,
         indexes=_indexes(name, model, node / "indexes"),
         description=model.description,
         on_delete=model.on_delete,
@@ -299,8 +299,8 @@ def _indexes(name: str, model: CollectionModel, node: Node) -> tuple[tuple[str, 
     return tuple(map(tuple, model.indexes))
 
 
-def _foreign(name: str, model: CollectionModel, node: Node) -> ForeignTable:
-    """Only what the YAML alone can tell; the table itself is looked at before the first row (foreign.py)."""
+def _unmanaged(name: str, model: CollectionModel, node: Node) -> UnmanagedTable:
+    """Only what the YAML alone can tell; the table itself is looked at before the first row (unmanaged.py)."""
     assert model.table is not None  # noqa: S101 - the caller asked
     place = node / "table"
     columns = {**{column: column for column in model.columns}, **model.table.columns}
@@ -334,7 +334,7 @@ def _foreign(name: str, model: CollectionModel, node: Node) -> ForeignTable:
             f"collection {name!r} marks deleted records, and no column of table {model.table.name!r} takes `deleted`: "
             "map `deleted` to a boolean column, or say `on_delete: remove`"
         )
-    return ForeignTable(columns=columns, key=key, rounds=model.table.round)
+    return UnmanagedTable(columns=columns, key=key, rounds=model.table.round)
 
 
 def _windows(model: WindowsModel, node: Node, *, now: datetime) -> Windows:

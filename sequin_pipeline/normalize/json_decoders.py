@@ -33,7 +33,7 @@ Columns = dict[Leaf, Sequence[Any]]
 """The values of each leaf, one a text, of the leaf's type."""
 
 
-class Shape:
+class Decoder:
     """The type for leaves of an object that can be had in one parse, and how their values are taken out of its instances."""
 
     def __init__(self, leaves: Sequence[Leaf]) -> None:
@@ -58,7 +58,7 @@ def is_readable(steps: Steps) -> bool:
     return isinstance(steps[0], str) and is_near and not any(letter in '"\\' or letter < " " for letter in keys)
 
 
-def shapes_of(leaves: Sequence[Leaf]) -> tuple[Shape, ...]:
+def decoders_of(leaves: Sequence[Leaf]) -> tuple[Decoder, ...]:
     """As few shapes as the leaves allow: one, unless a value is wanted both whole and in part, in two types, or a list at two
     indexes."""
     groups: list[tuple[_Branch, list[Leaf]]] = []
@@ -69,7 +69,7 @@ def shapes_of(leaves: Sequence[Leaf]) -> tuple[Shape, ...]:
             groups.append(group)
         group[0].add(leaf)
         group[1].append(leaf)
-    return tuple(Shape(members) for _, members in groups)
+    return tuple(Decoder(members) for _, members in groups)
 
 
 class _Branch:

@@ -20,7 +20,7 @@ import pyarrow.compute as pc
 
 from sequin_pipeline.catalog import Collection, Column, Path
 from sequin_pipeline.normalize.column_casts import cast_column, leaf_of, positions, raw_strings
-from sequin_pipeline.normalize.json_decoders import NULL_RAW, Columns, Leaf, Shape, is_readable, shapes_of
+from sequin_pipeline.normalize.json_decoders import NULL_RAW, Columns, Decoder, Leaf, decoders_of, is_readable
 from sequin_pipeline.normalize.value_casts import STORAGE
 from sequin_pipeline.records import json_text
 from sequin_pipeline.records.envelope import EMPTY_OBJECT, ENVELOPE_SCHEMA, MAX_UPDATED_IDX, MIN_UPDATED_IDX
@@ -106,17 +106,17 @@ class PageReader:
         self._collection_id = Leaf(("collection_id",), Literal[collection.id])
         record_leaves = [self._leaves[column.name] for column in readable if column.path.root == "record"]
         data_leaves = [self._leaves[column.name] for column in readable if column.path.root == "data"]
-        envelope, *others = shapes_of([self._collection_id, *_ENVELOPE_LEAVES.values(), _DATA, *record_leaves])
+        envelope, *others = decoders_of([self._collection_id, *_ENVELOPE_LEAVES.values(), _DATA, *record_leaves])
         page_type: Any = list[envelope.type]  # type: ignore[name-defined] # made at run time
         self._page = msgspec.json.Decoder(page_type)
         self._envelope = _Parser(envelope)
-        self._record_parsers = [_Parser(shape) for shape in others]
-        self._data_parsers = [_Parser(shape) for shape in shapes_of(data_leaves)]
+        self._record_parsers = [_Parser(decoder) for decoder in others]
+        self._data_parsers = [_Parser(decoder) for decoder in decoders_of(data_leaves)]
 
     def parse(self, records: bytes) -> ParsedPage:
         """One page. Raises ValueError where `records` is not the JSON text of an array."""
         doubtful: set[int] = set()
-        found = self._envelope.shape.columns(self._rows(records, doubtful))
+        found = self._envelope.decoder.columns(self._rows(records, doubtful))
         doubtful.update(place for place, named in enumerate(found[self._collection_id]) if named is None)
         if self._record_parsers:
             elements = json_text.elements(records)
@@ -191,12 +191,12 @@ class PageReader:
 class _Parser:
     """Parses texts, one at a time, into one shape."""
 
-    def __init__(self, shape: Shape) -> None:
-        self.shape = shape
-        self._decoder = msgspec.json.Decoder(shape.type | None)
+    def __init__(self, decoder: Decoder) -> None:
+        self.decoder = decoder
+        self._decoder = msgspec.json.Decoder(decoder.type | None)
 
     def columns(self, texts: Sequence[bytes | msgspec.Raw], doubtful: set[int]) -> Columns:
-        return self.shape.columns(self.rows(texts, doubtful))
+        return self.decoder.columns(self.rows(texts, doubtful))
 
     def rows(self, texts: Sequence[bytes | msgspec.Raw], doubtful: set[int]) -> Sequence[msgspec.Struct | None]:
         """None in place of what is doubtful."""

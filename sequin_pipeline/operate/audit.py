@@ -20,12 +20,12 @@ SHOWN = 10
 class TableAudit:
     """What was found. `rows` and `expected_rows` are of one moment; both None for a table that has not been synced yet, `rows` alone
     for one that is gone. `missing` are columns without a required value, by id, of the first SHOWN rows found. In a table that
-    belongs to an application (`is_foreign`) there may be rows of its own, which nobody can expect anything of.
+    belongs to an application (`is_unmanaged`) there may be rows of its own, which nobody can expect anything of.
     """
 
     rows: int | None
     expected_rows: int | None
-    is_foreign: bool = False
+    is_unmanaged: bool = False
     missing: Mapping[str, tuple[str, ...]] = field(default_factory=dict)
 
 
@@ -44,8 +44,8 @@ def audit_table(connection: Connection, collection: Collection, *, schema: str =
     return TableAudit(
         rows=rows,
         expected_rows=expected_rows,
-        is_foreign=collection.foreign is not None,
-        missing={} if collection.foreign else _missing(connection, table, collection),
+        is_unmanaged=collection.unmanaged is not None,
+        missing={} if collection.unmanaged else _missing(connection, table, collection),
     )
 
 

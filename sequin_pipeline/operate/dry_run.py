@@ -21,7 +21,7 @@ from sequin_pipeline.normalize.normalizer import NormalizedPages, Normalizer, Re
 from sequin_pipeline.operate.row_text import RowText, rows_as_text
 from sequin_pipeline.operate.spool import Spool
 from sequin_pipeline.postgres.warehouse import Connection, Warehouse, explain, limit_lock_waits
-from sequin_pipeline.read.stream import ReadPlan, RecordStream, Room
+from sequin_pipeline.read.stream import RecordStream, Room, RunConfig
 from sequin_pipeline.sources import Source
 from sequin_pipeline.table.managed import PendingChange, create_table, existing_columns, pending_changes
 from sequin_pipeline.table.target import Target, collection_target
@@ -116,9 +116,9 @@ def _look(connection: Connection, collection: Collection, ledger: Ledger, source
         filled=tuple(
             column.name
             for column in collection.columns
-            if column.path.root == "data" and known.get(column.name) != column.fingerprint and not target.is_foreign
+            if column.path.root == "data" and known.get(column.name) != column.fingerprint and not target.is_unmanaged
         ),
-        swept=_marked(connection, target) if target.removes and record.on_delete != "remove" and not target.is_foreign else 0,
+        swept=_marked(connection, target) if target.removes and record.on_delete != "remove" and not target.is_unmanaged else 0,
         target=replace(existing_columns(connection, target), has_removed_rows=ledger.has_removed_rows(connection)),
     )
 
@@ -133,9 +133,9 @@ def _marked(connection: Connection, target: Target) -> int:
 
 
 def _read(source: Source, collection: Collection, spool: Spool, *, after: str | None) -> None:
-    plan = ReadPlan(collection, "live", None, (), ())
+    run_config = RunConfig(collection, "live", None, (), ())
     one_page = Room(records=1, bytes=1, pages=1)
-    for portion in RecordStream(plan, source).portions(after, one_page, while_waiting=lambda: None):
+    for portion in RecordStream(run_config, source).portions(after, one_page, while_waiting=lambda: None):
         for streamed in portion.pages:
             spool.add(streamed.page)
 
@@ -150,7 +150,7 @@ def _apply(
             create_table(connection, start.target)
         versions = ledger.table("versions") if start.has_ledger else _stand_in(connection)
         for pages in _batches(collection, spool):
-            if start.target.is_foreign:
+            if start.target.is_unmanaged:
                 pages = [fit(start.target, page) for page in pages]
             batch, refused, merged = _merge(connection, start.target, pages, versions)
             taken_out = [*(reject for page in pages for reject in page.rejects), *refused.values()]
@@ -231,10 +231,10 @@ def _counts(batch: Batch, merged: MergeCounts, *, rejected: int) -> Counts:
 
 
 def _differences(connection: Connection, before: Connection, start: _Start, batch: Batch, *, wanted: int) -> Iterator[Difference]:
-    """Of some rows of the batch: as they stand in the transaction, against what everybody else sees. None of a foreign table, whose
+    """Of some rows of the batch: as they stand in the transaction, against what everybody else sees. None of an unmanaged table, whose
     rows do not tell when they were written."""
     target, ids = start.target, batch.column(start.target.key[0]).to_pylist()
-    if wanted <= 0 or not ids or target.is_foreign or target.changed_at is None:
+    if wanted <= 0 or not ids or target.is_unmanaged or target.changed_at is None:
         return
     table = sql.Identifier(target.table.schema, target.table.name)
     changed = connection.execute(

@@ -13,7 +13,7 @@ from sequin_pipeline.orchestration.dagster_errors import failing
 from sequin_pipeline.orchestration.partitions import build_partitions
 from sequin_pipeline.orchestration.resources import IO_MANAGER, SOURCE
 from sequin_pipeline.orchestration.run_checks import build_check_specs, check_results
-from sequin_pipeline.orchestration.run_config import CollectionConfig, read_plan
+from sequin_pipeline.orchestration.run_config import CollectionConfig, read_run_config
 from sequin_pipeline.orchestration.run_metadata import restricted_observations
 from sequin_pipeline.read.stream import RecordStream
 from sequin_pipeline.table.target import collection_target
@@ -101,11 +101,13 @@ def build_asset(collection: Collection, *, retry_policy: dg.RetryPolicy = RETRY_
         context: dg.AssetExecutionContext, config: CollectionConfig
     ) -> Iterator[dg.Output[RecordStream] | dg.AssetObservation | dg.AssetCheckResult]:
         with failing():
-            stream = RecordStream(read_plan(context, config, collection), getattr(context.resources, SOURCE).open(collection))
-        if stream.plan.sync_id is None:
+            stream = RecordStream(
+                read_run_config(context, config, collection), getattr(context.resources, SOURCE).open(collection)
+            )
+        if stream.run_config.sync_id is None:
             yield dg.Output(stream)
         else:
-            yield from _written_without_output(context, stream, sync_id=stream.plan.sync_id)
+            yield from _written_without_output(context, stream, sync_id=stream.run_config.sync_id)
         if stream.outcome is not None:
             yield from check_results(key, stream.outcome)
 
@@ -127,7 +129,7 @@ def _metadata(collection: Collection) -> Mapping[str, object]:
         "dagster/column_schema": _column_schema(collection),
         "dagster/column_lineage": _column_lineage(collection),
         "sequin_pipeline/collection": collection.id,
-        **({"sequin_pipeline/column_names": dict(collection.foreign.columns)} if collection.foreign else {}),
+        **({"sequin_pipeline/column_names": dict(collection.unmanaged.columns)} if collection.unmanaged else {}),
         "sequin_pipeline/on_delete": collection.on_delete,
         **_code_references(collection),
     }

@@ -31,7 +31,7 @@ Clock = Callable[[], datetime]
 
 
 @dataclass(frozen=True)
-class Verdict:
+class FreshnessStatus:
     """What is to be said about one collection; `mark` changes when there is something new to say."""
 
     passed: bool
@@ -58,29 +58,29 @@ def build_freshness(
         required_resource_keys={WAREHOUSE},
     )
     def look(context: dg.SensorEvaluationContext) -> dg.SensorResult:
-        verdicts = judge(getattr(context.resources, WAREHOUSE), collections, cron=cron, now=clock())
+        statuses = judge(getattr(context.resources, WAREHOUSE), collections, cron=cron, now=clock())
         told: Mapping[str, str] = json.loads(context.cursor or "{}")
-        # Dagster takes a verdict that is older than the last materialization for out of date, and hides it.
+        # Dagster takes a status that is older than the last materialization for out of date, and hides it.
         materialized = context.instance.get_latest_materialization_events([asset_key(collection) for collection in collections])
         news = {
-            collection.label: f"{verdict.mark}, {_run_id(materialized.get(asset_key(collection)))}"
-            for collection, verdict in verdicts
+            collection.label: f"{status.mark}, {_run_id(materialized.get(asset_key(collection)))}"
+            for collection, status in statuses
         }
-        fresh = sum(verdict.passed for _, verdict in verdicts)
+        fresh = sum(status.passed for _, status in statuses)
         return dg.SensorResult(
             asset_events=[
                 dg.AssetCheckEvaluation(
                     asset_key=asset_key(collection),
                     check_name=FRESHNESS,
-                    passed=verdict.passed,
-                    severity=verdict.severity,
-                    description=verdict.description,
-                    metadata=verdict.metadata,
+                    passed=status.passed,
+                    severity=status.severity,
+                    description=status.description,
+                    metadata=status.metadata,
                 )
-                for collection, verdict in verdicts
+                for collection, status in statuses
                 if told.get(collection.label) != news[collection.label]
             ],
-            skip_reason=dg.SkipReason(f"{fresh} of {len(verdicts)} collections are fresh"),
+            skip_reason=dg.SkipReason(f"{fresh} of {len(statuses)} collections are fresh"),
             cursor=json.dumps(news),
         )
 
@@ -91,7 +91,7 @@ def build_freshness(
 
 def judge(
     warehouse: WarehouseResource, collections: Sequence[Collection], *, cron: str, now: datetime
-) -> list[tuple[Collection, Verdict]]:
+) -> list[tuple[Collection, FreshnessStatus]]:
     """One read of the ledger. Raises WarehouseError."""
 
     def read() -> Mapping[str, LiveRuns]:
@@ -101,7 +101,7 @@ def judge(
 
     found = attempt(read, "reading when live runs ended")
     since = due_since(cron, now)
-    return [(collection, verdict_on(found.get(collection.label, LiveRuns()), since)) for collection in collections]
+    return [(collection, freshness_status(found.get(collection.label, LiveRuns()), since)) for collection in collections]
 
 
 def due_since(cron: str, now: datetime) -> datetime:
@@ -115,19 +115,19 @@ def due_since(cron: str, now: datetime) -> datetime:
     return between.end if is_late else between.start
 
 
-def verdict_on(runs: LiveRuns, since: datetime) -> Verdict:
+def freshness_status(runs: LiveRuns, since: datetime) -> FreshnessStatus:
     """Fresh when a live run has ended since then. A run that is late but at work is a warning: the first load takes its time."""
     metadata = {"expected_since": dg.MetadataValue.timestamp(since)}
     if runs.ended_at is not None:
         metadata["last_live_run_ended"] = dg.MetadataValue.timestamp(runs.ended_at)
     ended = f"the last live run ended at {_minute(runs.ended_at)}" if runs.ended_at else "no live run has come to its end yet"
     if runs.ended_at is not None and runs.ended_at >= since:
-        return Verdict(True, dg.AssetCheckSeverity.ERROR, ended, metadata, f"fresh {runs.ended_at.isoformat()}")
+        return FreshnessStatus(True, dg.AssetCheckSeverity.ERROR, ended, metadata, f"fresh {runs.ended_at.isoformat()}")
     expected = f"one should have since {_minute(since)}"
     if runs.at_work is not None:
         description = f"{ended}, {expected}; run {runs.at_work} is at work"
-        return Verdict(False, dg.AssetCheckSeverity.WARN, description, metadata, f"late {runs.at_work}")
-    return Verdict(False, dg.AssetCheckSeverity.ERROR, f"{ended}, {expected}", metadata, "late")
+        return FreshnessStatus(False, dg.AssetCheckSeverity.WARN, description, metadata, f"late {runs.at_work}")
+    return FreshnessStatus(False, dg.AssetCheckSeverity.ERROR, f"{ended}, {expected}", metadata, "late")
 
 
 def _build_check(collection: Collection, *, cron: str, clock: Clock) -> dg.AssetChecksDefinition:
@@ -138,9 +138,9 @@ def _build_check(collection: Collection, *, cron: str, clock: Clock) -> dg.Asset
         required_resource_keys={WAREHOUSE},
     )
     def freshness(context: dg.AssetCheckExecutionContext) -> dg.AssetCheckResult:
-        ((_, verdict),) = judge(getattr(context.resources, WAREHOUSE), [collection], cron=cron, now=clock())
+        ((_, status),) = judge(getattr(context.resources, WAREHOUSE), [collection], cron=cron, now=clock())
         return dg.AssetCheckResult(
-            passed=verdict.passed, severity=verdict.severity, description=verdict.description, metadata=verdict.metadata
+            passed=status.passed, severity=status.severity, description=status.description, metadata=status.metadata
         )
 
     return freshness

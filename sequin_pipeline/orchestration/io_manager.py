@@ -18,7 +18,7 @@ from sequin_pipeline.ledger.schema import DEFAULT_SCHEMA
 from sequin_pipeline.orchestration.dagster_errors import failing
 from sequin_pipeline.orchestration.resources import WarehouseResource
 from sequin_pipeline.orchestration.run_metadata import count_metadata, frame_metadata, run_metadata
-from sequin_pipeline.read.stream import ReadPlan, RecordStream
+from sequin_pipeline.read.stream import RecordStream, RunConfig
 from sequin_pipeline.runs.collection_run import run_sync
 from sequin_pipeline.runs.frame_run import FrameOutcome, ReadNames, read_frame, write_frame
 from sequin_pipeline.runs.outcome import Progress, SyncOutcome
@@ -65,7 +65,7 @@ class PostgresMergeIOManager(dg.ConfigurableIOManager):
     def sync(self, stream: RecordStream, *, run_id: str, log: logging.Logger) -> SyncOutcome:
         """Writes a stream without an output: for a step whose run is not to count as a materialization. Raises PipelineError."""
         return run_sync(
-            stream, self.warehouse.open(), run_id=run_id, schema=self.ledger_schema, report=_Reporter(log, stream.plan)
+            stream, self.warehouse.open(), run_id=run_id, schema=self.ledger_schema, report=_Reporter(log, stream.run_config)
         )
 
     def drain(
@@ -128,9 +128,9 @@ class PostgresMergeIOManager(dg.ConfigurableIOManager):
 class _Reporter:
     """Tells how far a run has come: every time to whoever listens to the logger, now and then in Dagster's log."""
 
-    def __init__(self, log: logging.Logger, plan: ReadPlan | None = None) -> None:
+    def __init__(self, log: logging.Logger, run_config: RunConfig | None = None) -> None:
         self._log = log
-        self._plan = plan
+        self._run_config = run_config
         self._last_logged = time.monotonic()
 
     def __call__(self, progress: Progress) -> None:
@@ -138,16 +138,16 @@ class _Reporter:
         if time.monotonic() - self._last_logged < LOG_SECONDS:
             return
         self._last_logged = time.monotonic()
-        self._log.info(progress_line(progress, self._plan, now=datetime.now(UTC)))
+        self._log.info(progress_line(progress, self._run_config, now=datetime.now(UTC)))
 
 
-def progress_line(progress: Progress, plan: ReadPlan | None, *, now: datetime) -> str:
+def progress_line(progress: Progress, run_config: RunConfig | None, *, now: datetime) -> str:
     """Pages, records, speed, and how much of the asked windows' time lies behind the last commit; what is to come has no length."""
     rate = progress.records / progress.seconds if progress.seconds else 0.0
     line = f"{progress.label}: {progress.pages} pages, {progress.records} records, {rate:,.0f} records/s"
-    if progress.stream_time is None or plan is None or plan.window is None or not plan.window_starts:
+    if progress.stream_time is None or run_config is None or run_config.window is None or not run_config.window_starts:
         return line
-    start, end = plan.window_starts[0], min(plan.window.end, now)
+    start, end = run_config.window_starts[0], min(run_config.window.end, now)
     share = (progress.stream_time - start) / (end - start) if end > start else 1.0
     return (
         f"{line}, at {progress.stream_time:%Y-%m-%d %H:%M:%S} of the stream, {max(0.0, min(1.0, share)):.0%} of the way from "
@@ -192,7 +192,7 @@ def _asked_window(context: dg.InputContext) -> TimeWindow | None:
 def _add_sync_metadata(context: dg.OutputContext, stream: RecordStream, outcome: SyncOutcome) -> None:
     """What holds for the run goes to the output; counts go to the window that they belong to."""
     context.add_output_metadata(run_metadata(outcome))
-    for key in stream.plan.partition_keys:
+    for key in stream.run_config.partition_keys:
         context.step_context.add_asset_metadata(
             metadata=count_metadata(outcome.counts_by_window.get(key, Counts())),
             asset_key=context.asset_key,

@@ -9,7 +9,7 @@ from pydantic import Field
 
 from sequin_pipeline.catalog import Collection, Queue
 from sequin_pipeline.errors import ConfigurationError
-from sequin_pipeline.read.stream import ReadPlan
+from sequin_pipeline.read.stream import RunConfig
 from sequin_pipeline.runs.queue_run import DrainLimits
 from sequin_pipeline.windows import BACKFILL_TAG, MODE_TAG, KeyRange, asked_window, run_mode, start_of
 
@@ -28,7 +28,7 @@ class CollectionConfig(dg.Config):
     adopt: bool = Field(default=False, description="take over a table that was filled from another URL or stream")
 
 
-def read_plan(context: dg.AssetExecutionContext, config: CollectionConfig, collection: Collection) -> ReadPlan:
+def read_run_config(context: dg.AssetExecutionContext, config: CollectionConfig, collection: Collection) -> RunConfig:
     """The plan of the run that `context` belongs to. Raises ConfigurationError for tags that say nothing we know."""
     tags = context.run.tags
     sync_id = config.sync_id or tags.get(SYNC_ID_TAG)
@@ -45,7 +45,7 @@ def read_plan(context: dg.AssetExecutionContext, config: CollectionConfig, colle
         created_at=record.create_timestamp,
         is_restricted=sync_id is not None,
     )
-    return ReadPlan(
+    return RunConfig(
         collection=collection,
         mode=mode,
         window=asked_window(collection.windows, asked),

@@ -83,7 +83,7 @@ def _row_count(key: dg.AssetKey, audit: TableAudit) -> dg.AssetCheckResult:
         description = f"the table is gone, and should have {audit.expected_rows} rows: restore it, or run `sync --full-refresh`"
     elif audit.rows == audit.expected_rows:
         description = f"{audit.rows} rows"
-    elif audit.is_foreign:
+    elif audit.is_unmanaged:
         description = f"{audit.rows} rows; the application that owns the table has added or removed some of them"
     else:
         description = (
@@ -93,7 +93,7 @@ def _row_count(key: dg.AssetKey, audit: TableAudit) -> dg.AssetCheckResult:
     return dg.AssetCheckResult(
         check_name="table_row_count",
         asset_key=key,
-        passed=audit.rows == audit.expected_rows or (audit.is_foreign and audit.rows is not None),
+        passed=audit.rows == audit.expected_rows or (audit.is_unmanaged and audit.rows is not None),
         severity=dg.AssetCheckSeverity.ERROR,
         description=description,
         metadata={
@@ -114,7 +114,7 @@ def _required_columns(key: dg.AssetKey, audit: TableAudit) -> dg.AssetCheckResul
 
 
 def _required(audit: TableAudit) -> str:
-    if audit.is_foreign:
+    if audit.is_unmanaged:
         return "not looked for in a table that may hold an application's own rows; records without a required value are rejected"
     some = f"{len(audit.missing)} or more" if len(audit.missing) == SHOWN else str(len(audit.missing))
     return f"{some} rows lack a required value" if audit.missing else "no required value is missing"

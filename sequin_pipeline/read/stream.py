@@ -40,7 +40,7 @@ WAITING_SECONDS = 0.5
 
 
 @dataclass(frozen=True)
-class ReadPlan:
+class RunConfig:
     """What one run of one collection was asked for.
 
     `live` resumes at the live cursor and never looks at times; `backfill` reads `window` again, beside whoever else is at work.
@@ -84,7 +84,7 @@ class StreamedPage:
 
 @dataclass(frozen=True)
 class Portion:
-    """Pages that were there together, and one frame of them without the rows outside the plan's window (`outside` of them); how long they
+    """Pages that were there together, and one frame of them without the rows outside the run's window (`outside` of them); how long they
     were waited for, and what normalizing took."""
 
     pages: tuple[StreamedPage, ...]
@@ -123,10 +123,10 @@ class Room:
 
 
 class RecordStream:
-    """The records of one collection that a plan asks for; `outcome` is there once the IO manager has written them."""
+    """The records of one collection that a run asks for; `outcome` is there once the IO manager has written them."""
 
-    def __init__(self, plan: ReadPlan, source: Source) -> None:
-        self.plan = plan
+    def __init__(self, run_config: RunConfig, source: Source) -> None:
+        self.run_config = run_config
         self.source = source
         self.outcome: SyncOutcome | None = None
         self.reached_end = False
@@ -139,27 +139,27 @@ class RecordStream:
         while_waiting: Callable[[], None],
         give_way: Callable[[], None] = lambda: None,
     ) -> Generator[Portion, None, None]:
-        """Pages from cursor `after` to where the plan ends; `reached_end` tells whether that is the end of the stream.
+        """Pages from cursor `after` to where the run ends; `reached_end` tells whether that is the end of the stream.
 
         A portion is no larger than `room`, which whoever pulls must begin anew for each batch. `while_waiting` is called about once a
         second while no page is there, `give_way` before anything that keeps the interpreter busy. Raises SourceError; closing stops the
         thread, soon.
         """
         request = ReadRequest(
-            collections=frozenset({self.plan.collection.id}),
+            collections=frozenset({self.run_config.collection.id}),
             after=after,
-            window=self.plan.window if self.plan.mode == "backfill" else None,
-            sync_ids=frozenset({self.plan.sync_id}) if self.plan.sync_id else None,
+            window=self.run_config.window if self.run_config.mode == "backfill" else None,
+            sync_ids=frozenset({self.run_config.sync_id}) if self.run_config.sync_id else None,
         )
         with closing(_Ahead(self.source.pages(request), while_waiting=while_waiting)) as fetched:
             yield from self._until_end(fetched, room, give_way)
             self.reached_end = fetched.has_ended
 
     def _until_end(self, fetched: "_Ahead", room: Room, give_way: Callable[[], None]) -> Iterator[Portion]:
-        """Ends behind the first page of records that all entered the stream too late for the plan, or where the stream does."""
-        window = self.plan.window if self.plan.mode == "backfill" and not self.plan.full_refresh else None
+        """Ends behind the first page of records that all entered the stream too late for the run, or where the stream does."""
+        window = self.run_config.window if self.run_config.mode == "backfill" and not self.run_config.full_refresh else None
         end = None if window is None else window.end + SLACK
-        normalizer = Normalizer(self.plan.collection)
+        normalizer = Normalizer(self.run_config.collection)
         clocks_agree = True
         while True:
             started = time.perf_counter()

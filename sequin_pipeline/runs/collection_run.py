@@ -60,9 +60,9 @@ def run_sync(
     after which the next run goes on at the first batch that was not committed, and TooManyRejects after everything good has been
     committed.
     """
-    plan = stream.plan
-    lanes = lanes or plan.collection.lanes
-    target = collection_target(plan.collection)
+    run_config = stream.run_config
+    lanes = lanes or run_config.collection.lanes
+    target = collection_target(run_config.collection)
     ledger = Ledger(str(target.table), target.label, schema)
 
     def build_writer(lane: Lane) -> TableWriter:
@@ -71,9 +71,9 @@ def run_sync(
             target,
             ledger,
             run_id=run_id,
-            mode=plan.mode,
-            window_keys=plan.partition_keys,
-            window_starts=plan.window_starts,
+            mode=run_config.mode,
+            window_keys=run_config.partition_keys,
+            window_starts=run_config.window_starts,
             lane=lane,
         )
 
@@ -82,7 +82,7 @@ def run_sync(
         run.prepare()
         run.read()
         stream.outcome = run.finish()
-    check_rejects(plan.collection, stream.outcome)
+    check_rejects(run_config.collection, stream.outcome)
     return stream.outcome
 
 
@@ -117,7 +117,7 @@ class CollectionRun:
         report: Callable[[Progress], None],
     ) -> None:
         self._stream = stream
-        self._plan = stream.plan
+        self._run_config = stream.run_config
         self._warehouse = warehouse
         self._ledger = ledger
         self._lanes = lanes
@@ -131,15 +131,15 @@ class CollectionRun:
 
     @property
     def _label(self) -> str:
-        return self._plan.collection.label
+        return self._run_config.collection.label
 
     def prepare(self) -> None:
         """Ledger, table, columns, and the place to start from; nothing has been requested of the source yet."""
         preparing = f"preparing table {str(self._writer.target.table)!r} of {self._label!r}"
         self._writer.attempt(self._prepare_table, preparing)
-        if not self._writer.target.is_foreign:
-            # Of a foreign table's rows the objects may not be kept: its columns fill with the versions that come.
-            self._totals.refilled = refill(self._warehouse, self._ledger, self._plan.collection, run_id=self._run_id)
+        if not self._writer.target.is_unmanaged:
+            # Of an unmanaged table's rows the objects may not be kept: its columns fill with the versions that come.
+            self._totals.refilled = refill(self._warehouse, self._ledger, self._run_config.collection, run_id=self._run_id)
         self._position = self._writer.attempt(self._find_start, f"reading the ledger of {self._label!r}")
 
     def _prepare_table(self, connection: Connection) -> None:
@@ -150,18 +150,18 @@ class CollectionRun:
             target,
             self._ledger,
             source=self._stream.source.identity,
-            adopt=self._plan.adopt,
-            full_refresh=self._plan.full_refresh,
+            adopt=self._run_config.adopt,
+            full_refresh=self._run_config.full_refresh,
         )
         for writer in self._lanes.writers:
             writer.target = preparation.target
         adopt_undeclared(connection, self._ledger)
         record = preparation.record
-        if not target.is_foreign:
-            declare_columns(connection, self._ledger, self._plan.collection, preparation)
+        if not target.is_unmanaged:
+            declare_columns(connection, self._ledger, self._run_config.collection, preparation)
         if (
             target.removes
-            and not target.is_foreign
+            and not target.is_unmanaged
             and (preparation.is_adopted or (record is not None and record.on_delete != "remove"))
         ):
             self._totals.swept += self._sweep(connection)
@@ -183,7 +183,7 @@ class CollectionRun:
     def _owns_cursor(self) -> bool:
         """A queue keeps its own place, by what was acknowledged, so nothing is fenced: any number of runs may drain it beside each
         other, and what is delivered twice is known by its version."""
-        return self._plan.mode == "live" and self._stream.source.can_reread
+        return self._run_config.mode == "live" and self._stream.source.can_reread
 
     def _find_start(self, connection: Connection) -> Position:
         if self._ledger.has_removed_rows(connection):
@@ -191,8 +191,8 @@ class CollectionRun:
                 writer.target = replace(writer.target, has_removed_rows=True)
         if self._owns_cursor:
             return self._find_live_start(connection)
-        window = self._plan.window
-        if window is None or window.start is None or self._plan.full_refresh:
+        window = self._run_config.window
+        if window is None or window.start is None or self._run_config.full_refresh:
             return Position()
         position = self._ledger.position_before(connection, window.start - SLACK)
         if position is None:
@@ -201,7 +201,9 @@ class CollectionRun:
         return Position(cursor, stream_time, recorded_at=stream_time)
 
     def _find_live_start(self, connection: Connection) -> Position:
-        if self._plan.full_refresh and any(cursor.run_id != self._run_id for cursor in self._ledger.live_cursors(connection)):
+        if self._run_config.full_refresh and any(
+            cursor.run_id != self._run_id for cursor in self._ledger.live_cursors(connection)
+        ):
             # Not again when a step of this run is tried again: it goes on where it came to.
             self._ledger.forget_cursor(connection)
         writers = self._lanes.writers
@@ -215,7 +217,9 @@ class CollectionRun:
 
     def read(self) -> None:
         """Every batch of the stream, handed over in order."""
-        with TableWriter(self._warehouse, self._writer.target, self._ledger, run_id=self._run_id, mode=self._plan.mode) as watch:
+        with TableWriter(
+            self._warehouse, self._writer.target, self._ledger, run_id=self._run_id, mode=self._run_config.mode
+        ) as watch:
             show_life = partial(self._show_life_sometimes, watch)
             room = Room(records=self._batch_records, bytes=BATCH_BYTES, pages=BATCH_PAGES)
             portions = self._stream.portions(self._position.after, room, while_waiting=show_life, give_way=self._lanes.give_way)
@@ -277,35 +281,35 @@ class CollectionRun:
             pages=tuple(portion.normalized for portion in gathered),
             move=CursorMove(self._position.after, self._position.stream_time) if self._owns_cursor else None,
             # Where a source is asked for a window by itself, no position helps.
-            positions=() if self._plan.is_restricted or self._plan.collection.observes_time else passed,
+            positions=() if self._run_config.is_restricted or self._run_config.collection.observes_time else passed,
             cursor=self._position.after,
             listed=tuple(streamed.page.listed for streamed in pages if streamed.page.listed is not None),
         )
 
     def _mark_unseen(self, listed: Listed) -> None:
         """Tombstones for what the listing did not see, each batch by itself: whoever is killed here begins again, and finds the rest."""
-        plan, target, after, marked = self._plan, self._writer.target, None, 0
+        run_config, target, after, marked = self._run_config, self._writer.target, None, 0
         missing = [name for name in NEEDED if not target.is_stored(name)]
         if missing:
             note = f"what is listed no longer is not looked for in a table that has no columns for {', '.join(missing)}"
             self._totals.notes[f"{listed.sync_id}: {note}"] = None
             return
-        normalize = Normalizer(plan.collection)
+        normalize = Normalizer(run_config.collection)
         with TableWriter(
             self._warehouse,
             target,
             self._ledger,
             run_id=self._run_id,
-            mode=plan.mode,
-            window_keys=plan.partition_keys,
-            window_starts=plan.window_starts,
+            mode=run_config.mode,
+            window_keys=run_config.partition_keys,
+            window_starts=run_config.window_starts,
         ) as writer:
             while True:
                 finding = partial(find_unseen, ledger=self._ledger, target=target, listed=listed, after=after)
                 rows = writer.attempt(finding, f"looking for what a listing of {self._label!r} did not see")
                 if not rows:
                     break
-                page = normalize(write_tombstones(plan.collection, listed, rows))
+                page = normalize(write_tombstones(run_config.collection, listed, rows))
                 self._totals.add_committed(writer.commit(writer.prepare(Delivery(pages=(page,)))))
                 after, marked = rows[-1].id, marked + len(rows)
         if marked:
@@ -330,7 +334,7 @@ class CollectionRun:
         self._ledger.show_life(
             connection,
             self._run_id,
-            mode=self._plan.mode,
+            mode=self._run_config.mode,
             seconds=self._totals.seconds,
             pages=self._totals.pages,
             records=self._totals.records,
@@ -344,7 +348,7 @@ class CollectionRun:
             # Their parents may have come since: with this run, or with that of another collection.
             replay(
                 self._warehouse,
-                self._plan.collection,
+                self._run_config.collection,
                 self._ledger,
                 run_id=self._run_id,
                 is_wanted=lambda reject: reject.reject_class == "parent" and reject.run_id != self._run_id,
@@ -355,7 +359,7 @@ class CollectionRun:
 
     def _create_indexes(self) -> None:
         """Those that are declared and missing; by now everything is committed, and the run has ended as far as the ledger knows."""
-        collection = self._plan.collection
+        collection = self._run_config.collection
         if collection.indexes:
             creating = partial(create_missing, table=collection.table, indexes=collection.indexes)
             self._writer.attempt(creating, f"creating the indexes of {self._label!r}")

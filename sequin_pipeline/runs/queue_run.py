@@ -21,7 +21,7 @@ from sequin_pipeline.ledger.undeclared import keep_undeclared
 from sequin_pipeline.normalize.normalizer import Normalizer
 from sequin_pipeline.postgres.warehouse import OneConnection, Warehouse, attempt
 from sequin_pipeline.read.by_collection import shares_of
-from sequin_pipeline.read.stream import Portion, ReadPlan, RecordStream, normalized_portion
+from sequin_pipeline.read.stream import Portion, RecordStream, RunConfig, normalized_portion
 from sequin_pipeline.runs.collection_run import BATCH_RECORDS, CollectionRun
 from sequin_pipeline.runs.outcome import Progress, SyncOutcome
 from sequin_pipeline.sources import Page, PageCost, ReadRequest, Source
@@ -94,7 +94,7 @@ class _Part:
     """One declared collection of the queue, under way."""
 
     def __init__(self, run: CollectionRun, stream: RecordStream) -> None:
-        self.collection = stream.plan.collection
+        self.collection = stream.run_config.collection
         self._run = run
         self._stream = stream
         self._normalizer = Normalizer(self.collection)
@@ -133,12 +133,12 @@ def _prepared(
     adopt: bool,
     report: Callable[[Progress], None],
 ) -> _Part:
-    plan = ReadPlan(collection, mode="live", window=None, partition_keys=(), window_starts=(), adopt=adopt)
+    run_config = RunConfig(collection, mode="live", window=None, partition_keys=(), window_starts=(), adopt=adopt)
     target = collection_target(collection)
     ledger = Ledger(str(target.table), target.label, schema)
-    stream = RecordStream(plan, source)
+    stream = RecordStream(run_config, source)
     # A share is far smaller than what a second connection would be worth.
-    writer = TableWriter(shared, target, ledger, run_id=run_id, mode=plan.mode, lane=Lane())
+    writer = TableWriter(shared, target, ledger, run_id=run_id, mode=run_config.mode, lane=Lane())
     lanes = stack.enter_context(Lanes([writer]))
     run = CollectionRun(stream, warehouse, ledger, lanes, run_id=run_id, batch_records=BATCH_RECORDS, report=report)
     run.prepare()

@@ -68,8 +68,8 @@ def find_unseen(connection: Connection, ledger: Ledger, target: Target, listed: 
 
 
 def _stored(column: TargetColumn) -> sql.Composable:
-    """As the record has it; what no column of a foreign table takes is null there."""
-    if column.reach != "table":
+    """As the record has it; what no column of an unmanaged table takes is null there."""
+    if column.scope != "table":
         return sql.SQL("null")
     stored = sql.SQL("t.{}").format(sql.Identifier(column.table_name))
     if column.cast == UTC_WITHOUT_ZONE:

@@ -19,7 +19,7 @@ class EnvelopeError(ValueError):
 
 
 @dataclass(frozen=True)
-class Envelope:
+class PageEnvelope:
     """`records` is the text of an array, as far as its ends tell; `cursor` None is the end of the stream."""
 
     records: bytes = field(repr=False)
@@ -49,7 +49,7 @@ _CLOSING = {b"{": b"}", b"[": b"]"}
 _decoder = msgspec.json.Decoder(_Members)
 
 
-def read_envelope(body: bytes) -> Envelope:
+def read_page(body: bytes) -> PageEnvelope:
     """Raises EnvelopeError for what is no JSON object with an array `records` and a usable `cursor`.
 
     A cursor that is a number is taken as its literal text: it is opaque, and goes back as it came. Null, absent and the empty
@@ -72,10 +72,10 @@ def read_envelope(body: bytes) -> Envelope:
         records, cursor = spans[b'"records"'], spans.get(b'"cursor"', b"null")
     if not records.startswith(b"["):
         raise EnvelopeError("JSON that is no page: its `records` are not an array")
-    return Envelope(records, _cursor(cursor))
+    return PageEnvelope(records, _cursor(cursor))
 
 
-def _usual(body: bytes) -> Envelope | None:
+def _usual(body: bytes) -> PageEnvelope | None:
     """In JSON the last quoted word before a closing brace is a value, and one before a comma and a bracket a key of the same object:
     inside of a string each of these quotes would be escaped. None where the ends are others."""
     beginning = _USUAL_BEGINNING.match(body)
@@ -83,7 +83,7 @@ def _usual(body: bytes) -> Envelope | None:
     end = _USUAL_END.search(body[tail_start:])
     if beginning is None or end is None or tail_start + end.start() <= beginning.end():
         return None
-    return Envelope(body[beginning.end() : tail_start + end.start()], _cursor(end["cursor"]))
+    return PageEnvelope(body[beginning.end() : tail_start + end.start()], _cursor(end["cursor"]))
 
 
 def _cursor(literal: bytes) -> str | None:

@@ -142,7 +142,7 @@ class QueueSource(ABC):
             f"{refusal}. Is there a consumer {self.identity.stream!r}? Mend `queue` in the defs.yaml, or the address"
         )
 
-    def reach(self, options: HttpOptions) -> None:
+    def check_access(self, options: HttpOptions) -> None:
         """Is the queue there, and does it take the token? Takes no message. Raises QueueUnknown, and what `pages` raises."""
         with HttpClient(self._endpoint, options) as http:
             try:

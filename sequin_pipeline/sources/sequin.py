@@ -19,7 +19,7 @@ from sequin_pipeline.sources.http.client import Answer, HttpClient, HttpOptions,
 from sequin_pipeline.sources.http.endpoint import Endpoint
 from sequin_pipeline.sources.http.failures import StatusRefused
 from sequin_pipeline.sources.http.retries import AskAgain
-from sequin_pipeline.sources.page_envelope import Envelope, EnvelopeError, read_envelope
+from sequin_pipeline.sources.page_envelope import EnvelopeError, PageEnvelope, read_page
 
 DEFAULT_PAGE_SIZE_RECORDS = 1000
 """The most that servers of this API are known to give; they may give fewer."""
@@ -168,12 +168,12 @@ class SequinSource:
                         return tuple(_described(field) for field in collection.fields if field.accessor or field.name)
         return ()
 
-    def _page(self, http: HttpClient, request: ReadRequest, *, after: str | None, seen: "_SeenCursors") -> Answer[Envelope]:
+    def _page(self, http: HttpClient, request: ReadRequest, *, after: str | None, seen: "_SeenCursors") -> Answer[PageEnvelope]:
         params = [*_filters(request), ("limit", str(self._page_size_records))]
         if after is not None:
             params.append(("after_cursor", after))
 
-        def read(response: Response) -> Envelope:
+        def read(response: Response) -> PageEnvelope:
             envelope = self._envelope(response)
             is_end = envelope.is_empty and envelope.cursor == after
             if envelope.cursor in seen and not is_end:
@@ -192,9 +192,9 @@ class SequinSource:
                 "run again with --full-refresh to read the collection from its earliest record; rows that are there stay"
             ) from refusal
 
-    def _envelope(self, response: Response) -> Envelope:
+    def _envelope(self, response: Response) -> PageEnvelope:
         try:
-            return read_envelope(response.body)
+            return read_page(response.body)
         except EnvelopeError as error:
             found = (
                 f"{error}; content type {self._endpoint.excerpt(response.content_type)}" if response.content_type else str(error)

@@ -1,6 +1,6 @@
 """A table as the catalog of Postgres shows it to a writer: its columns' real types, what it requires, what it would not let through.
 
-Reads only, and only the catalog. What that means for a declaration is decided in foreign.py.
+Reads only, and only the catalog. What that means for a declaration is decided in unmanaged.py.
 """
 
 from collections.abc import Mapping
@@ -13,7 +13,7 @@ from sequin_pipeline.postgres.warehouse import Connection
 
 
 @dataclass(frozen=True)
-class ShapeColumn:
+class IntrospectedColumn:
     """A column, seen through its domains. `shown` is its type as people write it, `type` without domain, length and precision;
     `cast` the type's full name, for enums, whatever the search path is. Numbers are None where the type has no such bound.
     `folds`: its collation takes different texts for equal.
@@ -35,12 +35,12 @@ class ShapeColumn:
 
 
 @dataclass(frozen=True)
-class TableShape:
+class IntrospectedTable:
     """`kind` is pg_class.relkind; `keys` are the sets of columns by which an upsert can find rows. `lacking` are privileges that
     `role` does not have, `hides_rows` a row-level policy that applies to it."""
 
     kind: str
-    columns: Mapping[str, ShapeColumn]
+    columns: Mapping[str, IntrospectedColumn]
     keys: frozenset[frozenset[str]]
     lacking: tuple[str, ...]
     role: str
@@ -49,7 +49,7 @@ class TableShape:
     hides_rows: bool = False
 
 
-def read_shape(connection: Connection, table: TableName) -> TableShape | None:
+def introspect(connection: Connection, table: TableName) -> IntrospectedTable | None:
     """None where there is no such table, or nothing of that name. Raises psycopg.Error."""
     row = connection.execute(
         "select c.oid, c.relkind::text, current_user::text, array(select wanted from unnest(array['SELECT', 'INSERT', 'UPDATE', 'DELETE'])"
@@ -65,7 +65,7 @@ def read_shape(connection: Connection, table: TableName) -> TableShape | None:
         return None
     oid, kind, role, lacking, has_children, has_rules, hides_rows = row
     assert isinstance(lacking, list)  # noqa: S101 - an array
-    return TableShape(
+    return IntrospectedTable(
         kind=str(kind),
         columns={column.name: column for column in _columns(connection, oid)},
         keys=_keys(connection, oid),
@@ -77,7 +77,7 @@ def read_shape(connection: Connection, table: TableName) -> TableShape | None:
     )
 
 
-def _columns(connection: Connection, oid: object) -> list[ShapeColumn]:
+def _columns(connection: Connection, oid: object) -> list[IntrospectedColumn]:
     rows = connection.execute(
         # Down through domains to the type that values are stored as; each may bring a length, a default and a not null.
         "with recursive seen as (select a.attnum, a.attname::text as name, format_type(a.atttypid, a.atttypmod) as shown,"
@@ -106,10 +106,10 @@ def _column(
     cast: str,
     modifier: int,
     *flags: bool,
-) -> ShapeColumn:
+) -> IntrospectedColumn:
     is_not_null, has_default, is_generated, is_always_identity, folds = flags
     has_modifier = modifier >= 0
-    return ShapeColumn(
+    return IntrospectedColumn(
         name=name,
         shown=shown,
         type=type_name,
@@ -143,9 +143,9 @@ def _keys(connection: Connection, oid: object) -> frozenset[frozenset[str]]:
     return frozenset(frozenset(map(str, names)) for (names,) in rows)  # type: ignore[call-overload]  # a text[]
 
 
-def grant(shape: TableShape, table: TableName, wanted: str, connection: Connection) -> str:
+def grant(introspected: IntrospectedTable, table: TableName, wanted: str, connection: Connection) -> str:
     """The statement that would give this role a right."""
-    role = sql.Identifier(shape.role).as_string(connection)
+    role = sql.Identifier(introspected.role).as_string(connection)
     if wanted == "USAGE":
         return f"grant usage on schema {sql.Identifier(table.schema).as_string(connection)} to {role}"
     return f"grant {wanted.lower()} on {sql.Identifier(table.schema, table.name).as_string(connection)} to {role}"

@@ -58,7 +58,7 @@ def prepare_table(
     `adopt` takes over a table that the ledger does not know, or knows from another source, and starts it from the beginning;
     `full_refresh` may create anew one that has vanished. Raises TableRefused, LedgerRefused, psycopg.Error; then nothing has changed.
     """
-    if target.is_foreign:
+    if target.is_unmanaged:
         return _prepare_foreign(connection, look_up(connection, target), ledger, source=source, adopt=adopt)
     record, found = ledger.find_table(connection), _find(connection, target)
     if (record is None) != (found is None):
@@ -125,7 +125,7 @@ def pending_changes(
 
     Raises TableRefused and LedgerRefused as that would.
     """
-    if target.is_foreign:
+    if target.is_unmanaged:
         look_up(connection, target)
         _check_source(target, record, source, adopt=False)
         return ()
@@ -147,7 +147,7 @@ def pending_changes(
 
 def existing_columns(connection: Connection, target: Target) -> Target:
     """The target as its table takes it, without the columns that are not there yet."""
-    if target.is_foreign:
+    if target.is_unmanaged:
         return look_up(connection, target)
     found = _find(connection, target)
     has = found.types if found else {}

@@ -11,12 +11,12 @@ from typing import Literal
 import pandas as pd
 import pyarrow as pa
 
-from sequin_pipeline.catalog import RECORD_COLUMNS, Collection, ForeignTable, OnDelete, TableName
+from sequin_pipeline.catalog import RECORD_COLUMNS, Collection, OnDelete, TableName, UnmanagedTable
 from sequin_pipeline.errors import TableRefused
 from sequin_pipeline.normalize.value_casts import STORAGE
 from sequin_pipeline.table.type_limits import Limit
 
-Reach = Literal["batch", "staging", "table"]
+ColumnScope = Literal["batch", "staging", "table"]
 
 
 @dataclass(frozen=True)
@@ -26,7 +26,7 @@ class TargetColumn:
     `staging` is the type it is copied as, `cast` what stands behind `::` to turn a surviving value into one of the table's (None:
     nothing needed). `is_object`: its value comes from the provider's object, so that a bare tombstone leaves it as it is.
 
-    The rest is for foreign tables. `stored_as` is the table's own name for it; `reach` how far its values go: a version that no
+    The rest is for unmanaged tables. `stored_as` is the table's own name for it; `scope` how far its values go: a version that no
     column takes is staged and kept in the ledger, a time that no column takes says only which window a row is in. `compared_as` is
     the type in which stored and staged value are compared. `limits` are what the table's type would change in silence; `rounds_to` are the
     digits of a second to which times are rounded first.
@@ -40,7 +40,7 @@ class TargetColumn:
     is_nullable: bool = True
     description: str = ""
     stored_as: str = ""
-    reach: Reach = "table"
+    scope: ColumnScope = "table"
     compared_as: str | None = None
     limits: tuple[Limit, ...] = ()
     rounds_to: int | None = None
@@ -63,7 +63,7 @@ class Target:
     where a column has been lost. `created_at` and `changed_at` are stamped here and never compared.
     `history`: how long the ledger keeps what became of each record; None: nothing is kept.
 
-    `foreign`: the table belongs to an application, and foreign.py has to look at it before the first row. Names of columns here are
+    `unmanaged`: the table belongs to an application, and unmanaged.py has to look at it before the first row. Names of columns here are
     the frame's; `stamp_casts` turns the present moment into a value of a stamped column of the table.
     """
 
@@ -84,7 +84,7 @@ class Target:
     trusts_hash: bool = True
     history: timedelta | None = None
     description: str = ""
-    foreign: ForeignTable | None = field(default=None, hash=False)
+    unmanaged: UnmanagedTable | None = field(default=None, hash=False)
     is_partitioned: bool = False
     stamp_casts: Mapping[str, str] = field(default_factory=dict, hash=False)
     column_names: tuple[str, ...] = field(init=False)
@@ -93,9 +93,9 @@ class Target:
         object.__setattr__(self, "column_names", tuple(column.name for column in self.columns))
 
     @property
-    def is_foreign(self) -> bool:
+    def is_unmanaged(self) -> bool:
         """The table belongs to an application."""
-        return self.foreign is not None
+        return self.unmanaged is not None
 
     @property
     def removes(self) -> bool:
@@ -110,7 +110,7 @@ class Target:
     @property
     def stored(self) -> tuple[TargetColumn, ...]:
         """The columns that the table has."""
-        return tuple(column for column in self.columns if column.reach == "table")
+        return tuple(column for column in self.columns if column.scope == "table")
 
     @property
     def compared(self) -> tuple[TargetColumn, ...]:
@@ -151,17 +151,17 @@ class Target:
 def collection_target(collection: Collection) -> Target:
     """The table of a collection: the record's own columns around the declared ones.
 
-    Of a foreign table it knows what the declaration says; what the table's own types are, foreign.py adds.
+    Of an unmanaged table it knows what the declaration says; what the table's own types are, unmanaged.py adds.
     """
     managed = _managed_target(collection)
-    return managed if collection.foreign is None else _foreign_target(managed, collection.foreign)
+    return managed if collection.unmanaged is None else _unmanaged_target(managed, collection.unmanaged)
 
 
-def _foreign_target(managed: Target, foreign: ForeignTable) -> Target:
+def _unmanaged_target(managed: Target, unmanaged: UnmanagedTable) -> Target:
     """Without a hash, which nobody else would maintain: rows are compared column by column."""
 
-    def reach(name: str) -> Reach:
-        if name in foreign.columns:
+    def scope(name: str) -> ColumnScope:
+        if name in unmanaged.columns:
             return "table"
         is_needed = name in (managed.version, managed.tombstone) or (name == "id" and managed.history is not None)
         return "staging" if is_needed else "batch"
@@ -169,15 +169,15 @@ def _foreign_target(managed: Target, foreign: ForeignTable) -> Target:
     return replace(
         managed,
         columns=tuple(
-            replace(column, stored_as=foreign.columns.get(column.name, ""), reach=reach(column.name))
+            replace(column, stored_as=unmanaged.columns.get(column.name, ""), scope=scope(column.name))
             for column in managed.columns
             if column.name != managed.content_hash
         ),
-        key=foreign.key,
+        key=unmanaged.key,
         content_hash=None,
-        created_at=foreign.columns.get("inserted_at"),
-        changed_at=foreign.columns.get("updated_at"),
-        foreign=foreign,
+        created_at=unmanaged.columns.get("inserted_at"),
+        changed_at=unmanaged.columns.get("updated_at"),
+        unmanaged=unmanaged,
     )
 
 

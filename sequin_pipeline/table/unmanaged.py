@@ -9,7 +9,7 @@ from dataclasses import dataclass, replace
 
 from sequin_pipeline.errors import TableRefused
 from sequin_pipeline.postgres.warehouse import Connection
-from sequin_pipeline.table.introspect import ShapeColumn, TableShape, grant, read_shape
+from sequin_pipeline.table.introspect import IntrospectedColumn, IntrospectedTable, grant, introspect
 from sequin_pipeline.table.target import Target, TargetColumn
 from sequin_pipeline.table.type_limits import (
     CANONICAL_INTEGER,
@@ -66,57 +66,57 @@ def look_up(connection: Connection, target: Target) -> Target:
 
     Raises TableRefused where table and declaration do not go together, psycopg.Error.
     """
-    if target.foreign is None:
+    if target.unmanaged is None:
         return target
-    shape = read_shape(connection, target.table)
-    if shape is None:
+    introspected = introspect(connection, target.table)
+    if introspected is None:
         raise TableRefused(
             f"table {str(target.table)!r} of {target.label!r} does not exist, and `managed: false` says that an application creates it: "
             "run its migrations, or mend the name in the YAML (upper and lower case count)"
         )
-    lacking = [wanted for wanted in shape.lacking if wanted != "DELETE" or target.removes]
+    lacking = [wanted for wanted in introspected.lacking if wanted != "DELETE" or target.removes]
     if lacking:
-        mends = "; ".join(grant(shape, target.table, wanted, connection) for wanted in lacking)
+        mends = "; ".join(grant(introspected, target.table, wanted, connection) for wanted in lacking)
         raise TableRefused(
-            f"role {shape.role!r} lacks the right to {', '.join(lacking).lower()} on table {str(target.table)!r} of {target.label!r}: "
-            f"run `{mends}`"
+            f"role {introspected.role!r} lacks the right to {', '.join(lacking).lower()} on table {str(target.table)!r} "
+            f"of {target.label!r}: run `{mends}`"
         )
-    return fitted(target, shape)
+    return fitted(target, introspected)
 
 
-def fitted(target: Target, shape: TableShape) -> Target:
+def fitted(target: Target, introspected: IntrospectedTable) -> Target:
     """The target with casts and limits of the table's own types. Raises TableRefused."""
-    match = _Match(target, shape)
+    match = _Match(target, introspected)
     match.check_table()
-    columns = tuple(match.column(column) if column.reach == "table" else column for column in target.columns)
+    columns = tuple(match.column(column) if column.scope == "table" else column for column in target.columns)
     match.check_key()
     match.check_required()
     return replace(
         target,
         columns=tuple(match.key_column(column) if column.name in target.key else column for column in columns),
         stamp_casts=match.stamp_casts(),
-        is_partitioned=shape.kind == "p",
+        is_partitioned=introspected.kind == "p",
     )
 
 
 @dataclass(frozen=True)
 class _Match:
     target: Target
-    shape: TableShape
+    introspected: IntrospectedTable
 
     def check_table(self) -> None:
-        if self.shape.kind in KINDS:
-            raise self._refused(f"is {KINDS[self.shape.kind]}: name the table behind it")
-        if self.shape.has_children:
+        if self.introspected.kind in KINDS:
+            raise self._refused(f"is {KINDS[self.introspected.kind]}: name the table behind it")
+        if self.introspected.has_children:
             raise self._refused("has tables that inherit from it, in which no unique index is shared: name one of them")
-        if self.shape.has_rules:
+        if self.introspected.has_rules:
             raise self._refused(
                 "has rules for inserts or updates, with which Postgres allows no upsert: use triggers in their place"
             )
-        if self.shape.hides_rows:
+        if self.introspected.hides_rows:
             raise self._refused(
-                f"has row-level security that applies to role {self.shape.role!r}, so that rows it hides would be taken for missing: "
-                f"let the pipeline connect as a role with BYPASSRLS, as in `alter role {self.shape.role} bypassrls`"
+                f"has row-level security that applies to role {self.introspected.role!r}, so that rows it hides would be taken for "
+                f"missing: let the pipeline connect as a role with BYPASSRLS, as in `alter role {self.introspected.role} bypassrls`"
             )
 
     def column(self, column: TargetColumn) -> TargetColumn:
@@ -139,7 +139,7 @@ class _Match:
         return replace(column, cast=fit.cast, compared_as=compared_as, limits=tuple(limits), rounds_to=rounds_to)
 
     def key_column(self, column: TargetColumn) -> TargetColumn:
-        if self.shape.columns[column.table_name].folds:
+        if self.introspected.columns[column.table_name].folds:
             raise self._refused(
                 f"has key column {column.table_name!r} with a collation that takes different texts for equal, so that two records could be "
                 "one row: give it a deterministic one"
@@ -148,7 +148,7 @@ class _Match:
 
     def check_key(self) -> None:
         names = [self.target.column(name).table_name for name in self.target.key]
-        if frozenset(names) in self.shape.keys:
+        if frozenset(names) in self.introspected.keys:
             return
         raise self._refused(
             f"has no primary key or unique index on exactly ({', '.join(names)}), by which versions of a record replace each other "
@@ -159,7 +159,7 @@ class _Match:
         """What an insert must bring, and what nobody may bring."""
         written = {column.table_name: column.name for column in self.target.stored}
         written |= {name: ours for ours, name in self.target.stamps.items()}
-        for found in self.shape.columns.values():
+        for found in self.introspected.columns.values():
             if found.name in written and (found.is_generated or found.is_always_identity):
                 raise self._refused(
                     f"has column {found.name!r}, which Postgres fills by itself, and {written[found.name]!r} is mapped to it: "
@@ -186,9 +186,9 @@ class _Match:
 
     @property
     def _rounds(self) -> bool:
-        return self.target.foreign is not None and self.target.foreign.rounds
+        return self.target.unmanaged is not None and self.target.unmanaged.rounds
 
-    def _fit(self, column: TargetColumn, found: ShapeColumn) -> Fit | None:
+    def _fit(self, column: TargetColumn, found: IntrospectedColumn) -> Fit | None:
         if found.is_enum and column.type == ("text[]" if found.cast.endswith("[]") else "text"):
             return Fit(found.cast)
         if column.name == self.target.version and (found.type, found.decimals) not in (("bigint", None), ("numeric", None)):
@@ -201,7 +201,7 @@ class _Match:
             return IDENTIFIERS[found.type]
         return TAKES[column.type].get(found.type)
 
-    def _mend(self, column: TargetColumn, found: ShapeColumn) -> str:
+    def _mend(self, column: TargetColumn, found: IntrospectedColumn) -> str:
         if column.name == self.target.version:
             return f'versions exceed 32 bits, so `alter table … alter column "{found.name}" type bigint`, or leave it out of the mapping'
         taken = ", ".join(TAKES[column.type])
@@ -212,15 +212,15 @@ class _Match:
 
     def _unmapped(self) -> list[str]:
         stamps = [ours for ours in ("inserted_at", "updated_at") if ours not in self.target.stamps]
-        return [*(column.name for column in self.target.columns if column.reach != "table"), *stamps]
+        return [*(column.name for column in self.target.columns if column.scope != "table"), *stamps]
 
-    def _found(self, name: str, ours: str) -> ShapeColumn:
-        if name not in self.shape.columns:
+    def _found(self, name: str, ours: str) -> IntrospectedColumn:
+        if name not in self.introspected.columns:
             raise self._refused(
-                f"has no column {name!r}, to which {ours!r} is mapped: its columns are {', '.join(map(repr, self.shape.columns))} "
+                f"has no column {name!r}, to which {ours!r} is mapped: its columns are {', '.join(map(repr, self.introspected.columns))} "
                 "(upper and lower case count)"
             )
-        return self.shape.columns[name]
+        return self.introspected.columns[name]
 
     def _refused(self, what: str) -> TableRefused:
         return TableRefused(f"table {str(self.target.table)!r} of {self.target.label!r} {what}")

@@ -75,7 +75,7 @@ def write(
         return Merged({})
     windows = encoded.batch.windows
     is_one_window = windows.min() == windows.max()
-    if encoded.target.is_foreign and not is_one_window:
+    if encoded.target.is_unmanaged and not is_one_window:
         return _write_by_window(connection, encoded, window_starts=window_starts, versions=versions, history=history)
     statements = MergeStatements(
         target=encoded.target,
@@ -123,7 +123,7 @@ def _write_by_window(
     versions: sql.Identifier,
     history: BatchHistory | None,
 ) -> Merged:
-    """One merge a window: what a foreign table gives back of a row does not tell its window."""
+    """One merge a window: what an unmanaged table gives back of a row does not tell its window."""
     if encoded.target.locks_buckets:
         with connection.cursor() as cursor:
             lock_buckets(cursor, encoded.target, encoded.batch)

@@ -53,7 +53,7 @@ class MergeStatements:
             parts.append(self._remembered())
         if self.target.removes:
             parts.append(self._removed())
-        if self.target.is_foreign:
+        if self.target.is_unmanaged:
             parts.append(self._updated())
         parts.append(self._written())
         if self.history is not None:
@@ -259,7 +259,7 @@ class MergeStatements:
             **self._names,
             columns=sql.SQL(", ").join(map(sql.Identifier, [*(column.table_name for column in target.stored), *stamps])),
             values=sql.SQL(", ").join([*(_value(column, STAGED) for column in target.stored), *map(self._stamp, stamps)]),
-            writing=sql.Literal(["new"] if target.is_foreign else list(WRITING_VERDICTS)),
+            writing=sql.Literal(["new"] if target.is_unmanaged else list(WRITING_VERDICTS)),
             keys=sql.SQL(", ").join(map(self._stored_as, target.key)),
             assignments=self._assignments(EXCLUDED),
             guard=self._guard(EXCLUDED),
@@ -290,7 +290,9 @@ class MergeStatements:
         """What became of each row that was not unchanged; one that lost to a concurrent writer has no fate yet. Rows seen and rows written
         are brought together by grouping: a join of two results without an index would be quadratic under the pinned plan."""
         updated = (
-            " union all select id, null, null, null, null, true, false, is_deleted from updated" if self.target.is_foreign else ""
+            " union all select id, null, null, null, null, true, false, is_deleted from updated"
+            if self.target.is_unmanaged
+            else ""
         )
         return sql.SQL(
             "logged as ({insert} select %(table)s, told.record_id, told.version, told.fate, told.stored_version, {shared} from ("
@@ -420,14 +422,14 @@ class MergeStatements:
         ).format(
             updated=sql.SQL(
                 " union all select window_index, false, case when is_deleted then 'tombstone' else 'changed' end from updated"
-                if self.target.is_foreign
+                if self.target.is_unmanaged
                 else ""
             ),
             removed=sql.SQL(" union all select window_index, false, 'removed' from removed" if self.target.removes else ""),
         )
 
     def _window(self, row: sql.SQL) -> sql.Composable:
-        if not self.has_windows or self.target.stream_time is None or self.target.is_foreign:
+        if not self.has_windows or self.target.stream_time is None or self.target.is_unmanaged:
             return sql.SQL("0")
         # Before the first window, or without a time: the first window, which is open to the left.
         return sql.SQL("greatest(coalesce(width_bucket({time}, %(starts)s::timestamptz[]), 1) - 1, 0)").format(

@@ -1,4 +1,4 @@
-"""Rows whose values a foreign table would change in silence are taken out of their frame and become rejects. Pure.
+"""Rows whose values an unmanaged table would change in silence are taken out of their frame and become rejects. Pure.
 
 Everything else that a table refuses, Postgres says itself (refused.py).
 """

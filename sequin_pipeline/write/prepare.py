@@ -77,7 +77,7 @@ def prepare(
     `without` are rows that Postgres refused: asked for by the one writer that had them, whose rejects they become.
     """
     started = time.perf_counter()
-    if target.is_foreign:
+    if target.is_unmanaged:
         delivery = replace(delivery, pages=tuple(fit(target, pages) for pages in delivery.pages))
     batches = build_batches(
         target,

@@ -52,7 +52,7 @@ class EncodedBatch:
 
 def encode(target: Target, batch: Batch) -> EncodedBatch:
     """The batch as the bytes that COPY takes."""
-    columns = [(column.name, column.staging) for column in target.columns if column.reach != "batch"]
+    columns = [(column.name, column.staging) for column in target.columns if column.scope != "batch"]
     if batch.has_bare_tombstones:
         columns.append((OBJECT_VERSION, "bigint"))
     rows = batch.select([name for name, _ in columns])

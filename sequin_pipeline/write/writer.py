@@ -206,7 +206,7 @@ class TableWriter:
             if history is not None:
                 record_passed_over(connection, history, self.target, sendable.prepared.batch.superseded, rejects)
             counts = self._count(sendable, merged)
-            if self.target.is_foreign and self.target.key != (self.target.record_id,):
+            if self.target.is_unmanaged and self.target.key != (self.target.record_id,):
                 self._settle_delivered(connection, sendable.prepared.batch)
             record_rejects(connection, self.ledger, rejects, run_id=self._run_id)
             discarded = self._count_discarded(connection, rejects)

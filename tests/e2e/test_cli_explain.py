@@ -16,7 +16,7 @@ from sequin_pipeline.sandbox.server import running_sandbox
 from sequin_pipeline.sandbox.settings import Settings
 from sequin_pipeline.sources.sequin import SequinSource
 from tests.e2e.project import TOKEN, Command, Finished, MakeProject, Project, SandboxControls
-from tests.support.builders import COLUMNS, collection, live_plan, record
+from tests.support.builders import COLUMNS, collection, live_run_config, record
 
 DECLARED = """\
   provider: demo
@@ -41,7 +41,9 @@ def sync(project: Project, *, run_id: str, declared: str = DECLARED) -> None:
     history = timedelta(days=30) if "history" in declared else None
     on_delete = "remove" if "remove" in declared else "mark"
     of = replace(THING, history=history, on_delete=on_delete)  # type: ignore[arg-type]  # one of the two words
-    run_sync(RecordStream(live_plan(of), SequinSource(project.api_url, TOKEN)), Warehouse(project.warehouse_url), run_id=run_id)
+    run_sync(
+        RecordStream(live_run_config(of), SequinSource(project.api_url, TOKEN)), Warehouse(project.warehouse_url), run_id=run_id
+    )
 
 
 def told(done: Finished) -> dict[str, list[str]]:

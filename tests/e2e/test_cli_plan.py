@@ -21,7 +21,7 @@ from sequin_pipeline.sandbox.settings import Settings
 from sequin_pipeline.sources.sequin import SequinSource
 from sequin_pipeline.table.managed import PendingChange
 from tests.e2e.project import TOKEN, Command, MakeProject, Project, SandboxControls
-from tests.support.builders import COLUMNS, ListSource, collection, live_plan, record
+from tests.support.builders import COLUMNS, ListSource, collection, live_run_config, record
 
 DECLARED = "  provider: demo\n  collections:\n    thing:\n      columns: {amount: {path: amount, type: bigint}}\n"
 THING = replace(collection(), columns=COLUMNS[1:])
@@ -67,14 +67,14 @@ def test_counts_are_those_of_the_run_that_follows(warehouse_url: str, on_delete:
     of = replace(THING, on_delete=on_delete)
     source = ListSource([FIRST])
     first = plan(warehouse_url, source, of)
-    ran = run_sync(RecordStream(live_plan(of), source), Warehouse(warehouse_url), run_id="first")
+    ran = run_sync(RecordStream(live_run_config(of), source), Warehouse(warehouse_url), run_id="first")
     source.page_records = [*source.page_records, SECOND[:3], SECOND[3:]]
 
     second = plan(warehouse_url, source, of)
 
     assert first.counts == ran.counts == Counts(fetched=4, inserted=4, created=4)
     assert (first.changes, second.changes) == (None, ())
-    then = run_sync(RecordStream(live_plan(of), source), Warehouse(warehouse_url), run_id="second")
+    then = run_sync(RecordStream(live_run_config(of), source), Warehouse(warehouse_url), run_id="second")
     assert second.counts == then.counts
     assert (second.counts.updated, second.counts.deleted, second.counts.stale, second.counts.duplicate) == (1, 1, 1, 1)
     assert [reject.record_id for reject in second.rejects] == ["d"]
@@ -84,7 +84,7 @@ def test_counts_are_those_of_the_run_that_follows(warehouse_url: str, on_delete:
 def test_differences_tell_old_and_new_by_column_and_key(warehouse_url: str) -> None:
     of = replace(THING, on_delete="remove")
     source = ListSource([FIRST])
-    run_sync(RecordStream(live_plan(of), source), Warehouse(warehouse_url), run_id="first")
+    run_sync(RecordStream(live_run_config(of), source), Warehouse(warehouse_url), run_id="first")
     source.page_records = [*source.page_records, SECOND]
 
     found = plan(warehouse_url, source, of)
@@ -107,7 +107,7 @@ def test_differences_tell_old_and_new_by_column_and_key(warehouse_url: str) -> N
 
 def test_a_table_that_exists_is_not_altered_and_what_would_be_is_told_with_its_lock(warehouse_url: str) -> None:
     source = ListSource([FIRST])
-    run_sync(RecordStream(live_plan(THING), source), Warehouse(warehouse_url), run_id="first")
+    run_sync(RecordStream(live_run_config(THING), source), Warehouse(warehouse_url), run_id="first")
     source.page_records = [*source.page_records, [record("a", 2)]]
     wider = replace(collection(), description="things")
 
@@ -122,7 +122,7 @@ def test_a_table_that_exists_is_not_altered_and_what_would_be_is_told_with_its_l
 
 def test_rows_that_postgres_refuses_are_told_as_rejects(warehouse_url: str) -> None:
     source = ListSource([FIRST])
-    run_sync(RecordStream(live_plan(THING), source), Warehouse(warehouse_url), run_id="first")
+    run_sync(RecordStream(live_run_config(THING), source), Warehouse(warehouse_url), run_id="first")
     with psycopg.connect(warehouse_url) as connection:
         connection.execute("alter table demo.thing add check (amount < 100)")
     source.page_records = [*source.page_records, [record("x", 200), record("y", 2)]]
@@ -135,7 +135,7 @@ def test_rows_that_postgres_refuses_are_told_as_rejects(warehouse_url: str) -> N
 
 def test_a_lock_of_somebody_else_ends_it_soon(warehouse_url: str, command: Command, make_project: MakeProject) -> None:
     source = ListSource([FIRST])
-    run_sync(RecordStream(live_plan(THING), source), Warehouse(warehouse_url), run_id="first")
+    run_sync(RecordStream(live_run_config(THING), source), Warehouse(warehouse_url), run_id="first")
     source.page_records = [*source.page_records, [record("a", 2)]]
 
     with psycopg.connect(warehouse_url) as holder:
@@ -169,7 +169,7 @@ def api() -> Iterator[SandboxControls]:
 
 def sync(project: Project) -> None:
     source = SequinSource(project.api_url, TOKEN)
-    run_sync(RecordStream(live_plan(THING), source), Warehouse(project.warehouse_url), run_id="first")
+    run_sync(RecordStream(live_run_config(THING), source), Warehouse(project.warehouse_url), run_id="first")
 
 
 def test_the_command_tells_what_would_happen_and_exits_as_the_sync_would(

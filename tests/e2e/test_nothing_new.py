@@ -11,7 +11,7 @@ from sequin_pipeline.sandbox.feeds import RecordedFeed
 from sequin_pipeline.sandbox.server import running_sandbox
 from sequin_pipeline.sources.sequin import SequinSource
 from tests.e2e.project import SandboxControls
-from tests.support.builders import collection, live_plan, record
+from tests.support.builders import collection, live_run_config, record
 
 
 def written_transactions(warehouse_url: str) -> int:
@@ -28,7 +28,7 @@ def test_a_live_run_that_finds_nothing_asks_once_and_writes_one_transaction(ware
         api = SandboxControls(url)
 
         def sync(run_id: str) -> int:
-            stream = RecordStream(live_plan(collection()), SequinSource(url))
+            stream = RecordStream(live_run_config(collection()), SequinSource(url))
             return run_sync(stream, Warehouse(warehouse_url), run_id=run_id).counts.fetched
 
         first = sync("first")

@@ -17,7 +17,7 @@ from sequin_pipeline.runs.collection_run import run_sync
 from sequin_pipeline.sandbox.feeds import feed_of_file
 from sequin_pipeline.sandbox.server import running_sandbox
 from sequin_pipeline.sources.sequin import SequinSource
-from tests.support.builders import live_plan
+from tests.support.builders import live_run_config
 from tests.support.checkout import CHECKOUT
 
 RECORDS = CHECKOUT / "tests" / "records"
@@ -48,7 +48,7 @@ class StoppingSource(SequinSource):
 
 
 def sync(source: SequinSource, warehouse_url: str, collection: Collection, *, batch_records: int = 5_000) -> Counts:
-    stream = RecordStream(live_plan(collection), source)
+    stream = RecordStream(live_run_config(collection), source)
     return run_sync(stream, Warehouse(warehouse_url), run_id="run-1", batch_records=batch_records).counts
 
 

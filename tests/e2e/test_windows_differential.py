@@ -16,7 +16,7 @@ import pytest
 from sequin_pipeline.catalog import Collection, Windows, WindowWidth
 from sequin_pipeline.ledger.ledger import Counts
 from sequin_pipeline.postgres.warehouse import Warehouse
-from sequin_pipeline.read.stream import ReadPlan, RecordStream
+from sequin_pipeline.read.stream import RecordStream, RunConfig
 from sequin_pipeline.runs.collection_run import SyncOutcome, run_sync
 from sequin_pipeline.sandbox.feeds import RecordedFeed
 from sequin_pipeline.sandbox.server import running_sandbox
@@ -120,14 +120,14 @@ class Reading:
 
     def _run(self, mode: str, keys: Sequence[str]) -> None:
         windows = self._collection.windows
-        plan = ReadPlan(
+        run_config = RunConfig(
             self._collection,
             "live" if mode == "live" else "backfill",
             asked_window(windows, KeyRange(keys[0], keys[-1])),
             partition_keys=tuple(keys),
             window_starts=tuple(start_of(windows, key) for key in keys),
         )
-        stream = RecordStream(plan, SequinSource(self._api_url, page_size_records=self._page_records))
+        stream = RecordStream(run_config, SequinSource(self._api_url, page_size_records=self._page_records))
         self.outcomes.append(run_sync(stream, Warehouse(self._warehouse_url), run_id=f"{mode} {keys[0]}", batch_records=35))
 
     def fetched_by_window(self) -> Counter[str]:

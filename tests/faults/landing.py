@@ -13,12 +13,12 @@ from typing import Any
 
 from sequin_pipeline.catalog import Collection, Column, parse_path
 from sequin_pipeline.postgres.warehouse import Warehouse
-from sequin_pipeline.read.stream import ReadPlan, RecordStream
+from sequin_pipeline.read.stream import RecordStream, RunConfig
 from sequin_pipeline.runs.collection_run import run_sync
 from sequin_pipeline.runs.outcome import SyncOutcome
 from sequin_pipeline.runs.queue_run import drain
 from sequin_pipeline.sources import Source
-from tests.support.builders import COLUMNS, collection, live_plan
+from tests.support.builders import COLUMNS, collection, live_run_config
 from tests.support.fold import Fold, Record
 from tests.support.racing import wait_for_activity
 from tests.support.reading import query, raw
@@ -41,11 +41,11 @@ class Landing:
     _numbers: Iterator[int] = field(default_factory=lambda: itertools.count(1))
 
     def sync(
-        self, source: Source, *, plan: ReadPlan | None = None, warehouse: Warehouse | None = None, **options: Any
+        self, source: Source, *, run_config: RunConfig | None = None, warehouse: Warehouse | None = None, **options: Any
     ) -> SyncOutcome:
         """One run to its end, live unless planned otherwise; `options` are those of `run_sync`."""
         options = {"run_id": f"run {next(self._numbers)}", **options}
-        return run_sync(RecordStream(plan or live_plan(self.of), source), warehouse or Warehouse(self.url), **options)
+        return run_sync(RecordStream(run_config or live_run_config(self.of), source), warehouse or Warehouse(self.url), **options)
 
     def drain(self, source: Source, *, warehouse: Warehouse | None = None, **options: Any) -> SyncOutcome:
         """One run of a queue to its end; `options` are those of `drain`."""

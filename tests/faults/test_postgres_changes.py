@@ -10,7 +10,7 @@ from sequin_pipeline.postgres.warehouse import Warehouse
 from sequin_pipeline.sources import Page, ReadRequest
 from tests.faults.faulty_api import things
 from tests.faults.landing import Landing, assert_says
-from tests.support.builders import ListSource, live_plan
+from tests.support.builders import ListSource, live_run_config
 from tests.support.racing import wait_for_activity
 from tests.support.reading import execute, query
 from tests.support.waits import Waits
@@ -93,7 +93,7 @@ def test_dropped_table_is_refused_until_a_full_refresh_is_asked_for(landing: Lan
         landing.sync(source, batch_records=1)
     with pytest.raises(LedgerRefused) as again:
         landing.sync(pages)
-    landing.sync(pages, plan=live_plan(landing.of, full_refresh=True))
+    landing.sync(pages, run_config=live_run_config(landing.of, full_refresh=True))
 
     assert_says(str(caught.value), rf"{WRITING}'relation \"demo\.thing\" does not exist' \(SQLSTATE 42P01\)\.")
     assert "--full-refresh" in str(again.value)

@@ -11,7 +11,7 @@ import psycopg
 import pytest
 
 from sequin_pipeline.postgres.warehouse import Warehouse
-from sequin_pipeline.read.stream import ReadPlan
+from sequin_pipeline.read.stream import RunConfig
 from tests.faults.faulty_api import things
 from tests.faults.landing import THING, Landing
 from tests.faults.pooler import is_installed, pooler
@@ -39,11 +39,11 @@ def pooled(landing: Landing, postgres_server: PostgresServer) -> Iterator[Wareho
 
 def test_runs_behind_a_transaction_pooler_share_its_connections(landing: Landing, pooled: Warehouse) -> None:
     landing.sync(ListSource([]), warehouse=pooled)
-    backfill = ReadPlan(THING, "backfill", None, partition_keys=("2024-01",), window_starts=(EPOCH,))
+    backfill = RunConfig(THING, "backfill", None, partition_keys=("2024-01",), window_starts=(EPOCH,))
     with ThreadPoolExecutor(3) as threads:
         runs = [threads.submit(landing.sync, ListSource(PAGES), warehouse=pooled, batch_records=5, lanes=2)]
         runs += [
-            threads.submit(landing.sync, ListSource(PAGES), warehouse=pooled, plan=backfill, batch_records=number)
+            threads.submit(landing.sync, ListSource(PAGES), warehouse=pooled, run_config=backfill, batch_records=number)
             for number in (5, 10)
         ]
         for run in runs:

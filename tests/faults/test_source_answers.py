@@ -11,7 +11,7 @@ from tests.faults.faulty_api import IMPATIENT, cursor_after, faulty_api, things
 from tests.faults.landing import THING, Landing, assert_says
 from tests.faults.places import PLACES, OpenPlace, Place
 from tests.sources.reading import source
-from tests.support.builders import EPOCH, live_plan
+from tests.support.builders import EPOCH, live_run_config
 
 RECORDS = things(1, 6)
 """Three pages."""
@@ -122,7 +122,7 @@ def test_outage_keeps_what_was_read_and_the_next_run_asks_again(
 
 def test_outage_during_a_backfill_keeps_what_was_read_and_moves_no_cursor(landing: Landing) -> None:
     january = replace(
-        live_plan(THING),
+        live_run_config(THING),
         mode="backfill",
         window=TimeWindow(None, datetime(2024, 2, 1, tzinfo=UTC)),
         partition_keys=("2024-01",),
@@ -132,11 +132,11 @@ def test_outage_during_a_backfill_keeps_what_was_read_and_moves_no_cursor(landin
     with faulty_api(RECORDS) as api:
         api.set_faults("status:503,from=2")
         with pytest.raises(SourceUnavailable):
-            landing.sync(source(api.url, retry=IMPATIENT), plan=january)
+            landing.sync(source(api.url, retry=IMPATIENT), run_config=january)
         landing.deliver(*RECORDS[:2])
         landing.check(cursor=None)
         api.set_faults()
-        landing.sync(source(api.url), plan=january)
+        landing.sync(source(api.url), run_config=january)
 
     landing.deliver(*RECORDS)
     landing.check(cursor=None)

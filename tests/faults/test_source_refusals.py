@@ -15,7 +15,7 @@ from tests.faults.places import OTHERS, PLACES, OpenPlace
 from tests.sources.certificates import server_context, write_certificate
 from tests.sources.reading import StandingTime, source
 from tests.sources.scripted import Reply, page, scripted_server
-from tests.support.builders import live_plan, record
+from tests.support.builders import live_run_config, record
 
 CURSOR_UNKNOWN = (
     r"status 4\d\d \(.*\), saying '.*': the source will not serve this request: check SEQUIN_API_URL and what is asked for\. "
@@ -93,7 +93,7 @@ def test_cursor_that_the_source_has_lost_changes_nothing_until_a_full_refresh_is
             with pytest.raises(CursorRefused) as caught:
                 landing.sync(source(api.url))
             landing.check(cursor=cursor_after(4))
-            landing.sync(source(api.url), plan=live_plan(THING, full_refresh=True))
+            landing.sync(source(api.url), run_config=live_run_config(THING, full_refresh=True))
 
     assert_says(str(caught.value), rf"reading demo:thing after cursor '{cursor_after(4)}' from {api.url}: {CURSOR_UNKNOWN}")
     landing.deliver(*since)

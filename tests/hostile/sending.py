@@ -15,7 +15,7 @@ from sequin_pipeline.runs.outcome import SyncOutcome
 from sequin_pipeline.sources import SourceIdentity
 from sequin_pipeline.sources.sequin import SequinSource
 from tests.sources.scripted import Reply, scripted_server
-from tests.support.builders import collection, live_plan, record
+from tests.support.builders import collection, live_run_config, record
 
 MANY = 10_000
 IDENTITY = SourceIdentity("sequin", "http://hostile")
@@ -68,7 +68,7 @@ def sync(url: str, of: Collection, *records: bytes, refresh: str | None = None, 
     with scripted_server(*(Reply(body=page) for page in pages)) as server:
         source = SequinSource(server.url)
         source.identity = IDENTITY
-        stream = RecordStream(live_plan(of, full_refresh=refresh is not None, adopt=adopt), source)
+        stream = RecordStream(live_run_config(of, full_refresh=refresh is not None, adopt=adopt), source)
         return run_sync(stream, Warehouse(url), run_id=refresh or "run")
 
 

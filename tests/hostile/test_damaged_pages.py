@@ -19,11 +19,11 @@ from sequin_pipeline.read.stream import RecordStream
 from sequin_pipeline.records.json_text import elements
 from sequin_pipeline.runs.collection_run import run_sync
 from sequin_pipeline.sources import Page, ReadRequest
-from sequin_pipeline.sources.page_envelope import EnvelopeError, read_envelope
+from sequin_pipeline.sources.page_envelope import EnvelopeError, read_page
 from tests.hostile.damage import COLUMNS, REAL, bodies, records_texts, strict
 from tests.hostile.effort import examples
 from tests.normalize.test_paths_agree import NothingIsCertain
-from tests.support.builders import ListSource, collection, live_plan
+from tests.support.builders import ListSource, collection, live_run_config
 
 ISSUES = replace(collection(columns=COLUMNS, table="github.issue", name="issue"), provider="github")
 
@@ -32,7 +32,7 @@ ISSUES = replace(collection(columns=COLUMNS, table="github.issue", name="issue")
 @given(body=bodies())
 def test_any_answer_is_a_page_or_a_fault_of_the_source(body: bytes) -> None:
     try:
-        envelope = read_envelope(body)
+        envelope = read_page(body)
     except EnvelopeError:
         event("no page")
         return
@@ -58,7 +58,7 @@ def test_what_python_takes_for_a_page_is_one(records: bytes) -> None:
         answer = strict(body)
         assert isinstance(answer, dict)
         if isinstance(answer["records"], list):
-            assert read_envelope(body).cursor == "next"
+            assert read_page(body).cursor == "next"
             assert Normalizer(ISSUES)(records).fetched == len(answer["records"])
 
 
@@ -95,7 +95,7 @@ class OnePage(ListSource):
 
 def test_of_any_array_each_record_is_in_the_table_or_a_reject(warehouse_url: str) -> None:
     warehouse = Warehouse(warehouse_url)
-    run_sync(RecordStream(live_plan(ISSUES), OnePage(b"[%b]" % REAL[0])), warehouse, run_id="first")
+    run_sync(RecordStream(live_run_config(ISSUES), OnePage(b"[%b]" % REAL[0])), warehouse, run_id="first")
 
     with psycopg.connect(warehouse_url, autocommit=True) as connection:
 
@@ -103,7 +103,7 @@ def test_of_any_array_each_record_is_in_the_table_or_a_reject(warehouse_url: str
         @given(records=records_texts(most=5))
         def check(records: bytes) -> None:
             connection.execute("truncate github.issue, sequin_pipeline.rejects, sequin_pipeline.cursors, sequin_pipeline.merges")
-            stream = RecordStream(live_plan(ISSUES), OnePage(records))
+            stream = RecordStream(live_run_config(ISSUES), OnePage(records))
 
             try:
                 with suppress(TooManyRejects):

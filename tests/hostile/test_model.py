@@ -20,13 +20,13 @@ from psycopg import sql
 from sequin_pipeline.errors import RunFenced, SourceUnavailable, TooManyRejects, WarehouseUnavailable
 from sequin_pipeline.ledger.ledger import Ledger
 from sequin_pipeline.postgres.warehouse import Warehouse
-from sequin_pipeline.read.stream import ReadPlan, RecordStream
+from sequin_pipeline.read.stream import RecordStream, RunConfig
 from sequin_pipeline.runs.collection_run import run_sync
 from sequin_pipeline.runs.replay_rejects import replay
 from sequin_pipeline.sources import TimeWindow
 from tests.hostile.effort import EFFORT
 from tests.hostile.world import DECLARATIONS, SYNCS, Record, Stopped, StreamSource, World, derived, wait_until
-from tests.support.builders import live_plan
+from tests.support.builders import live_run_config
 
 HISTORIES, LENGTH = 18, 18
 RARE = 0.1
@@ -118,10 +118,10 @@ class History:
             raise error("stopped by the test")
 
         source = self._source(size=chance.randint(1, 2), at_page={page: stop})
-        plan = replace(self._live(), full_refresh=chance.random() < 0.2)
-        start = 0 if plan.full_refresh else self.world.cursor
+        run_config = replace(self._live(), full_refresh=chance.random() < 0.2)
+        start = 0 if run_config.full_refresh else self.world.cursor
         try:
-            self._run(plan, source, batch_records=batch_records)
+            self._run(run_config, source, batch_records=batch_records)
         except (Stopped, SourceUnavailable):
             self.world.cases.add("a run that was killed" if is_killed else "an outage")
             kept = [each for batch in batches(source.given, batch_records, is_killed=is_killed) for each in batch]
@@ -154,9 +154,9 @@ class History:
         self._arrive([each for batch in planned[:failing] for _, each in batch], start=self.world.cursor, has_ended=False)
 
     def backfill(self) -> None:
-        plan, source = self._some_backfill(self.chance)
-        self._run(plan, source)
-        self._fill(plan, source, source.given)
+        run_config, source = self._some_backfill(self.chance)
+        self._run(run_config, source)
+        self._fill(run_config, source, source.given)
         self.world.finish()
         self._check()
 
@@ -220,12 +220,12 @@ class History:
         self._check()
 
     def read_everything_again_twice(self) -> None:
-        plan = replace(live_plan(self.world.collection), mode="backfill")
+        run_config = replace(live_run_config(self.world.collection), mode="backfill")
         for _ in range(2):
             before = self._tuples()
             source = self._source(size=self.chance.randint(1, 4))
-            self._run(plan, source)
-            self._fill(plan, source, source.given)
+            self._run(run_config, source)
+            self._fill(run_config, source, source.given)
             self.world.finish()
         assert self._tuples() == before
         written = "sum(inserted + updated + deleted + created + removed + rewritten)"
@@ -234,34 +234,38 @@ class History:
 
     # How a run is made
 
-    def _live(self) -> ReadPlan:
-        return live_plan(self.world.collection)
+    def _live(self) -> RunConfig:
+        return live_run_config(self.world.collection)
 
-    def _some_backfill(self, chance: random.Random) -> tuple[ReadPlan, StreamSource]:
+    def _some_backfill(self, chance: random.Random) -> tuple[RunConfig, StreamSource]:
         """Of some months, the first open to the left, or of one sync, or both."""
         first = chance.randrange(len(MONTHS) - 1)
         last = chance.randrange(first + 1, len(MONTHS))
         starts = tuple(MONTHS[first:last])
-        plan = replace(
-            live_plan(self.world.collection),
+        run_config = replace(
+            live_run_config(self.world.collection),
             mode="backfill",
             window=TimeWindow(None if first == 0 else MONTHS[first], MONTHS[last]),
             partition_keys=tuple(f"{start:%Y-%m}" for start in starts),
             window_starts=starts,
             sync_id=chance.choice((None, None, "s1", "s2")),
         )
-        self.world.cases.add("a backfill of one sync" if plan.sync_id else "a backfill")
-        return plan, self._source(size=chance.randint(1, 3))
+        self.world.cases.add("a backfill of one sync" if run_config.sync_id else "a backfill")
+        return run_config, self._source(size=chance.randint(1, 3))
 
     def _source(self, *, size: int, at_page: dict[int, object] | None = None) -> StreamSource:
         return StreamSource((), log=tuple(self.world.log), size=size, at_page=at_page or {})  # type: ignore[arg-type]
 
-    def _run(self, plan: ReadPlan, source: StreamSource, *, batch_records: int = 3, lanes: int = 1) -> None:
+    def _run(self, run_config: RunConfig, source: StreamSource, *, batch_records: int = 3, lanes: int = 1) -> None:
         self.runs += 1
         self.world.prepare(rows_in_ledger=len(self.world.fold.rows) + self.world.lost)
         with suppress(TooManyRejects):
             run_sync(
-                RecordStream(plan, source), self.warehouse, run_id=f"run {self.runs}", batch_records=batch_records, lanes=lanes
+                RecordStream(run_config, source),
+                self.warehouse,
+                run_id=f"run {self.runs}",
+                batch_records=batch_records,
+                lanes=lanes,
             )
 
     # What it delivered
@@ -278,18 +282,20 @@ class History:
             self.world.finish()
         self._check()
 
-    def _fill(self, plan: ReadPlan, source: StreamSource, pages: list[list[Record]]) -> None:
+    def _fill(self, run_config: RunConfig, source: StreamSource, pages: list[list[Record]]) -> None:
         """A backfill committed what these pages hold of its window, and the source gave it all there is of it."""
         wanted = [
-            each for _, each in source.log if plan.sync_id in (None, SYNCS[str(each["id"])]) and not self.world.is_unfit(each)
+            each
+            for _, each in source.log
+            if run_config.sync_id in (None, SYNCS[str(each["id"])]) and not self.world.is_unfit(each)
         ]
         given = [id(each) for page in source.given for each in page]
-        assert {id(each) for each in self.world.inside(wanted, plan.window)} <= set(given)
-        self.world.deliver(self.world.inside([each for page in pages for each in page], plan.window))
+        assert {id(each) for each in self.world.inside(wanted, run_config.window)} <= set(given)
+        self.world.deliver(self.world.inside([each for page in pages for each in page], run_config.window))
 
-    def _deliver(self, plan: ReadPlan, source: StreamSource, pages: list[list[Record]]) -> None:
-        if plan.mode == "backfill":
-            self.world.deliver(self.world.inside([each for page in pages for each in page], plan.window))
+    def _deliver(self, run_config: RunConfig, source: StreamSource, pages: list[list[Record]]) -> None:
+        if run_config.mode == "backfill":
+            self.world.deliver(self.world.inside([each for page in pages for each in page], run_config.window))
             return
         records = [each for page in pages for each in page]
         self.world.deliver(records)

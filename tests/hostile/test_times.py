@@ -11,7 +11,7 @@ from sequin_pipeline.read.stream import RecordStream
 from sequin_pipeline.runs.collection_run import run_sync
 from sequin_pipeline.windows import KeyRange, live_range
 from tests.hostile.sending import Landed, built, land, query, text, tolerant, with_data
-from tests.support.builders import EPOCH, ListSource, collection, live_plan, record
+from tests.support.builders import EPOCH, ListSource, collection, live_run_config, record
 
 MONTHS = Windows("month", EPOCH)
 NOW = datetime(2024, 5, 2, tzinfo=UTC)
@@ -107,7 +107,7 @@ def test_a_stream_goes_on_behind_a_record_from_the_edge_of_time(warehouse_url: s
     pages = [[record("first", inserted_at=edge)], [record("second", 2)], [record("third", 3, inserted_at=edge)]]
 
     for _ in pages:  # a page from the future ends the run: it entered the stream after the run's first response
-        run_sync(RecordStream(live_plan(collection()), ListSource(pages)), warehouse, run_id="run")
+        run_sync(RecordStream(live_run_config(collection()), ListSource(pages)), warehouse, run_id="run")
 
     assert query(warehouse_url, "select id from demo.thing order by id") == [("first",), ("second",), ("third",)]
     with warehouse.connect() as connection:

@@ -14,7 +14,7 @@ from datetime import UTC, datetime, timedelta
 
 from sequin_pipeline.catalog import Collection, Column, parse_path
 from sequin_pipeline.sources import Page, ReadRequest, TimeWindow
-from tests.support.builders import ListSource, collection, live_plan, record
+from tests.support.builders import ListSource, collection, live_run_config, record
 from tests.support.fold import Fold, is_bare, row_of
 
 Record = dict[str, object]
@@ -113,8 +113,8 @@ class World:
     cases: set[str] = field(default_factory=set)
 
     def __post_init__(self) -> None:
-        plan = live_plan(self.collection)
-        self.fold = Fold(False, plan.partition_keys, plan.window_starts)
+        run_config = live_run_config(self.collection)
+        self.fold = Fold(False, run_config.partition_keys, run_config.window_starts)
 
     @property
     def collection(self) -> Collection:

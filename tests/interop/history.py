@@ -14,7 +14,7 @@ from sequin_pipeline.read.stream import RecordStream
 from sequin_pipeline.runs.collection_run import run_sync
 from sequin_pipeline.runs.outcome import SyncOutcome
 from tests.interop.apps import App
-from tests.support.builders import ListSource, live_plan, record
+from tests.support.builders import ListSource, live_run_config, record
 
 Record = dict[str, object]
 Row = dict[str, object]
@@ -131,5 +131,5 @@ def collection_of(folder: Path) -> Collection:
 def deliver(app: App, records: Sequence[Record]) -> SyncOutcome:
     """One run of the pipeline that reads them from the beginning, in small pages and batches."""
     pages = [records[start : start + 10] for start in range(0, len(records), 10)]
-    stream = RecordStream(live_plan(collection_of(app.collections), full_refresh=True), ListSource(pages))
+    stream = RecordStream(live_run_config(collection_of(app.collections), full_refresh=True), ListSource(pages))
     return run_sync(stream, Warehouse(app.url), run_id=str(uuid4()), batch_records=10)

@@ -14,7 +14,7 @@ from sequin_pipeline.runs.collection_run import run_sync
 from tests.interop.apps import App
 from tests.interop.conftest import MakeApp
 from tests.operate.models.declared import collections
-from tests.support.builders import ListSource, live_plan, record
+from tests.support.builders import ListSource, live_run_config, record
 
 TSC = ("node_modules/.bin/tsc", "--noEmit")
 BIG = 9_007_199_254_740_993
@@ -28,7 +28,9 @@ def app_with_tables(request: pytest.FixtureRequest, make_app: MakeApp) -> App:
     for number, of in enumerate(collections()):
         records = [] if number else [record("r1", BIG, data={"x": None}, upstream_created_at="2024-01-02T03:04:05.678Z")]
         run_sync(
-            RecordStream(live_plan(of), ListSource([records] if records else [])), Warehouse(app.url), run_id=f"run-{number}"
+            RecordStream(live_run_config(of), ListSource([records] if records else [])),
+            Warehouse(app.url),
+            run_id=f"run-{number}",
         )
     return app
 

@@ -4,10 +4,10 @@ from concurrent.futures import ThreadPoolExecutor
 from datetime import UTC, datetime, timedelta
 
 from sequin_pipeline.postgres.warehouse import Warehouse
-from sequin_pipeline.read.stream import ReadPlan, RecordStream
+from sequin_pipeline.read.stream import RecordStream, RunConfig
 from sequin_pipeline.runs.collection_run import run_sync
 from sequin_pipeline.sources import TimeWindow
-from tests.support.builders import EPOCH, ListSource, collection, live_plan, record
+from tests.support.builders import EPOCH, ListSource, collection, live_run_config, record
 from tests.support.racing import holding, wait_for_activity
 from tests.support.reading import execute, ids_and_versions, merges, query, row_count
 
@@ -19,7 +19,7 @@ AGES = (
 
 
 def sync(url: str, *pages: list[dict[str, object]], run_id: str) -> None:
-    run_sync(RecordStream(live_plan(collection()), ListSource(pages)), Warehouse(url), run_id=run_id, batch_records=1)
+    run_sync(RecordStream(live_run_config(collection()), ListSource(pages)), Warehouse(url), run_id=run_id, batch_records=1)
 
 
 def grow_old(url: str, run_id: str, age: str) -> None:
@@ -74,8 +74,8 @@ def test_a_run_forgets_what_is_older_than_ninety_days_and_nothing_that_is_still_
 def test_a_run_forgets_while_another_one_is_in_the_middle_of_a_batch(warehouse_url: str) -> None:
     sync(warehouse_url, [record("a", 1)], run_id="old")
     grow_old(warehouse_url, "old", "91 days")
-    plan = ReadPlan(collection(), "backfill", None, partition_keys=("2024-01",), window_starts=(EPOCH,))
-    backfill = RecordStream(plan, ListSource([[record("a", 2), record("b", 1)]]))
+    run_config = RunConfig(collection(), "backfill", None, partition_keys=("2024-01",), window_starts=(EPOCH,))
+    backfill = RecordStream(run_config, ListSource([[record("a", 2), record("b", 1)]]))
     with ThreadPoolExecutor(1) as threads:
         with holding(warehouse_url, "select from demo.thing where id = 'a' for update"):
             running = threads.submit(run_sync, backfill, Warehouse(warehouse_url), run_id="backfill")
@@ -104,8 +104,8 @@ def test_old_positions_are_thinned_to_one_an_hour_and_a_backfill_starts_from_wha
     assert left == [(1,), (4,), (6,), (7,), (8,), (9,), (10,), (11,), (12,)]
     window = TimeWindow(old + timedelta(minutes=235), old + timedelta(minutes=250))
     source = ListSource(pages)
-    plan = ReadPlan(collection(), "backfill", window, partition_keys=("2024-01",), window_starts=(EPOCH,))
-    run_sync(RecordStream(plan, source), Warehouse(warehouse_url), run_id="backfill")
+    run_config = RunConfig(collection(), "backfill", window, partition_keys=("2024-01",), window_starts=(EPOCH,))
+    run_sync(RecordStream(run_config, source), Warehouse(warehouse_url), run_id="backfill")
     assert source.requests[0].after == "4"
     assert merges(warehouse_url, "backfill")[-1] == {"fetched": 1, "unchanged": 1}
 
@@ -117,7 +117,7 @@ def test_objects_keyed_by_ids_do_not_fill_the_table_of_fields(warehouse_url: str
     sync(warehouse_url, keyed(0), run_id="first")
     sync(warehouse_url, keyed(0), keyed(1), run_id="second")
     pages = [keyed(0), keyed(1), keyed(2)]
-    stream = RecordStream(live_plan(collection()), ListSource(pages))
+    stream = RecordStream(live_run_config(collection()), ListSource(pages))
     outcome = run_sync(stream, Warehouse(warehouse_url), run_id="third")
 
     assert query(warehouse_url, "select count(*)::int from sequin_pipeline.fields") == [(1000,)]

@@ -5,7 +5,7 @@ from datetime import UTC, datetime
 import pytest
 
 from sequin_pipeline.orchestration.io_manager import progress_line
-from sequin_pipeline.read.stream import ReadPlan
+from sequin_pipeline.read.stream import RunConfig
 from sequin_pipeline.runs.outcome import Progress
 from sequin_pipeline.sources import TimeWindow
 from tests.support.builders import collection
@@ -14,8 +14,8 @@ MARCH, MAY, JUNE = (datetime(2024, month, 1, tzinfo=UTC) for month in (3, 5, 6))
 NOW = datetime(2024, 5, 11, tzinfo=UTC)
 
 
-def plan(end: datetime) -> ReadPlan:
-    return ReadPlan(collection(), "backfill", TimeWindow(MARCH, end), partition_keys=("2024-03",), window_starts=(MARCH,))
+def run_config(end: datetime) -> RunConfig:
+    return RunConfig(collection(), "backfill", TimeWindow(MARCH, end), partition_keys=("2024-03",), window_starts=(MARCH,))
 
 
 @pytest.mark.parametrize(
@@ -39,6 +39,6 @@ def plan(end: datetime) -> ReadPlan:
 def test_the_line_tells_the_place_between_the_windows_ends(end: datetime, stream_time: datetime | None, place: str) -> None:
     progress = Progress("demo/thing", pages=2, records=3_000, seconds=2.0, stream_time=stream_time)
 
-    line = progress_line(progress, plan(end), now=NOW)
+    line = progress_line(progress, run_config(end), now=NOW)
 
     assert line == f"demo/thing: 2 pages, 3000 records, 1,500 records/s{place}"

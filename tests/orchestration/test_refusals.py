@@ -185,7 +185,7 @@ REFUSED = {
         "collection 'a' gives 'columns' for a table that the pipeline manages, whose columns and key are its own: remove 'columns', or "
         "say `managed: false` for a table that belongs to an application",
     ),
-    "name of a foreign table": (
+    "name of an unmanaged table": (
         "  provider: stripe\n  collections:\n    a:\n      table: {name: a, managed: false, columns: {id: id}}\n",
         6,
         "table 'a' cannot be used: expected schema.table, each part at most 63 characters without dots and quotes",
@@ -204,7 +204,7 @@ REFUSED = {
         12,
         "collection 'a' maps both 'plan' and 'deleted' to column 'plan': give each its own",
     ),
-    "foreign table without its key": (
+    "unmanaged table without its key": (
         "  provider: stripe\n  collections:\n    a:\n      table:\n        name: public.a\n        managed: false\n"
         "        columns: {deleted: deleted}\n",
         9,
@@ -236,7 +236,7 @@ REFUSED = {
         6,
         "collection 'a' asks for the index ['sync_id']: name each column once, and each index once",
     ),
-    "index on a foreign table": (
+    "index on an unmanaged table": (
         "  provider: stripe\n  collections:\n    a:\n      indexes: [[sync_id]]\n      on_delete: remove\n"
         "      table: {name: public.a, managed: false, columns: {id: id}}\n",
         6,

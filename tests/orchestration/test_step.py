@@ -14,7 +14,7 @@ from sequin_pipeline.ledger.ledger import Counts
 from sequin_pipeline.orchestration.assets import build_asset
 from sequin_pipeline.orchestration.partitions import build_partitions
 from sequin_pipeline.orchestration.run_config import CollectionConfig
-from sequin_pipeline.read.stream import ReadPlan, RecordStream
+from sequin_pipeline.read.stream import RecordStream, RunConfig
 from sequin_pipeline.runs.outcome import SyncOutcome
 from sequin_pipeline.sources import TimeWindow
 
@@ -65,14 +65,14 @@ class Sink(dg.IOManager):
 
     def __init__(self, found: Found) -> None:
         self._found = found
-        self.plans: list[ReadPlan] = []
+        self.run_configs: list[RunConfig] = []
 
     def handle_output(self, context: dg.OutputContext, obj: RecordStream) -> None:
-        self.plans.append(obj.plan)
+        self.run_configs.append(obj.run_config)
         obj.outcome = self._found  # type: ignore[assignment]  # only what the checks read
 
     def sync(self, stream: RecordStream, *, run_id: str, log: object) -> SyncOutcome:
-        self.plans.append(stream.plan)
+        self.run_configs.append(stream.run_config)
         stream.outcome = ONE_RECORD
         return ONE_RECORD
 
@@ -138,8 +138,8 @@ def test_a_live_run_plans_its_windows(instance: dg.DagsterInstance) -> None:
     result, sink = run(instance, "2024-01", "2024-03", tags=LIVE)
 
     assert result.success
-    assert sink.plans == [
-        ReadPlan(
+    assert sink.run_configs == [
+        RunConfig(
             collection=COLLECTION,
             mode="live",
             window=TimeWindow(None, datetime(2024, 4, 1, tzinfo=UTC)),
@@ -156,8 +156,8 @@ def test_a_live_run_plans_its_windows(instance: dg.DagsterInstance) -> None:
 def test_a_run_over_the_past_is_a_backfill_of_its_windows(instance: dg.DagsterInstance) -> None:
     _, sink = run(instance, "2024-02", "2024-02")
 
-    assert sink.plans == [
-        ReadPlan(
+    assert sink.run_configs == [
+        RunConfig(
             collection=COLLECTION,
             mode="backfill",
             window=TimeWindow(datetime(2024, 2, 1, tzinfo=UTC), datetime(2024, 3, 1, tzinfo=UTC)),
@@ -172,7 +172,7 @@ def test_a_run_over_the_present_window_is_live(instance: dg.DagsterInstance) -> 
 
     _, sink = run(instance, present, present)
 
-    assert [plan.mode for plan in sink.plans] == ["live"]
+    assert [each.mode for each in sink.run_configs] == ["live"]
 
 
 @pytest.mark.parametrize(
@@ -195,7 +195,7 @@ def test_options_come_as_tags_or_config_and_one_sync_is_a_backfill(
 ) -> None:
     _, sink = run(instance, "2024-02", "2024-02", tags={**LIVE, **tags}, config=config)
 
-    assert [(plan.mode, plan.sync_id, plan.full_refresh, plan.adopt) for plan in sink.plans] == [
+    assert [(each.mode, each.sync_id, each.full_refresh, each.adopt) for each in sink.run_configs] == [
         ("backfill", "sync-1", True, True)
     ]
 
@@ -221,7 +221,7 @@ def test_a_tag_that_is_neither_true_nor_false_fails_the_run(instance: dg.Dagster
     result, sink = run(instance, "2024-02", "2024-02", tags={"sequin_pipeline/full_refresh": "yes"})
 
     assert failure_description(result) == "run tag sequin_pipeline/full_refresh is 'yes': expected 'true' or 'false'"
-    assert sink.plans == []
+    assert sink.run_configs == []
 
 
 @pytest.mark.parametrize(
@@ -251,7 +251,7 @@ def test_an_error_that_may_pass_asks_for_a_retry(instance: dg.DagsterInstance) -
 def test_a_full_refresh_may_be_live(instance: dg.DagsterInstance) -> None:
     _, sink = run(instance, "2024-01", "2024-03", tags={**LIVE, "sequin_pipeline/full_refresh": "true"})
 
-    assert [(plan.mode, plan.full_refresh) for plan in sink.plans] == [("live", True)]
+    assert [(each.mode, each.full_refresh) for each in sink.run_configs] == [("live", True)]
 
 
 def test_the_step_yields_its_checks(instance: dg.DagsterInstance) -> None:

@@ -12,7 +12,7 @@ from sequin_pipeline.orchestration.table_checks import build_table_checks
 from sequin_pipeline.postgres.warehouse import Warehouse
 from sequin_pipeline.read.stream import RecordStream
 from sequin_pipeline.runs.collection_run import run_sync
-from tests.support.builders import ListSource, collection, live_plan, record
+from tests.support.builders import ListSource, collection, live_run_config, record
 
 THING = collection(columns=(Column("status", parse_path("status"), "text"), Column("amount", parse_path("amount"), "bigint")))
 STRICT = replace(THING, columns=tuple(replace(column, is_required=True) for column in THING.columns))
@@ -21,7 +21,7 @@ BAD = record("r5", 5, data={"status": "active", "amount": "a dozen"})
 
 
 def sync(warehouse_url: str, *records: dict[str, object]) -> None:
-    run_sync(RecordStream(live_plan(THING), ListSource([records])), Warehouse(warehouse_url), run_id="run-1")
+    run_sync(RecordStream(live_run_config(THING), ListSource([records])), Warehouse(warehouse_url), run_id="run-1")
 
 
 def execute(warehouse_url: str, of: Collection) -> dict[str, tuple[bool, str | None, dict[str, object]]]:

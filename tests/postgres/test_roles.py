@@ -12,7 +12,7 @@ from psycopg import sql
 from sequin_pipeline.postgres.warehouse import Warehouse
 from sequin_pipeline.read.stream import RecordStream
 from sequin_pipeline.runs.collection_run import run_sync
-from tests.support.builders import ListSource, collection, live_plan, record
+from tests.support.builders import ListSource, collection, live_run_config, record
 from tests.support.checkout import CHECKOUT
 from tests.support.postgres import PostgresServer, binaries
 
@@ -49,7 +49,7 @@ def roles(postgres_server: PostgresServer, make_database: Callable[[], str]) -> 
 
 
 def sync(url: str, *records: dict[str, object]) -> None:
-    stream = RecordStream(live_plan(collection()), ListSource([list(records)]))
+    stream = RecordStream(live_run_config(collection()), ListSource([list(records)]))
     run_sync(stream, Warehouse(url), run_id="run")
 
 

@@ -10,7 +10,7 @@ from sequin_pipeline.postgres.warehouse import Warehouse
 from sequin_pipeline.read.stream import RecordStream
 from sequin_pipeline.runs.collection_run import BATCH_PAGES, run_sync
 from sequin_pipeline.sources import Page, ReadRequest
-from tests.support.builders import ListSource, collection, live_plan, record
+from tests.support.builders import ListSource, collection, live_run_config, record
 
 
 class FailingSource(ListSource):
@@ -30,7 +30,7 @@ def test_part_of_a_batch_that_was_read_before_an_outage_is_committed(warehouse_u
     source = FailingSource([[record("a", 1)], [record("b", 2)]])
 
     with pytest.raises(SourceUnavailable, match="no answer"):
-        run_sync(RecordStream(live_plan(collection()), source), Warehouse(warehouse_url), run_id="run")
+        run_sync(RecordStream(live_run_config(collection()), source), Warehouse(warehouse_url), run_id="run")
 
     with psycopg.connect(warehouse_url) as connection:
         assert connection.execute("select id from demo.thing order by id").fetchall() == [("a",), ("b",)]
@@ -41,16 +41,20 @@ def test_many_empty_pages_move_the_cursor(warehouse_url: str) -> None:
     source = FailingSource([[] for _ in range(BATCH_PAGES + 3)])
 
     with pytest.raises(SourceUnavailable):
-        run_sync(RecordStream(live_plan(collection()), source), Warehouse(warehouse_url), run_id="run")
+        run_sync(RecordStream(live_run_config(collection()), source), Warehouse(warehouse_url), run_id="run")
 
     assert cursor(warehouse_url) == (str(BATCH_PAGES + 3),)
     assert source.commits == [str(BATCH_PAGES), str(BATCH_PAGES + 3)]
 
 
 def test_full_refresh_forgets_positions_with_the_cursor(warehouse_url: str) -> None:
-    run_sync(RecordStream(live_plan(collection()), ListSource([[record("a", 1)]])), Warehouse(warehouse_url), run_id="first")
+    run_sync(
+        RecordStream(live_run_config(collection()), ListSource([[record("a", 1)]])), Warehouse(warehouse_url), run_id="first"
+    )
 
-    run_sync(RecordStream(live_plan(collection(), full_refresh=True), ListSource([[]])), Warehouse(warehouse_url), run_id="again")
+    run_sync(
+        RecordStream(live_run_config(collection(), full_refresh=True), ListSource([[]])), Warehouse(warehouse_url), run_id="again"
+    )
 
     with psycopg.connect(warehouse_url) as connection:
         assert connection.execute("select cursor from sequin_pipeline.positions").fetchall() == []
@@ -58,11 +62,11 @@ def test_full_refresh_forgets_positions_with_the_cursor(warehouse_url: str) -> N
 
 def test_full_refresh_that_is_tried_again_goes_on_where_it_came_to(warehouse_url: str) -> None:
     source = FailingSource([[record("a", 1)]])
-    plan = live_plan(collection(), full_refresh=True)
+    run_config = live_run_config(collection(), full_refresh=True)
     with pytest.raises(SourceUnavailable):
-        run_sync(RecordStream(plan, source), Warehouse(warehouse_url), run_id="run")
+        run_sync(RecordStream(run_config, source), Warehouse(warehouse_url), run_id="run")
 
     with pytest.raises(SourceUnavailable):
-        run_sync(RecordStream(plan, source), Warehouse(warehouse_url), run_id="run")
+        run_sync(RecordStream(run_config, source), Warehouse(warehouse_url), run_id="run")
 
     assert [request.after for request in source.requests] == [None, "1"]

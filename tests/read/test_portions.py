@@ -10,10 +10,10 @@ import pytest
 
 from sequin_pipeline.errors import SourceFault, SourceUnavailable
 from sequin_pipeline.postgres.warehouse import Warehouse
-from sequin_pipeline.read.stream import PAGES_AHEAD, Portion, ReadPlan, RecordStream, Room
+from sequin_pipeline.read.stream import PAGES_AHEAD, Portion, RecordStream, Room, RunConfig
 from sequin_pipeline.runs.collection_run import run_sync
 from sequin_pipeline.sources import Listed, Page, ReadRequest, TimeWindow
-from tests.support.builders import EPOCH, ListSource, collection, live_plan, page_of, record
+from tests.support.builders import EPOCH, ListSource, collection, live_run_config, page_of, record
 
 PATIENCE_SECONDS = 15.0
 ROOMY = 1_000
@@ -44,11 +44,11 @@ def room(*, records: int = ROOMY, bytes: int = 1_000_000, pages: int = ROOMY) ->
 
 
 def portions(
-    pages: Sequence[Page], *, within: Room | None = None, plan: ReadPlan | None = None, failure: Exception | None = None
+    pages: Sequence[Page], *, within: Room | None = None, run_config: RunConfig | None = None, failure: Exception | None = None
 ) -> Iterator[Portion]:
     """Of pages that all wait before the first is read."""
     source = FetchedPages(pages, failure=failure)
-    stream = RecordStream(plan or live_plan(collection()), source)
+    stream = RecordStream(run_config or live_run_config(collection()), source)
     return stream.portions(None, within or room(), while_waiting=lambda: None, give_way=source.wait)
 
 
@@ -105,10 +105,10 @@ def test_portion_has_only_the_room_that_portions_before_it_left() -> None:
 
 
 def test_records_outside_the_window_take_no_room() -> None:
-    plan = replace(live_plan(collection()), mode="backfill", window=TimeWindow(EPOCH, EPOCH + timedelta(minutes=2)))
+    run_config = replace(live_run_config(collection()), mode="backfill", window=TimeWindow(EPOCH, EPOCH + timedelta(minutes=2)))
     within = room(records=10)
 
-    (portion,) = portions(PAGES, within=within, plan=plan)
+    (portion,) = portions(PAGES, within=within, run_config=run_config)
 
     assert (ids(portion), portion.outside, within.records) == (["a"], 2, 9)
 
@@ -127,7 +127,7 @@ def test_pages_that_only_together_would_be_json_are_refused(warehouse_url: str) 
     source = FetchedPages(halves)
 
     with pytest.raises(SourceFault, match="should be a JSON array of records"):
-        run_sync(RecordStream(live_plan(collection()), source), Warehouse(warehouse_url), run_id="run")
+        run_sync(RecordStream(live_run_config(collection()), source), Warehouse(warehouse_url), run_id="run")
 
     with psycopg.connect(warehouse_url) as connection:
         assert connection.execute("select id from demo.thing").fetchall() == [("a",)]
@@ -171,10 +171,10 @@ def test_live_read_ends_however_many_pages_wait(minute: int, versions: list[int]
 
 
 def test_window_is_read_to_the_first_page_behind_it_however_many_wait() -> None:
-    plan = replace(live_plan(collection()), mode="backfill", window=TimeWindow(EPOCH, EPOCH + timedelta(minutes=2)))
+    run_config = replace(live_run_config(collection()), mode="backfill", window=TimeWindow(EPOCH, EPOCH + timedelta(minutes=2)))
     pages = list(answered(EPOCH, 1, 70, 1, 2))
 
-    (portion,) = portions(pages, plan=plan)
+    (portion,) = portions(pages, run_config=run_config)
 
     assert [streamed.page.cursor for streamed in portion.pages] == ["1", "70"]
     assert (ids(portion), portion.outside) == (["r1"], 1)
@@ -208,7 +208,7 @@ def test_way_is_given_before_every_page_and_before_their_frame() -> None:
         source.wait()
         given.append("way")
 
-    stream = RecordStream(live_plan(collection()), source)
+    stream = RecordStream(live_run_config(collection()), source)
     list(stream.portions(None, room(), while_waiting=lambda: None, give_way=give_way))
 
     assert len(given) == len(PAGES) + 1

@@ -18,7 +18,7 @@ from sequin_pipeline.sandbox.feeds import RecordedFeed
 from sequin_pipeline.sandbox.server import running_sandbox
 from sequin_pipeline.sources.sequin import SequinSource
 from tests.sandbox.builders import client
-from tests.support.builders import collection, live_plan, record
+from tests.support.builders import collection, live_run_config, record
 from tests.support.fold import Fold
 from tests.support.queues import ListQueue, lines_of, queue_of
 from tests.support.reading import execute, query
@@ -134,7 +134,7 @@ def test_the_page_api_a_consumer_and_sequin_stream_leave_the_same_tables(make_da
         for number, step in enumerate(history(random.Random(7))):
             http.post("/_sandbox/records", content=b"\n".join(lines_of(*step))).raise_for_status()
             for of in COLLECTIONS.values():
-                run_sync(RecordStream(live_plan(of), SequinSource(url)), Warehouse(by_pages), run_id=f"pages {number}")
+                run_sync(RecordStream(live_run_config(of), SequinSource(url)), Warehouse(by_pages), run_id=f"pages {number}")
             for kind, warehouse in (("consumer", by_consumer), ("stream", by_stream)):
                 drain(queue_of(kind, url), (THING, OTHER), Warehouse(warehouse), run_id=f"{kind} {number}")
 

@@ -26,7 +26,7 @@ from sequin_pipeline.sandbox.server import running_sandbox
 from sequin_pipeline.sandbox.settings import Settings
 from sequin_pipeline.sources import Page, ReadRequest, Source
 from tests.sandbox.builders import client
-from tests.support.builders import ListSource, collection, live_plan, record
+from tests.support.builders import ListSource, collection, live_run_config, record
 from tests.support.queues import ListQueue, feed_of, lines_of, other, queue_of
 from tests.support.reading import execute, ids_and_versions, merges, query, row_count
 
@@ -427,7 +427,7 @@ def test_a_record_with_an_unsound_object_is_a_reject_of_its_collection(warehouse
 
 @pytest.mark.parametrize("kind", KINDS)
 def test_a_table_that_another_source_fills_is_refused_before_the_first_request(warehouse_url: str, kind: str) -> None:
-    run_sync(RecordStream(live_plan(THING), ListSource([[record("a")]])), Warehouse(warehouse_url), run_id="pages")
+    run_sync(RecordStream(live_run_config(THING), ListSource([[record("a")]])), Warehouse(warehouse_url), run_id="pages")
     with running_sandbox(feed_of(record("b"))) as url, client(url) as http:
         with pytest.raises(LedgerRefused, match="--adopt"):
             run(warehouse_url, queue_of(kind, url), THING)

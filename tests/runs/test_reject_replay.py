@@ -12,7 +12,7 @@ from sequin_pipeline.postgres.warehouse import Warehouse
 from sequin_pipeline.read.stream import RecordStream
 from sequin_pipeline.runs.collection_run import run_sync
 from sequin_pipeline.runs.replay_rejects import replay
-from tests.support.builders import COLUMNS, ListSource, collection, live_plan, live_stream, record
+from tests.support.builders import COLUMNS, ListSource, collection, live_run_config, live_stream, record
 
 LEDGER = Ledger("demo.thing", "demo/thing")
 AMOUNT_AS_TEXT = replace(collection(), columns=(COLUMNS[0], replace(COLUMNS[1], name="amount_text", type="text")))
@@ -57,7 +57,7 @@ def test_replay_of_a_record_that_still_does_not_fit_leaves_it_open(warehouse_url
 def test_replay_never_overwrites_a_newer_version(warehouse_url: str) -> None:
     warehouse = Warehouse(warehouse_url)
     source = ListSource([[record("b", 7, data={"status": "x", "amount": "a dozen"}), record("a", 1)], [record("b", 8)]])
-    run_sync(RecordStream(live_plan(collection()), source), warehouse, run_id="first")
+    run_sync(RecordStream(live_run_config(collection()), source), warehouse, run_id="first")
     run_sync(live_stream(AMOUNT_AS_TEXT, [], []), warehouse, run_id="mended")
 
     counts = replay(warehouse, AMOUNT_AS_TEXT, LEDGER, run_id="replay")
@@ -70,11 +70,13 @@ def test_replay_never_overwrites_a_newer_version(warehouse_url: str) -> None:
 def test_discarded_content_stays_discarded_when_it_comes_again(warehouse_url: str) -> None:
     warehouse = Warehouse(warehouse_url)
     pages = [[record("a", 1), record("b", 7, data={"status": "x", "amount": "a dozen"})]]
-    run_sync(RecordStream(live_plan(collection()), ListSource(pages)), warehouse, run_id="first")
+    run_sync(RecordStream(live_run_config(collection()), ListSource(pages)), warehouse, run_id="first")
     with warehouse.connect() as connection:
         settle(connection, LEDGER, [reject.raw for reject in list_rejects(connection, LEDGER)], resolution="discarded")
 
-    outcome = run_sync(RecordStream(live_plan(collection(), full_refresh=True), ListSource(pages)), warehouse, run_id="again")
+    outcome = run_sync(
+        RecordStream(live_run_config(collection(), full_refresh=True), ListSource(pages)), warehouse, run_id="again"
+    )
 
     assert (outcome.counts, outcome.open_rejects) == (Counts(fetched=2, unchanged=1, rejected=1), 0)
     assert resolutions(warehouse_url) == [("b", "discarded")]
@@ -84,33 +86,33 @@ def test_a_run_of_nothing_but_discarded_records_does_not_fail(warehouse_url: str
     warehouse = Warehouse(warehouse_url)
     bad = record("b", 7, data={"status": "x", "amount": "a dozen"})
     source = ListSource([[record("a", 1), bad]])
-    run_sync(RecordStream(live_plan(collection()), source), warehouse, run_id="first")
+    run_sync(RecordStream(live_run_config(collection()), source), warehouse, run_id="first")
     with warehouse.connect() as connection:
         settle(connection, LEDGER, [reject.raw for reject in list_rejects(connection, LEDGER)], resolution="discarded")
     source.page_records = [*source.page_records, [bad]]
 
-    outcome = run_sync(RecordStream(live_plan(collection()), source), warehouse, run_id="second")
+    outcome = run_sync(RecordStream(live_run_config(collection()), source), warehouse, run_id="second")
 
     assert (outcome.counts, outcome.discarded, outcome.open_rejects) == (Counts(fetched=1, rejected=1), 1, 0)
     source.page_records = [*source.page_records, [bad, record("c", 8, data={"status": "x", "amount": "a score"})]]
     with pytest.raises(TooManyRejects, match=r"^1 of 2 records of 'demo/thing' were rejected.*'c'"):
-        run_sync(RecordStream(live_plan(collection()), source), warehouse, run_id="third")
+        run_sync(RecordStream(live_run_config(collection()), source), warehouse, run_id="third")
 
 
 def test_record_without_its_parent_lands_with_the_run_after_the_parent_came(warehouse_url: str) -> None:
     warehouse = Warehouse(warehouse_url)
     source = ListSource([[record("a", 1)]])
-    run_sync(RecordStream(live_plan(collection()), source), warehouse, run_id="first")
+    run_sync(RecordStream(live_run_config(collection()), source), warehouse, run_id="first")
     with psycopg.connect(warehouse_url) as connection:
         connection.execute("create table demo.parent (status text primary key)")
         connection.execute("insert into demo.parent values ('active')")
         connection.execute("alter table demo.thing add foreign key (status) references demo.parent")
     source.page_records = [*source.page_records, [record("b", 2, data={"status": "new", "amount": 2}), record("c", 3)]]
-    waiting = run_sync(RecordStream(live_plan(collection()), source), warehouse, run_id="second")
+    waiting = run_sync(RecordStream(live_run_config(collection()), source), warehouse, run_id="second")
     with psycopg.connect(warehouse_url) as connection:
         connection.execute("insert into demo.parent values ('new')")
 
-    settled = run_sync(RecordStream(live_plan(collection()), source), warehouse, run_id="third")
+    settled = run_sync(RecordStream(live_run_config(collection()), source), warehouse, run_id="third")
 
     assert (waiting.open_rejects, settled.open_rejects) == (1, 0)
     assert resolutions(warehouse_url) == [("b", "replayed")]

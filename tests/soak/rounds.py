@@ -17,7 +17,7 @@ import psycopg
 
 from sequin_pipeline.errors import PipelineError, TooManyRejects
 from sequin_pipeline.postgres.warehouse import Warehouse
-from sequin_pipeline.read.stream import ReadPlan
+from sequin_pipeline.read.stream import RunConfig
 from sequin_pipeline.sandbox.feeds import RecordedFeed
 from sequin_pipeline.sandbox.server import running_sandbox
 from sequin_pipeline.sandbox.settings import Settings
@@ -29,7 +29,7 @@ from tests.faults.landing import THING, Landing, lines
 from tests.soak.growing import IDS, GrowingStream
 from tests.soak.trouble import Trouble
 from tests.sources.reading import TOKEN, source
-from tests.support.builders import EPOCH, live_plan
+from tests.support.builders import EPOCH, live_run_config
 from tests.support.checkout import CHECKOUT
 from tests.support.postgres import SETTINGS, running_server
 
@@ -96,7 +96,7 @@ class Rounds:
         settled = len(self.stream.lines)
         trouble.api.append(lines(*self.stream.grow(chance.randint(1, 120))))
         kinds = [chance.choice(("live", "live", "killed process")), *chance.choices(("live", "backfill", "backfill"), k=2)]
-        plans = [self._backfill_plan(settled) if kind == "backfill" else live_plan(THING) for kind in kinds]
+        run_configs = [self._backfill_run_config(settled) if kind == "backfill" else live_run_config(THING) for kind in kinds]
         batches = [chance.choice((5, 20, 500)) for _ in kinds]
         faults = [trouble.draw() for _ in range(chance.randint(1, 3))]
         pauses = [chance.uniform(0, 0.4) for _ in faults]
@@ -104,8 +104,8 @@ class Rounds:
             running = [
                 threads.submit(self._run_process, chance.uniform(*PROCESS_SECONDS))
                 if kind == "killed process"
-                else threads.submit(self._run, plan, batch)
-                for kind, plan, batch in zip(kinds, plans, batches, strict=True)
+                else threads.submit(self._run, run_config, batch)
+                for kind, run_config, batch in zip(kinds, run_configs, batches, strict=True)
             ]
             for fault, pause in zip(faults, pauses, strict=True):
                 time.sleep(pause)
@@ -134,10 +134,10 @@ class Rounds:
         with suppress(TooManyRejects):
             self.landing.sync(self._source())
 
-    def _run(self, plan: ReadPlan, batch_records: int) -> str:
+    def _run(self, run_config: RunConfig, batch_records: int) -> str:
         warehouse = Warehouse(self.landing.url, sleep=lambda seconds: time.sleep(min(seconds, LONGEST_PAUSE_SECONDS)))
         try:
-            self.landing.sync(self._source(), plan=plan, warehouse=warehouse, batch_records=batch_records)
+            self.landing.sync(self._source(), run_config=run_config, warehouse=warehouse, batch_records=batch_records)
         except PipelineError as error:
             return type(error).__name__
         return "success"
@@ -150,12 +150,12 @@ class Rounds:
             process.kill()
         return f"status {process.returncode}"
 
-    def _backfill_plan(self, settled: int) -> ReadPlan:
+    def _backfill_run_config(self, settled: int) -> RunConfig:
         """A window of what live runs have read before: which object a bare tombstone keeps depends on what came before it."""
         first = self.chance.randint(0, settled)
         last = self.chance.randint(first, settled)
         window = TimeWindow(EPOCH + timedelta(minutes=first), EPOCH + timedelta(minutes=last))
-        return ReadPlan(THING, "backfill", window, partition_keys=("2024-01",), window_starts=(EPOCH,))
+        return RunConfig(THING, "backfill", window, partition_keys=("2024-01",), window_starts=(EPOCH,))
 
     def _source(self) -> Source:
         return source(self.trouble.api.url, retry=RetryPolicy(budget_seconds=2.0))

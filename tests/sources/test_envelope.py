@@ -8,7 +8,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from sequin_pipeline.sources.page_envelope import Envelope, EnvelopeError, _members_by_brackets, read_envelope
+from sequin_pipeline.sources.page_envelope import EnvelopeError, PageEnvelope, _members_by_brackets, read_page
 
 DEEP = b"[" * 5000 + b"]" * 5000
 
@@ -16,18 +16,20 @@ DEEP = b"[" * 5000 + b"]" * 5000
 @pytest.mark.parametrize(
     ("body", "envelope"),
     [
-        pytest.param(b'{"records": [{"id": 1}], "cursor": "NjA3"}', Envelope(b'[{"id": 1}]', "NjA3"), id="page"),
-        pytest.param(b'{"cursor": "NjA3", "more": {}, "records": [ ]}', Envelope(b"[ ]", "NjA3"), id="other order and fields"),
-        pytest.param(b' \n{"records":[]} \n', Envelope(b"[]", None), id="no cursor"),
-        pytest.param(b'{"records":[],"cursor":null}', Envelope(b"[]", None), id="null cursor"),
-        pytest.param(b'{"records":[],"cursor":""}', Envelope(b"[]", None), id="empty cursor"),
-        pytest.param(b'{"records":[],"cursor":607}', Envelope(b"[]", "607"), id="integer cursor"),
-        pytest.param(b'{"records":[],"cursor":1.50}', Envelope(b"[]", "1.50"), id="cursor keeps its literal text"),
-        pytest.param('{"records":[],"cursor":"\\u00e9é"}'.encode(), Envelope(b"[]", "éé"), id="cursor of any characters"),
+        pytest.param(b'{"records": [{"id": 1}], "cursor": "NjA3"}', PageEnvelope(b'[{"id": 1}]', "NjA3"), id="page"),
+        pytest.param(
+            b'{"cursor": "NjA3", "more": {}, "records": [ ]}', PageEnvelope(b"[ ]", "NjA3"), id="other order and fields"
+        ),
+        pytest.param(b' \n{"records":[]} \n', PageEnvelope(b"[]", None), id="no cursor"),
+        pytest.param(b'{"records":[],"cursor":null}', PageEnvelope(b"[]", None), id="null cursor"),
+        pytest.param(b'{"records":[],"cursor":""}', PageEnvelope(b"[]", None), id="empty cursor"),
+        pytest.param(b'{"records":[],"cursor":607}', PageEnvelope(b"[]", "607"), id="integer cursor"),
+        pytest.param(b'{"records":[],"cursor":1.50}', PageEnvelope(b"[]", "1.50"), id="cursor keeps its literal text"),
+        pytest.param('{"records":[],"cursor":"\\u00e9é"}'.encode(), PageEnvelope(b"[]", "éé"), id="cursor of any characters"),
     ],
 )
-def test_page_is_records_as_they_came_and_a_cursor(body: bytes, envelope: Envelope) -> None:
-    assert read_envelope(body) == envelope
+def test_page_is_records_as_they_came_and_a_cursor(body: bytes, envelope: PageEnvelope) -> None:
+    assert read_page(body) == envelope
 
 
 @pytest.mark.parametrize(
@@ -44,7 +46,7 @@ def test_page_is_records_as_they_came_and_a_cursor(body: bytes, envelope: Envelo
 def test_record_that_json_refuses_does_not_take_its_page_along(record: bytes) -> None:
     body = b'{"cursor" : "NjA3", "records" :\n[{"id": 1}, ' + record + b"] }"
 
-    assert read_envelope(body) == Envelope(b'[{"id": 1}, ' + record + b"]", "NjA3")
+    assert read_page(body) == PageEnvelope(b'[{"id": 1}, ' + record + b"]", "NjA3")
 
 
 @pytest.mark.parametrize(
@@ -87,7 +89,7 @@ def test_record_that_json_refuses_does_not_take_its_page_along(record: bytes) ->
 )
 def test_what_is_no_page_is_refused_with_a_reason(body: bytes, sentence: str) -> None:
     with pytest.raises(EnvelopeError) as caught:
-        read_envelope(body)
+        read_page(body)
 
     assert str(caught.value) == sentence
 
@@ -112,7 +114,7 @@ def test_brackets_alone_find_the_members_that_a_decoder_finds(members: dict[str,
 @given(st.binary(max_size=40) | st.text(alphabet='{}[]",:\\ recods"', max_size=40).map(str.encode))
 def test_no_body_raises_anything_but_the_error_for_it(body: bytes) -> None:
     try:
-        envelope = read_envelope(body)
+        envelope = read_page(body)
     except EnvelopeError:
         return
 

@@ -167,7 +167,7 @@ def test_a_consumer_that_the_server_does_not_know_is_named(kind: type[QueueSourc
         with pytest.raises(QueueUnknown, match="Is there a consumer 'c1'"):
             drained(source)
         with pytest.raises(QueueUnknown, match="Is there a consumer 'c1'"):
-            source.reach(StandingTime().options())
+            source.check_access(StandingTime().options())
 
 
 @pytest.mark.parametrize("kind", KINDS)
@@ -176,7 +176,7 @@ def test_looking_whether_a_queue_is_there_takes_no_message(kind: type[QueueSourc
         drained(of(kind, url), commits=False)
         with client(url) as http:
             http.post("/_sandbox/records", content=line("r2"))
-        of(kind, url).reach(StandingTime().options())
+        of(kind, url).check_access(StandingTime().options())
         after = drained(of(kind, url))
 
     assert after == [["cus_r2"]]
@@ -185,7 +185,7 @@ def test_looking_whether_a_queue_is_there_takes_no_message(kind: type[QueueSourc
 @pytest.mark.parametrize("status", [400, 422])
 def test_a_server_that_looks_closely_at_what_is_acknowledged_has_been_reached(status: int) -> None:
     with scripted_server(Reply(status)) as server:
-        of(SequinConsumerSource, server.url).reach(StandingTime().options())
+        of(SequinConsumerSource, server.url).check_access(StandingTime().options())
 
     assert [(asked.path, asked.content) for asked in server.asked] == [
         ("/v1/http-consumers/c1/ack", {"ack_tokens": ["00000000-0000-0000-0000-000000000000"]})

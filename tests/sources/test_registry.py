@@ -4,7 +4,7 @@ from typing import get_args
 
 import pytest
 
-from sequin_pipeline.catalog import Account, Queue, SourceDeclaration, SourceKindName
+from sequin_pipeline.catalog import Queue, SourceAccount, SourceDeclaration, SourceKindName
 from sequin_pipeline.errors import ConfigurationError
 from sequin_pipeline.sources import SourceIdentity
 from sequin_pipeline.sources.registry import KINDS, open_source
@@ -53,7 +53,7 @@ def test_a_missing_variable_is_named_before_anything_is_sent(
     )
 
 
-TWO = SourceDeclaration("stripe", (Account("one", "KEY_ONE"), Account("two", "KEY_TWO")))
+TWO = SourceDeclaration("stripe", (SourceAccount("one", "KEY_ONE"), SourceAccount("two", "KEY_TWO")))
 
 
 def test_stripe_is_opened_with_a_key_for_each_account() -> None:

@@ -7,7 +7,7 @@ from datetime import UTC, datetime, timedelta
 
 from sequin_pipeline.catalog import Collection, Column, OnDelete, TableName, Windows, parse_path
 from sequin_pipeline.errors import SourceUnavailable
-from sequin_pipeline.read.stream import ReadPlan, RecordStream
+from sequin_pipeline.read.stream import RecordStream, RunConfig
 from sequin_pipeline.sources import FieldDescription, Page, ReadRequest, SourceIdentity
 
 EPOCH = datetime(2024, 1, 1, tzinfo=UTC)
@@ -95,9 +95,9 @@ class ListSource:
         return None
 
 
-def live_plan(of: Collection, *, full_refresh: bool = False, adopt: bool = False) -> ReadPlan:
+def live_run_config(of: Collection, *, full_refresh: bool = False, adopt: bool = False) -> RunConfig:
     starts = tuple(datetime(2024, month, 1, tzinfo=UTC) for month in range(1, 13))
-    return ReadPlan(
+    return RunConfig(
         collection=of,
         mode="live",
         window=None,
@@ -109,4 +109,4 @@ def live_plan(of: Collection, *, full_refresh: bool = False, adopt: bool = False
 
 
 def live_stream(of: Collection, *pages: Sequence[dict[str, object]]) -> RecordStream:
-    return RecordStream(live_plan(of), ListSource(pages))
+    return RecordStream(live_run_config(of), ListSource(pages))

@@ -8,7 +8,7 @@ from sequin_pipeline.postgres.warehouse import Warehouse
 from sequin_pipeline.read.stream import RecordStream
 from sequin_pipeline.runs.collection_run import run_sync
 from sequin_pipeline.table.indexes import create_missing, index_name
-from tests.support.builders import ListSource, collection, live_plan, record
+from tests.support.builders import ListSource, collection, live_run_config, record
 from tests.support.racing import holding, wait_for_activity
 from tests.support.reading import execute, query
 
@@ -18,7 +18,7 @@ INDEXES = """select indexrelid::regclass::text, indisvalid from pg_index
 
 
 def sync(url: str, of: Collection, *pages: list[dict[str, object]], run_id: str = "run") -> None:
-    run_sync(RecordStream(live_plan(of), ListSource(pages)), Warehouse(url), run_id=run_id)
+    run_sync(RecordStream(live_run_config(of), ListSource(pages)), Warehouse(url), run_id=run_id)
 
 
 def test_a_declared_index_is_there_after_the_next_run_and_made_once(warehouse_url: str) -> None:

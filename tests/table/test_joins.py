@@ -11,7 +11,7 @@ from sequin_pipeline.postgres.warehouse import Warehouse
 from sequin_pipeline.read.stream import RecordStream
 from sequin_pipeline.runs.collection_run import run_sync
 from sequin_pipeline.runs.frame_run import read_frame
-from tests.support.builders import ListSource, live_plan, record
+from tests.support.builders import ListSource, live_run_config, record
 from tests.support.checkout import CHECKOUT
 from tests.support.reading import query
 
@@ -46,7 +46,7 @@ def sync(url: str, collection: Collection, objects: dict[tuple[str, str], dict[s
         )
         for (account, upstream_id), data in objects.items()
     ]
-    run_sync(RecordStream(live_plan(collection), ListSource([records])), Warehouse(url), run_id=collection.name)
+    run_sync(RecordStream(live_run_config(collection), ListSource([records])), Warehouse(url), run_id=collection.name)
 
 
 @pytest.fixture

@@ -15,7 +15,7 @@ from sequin_pipeline.runs.collection_run import run_sync
 from sequin_pipeline.runs.outcome import SyncOutcome
 from sequin_pipeline.runs.refill import REFILL_ROWS
 from sequin_pipeline.sources import SourceIdentity
-from tests.support.builders import COLUMNS, ListSource, collection, live_plan, record
+from tests.support.builders import COLUMNS, ListSource, collection, live_run_config, record
 from tests.support.racing import OpenBatch, wait_for_activity
 from tests.support.reading import execute, ids_and_versions, merges, query, rejects, row_count
 
@@ -32,8 +32,8 @@ def sync(
     full_refresh: bool = False,
 ) -> SyncOutcome:
     source = ListSource(pages, identity=identity or SourceIdentity("list", "http://demo"))
-    plan = live_plan(of or collection(), adopt=adopt, full_refresh=full_refresh)
-    return run_sync(RecordStream(plan, source), Warehouse(url), run_id=run_id)
+    run_config = live_run_config(of or collection(), adopt=adopt, full_refresh=full_refresh)
+    return run_sync(RecordStream(run_config, source), Warehouse(url), run_id=run_id)
 
 
 def columns(url: str, table: str = "demo.thing") -> dict[object, object]:
@@ -299,7 +299,7 @@ def test_a_table_that_cannot_hold_the_records_is_refused_before_the_first_reques
     source = ListSource([[record("a")]])
 
     with pytest.raises(TableRefused, match=message):
-        run_sync(RecordStream(live_plan(collection(), adopt=adopt), source), Warehouse(warehouse_url), run_id="run")
+        run_sync(RecordStream(live_run_config(collection(), adopt=adopt), source), Warehouse(warehouse_url), run_id="run")
 
     assert source.requests == []
     assert query(warehouse_url, "select * from demo.thing") == []

@@ -16,7 +16,7 @@ from sequin_pipeline.errors import SourceUnavailable, TooManyRejects
 from sequin_pipeline.postgres.warehouse import Warehouse
 from sequin_pipeline.read.stream import RecordStream
 from sequin_pipeline.runs.collection_run import run_sync
-from tests.support.builders import COLUMNS, ListSource, collection, live_plan, record
+from tests.support.builders import COLUMNS, ListSource, collection, live_run_config, record
 from tests.support.fold import Fold
 from tests.support.reading import COUNT_NAMES, merges, query, raw
 
@@ -113,9 +113,12 @@ class World:
     cursor: int = 0
 
     def __post_init__(self) -> None:
-        plan = live_plan(self.of)
+        run_config = live_run_config(self.of)
         self.fold = Fold(
-            self.of.on_delete == "remove", plan.partition_keys, plan.window_starts, observes_time=self.of.observes_time
+            self.of.on_delete == "remove",
+            run_config.partition_keys,
+            run_config.window_starts,
+            observes_time=self.of.observes_time,
         )
 
     def source(self, run: Run) -> ListSource:
@@ -162,7 +165,7 @@ class World:
 def test_any_history_leaves_the_fold_of_what_was_delivered(warehouse_url: str) -> None:
     met: Counter[str] = Counter()
     for of in KINDS:
-        run_sync(RecordStream(live_plan(of), ListSource([])), Warehouse(warehouse_url), run_id="first")
+        run_sync(RecordStream(live_run_config(of), ListSource([])), Warehouse(warehouse_url), run_id="first")
 
     with psycopg.connect(warehouse_url, autocommit=True) as connection:
 
@@ -207,7 +210,7 @@ def test_a_tombstone_that_is_known_still_brings_the_object_that_came_before_it_i
 
     for number in range(3):
         pages = ListSource(source.page_records[: number + 1])
-        run_sync(RecordStream(live_plan(collection()), pages), Warehouse(warehouse_url), run_id=f"run {number}")
+        run_sync(RecordStream(live_run_config(collection()), pages), Warehouse(warehouse_url), run_id=f"run {number}")
 
     rows = query(warehouse_url, "select id, updated_idx, deleted, status, data from demo.thing")
     assert rows == [("a", 5, True, "late", {"status": "late"})]
@@ -238,7 +241,7 @@ CASES = {
 
 
 def _sync(url: str, of: Collection, source: ListSource, run: Run, *, run_id: str) -> bool:
-    stream = RecordStream(live_plan(of, full_refresh=run.full_refresh), source)
+    stream = RecordStream(live_run_config(of, full_refresh=run.full_refresh), source)
     try:
         with suppress(TooManyRejects):
             run_sync(stream, Warehouse(url), run_id=run_id, batch_records=run.batch_records, lanes=run.lanes)

@@ -16,7 +16,7 @@ from sequin_pipeline.read.stream import RecordStream
 from sequin_pipeline.runs.collection_run import run_sync
 from sequin_pipeline.runs.replay_rejects import replay
 from sequin_pipeline.write.history import history_of
-from tests.support.builders import COLUMNS, ListSource, collection, live_plan, live_stream, record
+from tests.support.builders import COLUMNS, ListSource, collection, live_run_config, live_stream, record
 from tests.support.racing import OpenBatch, wait_for_activity
 
 THING = replace(collection(), history=timedelta(days=30))
@@ -46,7 +46,7 @@ def tuples(url: str) -> list[tuple[object, ...]]:
 def test_every_fate_but_unchanged_has_an_entry(warehouse_url: str, on_delete: OnDelete, lanes: int) -> None:
     of = replace(THING, on_delete=on_delete)
     source = ListSource([[record("a", 1), record("a", 2), record("b", 1), record("c", 1), record("same", 1)]])
-    run_sync(RecordStream(live_plan(of), source), Warehouse(warehouse_url), run_id="first", lanes=lanes)
+    run_sync(RecordStream(live_run_config(of), source), Warehouse(warehouse_url), run_id="first", lanes=lanes)
     source.page_records = [
         *source.page_records,
         [
@@ -59,7 +59,7 @@ def test_every_fate_but_unchanged_has_an_entry(warehouse_url: str, on_delete: On
         ],
     ]
 
-    outcome = run_sync(RecordStream(live_plan(of), source), Warehouse(warehouse_url), run_id="second", lanes=lanes)
+    outcome = run_sync(RecordStream(live_run_config(of), source), Warehouse(warehouse_url), run_id="second", lanes=lanes)
 
     assert (
         entries(warehouse_url)
@@ -91,7 +91,7 @@ def test_every_fate_but_unchanged_has_an_entry(warehouse_url: str, on_delete: On
 def test_entries_name_their_batch_and_run_and_say_why(warehouse_url: str) -> None:
     warehouse = Warehouse(warehouse_url)
     source = ListSource([[record("a", 1)], [record("a", 3)], [record("a", 2)], [record("a", 4, data={"amount": "x"})]])
-    run_sync(RecordStream(live_plan(THING), source), warehouse, run_id="run-1", batch_records=1)
+    run_sync(RecordStream(live_run_config(THING), source), warehouse, run_id="run-1", batch_records=1)
 
     with warehouse.connect() as connection:
         told = history_of(connection, LEDGER, "a")
@@ -114,8 +114,10 @@ def test_entries_name_their_batch_and_run_and_say_why(warehouse_url: str) -> Non
 def test_other_content_at_a_stored_version_and_a_refill_are_told_apart(warehouse_url: str) -> None:
     warehouse = Warehouse(warehouse_url)
     source = ListSource([[record("a", 1)], [record("a", 1, data={"status": "new", "amount": 1})]])
-    run_sync(RecordStream(live_plan(replace(THING, columns=COLUMNS[:1])), source), warehouse, run_id="first", batch_records=1)
-    run_sync(RecordStream(live_plan(THING), source), warehouse, run_id="second")
+    run_sync(
+        RecordStream(live_run_config(replace(THING, columns=COLUMNS[:1])), source), warehouse, run_id="first", batch_records=1
+    )
+    run_sync(RecordStream(live_run_config(THING), source), warehouse, run_id="second")
 
     with warehouse.connect() as connection:
         told = history_of(connection, LEDGER, "a")
@@ -147,11 +149,11 @@ def test_a_replay_of_anything_writes_nothing(warehouse_url: str) -> None:
         [record("b", 4), record("d", 1, data={"amount": "a dozen"}), *(record(f"g{number}", 1) for number in range(200))],
     ]
     source = ListSource(pages)
-    run_sync(RecordStream(live_plan(THING), source), Warehouse(warehouse_url), run_id="first", batch_records=1)
+    run_sync(RecordStream(live_run_config(THING), source), Warehouse(warehouse_url), run_id="first", batch_records=1)
     before = tuples(warehouse_url)
 
     for attempt in ("again", "and again"):
-        refresh = RecordStream(live_plan(THING, full_refresh=True), source)
+        refresh = RecordStream(live_run_config(THING, full_refresh=True), source)
         counts = run_sync(refresh, Warehouse(warehouse_url), run_id=attempt, batch_records=1).counts
 
         assert (counts.inserted, counts.updated, counts.deleted) == (0, 0, 0)

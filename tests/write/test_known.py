@@ -8,7 +8,7 @@ from sequin_pipeline.ledger.ledger import Counts
 from sequin_pipeline.postgres.warehouse import Warehouse
 from sequin_pipeline.read.stream import RecordStream
 from sequin_pipeline.runs.collection_run import run_sync
-from tests.support.builders import ListSource, collection, live_plan, record
+from tests.support.builders import ListSource, collection, live_run_config, record
 
 FIRST = [record("a", 10), record("b", 11), record("c", 12)]
 
@@ -32,7 +32,7 @@ def rows(url: str) -> list[tuple[object, ...]]:
 
 def deliver(url: str, *pages: list[dict[str, object]], run_id: str, on_delete: OnDelete = "mark") -> Counts:
     """A full read of these pages, each a batch of its own."""
-    stream = RecordStream(live_plan(collection(on_delete=on_delete), full_refresh=True), ListSource(pages))
+    stream = RecordStream(live_run_config(collection(on_delete=on_delete), full_refresh=True), ListSource(pages))
     return run_sync(stream, Warehouse(url), run_id=run_id, batch_records=1).counts
 
 

@@ -11,14 +11,14 @@ from sequin_pipeline.postgres.warehouse import Warehouse
 from sequin_pipeline.read.stream import RecordStream
 from sequin_pipeline.runs.collection_run import run_sync
 from sequin_pipeline.write.buckets import Lane, bucket_of, buckets_of
-from tests.support.builders import ListSource, collection, live_plan, record
+from tests.support.builders import ListSource, collection, live_run_config, record
 
 IDS = [f"r{number}" for number in range(12)]
 PAGES = [[record(record_id, version) for record_id in IDS] for version in range(1, 5)]
 
 
 def sync(url: str, source: ListSource, *, lanes: int, run_id: str = "run") -> None:
-    run_sync(RecordStream(live_plan(collection()), source), Warehouse(url), run_id=run_id, lanes=lanes, batch_records=1)
+    run_sync(RecordStream(live_run_config(collection()), source), Warehouse(url), run_id=run_id, lanes=lanes, batch_records=1)
 
 
 def versions(url: str) -> dict[str, int]:
@@ -119,7 +119,7 @@ def test_run_with_another_number_of_lanes_fences_the_one_before(warehouse_url: s
 def test_run_writes_with_as_many_lanes_as_are_declared(warehouse_url: str) -> None:
     declared = replace(collection(), lanes=2)
 
-    run_sync(RecordStream(live_plan(declared), ListSource(PAGES[:1])), Warehouse(warehouse_url), run_id="run")
+    run_sync(RecordStream(live_run_config(declared), ListSource(PAGES[:1])), Warehouse(warehouse_url), run_id="run")
 
     assert cursors(warehouse_url) == [(0, 2, "1"), (1, 2, "1")]
 

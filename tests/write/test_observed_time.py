@@ -8,7 +8,7 @@ from sequin_pipeline.postgres.warehouse import Warehouse
 from sequin_pipeline.read.stream import RecordStream
 from sequin_pipeline.runs.collection_run import run_sync
 from sequin_pipeline.write.merge import MergeCounts
-from tests.support.builders import ListSource, collection, live_plan, record
+from tests.support.builders import ListSource, collection, live_run_config, record
 from tests.support.racing import OpenBatch, wait_until_blocked
 from tests.support.reading import ids_and_versions, query
 from tests.write.test_known import copied_bytes
@@ -26,7 +26,7 @@ def observed(at: int, *ids: str, **overrides: object) -> list[dict[str, object]]
 def deliver(url: str, *pages: list[dict[str, object]], run_id: str, on_delete: OnDelete = "mark") -> Counts:
     """A full read of these pages, each a batch of its own."""
     of = collection(on_delete=on_delete, observes_time=True)
-    stream = RecordStream(live_plan(of, full_refresh=True), ListSource(pages))
+    stream = RecordStream(live_run_config(of, full_refresh=True), ListSource(pages))
     return run_sync(stream, Warehouse(url), run_id=run_id, batch_records=1).counts
 
 

@@ -11,12 +11,12 @@ import pytest
 from sequin_pipeline.catalog import Collection
 from sequin_pipeline.errors import RunFenced
 from sequin_pipeline.postgres.warehouse import Warehouse
-from sequin_pipeline.read.stream import ReadPlan, RecordStream
+from sequin_pipeline.read.stream import RecordStream, RunConfig
 from sequin_pipeline.runs.collection_run import run_sync
 from sequin_pipeline.sources import Page, ReadRequest, TimeWindow
 from sequin_pipeline.write.merge import MergeCounts
 from sequin_pipeline.write.removals import bucket_of
-from tests.support.builders import EPOCH, ListSource, collection, live_plan, record
+from tests.support.builders import EPOCH, ListSource, collection, live_run_config, record
 from tests.support.racing import OpenBatch, holding, wait_for_activity, wait_until_blocked
 from tests.support.reading import ids_and_versions, merges, query, rejects, row_count
 
@@ -37,7 +37,7 @@ def tombstone(record_id: str, version: int) -> dict[str, object]:
 
 def made(url: str, of: Collection, *stored: dict[str, object]) -> None:
     """The table with these rows in it."""
-    run_sync(RecordStream(live_plan(of), ListSource([stored])), Warehouse(url), run_id="before")
+    run_sync(RecordStream(live_run_config(of), ListSource([stored])), Warehouse(url), run_id="before")
 
 
 def remembered(url: str) -> list[tuple[object, ...]]:
@@ -288,12 +288,12 @@ def test_a_second_live_run_stops_at_its_first_batch_having_written_nothing(wareh
     if has_cursor:
         made(warehouse_url, MARKED, *known)
     pages = [known, [record("a", 2), record("b", 1, data=7)], [record("c", 3)]]
-    rival = RecordStream(live_plan(MARKED), ListSource(pages[:2]))
+    rival = RecordStream(live_run_config(MARKED), ListSource(pages[:2]))
     source = InterruptedSource(pages, meanwhile=[rival], url=warehouse_url)
     before = len(merges(warehouse_url)) if has_cursor else 0
 
     with pytest.raises(RunFenced, match="run 'rival 0' has moved it") as caught:
-        run_sync(RecordStream(live_plan(MARKED), source), Warehouse(warehouse_url), run_id="second", batch_records=1)
+        run_sync(RecordStream(live_run_config(MARKED), source), Warehouse(warehouse_url), run_id="second", batch_records=1)
 
     assert not caught.value.is_retryable
     assert source.commits == []
@@ -310,7 +310,7 @@ def test_of_two_live_runs_at_once_the_later_waits_for_the_cursor_before_it_does_
     pages = [[record("a", 1)], [record("a", 2)]]
 
     def run(run_id: str) -> None:
-        run_sync(RecordStream(live_plan(MARKED), ListSource(pages)), Warehouse(warehouse_url), run_id=run_id)
+        run_sync(RecordStream(live_run_config(MARKED), ListSource(pages)), Warehouse(warehouse_url), run_id=run_id)
 
     with ThreadPoolExecutor(2) as threads, ExitStack() as stack:
         stack.enter_context(holding(warehouse_url, "lock table demo.thing in share row exclusive mode"))
@@ -336,11 +336,11 @@ def _waiting(url: str, by: str) -> list[int]:
 
 def test_a_full_refresh_fences_the_live_run_under_way(warehouse_url: str) -> None:
     made(warehouse_url, MARKED, record("a", 1))
-    refresh = RecordStream(live_plan(MARKED, full_refresh=True), ListSource([[record("a", 1)]]))
+    refresh = RecordStream(live_run_config(MARKED, full_refresh=True), ListSource([[record("a", 1)]]))
     source = InterruptedSource([[record("a", 1)], [record("a", 2)]], meanwhile=[refresh], url=warehouse_url)
 
     with pytest.raises(RunFenced, match="run 'rival 0' has moved it"):
-        run_sync(RecordStream(live_plan(MARKED), source), Warehouse(warehouse_url), run_id="live")
+        run_sync(RecordStream(live_run_config(MARKED), source), Warehouse(warehouse_url), run_id="live")
 
     assert ids_and_versions(warehouse_url) == [("a", 1, False)]
 
@@ -348,12 +348,12 @@ def test_a_full_refresh_fences_the_live_run_under_way(warehouse_url: str) -> Non
 def test_a_backfill_beside_a_live_run_disturbs_neither_the_rows_nor_the_cursor(warehouse_url: str) -> None:
     made(warehouse_url, MARKED, record("a", 1), record("b", 2))
     pages = [[record("a", 1), record("b", 2)], [record("a", 3), record("b", 4, deleted=True)]]
-    live = RecordStream(live_plan(MARKED), ListSource(pages))
+    live = RecordStream(live_run_config(MARKED), ListSource(pages))
     window = TimeWindow(None, EPOCH.replace(month=2))
-    plan = ReadPlan(MARKED, "backfill", window, partition_keys=("2024-01",), window_starts=(EPOCH,))
+    run_config = RunConfig(MARKED, "backfill", window, partition_keys=("2024-01",), window_starts=(EPOCH,))
     source = InterruptedSource(pages, meanwhile=[live], url=warehouse_url)
 
-    outcome = run_sync(RecordStream(plan, source), Warehouse(warehouse_url), run_id="backfill", batch_records=1)
+    outcome = run_sync(RecordStream(run_config, source), Warehouse(warehouse_url), run_id="backfill", batch_records=1)
 
     assert ids_and_versions(warehouse_url) == [("a", 3, False), ("b", 4, True)]
     assert merges(warehouse_url, "rival 0") == [{"fetched": 2, "updated": 1, "deleted": 1}]

@@ -11,7 +11,7 @@ from sequin_pipeline.read.stream import RecordStream
 from sequin_pipeline.runs.collection_run import run_sync
 from sequin_pipeline.runs.outcome import SyncOutcome
 from sequin_pipeline.sources import Page, ReadRequest
-from tests.support.builders import ListSource, collection, live_plan, record
+from tests.support.builders import ListSource, collection, live_run_config, record
 from tests.support.reading import execute, ids_and_versions, merges, query, raw, rejects
 
 MANY = 40
@@ -19,7 +19,7 @@ GOOD = [record(f"good{number:02}", 1) for number in range(MANY)]
 
 
 def sync(url: str, *pages: Sequence[dict[str, object]], run_id: str = "run") -> SyncOutcome:
-    return run_sync(RecordStream(live_plan(collection()), ListSource(pages)), Warehouse(url), run_id=run_id)
+    return run_sync(RecordStream(live_run_config(collection()), ListSource(pages)), Warehouse(url), run_id=run_id)
 
 
 def made(url: str, *statements: str) -> None:
@@ -111,7 +111,7 @@ def huge(*records: dict[str, object]) -> list[bytes]:
 def sync_bytes(url: str, records: Sequence[bytes]) -> None:
     """One page of these records."""
     page = Page(b"[" + b",".join(records) + b"]", "1", datetime(2030, 1, 1, tzinfo=UTC))
-    run_sync(RecordStream(live_plan(collection()), PageSource(page)), Warehouse(url), run_id="run")
+    run_sync(RecordStream(live_run_config(collection()), PageSource(page)), Warehouse(url), run_id="run")
 
 
 class PageSource(ListSource):
@@ -235,7 +235,7 @@ def test_a_record_that_was_refused_is_stored_once_postgres_takes_it(warehouse_ur
     sync(warehouse_url, *pages)
     execute(warehouse_url, "alter table demo.thing drop constraint modest")
 
-    stream = RecordStream(live_plan(collection(), full_refresh=True), ListSource(pages))
+    stream = RecordStream(live_run_config(collection(), full_refresh=True), ListSource(pages))
     run_sync(stream, Warehouse(warehouse_url), run_id="again")
 
     assert ids_and_versions(warehouse_url) == [("a", 1, False), ("b", 2, False)]

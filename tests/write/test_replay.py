@@ -11,7 +11,7 @@ from sequin_pipeline.postgres.warehouse import Warehouse
 from sequin_pipeline.read.stream import RecordStream
 from sequin_pipeline.runs.collection_run import run_sync
 from sequin_pipeline.sources import Page, ReadRequest
-from tests.support.builders import ListSource, collection, live_plan, record
+from tests.support.builders import ListSource, collection, live_run_config, record
 from tests.support.reading import execute, merges, query, totals
 
 PAGE_RECORDS = 5_000
@@ -53,13 +53,13 @@ def tuples(url: str) -> dict[str, object]:
 @pytest.mark.parametrize(("on_delete", "pages"), [("mark", 20), ("remove", 4)])
 def test_a_replay_of_known_records_leaves_no_trace_in_the_table(warehouse_url: str, on_delete: OnDelete, pages: int) -> None:
     of, warehouse, source = collection(on_delete=on_delete), Warehouse(warehouse_url), WideSource([[]] * pages)
-    run_sync(RecordStream(live_plan(of), source), warehouse, run_id="first")
+    run_sync(RecordStream(live_run_config(of), source), warehouse, run_id="first")
     settle(warehouse_url)
     before = tuples(warehouse_url)
 
     with psycopg.connect(warehouse_url, autocommit=True) as connection:
         start = connection.execute("select pg_current_wal_insert_lsn()").fetchone()
-        outcome = run_sync(RecordStream(live_plan(of, full_refresh=True), source), warehouse, run_id="replay")
+        outcome = run_sync(RecordStream(live_run_config(of, full_refresh=True), source), warehouse, run_id="replay")
         [(wal_bytes,)] = connection.execute("select pg_current_wal_insert_lsn() - %s::pg_lsn", start).fetchall()
 
     assert tuples(warehouse_url) == before
@@ -72,11 +72,11 @@ def test_a_replay_of_known_records_leaves_no_trace_in_the_table(warehouse_url: s
 def test_stale_records_leave_no_trace_either(warehouse_url: str) -> None:
     newer = [record(f"r{number}", 2) for number in range(1_000)]
     older = [record(f"r{number}", 1) for number in range(1_000)]
-    run_sync(RecordStream(live_plan(collection()), ListSource([newer])), Warehouse(warehouse_url), run_id="first")
+    run_sync(RecordStream(live_run_config(collection()), ListSource([newer])), Warehouse(warehouse_url), run_id="first")
     settle(warehouse_url)
     before = tuples(warehouse_url)
 
-    run_sync(RecordStream(live_plan(collection()), ListSource([newer, older])), Warehouse(warehouse_url), run_id="late")
+    run_sync(RecordStream(live_run_config(collection()), ListSource([newer, older])), Warehouse(warehouse_url), run_id="late")
 
     assert tuples(warehouse_url) == before
     assert merges(warehouse_url, "late") == [{"fetched": 1_000, "stale": 1_000}]
@@ -86,12 +86,12 @@ def test_only_what_changed_is_written_and_only_its_time_moves(warehouse_url: str
     first = [record(f"r{number}", 1) for number in range(100)]
     second = [record(f"r{number}", 1 + number % 2) for number in range(100)]
     warehouse = Warehouse(warehouse_url)
-    run_sync(RecordStream(live_plan(collection()), ListSource([first])), warehouse, run_id="first")
+    run_sync(RecordStream(live_run_config(collection()), ListSource([first])), warehouse, run_id="first")
     before = query(
         warehouse_url, "select id, xmin::text, inserted_at, updated_at from demo.thing where updated_idx = 1 order by id"
     )
 
-    run_sync(RecordStream(live_plan(collection()), ListSource([first, second])), warehouse, run_id="second")
+    run_sync(RecordStream(live_run_config(collection()), ListSource([first, second])), warehouse, run_id="second")
 
     after = query(warehouse_url, "select id, xmin::text, inserted_at, updated_at from demo.thing order by id")
     changed = {row[0] for row in before} - {row[0] for row in set(before) & set(after)}
@@ -103,11 +103,11 @@ def test_only_what_changed_is_written_and_only_its_time_moves(warehouse_url: str
 
 def test_a_row_without_a_content_hash_is_compared_once_and_not_written(warehouse_url: str) -> None:
     of, pages = collection(), [[record("a", 1), record("b", 1, deleted=True, data=None)]]
-    run_sync(RecordStream(live_plan(of), ListSource(pages)), Warehouse(warehouse_url), run_id="first")
+    run_sync(RecordStream(live_run_config(of), ListSource(pages)), Warehouse(warehouse_url), run_id="first")
     execute(warehouse_url, "update demo.thing set content_hash = null")
     before = tuples(warehouse_url)["marks"]
 
-    run_sync(RecordStream(live_plan(of, full_refresh=True), ListSource(pages)), Warehouse(warehouse_url), run_id="replay")
+    run_sync(RecordStream(live_run_config(of, full_refresh=True), ListSource(pages)), Warehouse(warehouse_url), run_id="replay")
 
     assert tuples(warehouse_url)["marks"] == before
     assert merges(warehouse_url, "replay") == [{"fetched": 2, "unchanged": 2}]

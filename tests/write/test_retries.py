@@ -10,11 +10,11 @@ import pytest
 
 from sequin_pipeline.errors import WarehouseError, WarehouseUnavailable
 from sequin_pipeline.postgres.warehouse import ATTEMPTS, LONGEST_WAIT_SECONDS, Warehouse
-from sequin_pipeline.read.stream import ReadPlan, RecordStream
+from sequin_pipeline.read.stream import RecordStream, RunConfig
 from sequin_pipeline.runs.collection_run import run_sync
 from sequin_pipeline.runs.outcome import SyncOutcome
 from sequin_pipeline.sources import Page, ReadRequest
-from tests.support.builders import EPOCH, ListSource, collection, live_plan, record
+from tests.support.builders import EPOCH, ListSource, collection, live_run_config, record
 from tests.support.postgres import PostgresServer
 from tests.support.proxy import commit_losing_proxy
 from tests.support.racing import holding, wait_for_activity, wait_until_blocked
@@ -28,7 +28,9 @@ SECOND = [record("a", 2), record("c", 1)]
 def sync(
     warehouse: Warehouse, *pages: list[dict[str, object]], run_id: str = "run", source: ListSource | None = None
 ) -> SyncOutcome:
-    return run_sync(RecordStream(live_plan(collection()), source or ListSource(pages)), warehouse, run_id=run_id, batch_records=1)
+    return run_sync(
+        RecordStream(live_run_config(collection()), source or ListSource(pages)), warehouse, run_id=run_id, batch_records=1
+    )
 
 
 def second_batch_landed_once(url: str) -> bool:
@@ -220,11 +222,11 @@ def test_a_commit_whose_answer_is_lost_is_done_and_counted_once(
     with commit_losing_proxy(postgres_server.socket_directory / ".s.PGSQL.5432") as proxy:
         url = psycopg.conninfo.make_conninfo(warehouse_url, host="127.0.0.1", port=proxy.port, sslmode="disable")
         source = ArmingSource([[*FIRST, bad], SECOND], at_start=proxy.arm)
-        plan = live_plan(collection())
+        run_config = live_run_config(collection())
         if mode == "backfill":
-            plan = ReadPlan(collection(), "backfill", None, partition_keys=("2024-01",), window_starts=(EPOCH,))
+            run_config = RunConfig(collection(), "backfill", None, partition_keys=("2024-01",), window_starts=(EPOCH,))
 
-        outcome = run_sync(RecordStream(plan, source), Warehouse(url, sleep=waits), run_id="run", batch_records=1)
+        outcome = run_sync(RecordStream(run_config, source), Warehouse(url, sleep=waits), run_id="run", batch_records=1)
 
     assert (proxy.lost, len(waits.seconds)) == (1, 1)
     assert ids_and_versions(warehouse_url) == [("a", 2, False), ("b", 1, False), ("c", 1, False)]
@@ -252,10 +254,10 @@ def test_a_commit_that_is_still_on_its_way_when_the_batch_is_tried_again_is_wait
         proxy.delivers.clear()
         url = psycopg.conninfo.make_conninfo(warehouse_url, host="127.0.0.1", port=proxy.port, sslmode="disable")
         source = ArmingSource([FIRST, SECOND] if mode == "live" else [SECOND], at_start=proxy.arm)
-        plan = live_plan(collection())
+        run_config = live_run_config(collection())
         if mode == "backfill":
-            plan = ReadPlan(collection(), "backfill", None, partition_keys=("2024-01",), window_starts=(EPOCH,))
-        running = threads.submit(run_sync, RecordStream(plan, source), Warehouse(url, sleep=waits), run_id="run")
+            run_config = RunConfig(collection(), "backfill", None, partition_keys=("2024-01",), window_starts=(EPOCH,))
+        running = threads.submit(run_sync, RecordStream(run_config, source), Warehouse(url, sleep=waits), run_id="run")
         wait_for_activity(warehouse_url, "application_name = 'sequin_pipeline' and wait_event = %s", ["transactionid"])
         proxy.delivers.set()
         outcome = running.result()

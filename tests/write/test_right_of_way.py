@@ -11,7 +11,7 @@ from sequin_pipeline.read.stream import RecordStream
 from sequin_pipeline.runs.collection_run import run_sync
 from sequin_pipeline.runs.outcome import Progress
 from sequin_pipeline.write.interpreter_priority import LONGEST_SECONDS, RightOfWay
-from tests.support.builders import ListSource, collection, live_plan, record
+from tests.support.builders import ListSource, collection, live_run_config, record
 
 PATIENCE_SECONDS = 15.0
 LONG_ENOUGH_SECONDS = 0.2
@@ -96,7 +96,7 @@ def test_conversation_that_fails_is_over() -> None:
 
 @pytest.mark.parametrize("lanes", [1, 2])
 def test_next_page_is_prepared_while_a_batch_waits_for_a_row(warehouse_url: str, lanes: int) -> None:
-    stream = RecordStream(live_plan(collection()), ListSource([[record("a", 1)]]))
+    stream = RecordStream(live_run_config(collection()), ListSource([[record("a", 1)]]))
     run_sync(stream, Warehouse(warehouse_url), run_id="first")
     pages = [[record("a", 1)], [record("a", 2)], [record("a", 3)]]
     pages_seen = threading.Event()
@@ -109,7 +109,7 @@ def test_next_page_is_prepared_while_a_batch_waits_for_a_row(warehouse_url: str,
         rival.execute("select from demo.thing where id = 'a' for update")
         running = in_thread(
             lambda: run_sync(
-                RecordStream(live_plan(collection()), ListSource(pages)),
+                RecordStream(live_run_config(collection()), ListSource(pages)),
                 Warehouse(warehouse_url),
                 run_id="second",
                 lanes=lanes,

@@ -21,7 +21,7 @@ from sequin_pipeline.postgres.warehouse import Warehouse
 from sequin_pipeline.read.stream import RecordStream
 from sequin_pipeline.runs.collection_run import run_sync
 from sequin_pipeline.sources import Page, ReadRequest
-from tests.support.builders import ListSource, collection, live_plan, record
+from tests.support.builders import ListSource, collection, live_run_config, record
 from tests.support.reading import query
 
 TEXTS = [
@@ -77,7 +77,7 @@ class Values(ListSource):
 def stored(url: str, column_type: ColumnType, texts: list[str], *, select: str = "v::text") -> list[object]:
     """The values as Postgres tells them, in the order given."""
     of = collection(columns=(Column("v", parse_path("v"), column_type),), table=f"demo.{column_type.split()[0].strip('[]')}")
-    stream = RecordStream(live_plan(of, full_refresh=True), Values(texts))
+    stream = RecordStream(live_run_config(of, full_refresh=True), Values(texts))
     run_sync(stream, Warehouse(url), run_id="run")
     return [value for (value,) in query(url, f"select {select} from {of.table} order by id limit %s", len(texts))]
 

@@ -4,7 +4,7 @@ One server per home folder, on a unix socket that only its own account can reach
 it, and the next command adopts it. Here are its public names; nothing in this package knows what the databases hold.
 
     home.py       where its files lie, and who may look at them
-    account.py    whose account it runs as, and running its programs
+    os_user.py    whose account it runs as, and running its programs
     binaries.py   which Postgres
     processes.py  whether the process that a lock file names is the server
     cluster.py    one data directory: made, configured, launched, shut down

@@ -13,8 +13,8 @@ from dataclasses import dataclass
 from importlib.util import find_spec
 from pathlib import Path
 
-from sequin_pipeline.environment.embedded.account import Account
 from sequin_pipeline.environment.embedded.home import Home
+from sequin_pipeline.environment.embedded.os_user import OsUser
 from sequin_pipeline.errors import ConfigurationError
 
 BINDIR_VARIABLE = "SEQUIN_PIPELINE_PG_BINDIR"
@@ -57,15 +57,15 @@ def find_binaries(environ: Mapping[str, str]) -> Binaries:
     return Binaries(directory, _version(directory), is_packaged=True)
 
 
-def reachable(binaries: Binaries, home: Home, account: Account) -> Binaries:
+def reachable(binaries: Binaries, home: Home, user: OsUser) -> Binaries:
     """The same programs at a place where `account` can run them: a copy in `home` if the wheel lies below a closed folder, as a
     virtual environment in root's home does. Needs the home's lock."""
-    if account.can_execute(binaries.program("postgres")):
+    if user.can_execute(binaries.program("postgres")):
         return binaries
     if not binaries.is_packaged:
         raise ConfigurationError(
-            f"{BINDIR_VARIABLE} is {str(binaries.directory)!r}, but account {account.name!r}, as which Postgres has to run, "
-            f"cannot enter {str(account.first_closed_folder(binaries.directory))!r}: name a folder that it can reach"
+            f"{BINDIR_VARIABLE} is {str(binaries.directory)!r}, but account {user.name!r}, as which Postgres has to run, "
+            f"cannot enter {str(user.first_closed_folder(binaries.directory))!r}: name a folder that it can reach"
         )
     copied = home.root / f"postgres-{binaries.version}"
     if not copied.exists():

@@ -13,9 +13,9 @@ from pathlib import Path
 
 from psycopg import pq
 
-from sequin_pipeline.environment.embedded.account import Account
 from sequin_pipeline.environment.embedded.binaries import BINDIR_VARIABLE, Binaries
 from sequin_pipeline.environment.embedded.home import Home
+from sequin_pipeline.environment.embedded.os_user import OsUser
 from sequin_pipeline.environment.embedded.processes import is_server, read_pid
 from sequin_pipeline.errors import ConfigurationError, WarehouseUnavailable
 
@@ -53,15 +53,15 @@ def ping(home: Home) -> pq.Ping:
     return pq.Ping(pq.PGconn.ping(home.url("postgres").encode()))
 
 
-def make(home: Home, binaries: Binaries, account: Account) -> None:
+def make(home: Home, binaries: Binaries, user: OsUser) -> None:
     """Makes the data directory beside its place, then moves it there: a process killed in between leaves nothing half-made."""
     for leftover in home.root.glob("data.new-*"):
         shutil.rmtree(leftover, ignore_errors=True)
     scratch = Path(tempfile.mkdtemp(prefix="data.new-", dir=home.root))
-    account.give(scratch)
+    user.give(scratch)
     try:
         options = ["-U", "postgres", "-E", "UTF8", "--auth-local=trust", "--auth-host=reject", *_locale(binaries)]
-        outcome = account.run([binaries.program("initdb"), "-D", scratch, *options])
+        outcome = user.run([binaries.program("initdb"), "-D", scratch, *options])
         if outcome.returncode != 0:
             raise WarehouseUnavailable(f"initdb could not make the data directory {str(home.data)!r}: {outcome.output}")
         with (scratch / "postgresql.conf").open("a") as configuration:
@@ -88,7 +88,7 @@ def check_major(home: Home, binaries: Binaries) -> None:
         )
 
 
-def launch(home: Home, binaries: Binaries, account: Account) -> None:
+def launch(home: Home, binaries: Binaries, user: OsUser) -> None:
     """Returns when the server accepts connections."""
     _configure(home)
     discard_stale_locks(home)
@@ -97,7 +97,7 @@ def launch(home: Home, binaries: Binaries, account: Account) -> None:
     while True:
         log.unlink(missing_ok=True)
         options = ["-w", "-t", str(START_SECONDS), "-s"]
-        outcome = account.run([binaries.program("pg_ctl"), "start", "-D", home.data, "-l", log, *options])
+        outcome = user.run([binaries.program("pg_ctl"), "start", "-D", home.data, "-l", log, *options])
         if outcome.returncode == 0:
             return
         said = "\n".join([outcome.output, log.read_text(errors="replace") if log.exists() else ""]).strip()

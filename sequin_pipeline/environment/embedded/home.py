@@ -15,7 +15,7 @@ from urllib.parse import quote
 
 import platformdirs
 
-from sequin_pipeline.environment.embedded.account import Account
+from sequin_pipeline.environment.embedded.os_user import OsUser
 from sequin_pipeline.errors import ConfigurationError
 
 HOME_VARIABLE = "SEQUIN_PIPELINE_HOME"
@@ -93,44 +93,44 @@ def find_home(environ: Mapping[str, str]) -> Home:
     return Home(root)
 
 
-def prepare(home: Home, account: Account) -> None:
+def prepare(home: Home, user: OsUser) -> None:
     """Makes `root`, `log` and the socket's folder where they are missing; refuses any that others own or can enter."""
     try:
         if not home.root.is_dir():
             home.root.mkdir(parents=True)
             # The account that the server runs as for root must be able to pass through, and finds nothing else to read.
-            home.root.chmod(0o755 if account.is_other else 0o700)
+            home.root.chmod(0o755 if user.is_other else 0o700)
         for directory in (home.log, home.socket_directory):
-            make_private(directory, account)
+            make_private(directory, user)
     except OSError as error:
         raise ConfigurationError(
             f"the embedded Postgres needs the folder {str(home.root)!r}, but {error.strerror} for {error.filename!r}: "
             f"set {HOME_VARIABLE} to a folder that this account may write, or WAREHOUSE_URL to a Postgres of your own"
         ) from error
-    if closed := account.first_closed_folder(home.log):
+    if closed := user.first_closed_folder(home.log):
         raise ConfigurationError(
-            f"the embedded Postgres runs as {account.name!r} because it refuses to run as root, and that account cannot enter "
+            f"the embedded Postgres runs as {user.name!r} because it refuses to run as root, and that account cannot enter "
             f"{str(closed)!r}, in which its home {str(home.root)!r} lies: set {HOME_VARIABLE} to a folder that it can reach"
         )
 
 
-def make_private(directory: Path, account: Account) -> None:
+def make_private(directory: Path, user: OsUser) -> None:
     """An existing folder is taken only if the server's account owns it and nobody else can enter: in a shared temporary folder
     anybody may have put one there. Raises OSError where it cannot be made, ConfigurationError where it is not private."""
     try:
         directory.mkdir(mode=0o700)
     except FileExistsError:
-        check_private(directory, account)
+        check_private(directory, user)
     else:
         directory.chmod(0o700)
-        account.give(directory)
+        user.give(directory)
 
 
-def check_private(directory: Path, account: Account) -> None:
+def check_private(directory: Path, user: OsUser) -> None:
     found = directory.lstat()
-    if not stat.S_ISDIR(found.st_mode) or found.st_uid != account.uid or stat.S_IMODE(found.st_mode) & 0o077:
+    if not stat.S_ISDIR(found.st_mode) or found.st_uid != user.uid or stat.S_IMODE(found.st_mode) & 0o077:
         raise ConfigurationError(
-            f"{str(directory)!r} must be a folder of account {account.name!r} with mode 0700, since whoever enters it may use the "
+            f"{str(directory)!r} must be a folder of account {user.name!r} with mode 0700, since whoever enters it may use the "
             f"embedded Postgres; it is owned by uid {found.st_uid} with mode {stat.S_IMODE(found.st_mode):04o}: remove it, or set "
             f"{HOME_VARIABLE} to another folder"
         )

@@ -10,9 +10,9 @@ import psycopg
 from psycopg import pq, sql
 
 from sequin_pipeline.environment.embedded import cluster
-from sequin_pipeline.environment.embedded.account import own_account, server_account
 from sequin_pipeline.environment.embedded.binaries import find_binaries, reachable
 from sequin_pipeline.environment.embedded.home import Home, check_private, exclusive, find_home, prepare
+from sequin_pipeline.environment.embedded.os_user import own_user, server_user
 from sequin_pipeline.errors import ConfigurationError, WarehouseError, WarehouseUnavailable
 
 DAGSTER = "dagster"
@@ -40,16 +40,16 @@ def start(environ: Mapping[str, str]) -> EmbeddedServer:
     ConfigurationError where this machine cannot run one, WarehouseUnavailable where it does not come up.
     """
     home = find_home(environ)
-    account = server_account(home.data)
-    prepare(home, account)
+    user = server_user(home.data)
+    prepare(home, user)
     with exclusive(home):
         was_running = cluster.wait_while_busy(home) == pq.Ping.OK
         if not was_running:
-            binaries = reachable(find_binaries(environ), home, account)
+            binaries = reachable(find_binaries(environ), home, user)
             if not home.data.exists():
-                cluster.make(home, binaries, account)
+                cluster.make(home, binaries, user)
             cluster.check_major(home, binaries)
-            cluster.launch(home, binaries, account)
+            cluster.launch(home, binaries, user)
         return EmbeddedServer(home, version=_make_databases(home, DATABASES), was_running=was_running)
 
 
@@ -58,7 +58,7 @@ def status(environ: Mapping[str, str]) -> EmbeddedServer | None:
     home = find_home(environ)
     if not home.socket_directory.exists():
         return None
-    check_private(home.socket_directory, server_account(home.data))
+    check_private(home.socket_directory, server_user(home.data))
     if cluster.ping(home) != pq.Ping.OK:
         return None
     with _connection(home) as connection:
@@ -84,7 +84,7 @@ def dump(environ: Mapping[str, str], database: str, *, path: Path) -> None:
             partial = Path(scratch) / path.name
             partial.touch(mode=0o600)
             with partial.open("wb") as output:
-                outcome = own_account().run([program, "--format=custom", "--dbname", server.url(database)], stdout=output)
+                outcome = own_user().run([program, "--format=custom", "--dbname", server.url(database)], stdout=output)
                 os.fsync(output.fileno())
             if outcome.returncode != 0:
                 raise WarehouseError(f"database {database!r} of the embedded Postgres was not saved: {outcome.output}")

@@ -26,7 +26,7 @@ def queues(patient: Patient) -> Iterator[Finding]:
             continue
         assert isinstance(source, QueueSource)  # noqa: S101 - what KINDS opens for a declaration of a queue
         try:
-            source.reach(PATIENCE)
+            source.check_access(PATIENCE)
         except QueueUnknown as error:
             mend = "mend queue.consumer in the defs.yaml; a sandbox's comes into being with the first run"
             yield Finding("queues", "warning", f"{providers}: {error}", mend)

@@ -77,7 +77,7 @@ def rights(connection: Connection, patient: Patient) -> Iterator[Finding]:
     ).fetchone()
     assert row is not None  # noqa: S101 - functions' values
     role, database, has_temporary, has_create = row
-    managed = {one.table for one in patient.collections.values() if one.foreign is None}
+    managed = {one.table for one in patient.collections.values() if one.unmanaged is None}
     schemas = {DEFAULT_SCHEMA, *(table.schema for table in managed)}
     there = connection.execute(
         "select n.nspname::text, c.relname::text from pg_class c join pg_namespace n on n.oid = c.relnamespace where n.nspname = any(%s)",

@@ -1,6 +1,6 @@
 """A mapping onto a table that an application made, proposed by the names and types of its columns.
 
-Whether it holds is not decided here: what is proposed passes foreign.py's own look at the table, or says what that look refuses.
+Whether it holds is not decided here: what is proposed passes unmanaged.py's own look at the table, or says what that look refuses.
 """
 
 import re
@@ -15,7 +15,7 @@ from sequin_pipeline.operate.inference.proposal import Proposal, ProposedColumn,
 from sequin_pipeline.operate.inference.sample import Sample, SampledField, fields_of
 from sequin_pipeline.operate.inference.tried import declared
 from sequin_pipeline.operate.inference.types import fitting
-from sequin_pipeline.table.introspect import ShapeColumn, TableShape
+from sequin_pipeline.table.introspect import IntrospectedColumn, IntrospectedTable
 from sequin_pipeline.table.target import collection_target
 from sequin_pipeline.table.unmanaged import IDENTIFIERS, RECORD_IDS, TAKES, fitted
 
@@ -29,12 +29,12 @@ _STAMPS = ("inserted_at", "updated_at")
 class _Match:
     """What a column of the table takes: one of the record's own columns (`ours`), or a field with the column declared for it."""
 
-    found: ShapeColumn
+    found: IntrospectedColumn
     ours: str
     proposed: ProposedColumn | None = None
 
 
-def propose_mapping(collection: Collection, sample: Sample, table: TableName, shape: TableShape) -> Proposal:
+def propose_mapping(collection: Collection, sample: Sample, table: TableName, introspected: IntrospectedTable) -> Proposal:
     """Columns that both sides have, by name and type, and remarks about the table's others.
 
     Raises ConfigurationError where no column can find a record's row again.
@@ -43,7 +43,7 @@ def propose_mapping(collection: Collection, sample: Sample, table: TableName, sh
     names = column_names(collection.provider, [field.steps for field in fields])
     matches: list[_Match] = []
     remarks: list[str] = []
-    for found in shape.columns.values():
+    for found in introspected.columns.values():
         taken = {match.ours for match in matches}
         match, remark = _match(collection, found, [field for field in fields if names[field.steps] not in taken], names=names)
         if match is not None and match.ours not in taken:
@@ -54,11 +54,11 @@ def propose_mapping(collection: Collection, sample: Sample, table: TableName, sh
     keys = _keys(collection, table, mapping, rounds=any(_keeps_fewer_digits(match) for match in matches), remarks=remarks)
     columns = tuple(match.proposed for match in matches if match.proposed is not None)
     proposal = Proposal(collection.provider, collection.name, columns, keys, tuple(remarks), collection.source)
-    return replace(proposal, remarks=(*_refusal(proposal, shape), *remarks))
+    return replace(proposal, remarks=(*_refusal(proposal, introspected), *remarks))
 
 
 def _match(
-    collection: Collection, found: ShapeColumn, fields: Sequence[SampledField], *, names: Mapping[tuple[str, ...], str]
+    collection: Collection, found: IntrospectedColumn, fields: Sequence[SampledField], *, names: Mapping[tuple[str, ...], str]
 ) -> tuple[_Match | None, str]:
     if found.is_generated or found.is_always_identity:
         return None, f"{found.name} is filled by Postgres itself"
@@ -80,7 +80,7 @@ def _match(
     return None, f"{found.name} ({found.shown}) is not matched{misfit}{', and the table requires it' if is_required else ''}"
 
 
-def _alike(provider: str, found: ShapeColumn, fields: Sequence[SampledField]) -> Iterator[tuple[SampledField, bool]]:
+def _alike(provider: str, found: IntrospectedColumn, fields: Sequence[SampledField]) -> Iterator[tuple[SampledField, bool]]:
     """Fields of the column's name, those of a similar one behind them: without the provider, or without `Id` or `At`."""
     name = _plain(found.name)
     yield from ((field, False) for field in fields if _plain("".join(field.steps)) == name)
@@ -99,7 +99,7 @@ def _plain(name: str) -> str:
     return re.sub(r"[^a-z0-9]", "", name.lower())
 
 
-def _takes_record(collection: Collection, ours: str, found: ShapeColumn) -> bool:
+def _takes_record(collection: Collection, ours: str, found: IntrospectedColumn) -> bool:
     if ours in _STAMPS:
         return found.type in TAKES["timestamptz"]
     column = collection_target(collection).column(ours)
@@ -108,7 +108,7 @@ def _takes_record(collection: Collection, ours: str, found: ShapeColumn) -> bool
     return found.type in TAKES[column.type] or (ours in RECORD_IDS and found.type in IDENTIFIERS)
 
 
-def _fitting(found: ShapeColumn, field: SampledField, name: str) -> Column | None:
+def _fitting(found: IntrospectedColumn, field: SampledField, name: str) -> Column | None:
     """A declaration whose values the column keeps, whatever the sample holds; the type nearest to the column's own."""
     if found.is_enum:
         return fitting(name, field, "text[]" if found.cast.endswith("[]") else "text")
@@ -120,7 +120,7 @@ def _fitting(found: ShapeColumn, field: SampledField, name: str) -> Column | Non
     return None
 
 
-def _is_short_enough(column: Column, field: SampledField, found: ShapeColumn) -> bool:
+def _is_short_enough(column: Column, field: SampledField, found: IntrospectedColumn) -> bool:
     return found.characters is None or all(len(str(cast(column, value))) <= found.characters for value in field.values)
 
 
@@ -151,9 +151,9 @@ def _keys(
     return keys
 
 
-def _refusal(proposal: Proposal, shape: TableShape) -> tuple[str, ...]:
+def _refusal(proposal: Proposal, introspected: IntrospectedTable) -> tuple[str, ...]:
     try:
-        fitted(collection_target(declared(written(proposal))), shape)
+        fitted(collection_target(declared(written(proposal))), introspected)
     except TableRefused as refused:
         return (f"A run would refuse it as it is: {refused}",)
     return ()

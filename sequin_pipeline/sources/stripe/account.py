@@ -13,9 +13,9 @@ from sequin_pipeline.errors import SourceRefused
 from sequin_pipeline.sources import NO_COST, Listed, Page, PageCost, TimeWindow
 from sequin_pipeline.sources.http.client import HttpOptions
 from sequin_pipeline.sources.stripe.api import ListPage, StripeApi, StripeObject
-from sequin_pipeline.sources.stripe.cursor import Listing, States, SyncState, Walk, Window, write_cursor
+from sequin_pipeline.sources.stripe.cursor import Listing, ListSlice, States, SyncState, Walk, write_cursor
 from sequin_pipeline.sources.stripe.events import KEPT_SECONDS, OVERLAP_SECONDS, Changes, walk_events
-from sequin_pipeline.sources.stripe.listing import list_ids, list_windows, windows_between
+from sequin_pipeline.sources.stripe.listing import list_ids, list_slices, slices_between
 from sequin_pipeline.sources.stripe.objects import LISTABLE, TEST_CLOCK, TEST_CLOCKS, Listable
 from sequin_pipeline.sources.stripe.records import listing_version, record_id, write_page, write_record, write_unreadable
 
@@ -65,7 +65,7 @@ class AccountReader:
         started = self._look()[0]
         lower = None if window.start is None else int(window.start.timestamp())
         upper = min(int(window.end.timestamp()), started + 1)
-        for page, _ in list_windows(self._api, self._listable, self._windows(lower, upper, self._clocks() or ())):
+        for page, _ in list_slices(self._api, self._listable, self._slices(lower, upper, self._clocks() or ())):
             within = [
                 found
                 for found in page.objects
@@ -119,7 +119,7 @@ class AccountReader:
         return replace(
             state,
             account=account or state.account,
-            listing=Listing(started, self._windows(None, started + 1, clocks or ()), is_whole=clocks is not None),
+            listing=Listing(started, self._slices(None, started + 1, clocks or ()), is_whole=clocks is not None),
             known_until=started,
             witness=witness,
             walk=None,
@@ -133,11 +133,11 @@ class AccountReader:
         self._spent += cost
         return clocks
 
-    def _windows(self, lower: int | None, upper: int, clocks: Sequence[str]) -> tuple[Window, ...]:
+    def _slices(self, lower: int | None, upper: int, clocks: Sequence[str]) -> tuple[ListSlice, ...]:
         """Those of the time, and one for each of the test clocks: without an end, since a clock may stand in the future, and then what
         is on it has been created there."""
-        windows = windows_between(self._listable, lower, upper)
-        return (*windows, *(replace(windows[0], upper=None, variant=(TEST_CLOCK, clock)) for clock in clocks))
+        slices = slices_between(self._listable, lower, upper)
+        return (*slices, *(replace(slices[0], upper=None, variant=(TEST_CLOCK, clock)) for clock in clocks))
 
     def _look(self) -> tuple[int, str | None]:
         """The second in which Stripe's clock stands before anything is listed, and an event that it knows."""
@@ -152,9 +152,9 @@ class AccountReader:
     def _list(self, state: SyncState, listing: Listing) -> Generator[Page, None, SyncState]:
         version = listing_version(listing.started)
         received_at = self._options.now()
-        for page, remaining in list_windows(self._api, self._listable, listing.windows):
+        for page, remaining in list_slices(self._api, self._listable, listing.slices):
             received_at = page.received_at
-            listing = replace(listing, windows=remaining, is_whole=listing.is_whole and not page.unreadable)
+            listing = replace(listing, slices=remaining, is_whole=listing.is_whole and not page.unreadable)
             state = replace(state, listing=listing)
             if page.unreadable:
                 self._say("something in the list has no id, so that nothing is taken for deleted; it waits as a reject")
@@ -174,8 +174,8 @@ class AccountReader:
         """Of objects that no event tells of: those that have been created since."""
         started, known_until = self._look()[0], state.known_until or 0
         found_any = False
-        since = windows_between(self._listable, known_until - OVERLAP_SECONDS, started + 1)
-        for page, remaining in list_windows(self._api, self._listable, since):
+        since = slices_between(self._listable, known_until - OVERLAP_SECONDS, started + 1)
+        for page, remaining in list_slices(self._api, self._listable, since):
             found_any = found_any or bool(page.objects)
             is_worth_moving = found_any or started - known_until >= QUIET_SECONDS
             reached = replace(state, known_until=started) if not remaining and is_worth_moving else state

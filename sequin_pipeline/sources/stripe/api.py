@@ -15,7 +15,7 @@ from urllib.parse import quote
 
 import msgspec
 
-from sequin_pipeline.catalog import Account
+from sequin_pipeline.catalog import SourceAccount
 from sequin_pipeline.sources import NO_COST, PageCost
 from sequin_pipeline.sources.http.client import Answer, HttpClient, HttpOptions, Response
 from sequin_pipeline.sources.http.endpoint import Endpoint
@@ -116,7 +116,7 @@ class StripeApi:
     """One account, read with `key`. Connections are kept until `close`."""
 
     def __init__(
-        self, base_url: str, key: str, account: Account, *, options: HttpOptions, pace: Pace, api_version: str = API_VERSION
+        self, base_url: str, key: str, account: SourceAccount, *, options: HttpOptions, pace: Pace, api_version: str = API_VERSION
     ) -> None:
         self._endpoint = Endpoint(base_url, key, url_variable="STRIPE_API_URL", token_variable=account.key_variable)
         self._headers = {"stripe-version": api_version}

@@ -8,7 +8,7 @@ import msgspec
 from sequin_pipeline.errors import CursorRefused
 
 
-class Window(msgspec.Struct, frozen=True, omit_defaults=True):
+class ListSlice(msgspec.Struct, frozen=True, omit_defaults=True):
     """Objects that are still to be listed: `lower` <= created < `upper` (None: unbounded), behind the object `after` (None: all), in the
     list with the parameter `variant` (None: there is only one)."""
 
@@ -23,7 +23,7 @@ class Listing(msgspec.Struct, frozen=True, omit_defaults=True):
     false where the key may not list the test clocks, or something in a list had no id."""
 
     started: int
-    windows: tuple[Window, ...] = ()
+    slices: tuple[ListSlice, ...] = msgspec.field(default=(), name="windows")
     is_whole: bool = True
 
 

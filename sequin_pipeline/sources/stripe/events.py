@@ -10,7 +10,7 @@ from dataclasses import dataclass
 from http import HTTPStatus
 
 from sequin_pipeline import threads
-from sequin_pipeline.catalog import Account
+from sequin_pipeline.catalog import SourceAccount
 from sequin_pipeline.sources import PageCost
 from sequin_pipeline.sources.http.failures import StatusRefused
 from sequin_pipeline.sources.stripe.api import EventPage, StripeApi, StripeObject
@@ -80,7 +80,7 @@ def _ask(api: StripeApi, listable: Listable, shown: StripeObject) -> "Future[tup
     return future
 
 
-def _record(account: Account, collection_id: str, shown: StripeObject, found: StripeObject | None, *, at: int) -> bytes:
+def _record(account: SourceAccount, collection_id: str, shown: StripeObject, found: StripeObject | None, *, at: int) -> bytes:
     if found is None:
         return write_tombstone(account, collection_id, shown, version=event_version(at), entered=at)
     return write_record(account, collection_id, found, version=event_version(at), entered=at)

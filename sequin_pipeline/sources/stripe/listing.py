@@ -1,6 +1,6 @@
-"""Listing everything there is of one class of objects: window by window of the time of creation, several beside each other.
+"""Listing everything there is of one class of objects: part by part of the time of creation, several beside each other.
 
-What remains is always a tuple of windows, so that a reader who was killed goes on where the last page left off.
+What remains is always a tuple of slices, so that a reader who was killed goes on where the last page left off.
 """
 
 import hashlib
@@ -16,44 +16,44 @@ from sequin_pipeline.errors import SourceFault
 from sequin_pipeline.sources import NO_COST, PageCost
 from sequin_pipeline.sources.http.failures import StatusRefused
 from sequin_pipeline.sources.stripe.api import UNREADABLE, ListPage, StripeApi
-from sequin_pipeline.sources.stripe.cursor import Window
+from sequin_pipeline.sources.stripe.cursor import ListSlice
 from sequin_pipeline.sources.stripe.objects import LISTABLE, TEST_CLOCK, TEST_CLOCKS, Listable
 
-WINDOWS_BESIDE = 8
+SLICES_BESIDE = 8
 """Requests under way at once: with 50 ms each they reach the 100 a second that an account may send, and not much more."""
 
 SHORTEST_SPLIT_SECONDS = 3600
-"""Below it a window is rather read page by page than cut in two."""
+"""Below it a part is rather read page by page than cut in two."""
 
 FOUNDED = 1_262_304_000
-"""2010-01-01: nothing at Stripe is older, so that an open window has a middle to be cut at."""
+"""2010-01-01: nothing at Stripe is older, so that an open part has a middle to be cut at."""
 
 MAX_RESTARTS = 5
 """Of a list that begins again at its first page, because the object that the next page was to follow has been deleted."""
 
 
-def windows_between(listable: Listable, lower: int | None, upper: int) -> tuple[Window, ...]:
+def slices_between(listable: Listable, lower: int | None, upper: int) -> tuple[ListSlice, ...]:
     """All that was created between the two seconds; everything where the list takes no bounds."""
-    window = Window(lower, upper) if listable.filters_created else Window()
-    return tuple(replace(window, variant=variant) for variant in listable.variants) or (window,)
+    part = ListSlice(lower, upper) if listable.filters_created else ListSlice()
+    return tuple(replace(part, variant=variant) for variant in listable.variants) or (part,)
 
 
-def list_windows(
-    api: StripeApi, listable: Listable, windows: tuple[Window, ...]
-) -> Iterator[tuple[ListPage, tuple[Window, ...]]]:
-    """Pages in the order in which they come in, each with the windows that remain behind it. Raises SourceError."""
-    waiting, under_way = list(windows), dict["Future[tuple[Window, ListPage]]", Window]()
+def list_slices(
+    api: StripeApi, listable: Listable, slices: tuple[ListSlice, ...]
+) -> Iterator[tuple[ListPage, tuple[ListSlice, ...]]]:
+    """Pages in the order in which they come in, each with the slices that remain behind it. Raises SourceError."""
+    waiting, under_way = list(slices), dict["Future[tuple[ListSlice, ListPage]]", ListSlice]()
     course = _Course(api, listable)
     while waiting or under_way:
-        while waiting and len(under_way) < WINDOWS_BESIDE:
-            window = waiting.pop(0)
-            under_way[threads.start(_Fetch(api, listable, window), "sequin-stripe")] = window
+        while waiting and len(under_way) < SLICES_BESIDE:
+            part = waiting.pop(0)
+            under_way[threads.start(_Fetch(api, listable, part), "sequin-stripe")] = part
         finished, _ = wait(under_way, return_when=FIRST_COMPLETED)
         for future in finished:
             del under_way[future]
-            window, page = future.result()
-            course.check(window, page)
-            waiting += _remaining(listable, window, page, spare=WINDOWS_BESIDE - len(waiting) - len(under_way))
+            part, page = future.result()
+            course.check(part, page)
+            waiting += _remaining(listable, part, page, spare=SLICES_BESIDE - len(waiting) - len(under_way))
             yield page, (*under_way.values(), *waiting)
 
 
@@ -61,7 +61,7 @@ def list_ids(api: StripeApi, listable: Listable) -> tuple[list[str] | None, Page
     """The ids of a class of which there are few; none where the server has no such list, None where the key may not have it."""
     ids, cost = list[str](), NO_COST
     try:
-        for page, _ in list_windows(api, listable, (Window(),)):
+        for page, _ in list_slices(api, listable, (ListSlice(),)):
             ids += [found.id for found in page.objects]
             cost += page.cost
     except StatusRefused as refusal:
@@ -72,31 +72,31 @@ def list_ids(api: StripeApi, listable: Listable) -> tuple[list[str] | None, Page
 
 
 class _Fetch:
-    """The next page of a window, and the window that was really asked for."""
+    """The next page of a part, and the part that was really asked for."""
 
-    def __init__(self, api: StripeApi, listable: Listable, window: Window) -> None:
+    def __init__(self, api: StripeApi, listable: Listable, part: ListSlice) -> None:
         self._api = api
         self._listable = listable
-        self._window = window
+        self._slice = part
 
-    def __call__(self) -> tuple[Window, ListPage]:
+    def __call__(self) -> tuple[ListSlice, ListPage]:
         try:
-            return self._window, self._api.list_page(self._listable, _params(self._window))
+            return self._slice, self._api.list_page(self._listable, _params(self._slice))
         except StatusRefused as refusal:
             if refusal.status not in (HTTPStatus.BAD_REQUEST, HTTPStatus.NOT_FOUND):
                 raise
             if self._is_of_a_gone_clock():
                 # With a clock goes all that was on it.
-                return self._window, ListPage((), (), has_more=False, received_at=self._api.now(), cost=NO_COST)
-            if self._window.after is None:
+                return self._slice, ListPage((), (), has_more=False, received_at=self._api.now(), cost=NO_COST)
+            if self._slice.after is None:
                 raise
-        # The object that the page was to follow has been deleted: from the edge of the window on, which it had moved, at most the
+        # The object that the page was to follow has been deleted: from the edge of the part on, which it had moved, at most the
         # objects of one second come again.
-        window = replace(self._window, after=None)
-        return window, self._api.list_page(self._listable, _params(window))
+        part = replace(self._slice, after=None)
+        return part, self._api.list_page(self._listable, _params(part))
 
     def _is_of_a_gone_clock(self) -> bool:
-        name, clock = self._window.variant or ("", "")
+        name, clock = self._slice.variant or ("", "")
         return name == TEST_CLOCK and self._api.retrieve(LISTABLE[TEST_CLOCKS], clock)[0] is None
 
 
@@ -110,7 +110,7 @@ class _Course:
         self._first_ids: set[bytes] = set()
         self._count = 0
 
-    def check(self, window: Window, page: ListPage) -> None:
+    def check(self, part: ListSlice, page: ListPage) -> None:
         if not page.objects:
             if page.has_more:
                 raise SourceFault(
@@ -124,31 +124,31 @@ class _Course:
         if self._count > MAX_RESTARTS:
             raise SourceFault(
                 f"listing stripe:{self._listable.name} of sync {self._api.account.name!r} from {self._api.base_url}: the list began again "
-                f"{self._count} times (last behind {window.after!r}), where its end was expected: run again when fewer objects are "
+                f"{self._count} times (last behind {part.after!r}), where its end was expected: run again when fewer objects are "
                 "being deleted; what was read is stored"
             )
 
 
-def _params(window: Window) -> tuple[tuple[str, str], ...]:
-    bounds = (("created[gte]", window.lower), ("created[lt]", window.upper))
-    after = (("starting_after", window.after),) if window.after else ()
-    variant = (window.variant,) if window.variant else ()
+def _params(part: ListSlice) -> tuple[tuple[str, str], ...]:
+    bounds = (("created[gte]", part.lower), ("created[lt]", part.upper))
+    after = (("starting_after", part.after),) if part.after else ()
+    variant = (part.variant,) if part.variant else ()
     return (*variant, *((name, str(bound)) for name, bound in bounds if bound is not None), *after)
 
 
-def _remaining(listable: Listable, window: Window, page: ListPage, *, spare: int) -> tuple[Window, ...]:
-    """What the window still holds behind the page, in two halves where there is room for another request."""
+def _remaining(listable: Listable, part: ListSlice, page: ListPage, *, spare: int) -> tuple[ListSlice, ...]:
+    """What the part still holds behind the page, in two halves where there is room for another request."""
     if not page.has_more or not page.objects:
         return ()
     last = page.objects[-1]
     times = [found.created for found in page.objects if found.created is not None]
     is_newest_first = len(times) == len(page.objects) and all(newer >= older for newer, older in pairwise(times))
     if not listable.filters_created or not is_newest_first:
-        return (replace(window, after=last.id),)
+        return (replace(part, after=last.id),)
     edge = times[-1]
-    lower = FOUNDED if window.lower is None else window.lower
+    lower = FOUNDED if part.lower is None else part.lower
     middle = (lower + edge) // 2
-    rest = replace(window, upper=edge + 1, after=last.id)
+    rest = replace(part, upper=edge + 1, after=last.id)
     if spare < 1 or edge - lower < 2 * SHORTEST_SPLIT_SECONDS:
         return (rest,)
-    return (replace(rest, lower=middle), replace(window, upper=middle, after=None))
+    return (replace(rest, lower=middle), replace(part, upper=middle, after=None))

@@ -4,7 +4,7 @@ from datetime import UTC, datetime
 
 import msgspec
 
-from sequin_pipeline.catalog import Account
+from sequin_pipeline.catalog import SourceAccount
 from sequin_pipeline.records.envelope import derived_id
 from sequin_pipeline.sources.stripe.api import StripeObject
 
@@ -21,24 +21,24 @@ def event_version(created: int) -> int:
     return created * MICROSECONDS + 1
 
 
-def record_id(account: Account, collection_id: str, upstream_id: str) -> str:
+def record_id(account: SourceAccount, collection_id: str, upstream_id: str) -> str:
     """The same for each version of an object, different for each account."""
     return derived_id(account.name, collection_id, upstream_id)
 
 
-def write_record(account: Account, collection_id: str, found: StripeObject, *, version: int, entered: int) -> bytes:
+def write_record(account: SourceAccount, collection_id: str, found: StripeObject, *, version: int, entered: int) -> bytes:
     """A live record; it entered the stream in the second `entered`."""
     head = _head(account, collection_id, found, version=version, entered=entered, is_deleted=False)
     return msgspec.json.encode(head)[:-1] + b',"data":' + found.raw + b"}"
 
 
-def write_tombstone(account: Account, collection_id: str, last: StripeObject, *, version: int, entered: int) -> bytes:
+def write_tombstone(account: SourceAccount, collection_id: str, last: StripeObject, *, version: int, entered: int) -> bytes:
     """A bare one, so that the row keeps the object as it last was; of `last`, as an event showed it, there are the times."""
     head = _head(account, collection_id, last, version=version, entered=entered, is_deleted=True)
     return msgspec.json.encode(head)
 
 
-def write_unreadable(account: Account, collection_id: str, raw: bytes) -> bytes:
+def write_unreadable(account: SourceAccount, collection_id: str, raw: bytes) -> bytes:
     """What stood in a list and has no id: a record that will be rejected, the same at each listing."""
     return msgspec.json.encode(_belonging(account, collection_id))[:-1] + b',"data":' + raw + b"}"
 
@@ -49,7 +49,7 @@ def write_page(records: list[bytes]) -> bytes:
 
 
 def _head(
-    account: Account, collection_id: str, found: StripeObject, *, version: int, entered: int, is_deleted: bool
+    account: SourceAccount, collection_id: str, found: StripeObject, *, version: int, entered: int, is_deleted: bool
 ) -> dict[str, object]:
     return {
         "id": record_id(account, collection_id, found.id),
@@ -63,7 +63,7 @@ def _head(
     }
 
 
-def _belonging(account: Account, collection_id: str) -> dict[str, object]:
+def _belonging(account: SourceAccount, collection_id: str) -> dict[str, object]:
     return {
         "collection_id": collection_id,
         "provider": collection_id.partition(":")[0],

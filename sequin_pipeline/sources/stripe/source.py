@@ -9,7 +9,7 @@ from collections.abc import Iterable, Iterator, Mapping
 from contextlib import closing
 from functools import partial
 
-from sequin_pipeline.catalog import Account
+from sequin_pipeline.catalog import SourceAccount
 from sequin_pipeline.errors import ConfigurationError, SourceError
 from sequin_pipeline.sources import FieldDescription, Page, ReadRequest, SourceIdentity
 from sequin_pipeline.sources.http.client import HttpOptions
@@ -17,8 +17,8 @@ from sequin_pipeline.sources.http.pace import Pace
 from sequin_pipeline.sources.stripe.account import AccountReader
 from sequin_pipeline.sources.stripe.api import StripeApi
 from sequin_pipeline.sources.stripe.cursor import read_cursor
+from sequin_pipeline.sources.stripe.key_access import KeyAccess, look_up_key_access
 from sequin_pipeline.sources.stripe.objects import LISTABLE, Listable
-from sequin_pipeline.sources.stripe.reach import Reach, reach_of
 
 LOGGER = logging.getLogger("sequin_pipeline.sources")
 
@@ -44,7 +44,7 @@ class StripeSource:
     def __init__(
         self,
         keys: Mapping[str, str],
-        accounts: tuple[Account, ...],
+        accounts: tuple[SourceAccount, ...],
         *,
         base_url: str = BASE_URL,
         relist_hours: int = 24,
@@ -103,12 +103,12 @@ class StripeSource:
         if failure is not None:
             raise failure
 
-    def reach(self, collection_ids: Iterable[str], options: HttpOptions) -> Iterator[Reach]:
+    def key_access(self, collection_ids: Iterable[str], options: HttpOptions) -> Iterator[KeyAccess]:
         """What each account's key may read of these collections, account by account; what it may not is no error."""
         listables = [self._listable(collection_id) for collection_id in collection_ids]
         for open_api in self._apis.values():
             with closing(open_api(options=options)) as api:
-                yield reach_of(api, listables)
+                yield look_up_key_access(api, listables)
 
     def committed(self, cursor: str) -> None:
         """Nothing to do: what was read can be read again."""
@@ -132,7 +132,7 @@ class StripeSource:
         return self._objects[name]
 
 
-def _mode(key: str, account: Account) -> str:
+def _mode(key: str, account: SourceAccount) -> str:
     """`live` or `test`, as the key says; empty where it does not."""
     if not key.startswith(("sk_", "rk_")):
         raise ConfigurationError(

@@ -11,7 +11,7 @@ import psycopg
 import pytest
 
 from sequin_pipeline.environment import embedded
-from sequin_pipeline.environment.embedded.account import server_account
+from sequin_pipeline.environment.embedded.os_user import server_user
 from sequin_pipeline.environment.embedded.processes import is_server
 from tests.environment.embedded.conftest import Environ, postmaster_pid, rows
 
@@ -35,7 +35,7 @@ def test_a_killed_server_comes_back_with_what_was_committed(made: Environ) -> No
 @pytest.fixture
 def stranger(made: Environ) -> Iterator["subprocess.Popen[bytes]"]:
     """A process of the server's own account that has nothing to do with it."""
-    account = server_account(embedded.find_home(made).data)
+    account = server_user(embedded.find_home(made).data)
     with subprocess.Popen(["cat"], stdin=subprocess.PIPE, **_identity(account.uid, account.gid)) as process:
         yield process
         process.kill()
@@ -66,7 +66,7 @@ def test_stop_harms_no_stranger_whose_number_a_stale_file_names(made: Environ, s
 
 def test_a_zombie_does_not_keep_the_server_from_starting(made: Environ) -> None:
     embedded.start(made)
-    account = server_account(embedded.find_home(made).data)
+    account = server_user(embedded.find_home(made).data)
     zombie = subprocess.Popen(["true"], **_identity(account.uid, account.gid))
     os.waitid(os.P_PID, zombie.pid, os.WEXITED | os.WNOWAIT)
     _leave_locks(made, pid=zombie.pid)
@@ -125,7 +125,7 @@ def _leave_locks(environ: Environ, *, pid: int) -> None:
     embedded.stop(environ)
     for path, text in ((home.data / "postmaster.pid", postmaster), (home.socket_lock, socket)):
         path.write_text("\n".join([str(pid), *text.splitlines()[1:]]) + "\n")
-        account = server_account(home.data)
+        account = server_user(home.data)
         account.give(path)
 
 

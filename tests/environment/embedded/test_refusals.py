@@ -13,7 +13,7 @@ import pytest
 
 from sequin_pipeline.environment import embedded
 from sequin_pipeline.environment.embedded import BINDIR_VARIABLE, HOME_VARIABLE
-from sequin_pipeline.environment.embedded.account import server_account
+from sequin_pipeline.environment.embedded.os_user import server_user
 from sequin_pipeline.errors import ConfigurationError, PipelineError
 from tests.environment.embedded.conftest import Environ, environ_of
 from tests.support.postgres import binaries
@@ -64,7 +64,7 @@ def test_a_socket_folder_that_others_may_enter_is_refused(scratch: Path) -> None
     squatted = home.socket_directory
     squatted.mkdir()
     squatted.chmod(0o777)
-    server_account(home.data).give(squatted)
+    server_user(home.data).give(squatted)
 
     try:
         with pytest.raises(ConfigurationError, match=r"must be a folder of account .* with mode 0700.* with mode 0777"):

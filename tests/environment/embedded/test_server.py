@@ -12,7 +12,7 @@ import pytest
 
 from sequin_pipeline.environment import embedded
 from sequin_pipeline.environment.embedded import EmbeddedServer
-from sequin_pipeline.environment.embedded.account import server_account
+from sequin_pipeline.environment.embedded.os_user import server_user
 from sequin_pipeline.errors import WarehouseError
 from tests.environment.embedded.conftest import Environ, environ_of, postmaster_pid, rows
 from tests.support import postgres
@@ -160,6 +160,6 @@ def test_a_dump_that_fails_leaves_the_last_one(shared: EmbeddedServer, tmp_path:
 
 
 def test_the_server_takes_the_account_that_owns_its_data(shared: EmbeddedServer) -> None:
-    account = server_account(shared.home.data)
+    account = server_user(shared.home.data)
 
     assert psutil.Process(postmaster_pid(shared)).uids().real == account.uid == shared.home.data.stat().st_uid

@@ -9,7 +9,7 @@ from sequin_pipeline.operate.inference.mapping import propose_mapping
 from sequin_pipeline.operate.inference.sample import Sample
 from sequin_pipeline.operate.inference.tried import declared, tried
 from sequin_pipeline.postgres.warehouse import Warehouse
-from sequin_pipeline.table.introspect import read_shape
+from sequin_pipeline.table.introspect import introspect
 from tests.operate.inference.sampled import COLLECTION, sample_of
 from tests.support.builders import record
 from tests.support.reading import execute, query
@@ -29,7 +29,7 @@ def mapping_for(url: str, table: str, sample: Sample) -> str:
     execute(url, table)
     name = TableName("public", "Orders")
     with Warehouse(url).connect() as connection:
-        shape = read_shape(connection, name)
+        shape = introspect(connection, name)
     assert shape is not None
     return tried(propose_mapping(COLLECTION, sample, name, shape), sample)
 

@@ -9,7 +9,7 @@ import yaml
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from sequin_pipeline.catalog import Account, Column, Path, SourceDeclaration
+from sequin_pipeline.catalog import Column, Path, SourceAccount, SourceDeclaration
 from sequin_pipeline.normalize.normalizer import Normalizer
 from sequin_pipeline.operate.inference.examples import example_of
 from sequin_pipeline.operate.inference.proposal import propose
@@ -20,7 +20,7 @@ from sequin_pipeline.read.stream import RecordStream
 from sequin_pipeline.runs.collection_run import run_sync
 from sequin_pipeline.sources import FieldDescription
 from tests.operate.inference.sampled import COLLECTION, sample_of, sample_of_texts
-from tests.support.builders import ListSource, live_plan, page_of, record
+from tests.support.builders import ListSource, live_run_config, page_of, record
 from tests.support.reading import query
 
 
@@ -155,11 +155,11 @@ def test_the_comments_say_how_often_a_field_is_null_and_what_it_looks_like() -> 
 @pytest.mark.parametrize(
     ("accounts", "line"),
     [
-        pytest.param((Account("default", "STRIPE_API_KEY"),), "  collections:", id="one"),
+        pytest.param((SourceAccount("default", "STRIPE_API_KEY"),), "  collections:", id="one"),
         pytest.param(
             (
-                Account("eu", "KEY_EU", external_id="7", metadata={"region": "eu"}),
-                Account("partner", "KEY_EU", connected_account="acct_1"),
+                SourceAccount("eu", "KEY_EU", external_id="7", metadata={"region": "eu"}),
+                SourceAccount("partner", "KEY_EU", connected_account="acct_1"),
             ),
             "  syncs: [{name: eu, key: KEY_EU, external_id: '7', metadata: {region: eu}}, "
             "{name: partner, key: KEY_EU, account: acct_1}]",
@@ -168,7 +168,7 @@ def test_the_comments_say_how_often_a_field_is_null_and_what_it_looks_like() -> 
     ],
 )
 def test_a_collection_of_another_source_is_proposed_with_its_source_and_its_accounts(
-    accounts: tuple[Account, ...], line: str
+    accounts: tuple[SourceAccount, ...], line: str
 ) -> None:
     of = replace(COLLECTION, provider="stripe", name="customer", source=SourceDeclaration("stripe", accounts))
     sample = sample_of({"email": "ann@example.com"})
@@ -262,7 +262,7 @@ def test_what_was_proposed_lands_in_postgres_without_a_reject(warehouse_url: str
     records = [record(f"r{number}", number + 1, data=data) for number, data in enumerate(objects)]
     of = declared(printed(sample_of(*objects)))
 
-    outcome = run_sync(RecordStream(live_plan(of), ListSource([records])), Warehouse(warehouse_url), run_id="run")
+    outcome = run_sync(RecordStream(live_run_config(of), ListSource([records])), Warehouse(warehouse_url), run_id="run")
 
     assert (outcome.counts.inserted, outcome.counts.rejected) == (20, 0)
     assert query(warehouse_url, "select created, rate::text, tags, plan_id, born::text from demo.thing where id = 'r1'") == [

@@ -22,13 +22,13 @@ from sequin_pipeline.read.stream import RecordStream
 from sequin_pipeline.runs.collection_run import run_sync
 from tests.operate.models.declared import AWKWARD_TEXT, collections, every_type
 from tests.orchestration.files import write
-from tests.support.builders import ListSource, live_plan
+from tests.support.builders import ListSource, live_run_config
 from tests.support.reading import execute, query
 
 
 def create_by_pipeline(url: str, of: Sequence[Collection]) -> None:
     for number, collection in enumerate(of):
-        run_sync(RecordStream(live_plan(collection), ListSource([])), Warehouse(url), run_id=f"run-{number}")
+        run_sync(RecordStream(live_run_config(collection), ListSource([])), Warehouse(url), run_id=f"run-{number}")
 
 
 def catalog_of(url: str) -> list[tuple[object, ...]]:
@@ -70,7 +70,7 @@ def test_the_pipeline_fills_a_table_that_the_printed_sql_created(warehouse_url: 
     execute(warehouse_url, printed("sql", [of]))
     before = catalog_of(warehouse_url)
 
-    run_sync(RecordStream(live_plan(of, adopt=True), ListSource([])), Warehouse(warehouse_url), run_id="run")
+    run_sync(RecordStream(live_run_config(of, adopt=True), ListSource([])), Warehouse(warehouse_url), run_id="run")
 
     assert catalog_of(warehouse_url) == before
 

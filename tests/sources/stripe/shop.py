@@ -10,11 +10,11 @@ from typing import Any
 
 import httpx2
 
-from sequin_pipeline.catalog import Account
+from sequin_pipeline.catalog import SourceAccount
 from tests.support.checkout import CHECKOUT
 
 KEY = "sk_test_7Qsecret"
-ACCOUNT = Account("main", "STRIPE_API_KEY", external_id="tenant-1", metadata={"region": "eu"})
+ACCOUNT = SourceAccount("main", "STRIPE_API_KEY", external_id="tenant-1", metadata={"region": "eu"})
 TICK_SECONDS = 5.0
 
 

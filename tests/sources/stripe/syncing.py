@@ -19,7 +19,7 @@ from sequin_pipeline.sources.stripe.objects import LISTABLE, Listable
 from sequin_pipeline.sources.stripe.source import StripeSource
 from tests.sources.stripe.shop import ACCOUNT, KEY
 from tests.support.between import Between, nothing
-from tests.support.builders import live_plan
+from tests.support.builders import live_run_config
 
 FAST = 10_000.0
 """Requests a second: loopback is nobody's account."""
@@ -84,7 +84,7 @@ class Runs:
         """One run; `happens` and `last` are those of Between."""
         self.number += 1
         of = of or stripe_collection(name, on_delete=self.on_delete)
-        stream = RecordStream(live_plan(of), Between(source or self.source(), happens, last))
+        stream = RecordStream(live_run_config(of), Between(source or self.source(), happens, last))
         return run_sync(
             stream, Warehouse(self.warehouse_url), run_id=f"run {self.number}", batch_records=batch_records, report=report
         )
@@ -94,7 +94,7 @@ class Runs:
         self.number += 1
         of = stripe_collection(name, on_delete=self.on_delete)
         window = TimeWindow(None, datetime(2100, 1, 1, tzinfo=UTC))
-        stream = RecordStream(replace(live_plan(of), mode="backfill", window=window), self.source())
+        stream = RecordStream(replace(live_run_config(of), mode="backfill", window=window), self.source())
         return run_sync(stream, Warehouse(self.warehouse_url), run_id=f"run {self.number}")
 
     def live(self, name: str) -> dict[str, Any]:

@@ -6,7 +6,7 @@ from pathlib import Path
 import psycopg
 import pytest
 
-from sequin_pipeline.catalog import Account, Column, parse_path
+from sequin_pipeline.catalog import Column, SourceAccount, parse_path
 from sequin_pipeline.errors import SourceRefused
 from sequin_pipeline.sources.stripe.source import StripeSource
 from tests.e2e.project import Project
@@ -15,9 +15,9 @@ from tests.sources.stripe.shop import Shop, refuse_live
 from tests.sources.stripe.syncing import FAST, PATIENT, Runs, stripe_collection
 
 ACCOUNTS = (
-    Account("eu", "KEY_EU", external_id="tenant-eu", metadata={"region": "eu"}),
-    Account("us", "KEY_US", external_id="tenant-us"),
-    Account("partner", "KEY_EU", connected_account="acct_partner"),
+    SourceAccount("eu", "KEY_EU", external_id="tenant-eu", metadata={"region": "eu"}),
+    SourceAccount("us", "KEY_US", external_id="tenant-us"),
+    SourceAccount("partner", "KEY_EU", connected_account="acct_partner"),
 )
 KEYS = {"eu": "sk_test_eu", "us": "rk_test_us", "partner": "sk_test_eu"}
 

@@ -7,7 +7,7 @@ from datetime import UTC, datetime
 import psycopg
 import pytest
 
-from sequin_pipeline.catalog import Column, ForeignTable, TableName, parse_path
+from sequin_pipeline.catalog import Column, TableName, UnmanagedTable, parse_path
 from sequin_pipeline.errors import CursorRefused, SourceFault, SourceRefused, SourceUnavailable
 from sequin_pipeline.ledger.ledger import Counts
 from sequin_pipeline.sources import ReadRequest, TimeWindow
@@ -206,9 +206,9 @@ def test_a_table_of_an_application_without_columns_for_it_takes_what_is_listed_a
         connection.execute(
             "create table customer (id text primary key, name text, seen_at bigint not null, gone boolean not null)"
         )
-    table = ForeignTable({"id": "id", "name": "name", "updated_idx": "seen_at", "deleted": "gone"}, ("id",))
+    table = UnmanagedTable({"id": "id", "name": "name", "updated_idx": "seen_at", "deleted": "gone"}, ("id",))
     columns = (Column("name", parse_path("name"), "text"),)
-    of = replace(stripe_collection("customer", columns=columns), table=TableName("public", "customer"), foreign=table)
+    of = replace(stripe_collection("customer", columns=columns), table=TableName("public", "customer"), unmanaged=table)
     fill(fake, 3)
     runs.sync("customer", of=of)
     fake.remove("customer", "cus_00002")

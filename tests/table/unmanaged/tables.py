@@ -3,12 +3,12 @@
 from dataclasses import replace
 from uuid import uuid4
 
-from sequin_pipeline.catalog import Collection, Column, ForeignTable, KeyColumn, OnDelete
+from sequin_pipeline.catalog import Collection, Column, KeyColumn, OnDelete, UnmanagedTable
 from sequin_pipeline.postgres.warehouse import Warehouse
 from sequin_pipeline.read.stream import RecordStream
 from sequin_pipeline.runs.collection_run import run_sync
 from sequin_pipeline.runs.outcome import SyncOutcome
-from tests.support.builders import COLUMNS, ListSource, collection, live_plan
+from tests.support.builders import COLUMNS, ListSource, collection, live_run_config
 
 SUBSCRIPTION = """create table app."Subscription" (
     "recordId" text primary key,
@@ -31,7 +31,7 @@ MAPPING = {
 }
 
 
-def foreign(
+def unmanaged(
     mapping: dict[str, str],
     *,
     table: str = "app.Subscription",
@@ -40,13 +40,13 @@ def foreign(
     on_delete: OnDelete = "mark",
     rounds: bool = False,
 ) -> Collection:
-    """A collection over a foreign table, whose declared columns go to those of their own names unless mapped."""
+    """A collection over an unmanaged table, whose declared columns go to those of their own names unless mapped."""
     names = {column.name: column.name for column in columns}
     of = collection(columns=columns, table=table, on_delete=on_delete)
-    return replace(of, foreign=ForeignTable({**names, **mapping}, key, rounds))
+    return replace(of, unmanaged=UnmanagedTable({**names, **mapping}, key, rounds))
 
 
 def deliver(url: str, of: Collection, *pages: list[dict[str, object]], batch_records: int = 5_000, lanes: int = 1) -> SyncOutcome:
     """One run that reads these pages from the beginning."""
-    stream = RecordStream(live_plan(of, full_refresh=True), ListSource(pages))
+    stream = RecordStream(live_run_config(of, full_refresh=True), ListSource(pages))
     return run_sync(stream, Warehouse(url), run_id=str(uuid4()), batch_records=batch_records, lanes=lanes)

@@ -1,4 +1,4 @@
-"""A foreign table of any shape either comes to equal the fold of what was delivered, or is refused before the first row."""
+"""An unmanaged table of any shape either comes to equal the fold of what was delivered, or is refused before the first row."""
 
 import random
 from collections import Counter
@@ -13,7 +13,7 @@ from psycopg import sql
 
 from sequin_pipeline.catalog import Collection, KeyColumn, OnDelete
 from sequin_pipeline.errors import TableRefused
-from tests.table.unmanaged.tables import foreign
+from tests.table.unmanaged.tables import unmanaged
 from tests.write import test_fold as managed
 from tests.write.test_fold import MARKED, Run, World, random_history
 
@@ -112,7 +112,7 @@ class Shape:
 
     def collection(self) -> Collection:
         names = {ours: choice.name for ours, choice in self.columns.items()}
-        return foreign(names, table="app.Made Up", columns=MARKED.columns, key=self.key, on_delete=self.on_delete)
+        return unmanaged(names, table="app.Made Up", columns=MARKED.columns, key=self.key, on_delete=self.on_delete)
 
     def statements(self) -> Iterable[str]:
         def quoted(name: str) -> str:

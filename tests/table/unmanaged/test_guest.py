@@ -10,10 +10,10 @@ from sequin_pipeline.postgres.warehouse import Warehouse
 from sequin_pipeline.read.stream import RecordStream
 from sequin_pipeline.runs.collection_run import run_sync
 from sequin_pipeline.sources import SourceIdentity
-from tests.support.builders import COLUMNS, ListSource, live_plan, record
+from tests.support.builders import COLUMNS, ListSource, live_run_config, record
 from tests.support.racing import OpenBatch, wait_until_blocked
 from tests.support.reading import execute, query, rejects
-from tests.table.unmanaged.tables import MAPPING, SUBSCRIPTION, deliver, foreign
+from tests.table.unmanaged.tables import MAPPING, SUBSCRIPTION, deliver, unmanaged
 
 FIRST, SECOND = "00000000-0000-0000-0000-000000000001", "00000000-0000-0000-0000-000000000002"
 
@@ -48,7 +48,7 @@ def test_triggers_fire_and_comments_grants_and_views_stay(app_url: str) -> None:
     before = query(app_url, DEFINITION)
 
     deliver(
-        app_url, foreign(MAPPING), [record("a", 1), record("b", 1)], [record("b", 2, deleted=True, data=None)], batch_records=1
+        app_url, unmanaged(MAPPING), [record("a", 1), record("b", 1)], [record("b", 2, deleted=True, data=None)], batch_records=1
     )
 
     assert query(app_url, DEFINITION) == before
@@ -62,7 +62,7 @@ def test_a_row_whose_parent_is_missing_is_tried_again_by_later_runs(app_url: str
         "create table app.customer (id text primary key)",
         "create table app.orders (id uuid primary key, idx bigint, gone boolean, status text references app.customer, amount bigint)",
     )
-    of = foreign({"id": "id", "updated_idx": "idx", "deleted": "gone"}, table="app.orders")
+    of = unmanaged({"id": "id", "updated_idx": "idx", "deleted": "gone"}, table="app.orders")
     deliver(app_url, of, [record(FIRST, 1, data={"status": "c1", "amount": 1}), record(SECOND, 1, data={"status": None})])
     waiting = rejects(app_url)
     execute(app_url, "insert into app.customer values ('c1')")
@@ -76,7 +76,7 @@ def test_a_row_whose_parent_is_missing_is_tried_again_by_later_runs(app_url: str
 
 def test_two_rows_that_a_second_unique_index_keeps_apart_cost_one_of_them(app_url: str) -> None:
     execute(app_url, "create table app.unique (id text primary key, idx bigint, gone boolean, status text unique, amount bigint)")
-    of = foreign({"id": "id", "updated_idx": "idx", "deleted": "gone"}, table="app.unique")
+    of = unmanaged({"id": "id", "updated_idx": "idx", "deleted": "gone"}, table="app.unique")
 
     deliver(app_url, of, [record("a", 1), record("b", 2), record("c", 3, data={"status": "other"})])
 
@@ -91,7 +91,7 @@ def test_a_check_over_a_column_of_the_applications_own_looks_at_the_row_that_is_
         "create table app.checked (id text primary key, idx bigint, gone boolean, status text, amount bigint,"
         " plan text not null default 'free', check (plan = 'gold' or amount < 10))",
     )
-    of = foreign({"id": "id", "updated_idx": "idx", "deleted": "gone"}, table="app.checked")
+    of = unmanaged({"id": "id", "updated_idx": "idx", "deleted": "gone"}, table="app.checked")
     deliver(app_url, of, [record("a", 1), record("b", 2)])
     execute(app_url, "update app.checked set plan = 'gold' where id = 'a'")
 
@@ -117,7 +117,7 @@ def test_enums_arrays_domains_and_json_take_what_is_theirs(app_url: str) -> None
         Column("doc", parse_path("doc"), "jsonb"),
     )
     mapping = {"id": "id", "updated_idx": "idx", "deleted": "gone", "data": "object"}
-    of = foreign(mapping, table="app.typed", columns=columns)
+    of = unmanaged(mapping, table="app.typed", columns=columns)
     good = {"mood": "good", "moods": ["bad", None], "tags": ['a"b', "{}"], "short": "four", "doc": {"b": 1, "a": [1.50]}}
     unfit = {"mood": {"mood": "sad"}, "moods": {"moods": ["sad"]}, "long": {"short": "fives"}, "domain": {"short": "evil"}}
     records = [record("good", 1, data=good), *(record(name, 1, data=good | change) for name, change in unfit.items())]
@@ -149,8 +149,8 @@ def test_a_row_that_the_application_changed_while_we_waited_for_it_is_looked_at_
     app_url: str, statement: str, expected: tuple[object, ...]
 ) -> None:
     execute(app_url, SUBSCRIPTION)
-    deliver(app_url, foreign(MAPPING), [record("a", 1)])
-    with psycopg.connect(app_url) as application, OpenBatch(app_url, foreign(MAPPING), record("a", 2)) as batch:
+    deliver(app_url, unmanaged(MAPPING), [record("a", 1)])
+    with psycopg.connect(app_url) as application, OpenBatch(app_url, unmanaged(MAPPING), record("a", 2)) as batch:
         application.execute(statement)  # type: ignore[arg-type]  # tests write SQL as text
 
         waiting = batch.write()
@@ -166,10 +166,10 @@ def test_a_row_that_the_application_changed_while_we_waited_for_it_is_looked_at_
 
 def test_a_row_that_the_application_inserts_while_we_do_is_outranked_by_the_greater_version(app_url: str) -> None:
     execute(app_url, SUBSCRIPTION)
-    deliver(app_url, foreign(MAPPING))
+    deliver(app_url, unmanaged(MAPPING))
     insert = """insert into app."Subscription" values (%s, 'up', %s, false, 'theirs')"""
     records = (record("newer", 2), record("older", 2))
-    with psycopg.connect(app_url) as application, OpenBatch(app_url, foreign(MAPPING), *records) as batch:
+    with psycopg.connect(app_url) as application, OpenBatch(app_url, unmanaged(MAPPING), *records) as batch:
         application.execute(insert, ("newer", 3))
         application.execute(insert, ("older", 1))
 
@@ -192,19 +192,19 @@ def test_windows_are_told_apart_where_the_table_has_no_column_for_their_time(app
         record("c", 1, inserted_at="2024-01-11T00:00:00Z"),
     ]
 
-    outcome = deliver(app_url, foreign(MAPPING, columns=COLUMNS), records)
+    outcome = deliver(app_url, unmanaged(MAPPING, columns=COLUMNS), records)
 
     assert {window: counts.inserted for window, counts in outcome.counts_by_window.items()} == {"2024-01": 2, "2024-03": 1}
 
 
 def test_a_table_that_was_filled_from_elsewhere_is_refused_until_it_is_adopted(app_url: str) -> None:
     execute(app_url, SUBSCRIPTION)
-    of = foreign(MAPPING)
+    of = unmanaged(MAPPING)
     deliver(app_url, of, [record("a", 1)])
     elsewhere = ListSource([[record("b", 1)]], identity=SourceIdentity("list", "http://elsewhere"))
 
     with pytest.raises(LedgerRefused, match="has been filled from"):
-        run_sync(RecordStream(live_plan(of), elsewhere), Warehouse(app_url), run_id="refused")
-    run_sync(RecordStream(live_plan(of, adopt=True), elsewhere), Warehouse(app_url), run_id="adopted")
+        run_sync(RecordStream(live_run_config(of), elsewhere), Warehouse(app_url), run_id="refused")
+    run_sync(RecordStream(live_run_config(of, adopt=True), elsewhere), Warehouse(app_url), run_id="adopted")
 
     assert query(app_url, 'select "recordId" from app."Subscription" order by 1') == [("a",), ("b",)]

@@ -1,4 +1,4 @@
-"""A foreign table under Dagster: what its asset says, what an input of it holds, what the daily checks find."""
+"""An unmanaged table under Dagster: what its asset says, what an input of it holds, what the daily checks find."""
 
 import dagster as dg
 import pandas as pd
@@ -13,7 +13,7 @@ from sequin_pipeline.orchestration.resources import WarehouseResource
 from sequin_pipeline.orchestration.table_checks import table_results
 from tests.support.builders import ListSource, record
 from tests.support.reading import execute
-from tests.table.unmanaged.tables import MAPPING, SUBSCRIPTION, deliver, foreign
+from tests.table.unmanaged.tables import MAPPING, SUBSCRIPTION, deliver, unmanaged
 
 pytestmark = pytest.mark.filterwarnings("ignore:InitResourceContext.dagster_run is deprecated")
 """Said by Dagster of itself."""
@@ -56,7 +56,7 @@ def load(url: str, of: Collection, *, partition_key: str | None, metadata: dict[
 
 def written(url: str) -> Collection:
     execute(url, SUBSCRIPTION, 'alter table app."Subscription" add column "streamedAt" timestamp')
-    of = foreign(TIMED)
+    of = unmanaged(TIMED)
     times = ("2024-01-31T23:59:59Z", "2024-02-01T00:00:00Z", "2024-02-02T00:00:00Z")
     records = [record(name, 1, inserted_at=at) for name, at in zip("abc", times, strict=True)]
     deliver(url, of, [*records, record("c", 2, inserted_at=times[2], deleted=True)])
@@ -87,7 +87,7 @@ def test_an_input_reads_the_table_by_its_own_names(
 
 def test_a_window_of_a_table_without_a_column_for_it_is_refused(app_url: str) -> None:
     execute(app_url, SUBSCRIPTION)
-    of = foreign(MAPPING)
+    of = unmanaged(MAPPING)
     deliver(app_url, of, [record("a", 1)])
 
     result = load(app_url, of, partition_key="2024-02", metadata={})
@@ -101,7 +101,7 @@ def test_a_window_of_a_table_without_a_column_for_it_is_refused(app_url: str) ->
 
 
 def test_the_asset_shows_the_tables_own_columns() -> None:
-    of = foreign({**MAPPING, "inserted_at": "createdAt"})
+    of = unmanaged({**MAPPING, "inserted_at": "createdAt"})
 
     metadata = build_asset(of).metadata_by_key[asset_key(of)]
 
@@ -115,7 +115,7 @@ def test_the_asset_shows_the_tables_own_columns() -> None:
 
 def test_the_daily_checks_let_the_application_add_and_remove_rows(app_url: str) -> None:
     execute(app_url, SUBSCRIPTION)
-    of = foreign(MAPPING)
+    of = unmanaged(MAPPING)
     deliver(app_url, of, [record("a", 1), record("b", 2)])
     execute(app_url, """delete from app."Subscription" where "recordId" = 'a'""")
 
@@ -130,7 +130,7 @@ def test_the_daily_checks_let_the_application_add_and_remove_rows(app_url: str) 
 
 def test_the_daily_checks_find_a_table_that_is_gone(app_url: str) -> None:
     execute(app_url, SUBSCRIPTION)
-    of = foreign(MAPPING)
+    of = unmanaged(MAPPING)
     deliver(app_url, of, [record("a", 1)])
     execute(app_url, 'drop table app."Subscription"')
 

@@ -5,7 +5,7 @@ import pytest
 from sequin_pipeline.ledger.ledger import Counts
 from tests.support.builders import record
 from tests.support.reading import execute, query, rejects
-from tests.table.unmanaged.tables import deliver, foreign
+from tests.table.unmanaged.tables import deliver, unmanaged
 
 BOTH = {"sync_id": "syncId", "upstream_id": "upstreamId", "updated_idx": "idx", "deleted": "gone"}
 ROWS = 'select "syncId", "upstreamId", status, idx, gone from app.joined order by 1, 2'
@@ -24,7 +24,7 @@ def test_a_key_of_two_columns_tells_the_syncs_apart(app_url: str, versions: str,
         ' unique ("upstreamId", "syncId"))',
     )
     mapping = BOTH if versions == "in the table" else {name: column for name, column in BOTH.items() if name != "updated_idx"}
-    of = foreign(mapping, table="app.joined", columns=foreign({}).columns[:1], key=("sync_id", "upstream_id"))
+    of = unmanaged(mapping, table="app.joined", columns=unmanaged({}).columns[:1], key=("sync_id", "upstream_id"))
     history = [
         [of_sync("one", "x", 1), of_sync("two", "x", 2), of_sync("one", "y", 3)],
         [of_sync("two", "x", 5, deleted=True, data=None), of_sync("one", "x", 4, data={"status": "new"}), of_sync("one", "x", 2)],
@@ -42,7 +42,7 @@ def test_a_key_of_two_columns_tells_the_syncs_apart(app_url: str, versions: str,
 def test_an_open_reject_is_settled_by_a_good_version_where_the_table_has_no_record_id(app_url: str) -> None:
     execute(app_url, 'create table app.joined ("syncId" text, "upstreamId" text, status text, idx bigint, gone boolean)')
     execute(app_url, 'create unique index on app.joined ("syncId", "upstreamId")')
-    of = foreign(BOTH, table="app.joined", columns=foreign({}).columns[:1], key=("sync_id", "upstream_id"))
+    of = unmanaged(BOTH, table="app.joined", columns=unmanaged({}).columns[:1], key=("sync_id", "upstream_id"))
     deliver(app_url, of, [of_sync("one", "x", 3, data={"status": ["no text"]}), of_sync("one", "z", 1)])
     waiting = rejects(app_url)
 
@@ -73,7 +73,7 @@ def test_ids_of_another_type_are_kept_as_they_are_written_or_rejected(
     app_url: str, id_type: str, good: str, others: dict[str, str]
 ) -> None:
     execute(app_url, f"create table app.typed (id {id_type} primary key, idx bigint, gone boolean)")
-    of = foreign({"id": "id", "updated_idx": "idx", "deleted": "gone"}, table="app.typed", columns=())
+    of = unmanaged({"id": "id", "updated_idx": "idx", "deleted": "gone"}, table="app.typed", columns=())
     records = [record(good, 1), *(record(name, 2) for name in others)]
 
     deliver(app_url, of, records)
@@ -88,7 +88,7 @@ def test_ids_of_another_type_are_kept_as_they_are_written_or_rejected(
 
 def test_an_id_beyond_the_range_of_its_column_is_a_reject(app_url: str) -> None:
     execute(app_url, "create table app.typed (id bigint primary key, idx bigint, gone boolean)")
-    of = foreign({"id": "id", "updated_idx": "idx", "deleted": "gone"}, table="app.typed", columns=())
+    of = unmanaged({"id": "id", "updated_idx": "idx", "deleted": "gone"}, table="app.typed", columns=())
 
     deliver(app_url, of, [record("1", 1), record("99999999999999999999", 2)])
 
@@ -99,7 +99,7 @@ def test_an_id_beyond_the_range_of_its_column_is_a_reject(app_url: str) -> None:
 def test_a_record_without_a_value_in_its_key_is_a_reject(app_url: str) -> None:
     execute(app_url, "create table app.typed (id text, tenant text, idx bigint, gone boolean, unique (tenant, id))")
     mapping = {"id": "id", "internal_id": "tenant", "updated_idx": "idx", "deleted": "gone"}
-    of = foreign(mapping, table="app.typed", columns=(), key=("id", "internal_id"))
+    of = unmanaged(mapping, table="app.typed", columns=(), key=("id", "internal_id"))
     nobodys = record("nobody's", 1, sync={"id": "s1", "external_id": None})
 
     deliver(app_url, of, [nobodys, record("a", 1)], [nobodys], batch_records=1)
@@ -112,7 +112,7 @@ def test_a_record_without_a_value_in_its_key_is_a_reject(app_url: str) -> None:
 
 def test_tombstones_by_uuid_remove_rows(app_url: str) -> None:
     execute(app_url, "create table app.typed (id uuid primary key, idx bigint)")
-    of = foreign({"id": "id", "updated_idx": "idx"}, table="app.typed", columns=(), on_delete="remove")
+    of = unmanaged({"id": "id", "updated_idx": "idx"}, table="app.typed", columns=(), on_delete="remove")
 
     outcome = deliver(
         app_url, of, [record(UUID, 1)], [record(UUID, 3, deleted=True, data=None)], [record(UUID, 2)], batch_records=1
@@ -132,10 +132,10 @@ def test_a_partitioned_table_is_served(app_url: str, on_delete: str) -> None:
         "create table app.split_rest partition of app.split default",
     )
     mapping = {"id": "id", "sync_id": "sync", "updated_idx": "idx", "deleted": "gone"}
-    of = foreign(
+    of = unmanaged(
         mapping,
         table="app.split",
-        columns=foreign({}).columns[:1],
+        columns=unmanaged({}).columns[:1],
         key=("id", "sync_id"),
         on_delete="remove" if on_delete == "remove" else "mark",
     )
@@ -162,7 +162,7 @@ def test_an_identity_of_the_applications_own_is_used_up_by_new_rows_only(app_url
         "create table app.numbered (n integer generated always as identity primary key, id text not null unique, idx bigint,"
         " gone boolean, twice bigint generated always as (idx * 2) stored)",
     )
-    of = foreign({"id": "id", "updated_idx": "idx", "deleted": "gone"}, table="app.numbered", columns=())
+    of = unmanaged({"id": "id", "updated_idx": "idx", "deleted": "gone"}, table="app.numbered", columns=())
 
     deliver(app_url, of, [record("a", 1)], [record("a", 2)], [record("a", 3), record("b", 1)], batch_records=1)
 

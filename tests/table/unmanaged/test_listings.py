@@ -1,4 +1,4 @@
-"""What a listing did not see is marked in a foreign table as in any other, by the table's own names."""
+"""What a listing did not see is marked in an unmanaged table as in any other, by the table's own names."""
 
 from collections.abc import Iterator
 from dataclasses import dataclass, replace
@@ -9,9 +9,9 @@ from sequin_pipeline.postgres.warehouse import Warehouse
 from sequin_pipeline.read.stream import RecordStream
 from sequin_pipeline.runs.collection_run import run_sync
 from sequin_pipeline.sources import Listed, Page, ReadRequest
-from tests.support.builders import ListSource, live_plan, page_of, record
+from tests.support.builders import ListSource, live_run_config, page_of, record
 from tests.support.reading import execute, query
-from tests.table.unmanaged.tables import foreign
+from tests.table.unmanaged.tables import unmanaged
 
 UUIDS = tuple(f"00000000-0000-0000-0000-00000000000{number}" for number in range(3))
 MAPPING = {
@@ -46,13 +46,15 @@ def test_rows_that_a_listing_does_not_see_are_deleted(app_url: str, on_delete: s
     )
     removes = on_delete == "remove"
     mapping = {ours: theirs for ours, theirs in MAPPING.items() if not (removes and ours == "deleted")}
-    of = replace(foreign(mapping, table="app.Listed", on_delete="remove" if removes else "mark"), observes_time=True)
+    of = replace(unmanaged(mapping, table="app.Listed", on_delete="remove" if removes else "mark"), observes_time=True)
     created = "2026-01-01T12:00:00.000000+00:00"
     first, second, third = (record(each, 10, upstream_created_at=created) for each in UUIDS)
 
     for version, seen in ((10, [first, second, third]), (20, [first, {**third, "updated_idx": 20}])):
         run_sync(
-            RecordStream(live_plan(of), ListingSource([seen], version=version)), Warehouse(app_url), run_id=f"listing {version}"
+            RecordStream(live_run_config(of), ListingSource([seen], version=version)),
+            Warehouse(app_url),
+            run_id=f"listing {version}",
         )
 
     rows = query(

@@ -1,4 +1,4 @@
-"""What is told of foreign tables without writing to them: `plan` and `explain`."""
+"""What is told of unmanaged tables without writing to them: `plan` and `explain`."""
 
 import psycopg
 import pytest
@@ -8,7 +8,7 @@ from sequin_pipeline.operate.dry_run import rehearse
 from sequin_pipeline.operate.explain import explain_record
 from sequin_pipeline.postgres.warehouse import Warehouse
 from tests.support.builders import ListSource, record
-from tests.table.unmanaged.tables import MAPPING, SUBSCRIPTION, deliver, foreign
+from tests.table.unmanaged.tables import MAPPING, SUBSCRIPTION, deliver, unmanaged
 
 
 def table(url: str, definition: str = SUBSCRIPTION) -> None:
@@ -24,7 +24,7 @@ def rows(url: str) -> list[tuple[object, ...]]:
 
 @pytest.mark.parametrize("is_first", [True, False])
 def test_a_plan_counts_what_the_run_will_and_leaves_the_table_alone(warehouse_url: str, *, is_first: bool) -> None:
-    of = foreign(MAPPING)
+    of = unmanaged(MAPPING)
     table(warehouse_url)
     if not is_first:
         deliver(warehouse_url, of, [record("a", 1), record("b", 1)])
@@ -41,7 +41,7 @@ def test_a_plan_counts_what_the_run_will_and_leaves_the_table_alone(warehouse_ur
 
 
 def test_a_row_is_found_by_the_column_that_takes_its_id(warehouse_url: str) -> None:
-    of = foreign({**MAPPING, "record_inserted_at": "seenAt"})
+    of = unmanaged({**MAPPING, "record_inserted_at": "seenAt"})
     table(warehouse_url, SUBSCRIPTION.replace('"amountCents"', '"seenAt" timestamp, "amountCents"'))
     deliver(warehouse_url, of, [record("a", 3), record("b", 4)])
 
@@ -57,7 +57,7 @@ def test_a_row_is_found_by_the_column_that_takes_its_id(warehouse_url: str) -> N
 
 def test_a_table_that_keeps_no_version_or_no_id_says_so(warehouse_url: str) -> None:
     mapping = {ours: name for ours, name in MAPPING.items() if ours not in ("id", "updated_idx")}
-    of = foreign(mapping, key=("upstream_id",))
+    of = unmanaged(mapping, key=("upstream_id",))
     table(
         warehouse_url,
         SUBSCRIPTION.replace('"recordId" text primary key,', "")

@@ -10,7 +10,7 @@ from sequin_pipeline.errors import TooManyRejects
 from sequin_pipeline.ledger.ledger import Counts
 from tests.support.builders import COLUMNS, record
 from tests.support.reading import execute, query, rejects
-from tests.table.unmanaged.tables import MAPPING, SUBSCRIPTION, deliver, foreign
+from tests.table.unmanaged.tables import MAPPING, SUBSCRIPTION, deliver, unmanaged
 
 ROWS = 'select "recordId", "updatedIdx", "isDeleted", "Status", "amountCents", plan from app."Subscription" order by 1'
 
@@ -18,7 +18,7 @@ ROWS = 'select "recordId", "updatedIdx", "isDeleted", "Status", "amountCents", p
 def test_rows_land_in_camel_case_columns_of_a_table_in_pascal_case(app_url: str) -> None:
     execute(app_url, SUBSCRIPTION)
 
-    outcome = deliver(app_url, foreign(MAPPING), [record("a", 1), record("b", 2)], [record("a", 3)])
+    outcome = deliver(app_url, unmanaged(MAPPING), [record("a", 1), record("b", 2)], [record("a", 3)])
 
     assert outcome.counts == Counts(fetched=3, inserted=2, duplicate=1, created=2)
     assert query(app_url, ROWS) == [("a", 3, False, "active", 3, "free"), ("b", 2, False, "active", 2, "free")]
@@ -26,10 +26,10 @@ def test_rows_land_in_camel_case_columns_of_a_table_in_pascal_case(app_url: str)
 
 def test_only_mapped_columns_are_written(app_url: str) -> None:
     execute(app_url, SUBSCRIPTION)
-    deliver(app_url, foreign(MAPPING), [record("a", 1)])
+    deliver(app_url, unmanaged(MAPPING), [record("a", 1)])
     execute(app_url, """update app."Subscription" set plan = 'gold'""")
 
-    deliver(app_url, foreign(MAPPING), [record("a", 2)])
+    deliver(app_url, unmanaged(MAPPING), [record("a", 2)])
 
     assert query(app_url, ROWS) == [("a", 2, False, "active", 2, "gold")]
 
@@ -37,10 +37,10 @@ def test_only_mapped_columns_are_written(app_url: str) -> None:
 def test_a_replay_writes_nothing(app_url: str) -> None:
     execute(app_url, SUBSCRIPTION)
     history = [[record("a", 1), record("b", 2)], [record("b", 3, deleted=True, data=None)]]
-    deliver(app_url, foreign(MAPPING), *history)
+    deliver(app_url, unmanaged(MAPPING), *history)
     before = query(app_url, 'select ctid, xmin, xmax, * from app."Subscription"')
 
-    outcome = deliver(app_url, foreign(MAPPING), *history)
+    outcome = deliver(app_url, unmanaged(MAPPING), *history)
 
     assert outcome.counts == Counts(fetched=3, unchanged=2, duplicate=1)
     assert query(app_url, 'select ctid, xmin, xmax, * from app."Subscription"') == before
@@ -51,10 +51,10 @@ def test_a_row_that_the_application_overwrote_is_repaired_by_the_next_delivery_o
     app_url: str, version_there: int
 ) -> None:
     execute(app_url, SUBSCRIPTION)
-    deliver(app_url, foreign(MAPPING), [record("a", 2)])
+    deliver(app_url, unmanaged(MAPPING), [record("a", 2)])
     execute(app_url, f"""update app."Subscription" set "Status" = 'mine', "updatedIdx" = {version_there}""")
 
-    outcome = deliver(app_url, foreign(MAPPING), [record("a", 2)])
+    outcome = deliver(app_url, unmanaged(MAPPING), [record("a", 2)])
 
     assert outcome.counts.updated == 1
     assert query(app_url, ROWS) == [("a", 2, False, "active", 2, "free")]
@@ -62,10 +62,10 @@ def test_a_row_that_the_application_overwrote_is_repaired_by_the_next_delivery_o
 
 def test_a_row_that_the_application_deleted_is_inserted_again(app_url: str) -> None:
     execute(app_url, SUBSCRIPTION)
-    deliver(app_url, foreign(MAPPING), [record("a", 2)])
+    deliver(app_url, unmanaged(MAPPING), [record("a", 2)])
     execute(app_url, 'delete from app."Subscription"')
 
-    deliver(app_url, foreign(MAPPING), [record("a", 2)])
+    deliver(app_url, unmanaged(MAPPING), [record("a", 2)])
 
     assert query(app_url, ROWS) == [("a", 2, False, "active", 2, "free")]
 
@@ -73,16 +73,16 @@ def test_a_row_that_the_application_deleted_is_inserted_again(app_url: str) -> N
 def test_rows_of_the_application_that_are_no_records_stay(app_url: str) -> None:
     execute(app_url, SUBSCRIPTION, """insert into app."Subscription" values ('own', 'x', 7, false, 'own', null, 'gold')""")
 
-    deliver(app_url, foreign(MAPPING), [record("a", 1)])
+    deliver(app_url, unmanaged(MAPPING), [record("a", 1)])
 
     assert query(app_url, ROWS) == [("a", 1, False, "active", 1, "free"), ("own", 7, False, "own", None, "gold")]
 
 
 def test_a_bare_tombstone_marks_the_row_and_leaves_its_required_columns(app_url: str) -> None:
     execute(app_url, SUBSCRIPTION)
-    deliver(app_url, foreign(MAPPING), [record("a", 1)])
+    deliver(app_url, unmanaged(MAPPING), [record("a", 1)])
 
-    outcome = deliver(app_url, foreign(MAPPING), [record("a", 2, deleted=True, data=None)])
+    outcome = deliver(app_url, unmanaged(MAPPING), [record("a", 2, deleted=True, data=None)])
 
     assert outcome.counts == Counts(fetched=1, deleted=1)
     assert query(app_url, ROWS) == [("a", 2, True, "active", 1, "free")]
@@ -91,7 +91,7 @@ def test_a_bare_tombstone_marks_the_row_and_leaves_its_required_columns(app_url:
 def test_a_bare_tombstone_of_a_row_that_never_came_is_a_reject_where_the_table_requires_its_object(app_url: str) -> None:
     execute(app_url, SUBSCRIPTION)
 
-    deliver(app_url, foreign(MAPPING), [record("a", 1), record("b", 2, deleted=True, data=None)])
+    deliver(app_url, unmanaged(MAPPING), [record("a", 1), record("b", 2, deleted=True, data=None)])
 
     assert query(app_url, ROWS) == [("a", 1, False, "active", 1, "free")]
     assert rejects(app_url) == {"b": ("postgres", "23502")}
@@ -99,7 +99,7 @@ def test_a_bare_tombstone_of_a_row_that_never_came_is_a_reject_where_the_table_r
 
 def test_tombstones_remove_rows_of_a_table_without_a_column_for_them(app_url: str) -> None:
     execute(app_url, "create table app.plain (id text primary key, version bigint not null, status text, amount bigint)")
-    of = foreign({"id": "id", "updated_idx": "version"}, table="app.plain", on_delete="remove")
+    of = unmanaged({"id": "id", "updated_idx": "version"}, table="app.plain", on_delete="remove")
 
     outcome = deliver(
         app_url,
@@ -135,7 +135,7 @@ def test_a_timestamp_without_zone_holds_utc_whatever_the_zone_of_the_database(ap
         "inserted_at": "createdAt",
         "updated_at": "updatedAt",
     }
-    of = foreign(mapping, table="app.timed", columns=times)
+    of = unmanaged(mapping, table="app.timed", columns=times)
     records = [record("a", 1, data={"ends": "2026-05-05T10:00:00.123456+02:00"})]
     started = datetime.now(UTC).replace(tzinfo=None)
 
@@ -159,7 +159,7 @@ def test_stamps_move_as_the_pipelines_own_do(app_url: str) -> None:
         "create table app.stamped (id text primary key, idx bigint, deleted boolean, made timestamptz, changed timestamptz)",
     )
     mapping = {"id": "id", "updated_idx": "idx", "deleted": "deleted", "inserted_at": "made", "updated_at": "changed"}
-    of = foreign(mapping, table="app.stamped", columns=())
+    of = unmanaged(mapping, table="app.stamped", columns=())
 
     deliver(app_url, of, [record("a", 1), record("b", 2)])
     deliver(app_url, of, [record("a", 3), record("b", 2)])
@@ -175,7 +175,7 @@ def test_a_value_that_does_not_fit_is_a_reject_for_its_row_alone(app_url: str) -
         " amount smallint, price numeric(6, 2), ends timestamp(3))",
     )
     columns = (*COLUMNS, Column("price", parse_path("price"), "numeric"), Column("ends", parse_path("ends"), "timestamptz"))
-    of = foreign({"id": "id", "updated_idx": "idx", "deleted": "deleted"}, table="app.narrow", columns=columns)
+    of = unmanaged({"id": "id", "updated_idx": "idx", "deleted": "deleted"}, table="app.narrow", columns=columns)
     good = {"status": "active", "amount": 1, "price": "12.50", "ends": "2026-01-01T00:00:00.123Z"}
     unfit = {
         "longer": {"status": "seven77"},
@@ -211,7 +211,7 @@ def test_times_are_rounded_to_the_tables_digits_where_the_declaration_asks_for_i
     execute(app_url, "create table app.prisma (id text primary key, idx bigint, deleted boolean, ends timestamp(3))")
     columns = (Column("ends", parse_path("ends"), "timestamptz"),)
     mapping = {"id": "id", "updated_idx": "idx", "deleted": "deleted"}
-    of = foreign(mapping, table="app.prisma", columns=columns, rounds=True)
+    of = unmanaged(mapping, table="app.prisma", columns=columns, rounds=True)
     records = [record("a", 1, data={"ends": "2026-01-01T00:00:00.1235Z"}), record("b", 2, data={"ends": None})]
 
     deliver(app_url, of, records)
@@ -223,7 +223,7 @@ def test_times_are_rounded_to_the_tables_digits_where_the_declaration_asks_for_i
 
 def test_no_statement_of_ours_changes_a_definition(app_url: str) -> None:
     """DDL of whatever kind on anything but our own schema and temporary tables makes this database raise."""
-    deliver(app_url, foreign({"id": "id", "deleted": "deleted"}, table="app.other", columns=()), *_made(app_url))
+    deliver(app_url, unmanaged({"id": "id", "deleted": "deleted"}, table="app.other", columns=()), *_made(app_url))
     execute(
         app_url,
         SUBSCRIPTION,
@@ -236,7 +236,7 @@ def test_no_statement_of_ours_changes_a_definition(app_url: str) -> None:
         "create event trigger refuse on ddl_command_end execute function app.refuse()",
     )
 
-    deliver(app_url, foreign(MAPPING), [record("a", 1)], [record("a", 2, deleted=True, data=None)], batch_records=1)
+    deliver(app_url, unmanaged(MAPPING), [record("a", 1)], [record("a", 2, deleted=True, data=None)], batch_records=1)
 
     assert query(app_url, ROWS) == [("a", 2, True, "active", 1, "free")]
     with psycopg.connect(app_url) as connection, pytest.raises(psycopg.errors.RaiseException):

@@ -7,7 +7,7 @@ from sequin_pipeline.catalog import Column, parse_path
 from sequin_pipeline.errors import TableRefused
 from tests.support.builders import record
 from tests.support.reading import execute, query
-from tests.table.unmanaged.tables import deliver, foreign
+from tests.table.unmanaged.tables import deliver, unmanaged
 
 MAPPING = {"id": "id", "updated_idx": "idx", "deleted": "gone"}
 COLUMNS = (Column("status", parse_path("status"), "text"), Column("at", parse_path("at"), "timestamptz"))
@@ -91,7 +91,7 @@ def test_a_table_that_cannot_work_is_refused_with_column_and_mend(
     app_url: str, changes: dict[str, str | None], sentence: str
 ) -> None:
     create(app_url, changes)
-    of = foreign(MAPPING, table="app.plain", columns=COLUMNS)
+    of = unmanaged(MAPPING, table="app.plain", columns=COLUMNS)
 
     with pytest.raises(TableRefused) as refusal:
         deliver(app_url, of, [record("a", 1)])
@@ -119,7 +119,7 @@ def test_a_key_whose_collation_takes_different_texts_for_equal_is_refused(app_ur
         f"create table app.plain (id text collate app.folding {key}, idx bigint, gone boolean)",
         'create unique index on app.plain (id collate "C")' if not key else "select",
     )
-    of = foreign(MAPPING, table="app.plain", columns=())
+    of = unmanaged(MAPPING, table="app.plain", columns=())
 
     with pytest.raises(TableRefused, match=sentence):
         deliver(app_url, of, [record("a", 1)])
@@ -143,7 +143,7 @@ SHAPES = {
 @pytest.mark.parametrize(("statements", "sentence"), SHAPES.values(), ids=SHAPES.keys())
 def test_what_is_no_plain_table_is_refused(app_url: str, statements: list[str], sentence: str) -> None:
     execute(app_url, *statements)
-    of = foreign({"id": "id"}, table="app.plain", columns=(), on_delete="remove")
+    of = unmanaged({"id": "id"}, table="app.plain", columns=(), on_delete="remove")
 
     with pytest.raises(TableRefused, match=f"table 'app.plain' of 'demo/thing' {sentence}"):
         deliver(app_url, of, [record("a", 1)])
@@ -169,7 +169,7 @@ def guest(warehouse_url: str) -> None:
 
 
 def test_a_right_that_is_lacking_is_named_with_the_grant(app_url: str, guest_url: str) -> None:
-    of = foreign(MAPPING, table="app.plain", columns=())
+    of = unmanaged(MAPPING, table="app.plain", columns=())
     execute(app_url, "grant select on app.plain to guest")
 
     with pytest.raises(TableRefused) as refusal:
@@ -182,7 +182,7 @@ def test_a_right_that_is_lacking_is_named_with_the_grant(app_url: str, guest_url
 
 
 def test_the_rights_that_it_names_are_enough(app_url: str, guest_url: str) -> None:
-    of = foreign(MAPPING, table="app.plain", columns=())
+    of = unmanaged(MAPPING, table="app.plain", columns=())
     execute(app_url, "grant usage on schema app to guest", "grant select, insert, update on app.plain to guest")
 
     deliver(guest_url, of, [record("a", 1)], [record("a", 2, deleted=True, data=None)], batch_records=1)
@@ -191,7 +191,7 @@ def test_the_rights_that_it_names_are_enough(app_url: str, guest_url: str) -> No
 
 
 def test_a_policy_that_hides_rows_from_us_is_refused(app_url: str, guest_url: str) -> None:
-    of = foreign(MAPPING, table="app.plain", columns=())
+    of = unmanaged(MAPPING, table="app.plain", columns=())
     execute(
         app_url,
         "grant usage on schema app to guest",
@@ -208,7 +208,7 @@ def test_a_policy_that_hides_rows_from_us_is_refused(app_url: str, guest_url: st
 
 def test_a_policy_that_does_not_apply_to_us_is_left_as_it_is(app_url: str, guest_url: str) -> None:
     assert guest_url
-    of = foreign(MAPPING, table="app.plain", columns=())
+    of = unmanaged(MAPPING, table="app.plain", columns=())
     execute(app_url, "alter table app.plain enable row level security", "create policy own on app.plain using (id like 'own%')")
 
     deliver(app_url, of, [record("a", 1)])

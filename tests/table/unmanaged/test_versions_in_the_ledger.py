@@ -7,10 +7,10 @@ from sequin_pipeline.ledger.ledger import Counts
 from tests.support.builders import record
 from tests.support.racing import OpenBatch, wait_until_blocked
 from tests.support.reading import execute, query
-from tests.table.unmanaged.tables import deliver, foreign
+from tests.table.unmanaged.tables import deliver, unmanaged
 
-MARKED = foreign({"id": "id", "deleted": "gone"}, table="app.bare")
-REMOVED = foreign({"id": "id"}, table="app.bare", on_delete="remove")
+MARKED = unmanaged({"id": "id", "deleted": "gone"}, table="app.bare")
+REMOVED = unmanaged({"id": "id"}, table="app.bare", on_delete="remove")
 ROWS = "select id, status, amount, gone from app.bare order by id"
 
 

@@ -4,7 +4,7 @@ from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
 from http import HTTPStatus
 
-from sequin_pipeline.catalog import Account
+from sequin_pipeline.catalog import SourceAccount
 from sequin_pipeline.errors import SourceError
 from sequin_pipeline.sources.http.failures import StatusRefused
 from sequin_pipeline.sources.stripe.api import StripeApi
@@ -12,11 +12,11 @@ from sequin_pipeline.sources.stripe.objects import Listable
 
 
 @dataclass(frozen=True)
-class Reach:
+class KeyAccess:
     """What one key reaches. `account_id` is None where the key may not ask for it, `refused` says by name why a class cannot be read,
     `api_versions` are the account's own, as far as events tell; `failure` is what kept the rest from being asked."""
 
-    account: Account
+    account: SourceAccount
     account_id: str | None
     readable: tuple[str, ...]
     refused: Mapping[str, str]
@@ -24,7 +24,7 @@ class Reach:
     failure: str | None = None
 
 
-def reach_of(api: StripeApi, listables: Iterable[Listable]) -> Reach:
+def look_up_key_access(api: StripeApi, listables: Iterable[Listable]) -> KeyAccess:
     """Asks for one object of each class, and for one event where runs follow them. Raises nothing that a request can meet."""
     readable, refused, versions = list[str](), dict[str, str](), set[str]()
     account_id, failure = None, None
@@ -41,7 +41,7 @@ def reach_of(api: StripeApi, listables: Iterable[Listable]) -> Reach:
                 readable.append(listable.name)
     except SourceError as error:
         failure = str(error)
-    return Reach(api.account, account_id, tuple(readable), refused, frozenset(versions - {api.api_version}), failure)
+    return KeyAccess(api.account, account_id, tuple(readable), refused, frozenset(versions - {api.api_version}), failure)
 
 
 def _look(api: StripeApi, listable: Listable) -> set[str]:

@@ -1,6 +1,6 @@
 """Whose account the embedded server runs as, and running Postgres' programs as that account.
 
-Postgres refuses to run as root. Then it runs as `postgres` where the machine has that account, else as `nobody`; no account is
+Postgres refuses to run as root. Then it runs as `postgres` where the machine has that account, else as `nobody`; no user is
 ever made.
 """
 
@@ -27,7 +27,7 @@ class Outcome:
 
 
 @dataclass(frozen=True)
-class Account:
+class OsUser:
     """An account; `is_other` where it is not our own, which only root can become."""
 
     name: str
@@ -78,39 +78,39 @@ class Account:
         return next((folder for folder in [*reversed(path.parents), path] if not self.can_execute(folder)), path)
 
 
-def own_account() -> Account:
+def own_user() -> OsUser:
     uid = os.geteuid()
-    account = _find(uid)
-    if account is None:
+    user = _find(uid)
+    if user is None:
         raise ConfigurationError(
             f"the embedded Postgres does not run as uid {uid}, which has no name on this machine (no line in /etc/passwd): "
             "use an account that has one, or set WAREHOUSE_URL to a Postgres of your own"
         )
-    return account
+    return user
 
 
-def server_account(data: Path) -> Account:
+def server_user(data: Path) -> OsUser:
     """Ours; for root the one that owns `data`, so that an account added later does not lock the server out of its files."""
     if os.geteuid() != 0:
-        return own_account()
+        return own_user()
     candidates = [data.stat().st_uid] if data.exists() else ["postgres", "nobody"]
-    account = next((found for candidate in candidates if (found := _find(candidate))), None)
-    if account is None or account.uid == 0:
+    user = next((found for candidate in candidates if (found := _find(candidate))), None)
+    if user is None or user.uid == 0:
         raise ConfigurationError(
             f"the embedded Postgres refuses to run as root, and found no other account for {str(data)!r}: it takes the owner of "
             "that folder, else 'postgres', else 'nobody'"
         )
-    return account
+    return user
 
 
-def _find(name_or_uid: str | int) -> Account | None:
+def _find(name_or_uid: str | int) -> OsUser | None:
     import pwd  # absent on Windows, where importing this module must not fail
 
     try:
         entry = pwd.getpwuid(name_or_uid) if isinstance(name_or_uid, int) else pwd.getpwnam(name_or_uid)
     except KeyError:
         return None
-    return Account(entry.pw_name, entry.pw_uid, entry.pw_gid, is_other=entry.pw_uid != os.geteuid())
+    return OsUser(entry.pw_name, entry.pw_uid, entry.pw_gid, is_other=entry.pw_uid != os.geteuid())
 
 
 def _program_environment() -> dict[str, str]:
