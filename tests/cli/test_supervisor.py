@@ -4,14 +4,13 @@ import os
 import signal
 import subprocess
 import sys
-import time
-from collections.abc import Callable
 from pathlib import Path
 
 import pytest
 
 from sequin_pipeline.cli.supervisor import Supervisor, stop_requested
 from sequin_pipeline.errors import ProcessEnded
+from tests.support.waits import wait_until
 
 PYTHON = sys.executable
 WAITS = "import time; time.sleep(600)"
@@ -68,7 +67,7 @@ def test_children_do_not_outlive_a_parent_that_was_killed(tmp_path: Path) -> Non
 
         parent.kill()
 
-    _wait_until(lambda: not _is_alive(child))
+    wait_until(lambda: not _is_alive(child), "the end of the child")
 
 
 def test_a_request_to_stop_is_noted_and_ends_nothing() -> None:
@@ -92,10 +91,3 @@ def _is_alive(pid: int) -> bool:
         return Path(f"/proc/{pid}/stat").read_text().rpartition(")")[2].split()[0] != "Z"
     except (FileNotFoundError, ProcessLookupError):
         return False
-
-
-def _wait_until(claim: Callable[[], bool]) -> None:
-    deadline = time.monotonic() + 20
-    while not claim():
-        assert time.monotonic() < deadline, "the claim did not come true within 20 seconds"
-        time.sleep(0.02)

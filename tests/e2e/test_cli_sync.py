@@ -22,6 +22,7 @@ from sequin_pipeline.sandbox.server import running_sandbox
 from sequin_pipeline.sandbox.settings import Settings
 from tests.e2e.project import THIS_MONTH, TOKEN, Command, MakeProject, Project, SandboxControls, killed_at_the_end
 from tests.support.builders import record
+from tests.support.waits import PATIENCE_SECONDS
 
 pytestmark = pytest.mark.filterwarnings("ignore:InitResourceContext.dagster_run is deprecated")
 """Said by Dagster of itself."""
@@ -387,7 +388,7 @@ def test_an_interrupt_ends_the_command_at_once_and_the_next_one_goes_on(api: San
         while not api.arrived():
             assert process.poll() is None
         process.send_signal(signal.SIGINT)
-        _, stderr = process.communicate(timeout=20)
+        _, stderr = process.communicate(timeout=PATIENCE_SECONDS)
     api.set_faults()
     again = project.run("sync", "--collection", "demo/thing")
 

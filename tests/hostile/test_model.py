@@ -25,8 +25,9 @@ from sequin_pipeline.runs.collection_run import run_sync
 from sequin_pipeline.runs.replay_rejects import replay
 from sequin_pipeline.sources import TimeWindow
 from tests.hostile.effort import EFFORT
-from tests.hostile.world import DECLARATIONS, SYNCS, Record, Stopped, StreamSource, World, derived, wait_until
+from tests.hostile.world import DECLARATIONS, SYNCS, Record, Stopped, StreamSource, World, derived
 from tests.support.builders import live_run_config
+from tests.support.waits import wait_until
 
 HISTORIES, LENGTH = 18, 18
 RARE = 0.1
@@ -172,7 +173,7 @@ class History:
         def interrupt() -> None:
             run_id = f"run {self.runs}"
             done = sum(bool(self.world.inside(each, first.window)) for each in first_source.given)
-            wait_until(lambda: self._committed(run_id) == done)
+            wait_until(lambda: self._committed(run_id) == done, "the commits of a run that was stopped")
             before.extend(first_source.given)
             self._run(second, second_source)
 

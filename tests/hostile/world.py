@@ -7,7 +7,6 @@ gave, of a run at which page it was stopped.
 
 import json
 import random
-import time
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from datetime import UTC, datetime, timedelta
@@ -246,11 +245,3 @@ class World:
 def _is_in(each: Record, window: TimeWindow) -> bool:
     at = datetime.fromisoformat(str(each["inserted_at"]))
     return (window.start is None or window.start <= at) and at < window.end
-
-
-def wait_until(is_so: Callable[[], bool], *, seconds: float = 60.0) -> None:
-    """Polls for a state that is seen from outside."""
-    deadline = time.monotonic() + seconds
-    while not is_so():
-        assert time.monotonic() < deadline, "what was waited for did not come about"
-        time.sleep(0.005)

@@ -14,8 +14,8 @@ from sequin_pipeline.read.stream import PAGES_AHEAD, Portion, RecordStream, Room
 from sequin_pipeline.runs.collection_run import run_sync
 from sequin_pipeline.sources import Listed, Page, ReadRequest, TimeWindow
 from tests.support.builders import EPOCH, ListSource, collection, live_run_config, page_of, record
+from tests.support.waits import PATIENCE_SECONDS
 
-PATIENCE_SECONDS = 15.0
 ROOMY = 1_000
 
 

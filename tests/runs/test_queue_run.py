@@ -4,8 +4,7 @@ import json
 import subprocess
 import sys
 import threading
-import time
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import contextmanager
 from datetime import UTC, datetime, timedelta
@@ -29,6 +28,7 @@ from tests.sandbox.builders import client
 from tests.support.builders import ListSource, collection, live_run_config, record
 from tests.support.queues import ListQueue, feed_of, lines_of, other, queue_of
 from tests.support.reading import execute, ids_and_versions, merges, query, row_count
+from tests.support.waits import PATIENCE_SECONDS, wait_until
 
 THING, OTHER = collection(), collection(name="other", table="demo.other")
 KINDS = ("consumer", "stream")
@@ -119,7 +119,7 @@ def test_the_next_delivery_is_asked_for_while_the_last_one_is_being_stored(wareh
                 yield page
 
         def committed(self, cursor: str) -> None:
-            assert cursor != "1" or self.is_asked.wait(timeout=20), "the third delivery was not asked for"
+            assert cursor != "1" or self.is_asked.wait(PATIENCE_SECONDS), "the third delivery was not asked for"
             super().committed(cursor)
 
     queue = AskedAhead([[record("a")], [record("b")], [record("c")]])
@@ -263,10 +263,12 @@ def test_a_run_that_is_killed_between_commit_and_acknowledgement_loses_nothing_a
         http.post("/_sandbox/faults", json={"faults": ["status:503,path=/ack"]})
         http.post("/_sandbox/records", content=b"\n".join(lines_of(record("a"), other("b"))))
         with killed_at_the_end(sys.executable, "-m", "tests.runs.queue_process", warehouse_url, url, kind):
-            poll(lambda: sum(counts.get("fetched", 0) for counts in merges(warehouse_url)) == 2, "both shares to be committed")
+            wait_until(
+                lambda: sum(counts.get("fetched", 0) for counts in merges(warehouse_url)) == 2, "both shares to be committed"
+            )
         http.delete("/_sandbox/faults")
         before = rows(warehouse_url)
-        poll(
+        wait_until(
             lambda: bool(run(warehouse_url, queue_of(kind, url), run_id="again").collections["demo/thing"].pages),
             "the redelivery",
         )
@@ -469,11 +471,3 @@ def rows(url: str) -> list[tuple[object, ...]]:
     """Both tables with the marks that a write of any kind would leave."""
     statement = "select id, updated_idx, updated_at::text, ctid::text, xmin::text from {} order by id"
     return [*query(url, statement.format("demo.thing")), *query(url, statement.format("demo.other"))]
-
-
-def poll(is_there: Callable[[], bool], what: str) -> None:
-    """Looks again until the state is there."""
-    deadline = time.monotonic() + 20
-    while not is_there():
-        assert time.monotonic() < deadline, f"waited in vain for {what}"
-        time.sleep(0.05)

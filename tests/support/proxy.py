@@ -7,10 +7,11 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
 
+from tests.support.waits import PATIENCE_SECONDS
+
 CHUNK_BYTES = 65_536
 COMMIT = b"Q\x00\x00\x00\x0bCOMMIT\x00"
 """The whole message: `begin isolation level read committed` ends alike."""
-PATIENCE_SECONDS = 20.0
 
 
 class CommitLosingProxy:

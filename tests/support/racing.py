@@ -19,9 +19,9 @@ from sequin_pipeline.write import staging
 from sequin_pipeline.write.batch import build_batch
 from sequin_pipeline.write.merge import MergeCounts, write
 from tests.support.reading import query
+from tests.support.waits import PATIENCE_SECONDS
 
 VERSIONS = sql.Identifier("sequin_pipeline", "versions")
-PATIENCE_SECONDS = 15.0
 
 
 class OpenBatch:

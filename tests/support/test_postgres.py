@@ -12,6 +12,7 @@ import psycopg
 from tests.support import postgres
 from tests.support.checkout import CHECKOUT
 from tests.support.postgres import PostgresServer
+from tests.support.waits import PATIENCE_SECONDS
 
 
 def test_each_database_is_fresh_and_empty(make_database: Callable[[], str]) -> None:
@@ -49,7 +50,7 @@ def test_the_server_ends_when_the_session_is_killed() -> None:
     session.kill()
     session.communicate()
 
-    assert _has_ended(ended, timeout_seconds=30)
+    assert _has_ended(ended, timeout_seconds=PATIENCE_SECONDS)
     assert not (Path(folder) / "data" / "postmaster.pid").exists()
     with postgres._scratch_folder():
         assert not Path(folder).exists()

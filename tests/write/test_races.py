@@ -19,6 +19,7 @@ from sequin_pipeline.write.removals import bucket_of
 from tests.support.builders import EPOCH, ListSource, collection, live_run_config, record
 from tests.support.racing import OpenBatch, holding, wait_for_activity, wait_until_blocked
 from tests.support.reading import ids_and_versions, merges, query, rejects, row_count
+from tests.support.waits import PATIENCE_SECONDS
 
 MARKED = collection()
 REMOVED = collection(on_delete="remove")
@@ -133,7 +134,7 @@ def test_a_removal_makes_nobody_wait_whose_ids_are_in_other_buckets(warehouse_ur
         OpenBatch(warehouse_url, REMOVED, record(other, 1)) as beside,
     ):
         removal.write().result()
-        written = beside.write().result(timeout=30)
+        written = beside.write().result(PATIENCE_SECONDS)
         beside.commit()
         removal.commit()
 

@@ -12,8 +12,8 @@ from sequin_pipeline.runs.collection_run import run_sync
 from sequin_pipeline.runs.outcome import Progress
 from sequin_pipeline.write.interpreter_priority import LONGEST_SECONDS, RightOfWay
 from tests.support.builders import ListSource, collection, live_run_config, record
+from tests.support.waits import PATIENCE_SECONDS
 
-PATIENCE_SECONDS = 15.0
 LONG_ENOUGH_SECONDS = 0.2
 """For a thread that waits for nothing to have ended."""
 
