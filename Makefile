@@ -6,18 +6,25 @@ VENV := .venv
 BIN := $(VENV)/bin
 STAMP := $(VENV)/.installed
 RUN := $(BIN)/sequin-pipeline
+# One worker more than cores, since a worker waits for Postgres and other processes half of its time; six at the most, each with a
+# Postgres of its own. `make test WORKERS=0` runs everything in one process.
+WORKERS ?= $(shell cores=$$(getconf _NPROCESSORS_ONLN 2>/dev/null || echo 2); echo $$((cores < 5 ? cores + 1 : 6)))
+# Slow tests first, so that they do not end last: see tests/conftest.py.
+PARALLEL = -n $(WORKERS) --dist loadgroup --no-loadscope-reorder
 PEERS := .venv-bench
 
-.PHONY: sync test soak load fuzz interop ui db bench check lock audit screenshots browser pooler
+.PHONY: sync test test-fast soak load fuzz interop ui db bench check lock audit screenshots system
 
 sync: $(STAMP)
 	$(RUN) sync
 
-# The browser tests are left out, in one line, where there is no Chromium and none can be installed.
-test: $(STAMP)
-	@$(MAKE) --silent browser || true
-	@$(MAKE) --silent pooler || true
-	$(BIN)/python -m pytest $(PYTEST)
+# Everything, or what T names: make test T=tests/write/test_lanes.py. PYTEST="-k lanes -x" are options of pytest.
+test: $(STAMP) system
+	$(BIN)/python -m pytest $(if $(T),$(T),$(PARALLEL)) $(PYTEST)
+
+# What needs no Postgres, no process and no browser.
+test-fast: $(STAMP)
+	$(BIN)/python -m pytest --fast -q $(PYTEST)
 
 # The example applications and the pipeline on one table: part of `make test` too, where npm is installed.
 interop: $(STAMP)
@@ -43,17 +50,24 @@ ui: $(STAMP)
 screenshots: $(STAMP)
 	$(BIN)/python -m pytest tests/ui/test_pages.py --screenshots docs/images
 
-# Chromium for the tests of the UI's pages; root of a Debian gets it installed, everybody else is told.
-browser:
-	@command -v chromium || command -v chromium-browser || command -v google-chrome || \
-	  { test "$$(id -u)" = 0 && apt-get update -qq && DEBIAN_FRONTEND=noninteractive apt-get install -y -qq chromium; } || \
-	  { echo "make: no Chromium was found, and it was not installed: apt-get install chromium" >&2; exit 1; }
-
-# pgbouncer for the test that puts a transaction pooler in front of Postgres; as the browser.
-pooler:
-	@test -x /usr/sbin/pgbouncer || command -v pgbouncer >/dev/null || \
-	  { test "$$(id -u)" = 0 && apt-get update -qq && DEBIAN_FRONTEND=noninteractive apt-get install -y -qq --no-install-recommends pgbouncer; } || \
-	  { echo "make: no pgbouncer was found, and it was not installed: apt-get install pgbouncer" >&2; exit 1; }
+# Chromium for the tests of the UI's pages, and pgbouncer for those of a transaction pooler. Root of a Debian gets what is missing
+# installed, and is told so before; everybody else is told what to install. Their tests are left out without them.
+system:
+ifeq ($(SKIP_SYSTEM),1)
+	@echo "make: SKIP_SYSTEM=1: nothing is installed, and the tests that need Chromium or pgbouncer are left out"
+else
+	@missing=; \
+	command -v chromium >/dev/null || command -v chromium-browser >/dev/null || command -v google-chrome >/dev/null || test -n "$$CHROMIUM" || missing=chromium; \
+	test -x /usr/sbin/pgbouncer || command -v pgbouncer >/dev/null || missing="$$missing pgbouncer"; \
+	set -- $$missing; test $$# = 0 || { \
+	  if test "$$(id -u)" = 0 && command -v apt-get >/dev/null; then \
+	    echo "make: installing for the tests: $$* (apt-get install; SKIP_SYSTEM=1 installs nothing and leaves their tests out)"; \
+	    { apt-get update -qq && DEBIAN_FRONTEND=noninteractive apt-get install -y -qq --no-install-recommends "$$@" >/dev/null; } || \
+	      echo "make: could not be installed: $$*; their tests are left out" >&2; \
+	  else \
+	    echo "make: not found, so their tests are left out: $$* (on Debian: apt-get install $$*)" >&2; \
+	  fi; }
+endif
 
 db: $(STAMP)
 	$(RUN) db start

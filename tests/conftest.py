@@ -5,10 +5,31 @@ from collections.abc import Callable, Iterator
 import pytest
 
 from tests.support import postgres
+from tests.support.checkout import CHECKOUT
 from tests.support.postgres import PostgresServer
 
 # What speaks of rows in its assertions, for tests of several folders.
 pytest.register_assert_rewrite("tests.faults.landing")
+
+
+# These folders' tests are begun first, since some of them wait for minutes, and would else still do so when all others have ended.
+BEGUN_FIRST = ("ui", "interop", "e2e", "environment", "faults")
+# Tests of these folders share what takes long to start, so that one worker runs them all.
+TOGETHER = ("ui",)
+
+
+def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
+    """Orders the tests, and says which of them one worker must run: those that share a fixture of their module, or of their folder."""
+    for item in items:
+        folder = _folder_of(item)
+        if folder in TOGETHER:
+            item.add_marker(pytest.mark.xdist_group(folder))
+    items.sort(key=lambda item: BEGUN_FIRST.index(folder) if (folder := _folder_of(item)) in BEGUN_FIRST else len(BEGUN_FIRST))
+
+
+def _folder_of(item: pytest.Item) -> str:
+    """The folder of `tests` in which the test's file lies, at whatever depth."""
+    return item.path.relative_to(CHECKOUT / "tests").parts[0]
 
 
 def pytest_report_header() -> str:

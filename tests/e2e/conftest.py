@@ -4,7 +4,6 @@ import sys
 from collections.abc import Callable, Iterator
 from pathlib import Path
 
-import dagster as dg
 import pytest
 
 from sequin_pipeline.cli import main
@@ -16,6 +15,8 @@ from tests.support.postgres import PostgresServer
 @pytest.fixture(scope="session")
 def dagster_template(postgres_server: PostgresServer) -> str:
     """A database in which Dagster has made its tables: copied, it saves seconds a project."""
+    import dagster as dg  # here, so that whoever borrows a fixture of this file does not wait for it
+
     database = postgres_server.make_database()
     with pytest.MonkeyPatch.context() as patch:
         patch.setenv("DAGSTER_POSTGRES_URL", postgres_server.url(database).replace("postgresql://", "postgresql+psycopg2://"))

@@ -18,8 +18,12 @@ from tests.faults.pooler import is_installed, pooler
 from tests.support.builders import EPOCH, ListSource
 from tests.support.postgres import PostgresServer, fast_folder, unprivileged_account
 from tests.support.reading import query
+from tests.support.system import LEFT_OUT, SKIP_SYSTEM
 
-pytestmark = pytest.mark.skipif(not is_installed(), reason="pgbouncer is not installed: apt-get install pgbouncer")
+pytestmark = [
+    pytest.mark.skipif(SKIP_SYSTEM, reason=LEFT_OUT),
+    pytest.mark.skipif(not is_installed(), reason="pgbouncer is not installed: apt-get install pgbouncer"),
+]
 
 CONNECTIONS = 2
 PAGES = [things(first, first + 4) for first in range(1, 40, 5)]

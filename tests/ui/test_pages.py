@@ -15,10 +15,13 @@ import psycopg
 import pytest
 from playwright.sync_api import Browser, Locator, Page, expect
 
+from tests.support.system import LEFT_OUT, SKIP_SYSTEM
 from tests.ui.browser import NO_CHROMIUM, Viewer, find_chromium, looking, running_browser
 from tests.ui.conftest import Surroundings
 from tests.ui.running import RunningUi, wait_for
 
+if SKIP_SYSTEM:
+    pytest.skip(LEFT_OUT, allow_module_level=True)
 if find_chromium() is None and os.environ.get("CI") != "true":
     pytest.skip(NO_CHROMIUM, allow_module_level=True)
 
