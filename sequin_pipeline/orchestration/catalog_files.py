@@ -6,6 +6,7 @@ Dagster's own loading reads them, so that a file means the same in the UI, to `d
 import hashlib
 import sys
 from collections.abc import Mapping, Sequence
+from importlib import import_module
 from pathlib import Path
 from types import ModuleType
 
@@ -45,7 +46,8 @@ def component_tree(environment: Mapping[str, str]) -> dg.ComponentTree:
     """The tree of files; none has been read yet. Raises ConfigurationError when the folder that is named holds none."""
     folder = _folder(environment)
     if folder is None:
-        return dg.ComponentTree.for_project(PACKAGE)
+        # Not by pyproject.toml, which an installed package has not.
+        return dg.ComponentTree.from_module(import_module("sequin_pipeline.defs"), project_root=PACKAGE.parent)
     if not any(folder.glob("*/defs.yaml")):
         raise ConfigurationError(
             f"{FOLDER_VARIABLE} names {str(folder)!r}, where no <provider>/defs.yaml stands: name the folder above the providers' "
