@@ -61,7 +61,7 @@ class AccountReader:
             yield from self._list_new(state)
 
     def window(self, window: TimeWindow) -> Iterator[Page]:
-        """What was created in the window, as it is now."""
+        """What was created in the window, as it is now; also what does not tell its time, as if at the window's end."""
         started = self._look()[0]
         lower = None if window.start is None else int(window.start.timestamp())
         upper = min(int(window.end.timestamp()), started + 1)
@@ -69,9 +69,9 @@ class AccountReader:
             within = [
                 found
                 for found in page.objects
-                if (lower is None or (found.created or started) >= lower) and (found.created or started) < upper
+                if found.created is None or ((lower is None or found.created >= lower) and found.created < upper)
             ]
-            records = self._write_all(page, started, within)
+            records = self._write_all(page, started, within, untimed=upper - 1)
             yield self._page(records, None, page.received_at, page.cost)
 
     def _has_to_list(self, state: SyncState) -> bool:
@@ -220,15 +220,20 @@ class AccountReader:
         spent, self._spent = self._spent, NO_COST
         return Page(write_page(records), cursor, received_at, spent + cost, listed=listed, notes=notes)
 
-    def _write_all(self, page: ListPage, started: int, objects: Iterable[StripeObject]) -> list[bytes]:
-        """These objects of the page, and what on it is none."""
-        unreadable = [write_unreadable(self._api.account, self._collection_id, raw) for raw in page.unreadable]
-        return [*(self._write(found, started) for found in objects), *unreadable]
-
-    def _write(self, found: StripeObject, started: int) -> bytes:
-        """As the listing that began then saw it; it entered the stream when it was created."""
-        entered = started if found.created is None else found.created
-        return write_record(self._api.account, self._collection_id, found, version=listing_version(started), entered=entered)
+    def _write_all(
+        self, page: ListPage, started: int, objects: Iterable[StripeObject], *, untimed: int | None = None
+    ) -> list[bytes]:
+        """These objects of the page as the listing that began then saw them, and what on it is none. Each entered the stream when it was
+        created; where it does not tell that, in the second `untimed`, else when the listing began."""
+        account, collection_id, version = self._api.account, self._collection_id, listing_version(started)
+        otherwise = started if untimed is None else untimed
+        records = [
+            write_record(
+                account, collection_id, found, version=version, entered=otherwise if found.created is None else found.created
+            )
+            for found in objects
+        ]
+        return [*records, *(write_unreadable(account, collection_id, raw) for raw in page.unreadable)]
 
     def _cursor(self, state: SyncState) -> str:
         self._states[self._name] = state

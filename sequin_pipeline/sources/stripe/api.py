@@ -22,7 +22,7 @@ from sequin_pipeline.sources.http.endpoint import Endpoint
 from sequin_pipeline.sources.http.failures import StatusRefused
 from sequin_pipeline.sources.http.pace import Pace
 from sequin_pipeline.sources.http.retries import AskAgain
-from sequin_pipeline.sources.stripe.objects import MAX_EVENT_TYPES, Listable
+from sequin_pipeline.sources.stripe.objects import LISTABLE, MAX_EVENT_TYPES, Listable
 
 API_VERSION = "2025-03-31.basil"
 """Objects change their shape with the version; each account has one of its own, so this one is asked for with every request."""
@@ -45,6 +45,7 @@ class _Head(msgspec.Struct):
     id: str
     object: Any = None
     created: Any = None
+    date: Any = None
     updated: Any = None
     deleted: Any = None
 
@@ -71,7 +72,7 @@ class _Event(msgspec.Struct):
 
 @dataclass(frozen=True)
 class StripeObject:
-    """One object; `created` and `updated` are seconds since 1970 where it has them. `raw` is its JSON, nested lists whole."""
+    """One object; `created` and `updated` are seconds since 1970 where it tells them. `raw` is its JSON, nested lists whole."""
 
     id: str
     kind: str
@@ -297,7 +298,8 @@ def _object(raw: bytes) -> StripeObject:
     """Raises msgspec.DecodeError for what has no id: an error page in JSON must not be taken for an object that is gone."""
     head = _heads.decode(raw)
     kind = head.object if isinstance(head.object, str) else ""
-    return StripeObject(head.id, kind, _second(head.created), _second(head.updated), head.deleted is True, raw)
+    created = head.date if kind in LISTABLE and LISTABLE[kind].time == "date" else head.created
+    return StripeObject(head.id, kind, _second(created), _second(head.updated), head.deleted is True, raw)
 
 
 def _second(value: object) -> int | None:

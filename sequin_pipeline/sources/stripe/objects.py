@@ -6,6 +6,7 @@ of one customer): it is part of the parent's object, or has no list of its own.
 
 from collections.abc import Mapping
 from dataclasses import dataclass
+from typing import Literal
 
 MAX_EVENT_TYPES = 20
 """The most names that one request for events takes."""
@@ -16,7 +17,9 @@ class Listable:
     """A class of objects with a list of its own.
 
     `params` go with every list; where there are `variants`, the whole is the lists with each of them. `expand` names what is left out, or
-    stands as an id, unless it is asked for. `filters_created`: the list takes bounds for `created`; then it is newest first, too.
+    stands as an id, unless it is asked for. `time` is the field with the second of an object's creation, None where it has none (its times
+    of something else do not count). `filters_created`: the list takes bounds for that time, as `created` whatever the field's name; then it
+    is newest first, too.
     `events` are the types of event that say that such an object has changed, one pattern or up to 20 names (none: changes show only when
     it is listed), and `filters_events`: the server takes them as a filter.
     `retrieves`: there is `path/id`. `lists_all`: what is not listed is no more. `hides_test_clocks`: what is on a test clock stands only in
@@ -28,6 +31,7 @@ class Listable:
     params: tuple[tuple[str, str], ...] = ()
     variants: tuple[tuple[str, str], ...] = ()
     expand: tuple[str, ...] = ()
+    time: Literal["created", "date"] | None = "created"
     filters_created: bool = True
     events: tuple[str, ...] = ()
     filters_events: bool = True
@@ -46,7 +50,7 @@ _TABLE = (
     Listable("apple_pay_domain", "/v1/apple_pay/domains", filters_created=False),
     Listable("application_fee", "/v1/application_fees", events=("application_fee.*",)),
     Listable("balance_transaction", "/v1/balance_transactions"),
-    Listable("billing.alert", "/v1/billing/alerts", filters_created=False),
+    Listable("billing.alert", "/v1/billing/alerts", time=None, filters_created=False),
     Listable("billing.credit_grant", "/v1/billing/credit_grants", filters_created=False, events=("billing.credit_grant.*",)),
     Listable("billing.meter", "/v1/billing/meters", filters_created=False, events=("billing.meter.*",)),
     Listable("billing_portal.configuration", "/v1/billing_portal/configurations", filters_created=False,
@@ -55,17 +59,17 @@ _TABLE = (
     Listable("checkout.session", "/v1/checkout/sessions", expand=("line_items",), events=("checkout.session.*",)),
     Listable("climate.order", "/v1/climate/orders", filters_created=False, events=("climate.order.*",)),
     Listable("climate.product", "/v1/climate/products", filters_created=False, events=("climate.product.*",)),
-    Listable("climate.supplier", "/v1/climate/suppliers", filters_created=False),
-    Listable("country_spec", "/v1/country_specs", filters_created=False),
+    Listable("climate.supplier", "/v1/climate/suppliers", time=None, filters_created=False),
+    Listable("country_spec", "/v1/country_specs", time=None, filters_created=False),
     Listable("coupon", "/v1/coupons", expand=("applies_to",), events=("coupon.*",)),
     Listable("credit_note", "/v1/credit_notes", events=("credit_note.*",)),
     Listable("customer", "/v1/customers", events=("customer.created", "customer.updated", "customer.deleted"),
              hides_test_clocks=True),
     Listable("dispute", "/v1/disputes", events=("charge.dispute.*",)),
-    Listable("entitlements.feature", "/v1/entitlements/features", filters_created=False),
+    Listable("entitlements.feature", "/v1/entitlements/features", time=None, filters_created=False),
     # Only those of the last 30 days are listed.
     Listable("event", "/v1/events", lists_all=False),
-    Listable("exchange_rate", "/v1/exchange_rates", filters_created=False),
+    Listable("exchange_rate", "/v1/exchange_rates", time=None, filters_created=False),
     Listable("file", "/v1/files", events=("file.created",)),
     Listable("file_link", "/v1/file_links"),
     Listable("financial_connections.account", "/v1/financial_connections/accounts", filters_created=False,
@@ -76,17 +80,18 @@ _TABLE = (
     Listable("invoice", "/v1/invoices", events=("invoice.*",)),
     Listable("invoice_payment", "/v1/invoice_payments", filters_created=False),
     Listable("invoice_rendering_template", "/v1/invoice_rendering_templates", filters_created=False),
-    Listable("invoiceitem", "/v1/invoiceitems", events=("invoiceitem.*",)),
+    Listable("invoiceitem", "/v1/invoiceitems", time="date", events=("invoiceitem.*",)),
     Listable("issuing.authorization", "/v1/issuing/authorizations", events=("issuing_authorization.*",)),
     Listable("issuing.card", "/v1/issuing/cards", events=("issuing_card.*",)),
     Listable("issuing.cardholder", "/v1/issuing/cardholders", events=("issuing_cardholder.*",)),
     Listable("issuing.dispute", "/v1/issuing/disputes", events=("issuing_dispute.*",)),
     Listable("issuing.personalization_design", "/v1/issuing/personalization_designs", filters_created=False),
-    Listable("issuing.physical_bundle", "/v1/issuing/physical_bundles", filters_created=False),
+    Listable("issuing.physical_bundle", "/v1/issuing/physical_bundles", time=None, filters_created=False),
     Listable("issuing.transaction", "/v1/issuing/transactions", events=("issuing_transaction.*",)),
     Listable("payment_intent", "/v1/payment_intents", events=("payment_intent.*",)),
-    Listable("payment_link", "/v1/payment_links", expand=("line_items",), filters_created=False, events=("payment_link.*",)),
-    Listable("payment_method_configuration", "/v1/payment_method_configurations", filters_created=False),
+    Listable("payment_link", "/v1/payment_links", expand=("line_items",), time=None, filters_created=False,
+             events=("payment_link.*",)),
+    Listable("payment_method_configuration", "/v1/payment_method_configurations", time=None, filters_created=False),
     Listable("payment_method_domain", "/v1/payment_method_domains", filters_created=False),
     Listable("payout", "/v1/payouts", events=("payout.*",)),
     Listable("plan", "/v1/plans", expand=("tiers",), events=("plan.*",)),
@@ -100,7 +105,7 @@ _TABLE = (
     Listable("refund", "/v1/refunds",
              events=("refund.created", "refund.updated", "refund.failed", "charge.refund.updated")),
     Listable("reporting.report_run", "/v1/reporting/report_runs", events=("reporting.report_run.*",)),
-    Listable("reporting.report_type", "/v1/reporting/report_types", filters_created=False),
+    Listable("reporting.report_type", "/v1/reporting/report_types", time=None, filters_created=False),
     # Only open ones are listed.
     Listable("review", "/v1/reviews", events=("review.*",), lists_all=False),
     Listable("scheduled_query_run", "/v1/sigma/scheduled_query_runs", filters_created=False),
@@ -109,12 +114,12 @@ _TABLE = (
     Listable("subscription", "/v1/subscriptions", params=_ALL, events=("customer.subscription.*",), hides_test_clocks=True),
     Listable("subscription_schedule", "/v1/subscription_schedules", events=("subscription_schedule.*",)),
     Listable("tax.registration", "/v1/tax/registrations", params=_ALL, filters_created=False),
-    Listable("tax_code", "/v1/tax_codes", filters_created=False),
+    Listable("tax_code", "/v1/tax_codes", time=None, filters_created=False),
     Listable("tax_id", "/v1/tax_ids", filters_created=False),
     Listable("tax_rate", "/v1/tax_rates", events=("tax_rate.*",)),
-    Listable("terminal.configuration", "/v1/terminal/configurations", filters_created=False),
-    Listable("terminal.location", "/v1/terminal/locations", filters_created=False),
-    Listable("terminal.reader", "/v1/terminal/readers", filters_created=False),
+    Listable("terminal.configuration", "/v1/terminal/configurations", time=None, filters_created=False),
+    Listable("terminal.location", "/v1/terminal/locations", time=None, filters_created=False),
+    Listable("terminal.reader", "/v1/terminal/readers", time=None, filters_created=False),
     Listable("test_helpers.test_clock", "/v1/test_helpers/test_clocks", filters_created=False,
              events=("test_helpers.test_clock.*",)),
     Listable("topup", "/v1/topups", events=("topup.*",)),

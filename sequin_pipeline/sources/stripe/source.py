@@ -10,8 +10,8 @@ from contextlib import closing
 from functools import partial
 
 from sequin_pipeline.catalog import SourceAccount
-from sequin_pipeline.errors import ConfigurationError, SourceError
-from sequin_pipeline.sources import FieldDescription, Page, ReadRequest, SourceIdentity
+from sequin_pipeline.errors import ConfigurationError, SourceError, SourceRefused
+from sequin_pipeline.sources import FieldDescription, Page, ReadRequest, SourceIdentity, TimeWindow
 from sequin_pipeline.sources.http.client import HttpOptions
 from sequin_pipeline.sources.http.pace import Pace
 from sequin_pipeline.sources.stripe.account import AccountReader
@@ -78,10 +78,12 @@ class StripeSource:
         """All of one account, then the next; an account that cannot be read does not keep the others from it.
 
         With a window: the objects that were created in it, as they are now; `after` means nothing then. Without: what `after` does not
-        know. Raises SourceError.
+        know. Raises SourceError, for a window before the present also where the class has no time of creation.
         """
         (collection_id,) = request.collections
         listable = self._listable(collection_id)
+        if request.window is not None:
+            self._check_window(listable, request.window)
         states = {} if request.window else dict(read_cursor(request.after))
         failure: SourceError | None = None
         for name, open_api in self._apis.items():
@@ -102,6 +104,14 @@ class StripeSource:
                 api.close()
         if failure is not None:
             raise failure
+
+    def _check_window(self, listable: Listable, window: TimeWindow) -> None:
+        if listable.time is None and window.end <= self._options.now():
+            raise SourceRefused(
+                f"stripe:{listable.name} has no time of creation, so that nobody can say which objects belong into a window that ended at "
+                f"{window.end:%Y-%m-%d %H:%M} UTC: sync it without windows, or ask for a window that reaches to the present, which holds "
+                "all of them"
+            )
 
     def key_access(self, collection_ids: Iterable[str], options: HttpOptions) -> Iterator[KeyAccess]:
         """What each account's key may read of these collections, account by account; what it may not is no error."""

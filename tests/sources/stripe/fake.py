@@ -20,7 +20,7 @@ from starlette.routing import Route
 from sequin_pipeline.sandbox.damage import refusal, sent_wrongly, with_wrong_content
 from sequin_pipeline.sandbox.faults import CONTENT_FAULTS, WIRE_FAULTS, Fault, FaultPlan
 from sequin_pipeline.sandbox.server import running_app
-from sequin_pipeline.sources.stripe.objects import TEST_CLOCKS
+from sequin_pipeline.sources.stripe.objects import LISTABLE, TEST_CLOCKS
 
 START = 1_770_000_000
 LINES_AT_ONCE = 10
@@ -62,10 +62,11 @@ class FakeStripe:
     url: str = ""
 
     def put(self, kind: str, object_id: str, *, event: str | None = None, created: int | None = None, **values: Any) -> Object:
-        """Creates or changes an object; `event` tells of it."""
+        """Creates or changes an object, with the time of its creation in the field that its class has for it; `event` tells of it."""
         path = PATHS[kind]
         known = self.kinds.setdefault(path, {})
-        earlier = known.get(object_id, {"id": object_id, "object": kind, "created": self.now if created is None else created})
+        time = {} if kind in TIMELESS else {TIME_FIELDS.get(kind, "created"): self.now if created is None else created}
+        earlier = known.get(object_id, {"id": object_id, "object": kind, **time})
         known[object_id] = {**earlier, **values}
         self._tell(event, known[object_id])
         return known[object_id]
@@ -168,23 +169,45 @@ class FakeStripe:
         }
 
     def _page(self, found: list[Object], query: dict[str, str], *, keeps_order: bool = False) -> tuple[int, Object]:
-        ordered = found if keeps_order else sorted(found, key=lambda each: (each["created"], each["id"]), reverse=True)
+        ordered = found if keeps_order else sorted(found, key=lambda each: (_created(each), each["id"]), reverse=True)
         after = query.get("starting_after")
         ids = [each["id"] for each in ordered]
         if after is not None and after not in ids:
             return 400, _error(f"No such object: {after!r}")
         rest = ordered[ids.index(after) + 1 :] if after is not None else ordered
         lower, upper = int(query.get("created[gte]", 0)), int(query.get("created[lt]", 2**60))
-        within = [each for each in rest if keeps_order or lower <= each["created"] < upper]
+        within = [each for each in rest if keeps_order or lower <= _created(each) < upper]
         limit = min(int(query.get("limit", 10)), self.page_records)
         return 200, {"object": "list", "data": within[:limit], "has_more": len(within) > limit}
 
+
+TIME_FIELDS = {"invoiceitem": "date"}
+
+TIMELESS = {
+    "billing.alert",
+    "climate.supplier",
+    "country_spec",
+    "entitlements.feature",
+    "exchange_rate",
+    "issuing.physical_bundle",
+    "payment_link",
+    "payment_method_configuration",
+    "reporting.report_type",
+    "tax_code",
+    "terminal.configuration",
+    "terminal.location",
+    "terminal.reader",
+}
+"""Classes without a time of creation: so are the resources of Stripe's own library, 12.0.0 at this API version and 16.1.0."""
 
 PATHS = {
     "balance_transaction": "/v1/balance_transactions",
     "checkout.session": "/v1/checkout/sessions",
     "customer": "/v1/customers",
+    "account": "/v1/accounts",
     "invoice": "/v1/invoices",
+    "invoiceitem": "/v1/invoiceitems",
+    **{kind: LISTABLE[kind].path for kind in TIMELESS},
     "price": "/v1/prices",
     "product": "/v1/products",
     "review": "/v1/reviews",
@@ -230,6 +253,12 @@ UNBOUNDED = {
     "/v1/webhook_endpoints",
 }
 """Lists without bounds for `created` at this API version, as Stripe's own specification has them."""
+
+
+def _created(each: Object) -> int:
+    """For the order and the bounds of a list; the server knows it also of what does not tell it."""
+    told = each.get(TIME_FIELDS.get(each["object"], "created"))
+    return told if isinstance(told, int) else START
 
 
 def _error(message: str) -> Object:
