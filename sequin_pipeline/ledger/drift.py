@@ -12,7 +12,7 @@ from psycopg.types.json import Jsonb
 
 from sequin_pipeline.ledger.ledger import Ledger
 from sequin_pipeline.normalize.normalizer import NormalizedPages
-from sequin_pipeline.postgres.warehouse import Connection
+from sequin_pipeline.postgres.warehouse import Connection, held_text
 from sequin_pipeline.records import json_text
 from sequin_pipeline.records.json_text import kind_of
 
@@ -63,6 +63,7 @@ class Sample:
         """What differs from earlier samples, which this one joins. The first sample of a table is no drift."""
         if not self.records:
             return Drift()
+        self._hold(connection)
         rows = connection.execute(
             sql.SQL("select field, present, sampled, types from {} where table_name = %s").format(ledger.table("fields")),
             (ledger.table_name,),
@@ -74,6 +75,12 @@ class Sample:
         if is_news or max(sampled for _, sampled, _ in known.values()) < ENOUGH_RECORDS:
             self._remember(connection, ledger, known)
         return drift
+
+    def _hold(self, connection: Connection) -> None:
+        """Names as this database can hold them."""
+        held = {name: held_text(name, connection) for name in self._types}
+        self._present = Counter({held[name]: self._present[name] for name in held})
+        self._types = {held[name]: types for name, types in self._types.items()}
 
     def _pass_over_surplus(self, known: Set[str]) -> None:
         room = max(0, MAX_FIELDS - len(known))

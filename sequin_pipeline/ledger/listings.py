@@ -5,14 +5,19 @@ from collections.abc import Iterable
 from psycopg import sql
 
 from sequin_pipeline.ledger.ledger import Ledger
-from sequin_pipeline.postgres.warehouse import Connection
+from sequin_pipeline.postgres.warehouse import Connection, held_text
 from sequin_pipeline.sources import Listed
 
 
 def remember(connection: Connection, ledger: Ledger, listed: Iterable[Listed]) -> None:
     """Keeps the ids of these pages; those of an earlier listing of the same sync go, and with its end those of a listing itself."""
     for part in _by_listing(listed):
-        names = {"table": ledger.table_name, "sync": part.sync_id, "version": part.version, "ids": list(part.ids)}
+        names = {
+            "table": ledger.table_name,
+            "sync": part.sync_id,
+            "version": part.version,
+            "ids": [held_text(one, connection) for one in part.ids],
+        }
         if part.is_complete:
             _settle_rejects(connection, ledger, part)
         connection.execute(

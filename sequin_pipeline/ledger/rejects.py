@@ -12,7 +12,7 @@ from psycopg import sql
 
 from sequin_pipeline.ledger.ledger import Ledger
 from sequin_pipeline.normalize.normalizer import Reject
-from sequin_pipeline.postgres.warehouse import Connection
+from sequin_pipeline.postgres.warehouse import Connection, held_text
 from sequin_pipeline.records import json_text
 from sequin_pipeline.records.envelope import MAX_UPDATED_IDX, MIN_UPDATED_IDX
 from sequin_pipeline.records.literals import Unfit, scaled_integer
@@ -66,10 +66,10 @@ def record_rejects(connection: Connection, ledger: Ledger, rejects: Iterable[Rej
             "label": ledger.label,
             "run": run_id,
             "contents": [content for content, _ in ordered],
-            "ids": [storable(reject.record_id) for _, reject in ordered],
+            "ids": [storable(reject.record_id, connection) for _, reject in ordered],
             "versions": [reject_version(reject.raw) for _, reject in ordered],
             "raws": [reject.raw for _, reject in ordered],
-            "reasons": [storable(reject.reason) for _, reject in ordered],
+            "reasons": [storable(reject.reason, connection) for _, reject in ordered],
             "classes": [reject.reject_class for _, reject in ordered],
             "sqlstates": [reject.sqlstate for _, reject in ordered],
         },
@@ -101,11 +101,11 @@ def reject_version(raw: bytes) -> int | None:
     return version if MIN_UPDATED_IDX <= version <= MAX_UPDATED_IDX else None
 
 
-def storable(text: str | None) -> str | None:
-    """What Postgres cannot hold of an id or a reason is shown escaped; the record itself is kept as bytes."""
+def storable(text: str | None, connection: Connection) -> str | None:
+    """What this database cannot hold of an id or a reason is shown escaped; the record itself is kept as bytes."""
     if text is None:
         return None
-    return text.replace("\x00", "\\u0000").encode("utf-8", "backslashreplace").decode()
+    return held_text(text.replace("\x00", "\\u0000").encode("utf-8", "backslashreplace").decode(), connection)
 
 
 def settle_delivered(connection: Connection, ledger: Ledger, ids: Sequence[str], versions: Sequence[int]) -> None:
@@ -130,14 +130,20 @@ def open_rejects(connection: Connection, ledger: Ledger) -> OpenRejects:
     ).fetchone()
     examples = connection.execute(
         sql.SQL(
-            "select case when length(record_id) > %(length)s then left(record_id, %(length)s) || '…'"
-            " else coalesce(record_id, 'without id') end, reason from {rejects} where table_name = %(table)s and resolved_at is null"
+            "select coalesce(left(record_id, %(length)s + 1), 'without id'), reason from {rejects}"
+            " where table_name = %(table)s and resolved_at is null"
             " order by last_seen_at desc, content_hash limit %(limit)s"
         ).format(rejects=ledger.table("rejects")),
         {"table": ledger.table_name, "limit": EXAMPLES, "length": EXAMPLE_CHARACTERS},
     ).fetchall()
     assert row is not None  # noqa: S101 - an aggregate has one row
-    return OpenRejects(int(str(row[0])), int(str(row[1])), tuple((str(record_id), str(reason)) for record_id, reason in examples))
+    return OpenRejects(
+        int(str(row[0])), int(str(row[1])), tuple((_shortened(str(record_id)), str(reason)) for record_id, reason in examples)
+    )
+
+
+def _shortened(record_id: str) -> str:
+    return record_id if len(record_id) <= EXAMPLE_CHARACTERS else f"{record_id[:EXAMPLE_CHARACTERS]}…"
 
 
 @dataclass(frozen=True)

@@ -13,7 +13,7 @@ from sequin_pipeline.ledger.ledger import Ledger
 from sequin_pipeline.ledger.rejects import record_rejects
 from sequin_pipeline.ledger.schema import DEFAULT_SCHEMA
 from sequin_pipeline.normalize.normalizer import Reject
-from sequin_pipeline.postgres.warehouse import Connection
+from sequin_pipeline.postgres.warehouse import Connection, held_text
 from sequin_pipeline.records import json_text
 from sequin_pipeline.sources import Page
 
@@ -40,7 +40,7 @@ def keep_undeclared(
     kept = {}
     with connection.transaction():
         for collection_id, share in sorted(shares.items(), key=lambda item: label_of(item[0])):
-            label = label_of(collection_id)
+            label = held_text(label_of(collection_id), connection)
             rejects = [_reject(raw, collection_id) for raw in json_text.elements(share.records)]
             record_rejects(connection, undeclared_ledger(label, schema), rejects, run_id=run_id)
             kept[label] = len(rejects)

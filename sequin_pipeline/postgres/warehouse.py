@@ -4,6 +4,7 @@ Which SQLSTATE may pass by itself is data here, and nowhere else. No session loc
 transaction pooler may stand in front of Postgres.
 """
 
+import codecs
 import logging
 import random
 import re
@@ -61,6 +62,12 @@ LONGEST_WAIT_SECONDS = 15.0
 LOCK_TIMEOUT_SECONDS = 30.0
 """For a row or a table that somebody else holds: longer than any batch of ours, too short to stand unseen."""
 
+CLIENT_ENCODING = "UTF8"
+"""The encoding of our bytes, said when a connection begins: that outranks every default, and pgbouncer keeps it for each client. In
+the server's own spelling, so that a pooler sees nothing to change."""
+
+SQL_ASCII = "SQL_ASCII"
+
 NOT_UNDERSTOOD = (
     "WAREHOUSE_URL is not understood: expected a libpq URL as postgresql://user:password@host:5432/database, in which a password's "
     "%, @, / and : are written as %25, %40, %2F and %3A"
@@ -76,6 +83,7 @@ class Warehouse:
     url: str = field(repr=False)
     lock_timeout_seconds: float = LOCK_TIMEOUT_SECONDS
     sleep: Callable[[float], None] = field(default=time.sleep, repr=False)
+    refuses_sql_ascii: bool = True
 
     @property
     def name(self) -> str:
@@ -91,7 +99,8 @@ class Warehouse:
     def connect(self) -> Iterator[Connection]:
         """A connection in autocommit; transactions are opened by `conn.transaction()`. Raises WarehouseError.
 
-        It reads in binary form, times in UTC: the server's time zone and date style change nothing.
+        It reads in binary form, times in UTC: the server's time zone and date style change nothing. It speaks UTF-8, whatever the
+        environment, the URL, the role or the database say. Raises ConfigurationError for a database of encoding SQL_ASCII.
         """
         try:
             connection = psycopg.connect(
@@ -100,6 +109,7 @@ class Warehouse:
                 prepare_threshold=None,
                 application_name="sequin_pipeline",
                 connect_timeout=30,
+                client_encoding=CLIENT_ENCODING,
                 cursor_factory=_BinaryCursor,
             )
         except psycopg.ProgrammingError:
@@ -111,6 +121,8 @@ class Warehouse:
         connection.isolation_level = psycopg.IsolationLevel.READ_COMMITTED
         connection.adapters.register_loader("timestamptz", _UtcLoader)
         with closing(connection):
+            if self.refuses_sql_ascii:
+                refuse_sql_ascii(connection, self.name)
             yield connection
 
 
@@ -157,6 +169,38 @@ class _UtcLoader(Loader):
 
 
 _POSTGRES_EPOCH = datetime(2000, 1, 1, tzinfo=UTC)
+
+
+def refuse_sql_ascii(connection: Connection, name: str) -> None:
+    """Refuses a database that takes any bytes for text: nothing converts or checks them there, and JSON with escapes is refused late.
+    Costs no statement. Raises ConfigurationError."""
+    if server_encoding(connection) == SQL_ASCII:
+        raise ConfigurationError(
+            f"the database {name} has the encoding SQL_ASCII, under which Postgres neither checks nor converts text: expected UTF8, "
+            "found SQL_ASCII. Create a database by `create database … template template0 encoding 'UTF8'` and let WAREHOUSE_URL name it"
+        )
+
+
+def server_encoding(connection: Connection) -> str:
+    """The encoding of the database, as the server told it when the connection began."""
+    return connection.info.parameter_status("server_encoding") or CLIENT_ENCODING
+
+
+def held_text(text: str, connection: Connection) -> str:
+    """The text with every character escaped that a database of this encoding cannot hold."""
+    encoding = server_encoding(connection)
+    if encoding == CLIENT_ENCODING:
+        return text
+    codec = _codec(encoding)
+    return text.encode(codec, "backslashreplace").decode(codec)
+
+
+def _codec(encoding: str) -> str:
+    """Python's name of a server's encoding; ASCII where it has none."""
+    try:
+        return codecs.lookup(re.sub("^WIN(?=[0-9])", "cp", encoding.replace("KOI8", "KOI8_"))).name
+    except LookupError:
+        return "ascii"
 
 
 def limit_lock_waits(connection: Connection, seconds: float) -> None:

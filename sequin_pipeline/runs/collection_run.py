@@ -154,7 +154,8 @@ class CollectionRun:
             full_refresh=self._run_config.full_refresh,
         )
         for writer in self._lanes.writers:
-            writer.target = preparation.target
+            # A full refresh finds what an earlier version stored wrongly under a hash that was right.
+            writer.target = replace(preparation.target, rechecks_text=self._run_config.full_refresh)
         adopt_undeclared(connection, self._ledger)
         record = preparation.record
         if not target.is_unmanaged:

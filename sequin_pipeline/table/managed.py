@@ -14,7 +14,7 @@ from sequin_pipeline.errors import LedgerRefused, TableRefused
 from sequin_pipeline.ledger.columns import forget_columns
 from sequin_pipeline.ledger.ledger import Ledger, TableRecord
 from sequin_pipeline.ledger.schema import create_schema, lock_ddl
-from sequin_pipeline.postgres.warehouse import Connection
+from sequin_pipeline.postgres.warehouse import Connection, held_text
 from sequin_pipeline.sources import SourceIdentity
 from sequin_pipeline.table.target import Target
 from sequin_pipeline.table.unmanaged import look_up
@@ -138,7 +138,7 @@ def pending_changes(
     _check_shape(connection, target, found)
     missing, stamps = _missing(target, found)
     added = _add_statements(target, (*missing, *stamps))
-    commented = _comment_statements(target, found.comments)
+    commented = _comment_statements(connection, target, found.comments)
     return (
         *(PendingChange(statement.as_string(connection), "access exclusive") for statement in added),
         *(PendingChange(statement.as_string(connection), "share update exclusive") for statement in commented),
@@ -364,13 +364,14 @@ def _comments(target: Target) -> dict[str | None, str]:
 
 
 def _comment(connection: Connection, target: Target, existing: Mapping[str | None, str]) -> None:
-    for statement in _comment_statements(target, existing):
+    for statement in _comment_statements(connection, target, existing):
         connection.execute(statement)
 
 
-def _comment_statements(target: Target, existing: Mapping[str | None, str]) -> Iterator[sql.Composed]:
+def _comment_statements(connection: Connection, target: Target, existing: Mapping[str | None, str]) -> Iterator[sql.Composed]:
     table = sql.Identifier(target.table.schema, target.table.name)
-    for name, text in _comments(target).items():
+    for name, description in _comments(target).items():
+        text = held_text(description, connection)
         if existing.get(name) == text:
             continue
         subject = (

@@ -60,7 +60,8 @@ class Target:
     places a row in a window. `has_removed_rows`: the ledger remembers versions of rows that were removed, which outrank late older
     copies whatever `on_delete` says now. `observes_time`: versions are times of observation, so that a row which holds already what a
     newer one brings is left as it is, its version too. `trusts_hash`: an equal hash says that all columns are equal, which it does not
-    where a column has been lost. `created_at` and `changed_at` are stamped here and never compared.
+    where a column has been lost. `rechecks_text`: nor does it where text that is more than ASCII is stored, which a session of another
+    encoding may have changed on its way. `created_at` and `changed_at` are stamped here and never compared.
     `history`: how long the ledger keeps what became of each record; None: nothing is kept.
 
     `unmanaged`: the table belongs to an application, and unmanaged.py has to look at it before the first row. Names of columns here are
@@ -82,6 +83,7 @@ class Target:
     has_removed_rows: bool = False
     observes_time: bool = False
     trusts_hash: bool = True
+    rechecks_text: bool = False
     history: timedelta | None = None
     description: str = ""
     unmanaged: UnmanagedTable | None = field(default=None, hash=False)

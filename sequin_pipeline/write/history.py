@@ -75,12 +75,15 @@ def record_passed_over(
     """Logs what was taken out of the batch before its merge: `superseded` holds key and version of the duplicates."""
     assert target.version is not None  # noqa: S101 - records have versions
     told: list[tuple[str | None, int | None, str, str | None]] = [
-        (record_id, version, "duplicate", None)
+        (storable(record_id, connection), version, "duplicate", None)
         for record_id, version in zip(
             superseded.column(target.record_id).to_pylist(), superseded.column(target.version).to_pylist(), strict=True
         )
     ]
-    told += [(storable(one.record_id), reject_version(one.raw), "rejected", storable(one.reason)) for one in rejects]
+    told += [
+        (storable(one.record_id, connection), reject_version(one.raw), "rejected", storable(one.reason, connection))
+        for one in rejects
+    ]
     if not told:
         return
     ids, versions, fates, reasons = map(list, zip(*told, strict=True))

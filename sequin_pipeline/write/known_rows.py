@@ -10,7 +10,9 @@ from contextlib import nullcontext
 from dataclasses import dataclass, field
 
 import numpy as np
+import psycopg
 import pyarrow as pa
+import pyarrow.compute as pc
 from psycopg import pq, sql
 from psycopg.adapt import Dumper
 
@@ -82,12 +84,16 @@ def question(target: Target, batch: Batch) -> Question:
 def ask(connection: Connection, asked: Question, *, versions: sql.Identifier, waiting: Waiting = nullcontext) -> Known:
     """One read in a transaction of its own; leans on the unique index of the target's key. Raises psycopg.Error."""
     target, batch = asked.target, asked.batch
-    with connection.transaction(), connection.cursor() as cursor:
-        cursor.adapters.register_dumper(_Array, _ArrayDumper)
-        pin_plan(cursor)
-        with waiting():
-            cursor.execute(_statement(target, versions), {**asked.parameters, "table": str(target.table)})
-        answered = cursor.fetchall()
+    try:
+        with connection.transaction(), connection.cursor() as cursor:
+            cursor.adapters.register_dumper(_Array, _ArrayDumper)
+            pin_plan(cursor)
+            with waiting():
+                cursor.execute(_statement(target, versions), {**asked.parameters, "table": str(target.table)})
+            answered = cursor.fetchall()
+    except psycopg.errors.UntranslatableCharacter:
+        # A key that a database of this encoding cannot hold: the merge finds it.
+        return Known(np.ones(len(batch), dtype=bool), {})
     is_needed = np.zeros(len(batch), dtype=bool)
     is_stale = np.zeros(len(batch), dtype=bool)
     for ordinal, verdict in answered:
@@ -97,7 +103,22 @@ def ask(connection: Connection, asked: Question, *, versions: sql.Identifier, wa
         is_needed, is_stale = is_needed | is_stale, np.zeros_like(is_stale)
     # A tombstone that carries an object of its own batch may yet change the row: its hash does not cover that object.
     is_needed |= batch.carries & ~is_stale
+    if target.rechecks_text:
+        is_needed |= _has_more_than_ascii(target, batch) & ~is_stale
     return Known(is_needed, _counts(batch, is_needed, is_stale))
+
+
+def _has_more_than_ascii(target: Target, batch: Batch) -> Flags:
+    found = np.zeros(len(batch), dtype=bool)
+    for column in target.stored:
+        if column.staging == "text":
+            values = batch.column(column.name)
+            if pa.types.is_list(values.type):
+                values = pa.chunked_array(
+                    [pa.array(["".join(filter(None, item or ())) for item in values.to_pylist()], pa.string())]
+                )
+            found |= ~pc.string_is_ascii(values.cast(pa.string())).fill_null(True).to_numpy(zero_copy_only=False)
+    return found
 
 
 def _no_tombstones(rows: int) -> pa.ChunkedArray:

@@ -172,7 +172,8 @@ class MergeStatements:
             )
         else:
             by_columns = _all_equal(compared, incoming)
-        if self.target.content_hash is None or not self.target.trusts_hash:
+        is_rewritten_anyway = self.target.rechecks_text and incoming is not STAGED
+        if self.target.content_hash is None or not self.target.trusts_hash or is_rewritten_anyway:
             return by_columns
         hashed = sql.SQL(" and (not {i}.{d} or {keeps})").format(**self._names, i=incoming, keeps=self._keeps(incoming))
         return sql.SQL("case {other_version}when t.{hash} = {i}.{hash}{hashed} then true else {columns} end").format(
@@ -182,8 +183,19 @@ class MergeStatements:
                 **self._names, i=incoming
             ),
             hash=sql.Identifier(self.target.content_hash),
-            hashed=hashed if self.has_bare_tombstones else sql.SQL(""),
+            hashed=sql.SQL("{}{}").format(
+                hashed if self.has_bare_tombstones else sql.SQL(""),
+                self._is_ascii() if self.target.rechecks_text else sql.SQL(""),
+            ),
             columns=by_columns,
+        )
+
+    def _is_ascii(self) -> sql.Composed:
+        """A staged row's text has as many bytes in UTF-8 as characters; an array stands there as text, too."""
+        texts = [sql.Identifier(column.name) for column in self.target.stored if column.staging == "text"]
+        return sql.SQL("").join(
+            sql.SQL(" and coalesce(octet_length(convert_to(s.{name}, 'UTF8')) = length(s.{name}), true)").format(name=name)
+            for name in texts
         )
 
     def _keeps(self, incoming: sql.SQL, *, stored_version: LiteralString | None = None) -> sql.Composed:

@@ -16,6 +16,8 @@ from sequin_pipeline.sandbox.server import running_sandbox
 from sequin_pipeline.sandbox.settings import Settings
 from tests.e2e.project import TOKEN, Command, MakeProject, Project
 from tests.support.builders import COLUMNS, collection, live_stream, record
+from tests.support.encodings import encoded_database
+from tests.support.postgres import PostgresServer
 
 DECLARED = "  provider: demo\n  collections:\n    thing:\n      columns: {amount: {path: amount, type: bigint}}\n"
 NOW = datetime(2026, 11, 1, tzinfo=UTC)
@@ -227,3 +229,18 @@ def test_wrong_usage_exits_with_2(make_project: MakeProject, command: Command) -
 
     assert (done.status, done.stdout) == (2, "")
     assert "Got unexpected extra argument (everything)" in done.stderr
+
+
+@pytest.mark.parametrize("name", ["doctor", "sync", "plan"])
+def test_a_database_of_encoding_sql_ascii_is_refused_in_words(
+    api: str, make_project: MakeProject, command: Command, postgres_server: PostgresServer, name: str
+) -> None:
+    with encoded_database(postgres_server, "SQL_ASCII") as url:
+        project = replace(make_project(api), warehouse_url=url).declare(demo=DECLARED)
+
+        done = command(project, name)
+
+        assert project.query("select count(*) from pg_namespace where nspname in ('demo', 'sequin_pipeline')") == [(0,)]
+    assert done.status == (1 if name == "doctor" else 2)
+    assert "has the encoding SQL_ASCII, under which Postgres neither checks nor converts text" in done.stdout + done.stderr
+    assert "Traceback" not in done.stdout + done.stderr

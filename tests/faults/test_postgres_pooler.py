@@ -5,6 +5,7 @@ import shutil
 import tempfile
 from collections.abc import Iterator
 from concurrent.futures import ThreadPoolExecutor
+from contextlib import ExitStack
 from pathlib import Path
 
 import psycopg
@@ -17,7 +18,7 @@ from tests.faults.landing import THING, Landing
 from tests.faults.pooler import is_installed, pooler
 from tests.support.builders import EPOCH, ListSource
 from tests.support.postgres import PostgresServer, fast_folder, unprivileged_account
-from tests.support.reading import query
+from tests.support.reading import execute, query
 from tests.support.system import LEFT_OUT, SKIP_SYSTEM
 
 pytestmark = [
@@ -59,3 +60,27 @@ def test_runs_behind_a_transaction_pooler_share_its_connections(landing: Landing
         landing.url, "select count(*)::int from pg_stat_activity where datname = current_database() and pid <> pg_backend_pid()"
     )
     assert backends <= CONNECTIONS
+
+
+@pytest.mark.parametrize(
+    "encoding",
+    [pytest.param(name, id=f"role whose sessions speak {name}, behind pgbouncer") for name in ("LATIN1", "WIN1252", "SJIS")],
+)
+def test_connections_that_a_pooler_lends_speak_utf8_whoever_had_them_before(
+    landing: Landing, pooled: Warehouse, encoding: str
+) -> None:
+    """pgbouncer keeps the encoding that each client said at its beginning."""
+    [(database,)] = query(landing.url, "select current_database()::text")
+    execute(landing.url, f"alter role postgres in database {database} set client_encoding to {encoding}")
+    word = {"SJIS": "文"}.get(encoding, "é")
+    pages = [[{**each, "marker": "Ж € é 文"} for each in page] for page in PAGES]
+    with ExitStack() as others:
+        for _ in range(2 * CONNECTIONS):
+            other = others.enter_context(psycopg.connect(pooled.url, client_encoding=encoding, autocommit=True))
+            assert other.execute("select %s::text", (word,)).fetchone() == (word,)
+
+        landing.sync(ListSource(pages), warehouse=pooled, batch_records=5, lanes=2)
+
+        assert other.execute("select %s::text", (word,)).fetchone() == (word,)
+    landing.deliver(*(each for page in pages for each in page))
+    landing.check(cursor=str(len(PAGES)))

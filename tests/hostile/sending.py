@@ -92,7 +92,7 @@ def land_once(url: str, of: Collection, *records: bytes) -> Landed:
 
 def read(url: str, of: Collection) -> dict[str, dict[str, str | None]]:
     """Every column as Postgres writes it as text, in UTC and ISO, and `xmin`, which any write would move."""
-    with psycopg.connect(url, options="-c timezone=UTC -c datestyle=ISO -c client_encoding=UTF8") as connection:
+    with psycopg.connect(url, options="-c timezone=UTC -c datestyle=ISO", client_encoding="UTF8") as connection:
         names = [
             str(name)
             for (name,) in connection.execute(
@@ -110,5 +110,5 @@ def read(url: str, of: Collection) -> dict[str, dict[str, str | None]]:
 
 def query(url: str, statement: str) -> list[tuple[object, ...]]:
     """All rows of one statement."""
-    with psycopg.connect(url) as connection:
+    with psycopg.connect(url, client_encoding="UTF8") as connection:
         return connection.execute(statement).fetchall()  # type: ignore[arg-type]  # tests write SQL as text

@@ -13,13 +13,13 @@ COUNT_NAMES = tuple(field.name for field in fields(Counts))
 
 def query(url: str, statement: str, *parameters: object, **named: object) -> list[tuple[object, ...]]:
     """All rows of one statement, on a connection of its own."""
-    with psycopg.connect(url, autocommit=True) as connection:
+    with psycopg.connect(url, autocommit=True, client_encoding="UTF8") as connection:
         return connection.execute(statement, parameters or named or None).fetchall()  # type: ignore[arg-type]  # tests write SQL as text
 
 
 def execute(url: str, *statements: str) -> None:
     """Statements without an answer, each committed by itself."""
-    with psycopg.connect(url, autocommit=True) as connection:
+    with psycopg.connect(url, autocommit=True, client_encoding="UTF8") as connection:
         for statement in statements:
             connection.execute(statement)  # type: ignore[arg-type]  # as above
 

@@ -16,7 +16,7 @@ def dagster_storage(patient: Patient) -> Iterator[Finding]:
         yield Finding("Dagster home", "problem", said, "copy the project's dagster.yaml there, or name the project's folder")
     else:
         yield Finding("Dagster home", "ok", f"{home}")
-    storage = Warehouse(plain_postgres_url(patient.settings.dagster_postgres_url, DAGSTER_POSTGRES_URL))
+    storage = Warehouse(plain_postgres_url(patient.settings.dagster_postgres_url, DAGSTER_POSTGRES_URL), refuses_sql_ascii=False)
     try:
         with storage.connect() as connection:
             row = connection.execute(

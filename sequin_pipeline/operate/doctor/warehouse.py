@@ -8,6 +8,7 @@ from psycopg import sql
 from sequin_pipeline.errors import PipelineError
 from sequin_pipeline.ledger.ledger import Ledger
 from sequin_pipeline.ledger.schema import DEFAULT_SCHEMA, VERSION, ledger_version
+from sequin_pipeline.operate.doctor.encoding import encoding
 from sequin_pipeline.operate.doctor.finding import Finding, Patient, clock_finding
 from sequin_pipeline.postgres.warehouse import Connection, Warehouse
 from sequin_pipeline.sources.registry import open_source
@@ -33,12 +34,12 @@ def warehouse(patient: Patient) -> Iterator[Finding]:
 def server(connection: Connection, patient: Patient) -> Iterator[Finding]:
     row = connection.execute(
         "select current_setting('server_version'), current_setting('server_version_num')::int / 10000, pg_is_in_recovery(),"
-        " current_setting('default_transaction_read_only') = 'on', current_setting('server_encoding'),"
+        " current_setting('default_transaction_read_only') = 'on',"
         " current_setting('max_connections')::int - (select count(*) from pg_stat_activity where backend_type = 'client backend'),"
         " pg_size_pretty(pg_database_size(current_database()))"
     ).fetchone()
     assert row is not None  # noqa: S101 - functions' values
-    shown, major, is_replica, is_read_only, encoding, free, size = row
+    shown, major, is_replica, is_read_only, free, size = row
     told = f"Postgres {shown}, the database has {size}"
     if int(str(major)) < OLDEST:
         yield Finding("warehouse", "problem", f"{told}: older than any supported version", f"upgrade to {OLDEST} or newer")
@@ -50,10 +51,6 @@ def server(connection: Connection, patient: Patient) -> Iterator[Finding]:
         said = "is a replica, which cannot be written" if is_replica else "begins transactions read-only"
         yield Finding(
             "warehouse", "problem", f"the server {said}", "point WAREHOUSE_URL at the primary server, with a role that writes"
-        )
-    if encoding != "UTF8":
-        yield Finding(
-            "warehouse", "problem", f"the database is encoded in {encoding}: not every text fits", "create one with encoding UTF8"
         )
     if int(str(free)) < FREE_CONNECTIONS:
         yield Finding("warehouse", "warning", f"{free} connections are left", "end idle ones, or raise max_connections")
@@ -165,5 +162,5 @@ def _names(*names: object) -> list[sql.Identifier]:
     return [sql.Identifier(str(name)) for name in names]
 
 
-CHECKS: tuple[Check, ...] = (server, clock, rights, ledger, tables)
+CHECKS: tuple[Check, ...] = (server, clock, rights, ledger, tables, encoding)
 """In the order in which they are told."""
