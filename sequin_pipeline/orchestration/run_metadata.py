@@ -43,9 +43,13 @@ def count_metadata(counts: Counts) -> Mapping[str, int]:
     return {**asdict(counts), "dagster/partition_row_count": counts.created - counts.removed}
 
 
-def frame_metadata(outcome: FrameOutcome) -> Mapping[str, int]:
-    """Of a plain DataFrame."""
-    return {**asdict(outcome.counts), "dagster/row_count": outcome.rows}
+def frame_metadata(outcome: FrameOutcome) -> Mapping[str, int | str]:
+    """Of a plain DataFrame; `notes` name the columns that its table is still without."""
+    names = ", ".join(map(repr, outcome.untyped))
+    notes = (
+        {"notes": f"no value and no dtype tell the type of {names}: the table gets them with their first value"} if names else {}
+    )
+    return {**asdict(outcome.counts), "dagster/row_count": outcome.rows, **notes}
 
 
 def restricted_observations(key: dg.AssetKey, outcome: SyncOutcome, *, sync_id: str) -> list[dg.AssetObservation]:

@@ -3,10 +3,12 @@
 What makes the IO manager useful to assets that are no collections. No Dagster.
 """
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
+from contextlib import closing
 from dataclasses import dataclass
 
 import pandas as pd
+import psycopg
 import pyarrow as pa
 from psycopg import sql
 
@@ -16,10 +18,11 @@ from sequin_pipeline.ledger.ledger import Counts, Ledger
 from sequin_pipeline.ledger.schema import DEFAULT_SCHEMA, migrate
 from sequin_pipeline.normalize.normalizer import NormalizedPages
 from sequin_pipeline.normalize.page_reader import POSITION
-from sequin_pipeline.postgres.warehouse import Connection, Warehouse, attempt
+from sequin_pipeline.postgres.warehouse import Connection, OneConnection, Warehouse, attempt
 from sequin_pipeline.sources import TimeWindow
+from sequin_pipeline.table.frame_target import FrameRows, frame_rows
+from sequin_pipeline.table.introspect import introspect
 from sequin_pipeline.table.managed import FRAME_SOURCE, prepare_table
-from sequin_pipeline.table.target import frame_target
 from sequin_pipeline.write.prepare import Delivery
 from sequin_pipeline.write.writer import TableWriter
 
@@ -40,10 +43,12 @@ MANAGED_NAMES = ReadNames()
 
 @dataclass(frozen=True)
 class FrameOutcome:
-    """Counts of the rows of one frame, and how many the table has now."""
+    """Counts of the rows of one frame, and how many the table has now. `untyped` are columns that the table gets with their first
+    value."""
 
     counts: Counts
     rows: int
+    untyped: tuple[str, ...] = ()
 
 
 @dataclass(frozen=True)
@@ -73,51 +78,54 @@ def write_frame(
     repeated keys without version, and for what the table cannot hold; then nothing has been written. Raises TooManyRejects after
     everything good has been committed, when Postgres refused single rows.
     """
-    target = frame_target(table, frame, key=key, version=version)
-    _check_key(str(table), frame, key=key, version=version)
     ledger = Ledger(str(table), str(table), schema)
-    columns = frame[list(target.column_names)].reset_index(drop=True)
-    counts = Counts()
-    with TableWriter(warehouse, target, ledger, run_id=run_id, mode="frame", window_keys=(window_key,)) as writer:
-
-        def prepare(connection: Connection) -> None:
-            migrate(connection, schema)
-            prepare_table(connection, target, ledger, source=FRAME_SOURCE)
-
-        writer.attempt(prepare, f"preparing table {str(table)!r}")
-        for start in range(0, len(columns), FRAME_BATCH_ROWS):
-            part = columns.iloc[start : start + FRAME_BATCH_ROWS].reset_index(drop=True)
-            part[POSITION] = pd.array(range(len(part)), dtype=pd.ArrowDtype(pa.int32()))
-            committed = writer.commit(writer.prepare(Delivery(pages=(FramePage(pages=(), frame=part, rejects=()),))))
-            counts = sum(committed.counts.values(), counts)
-        record = writer.attempt(ledger.find_table, "reading the ledger")
+    counts, record = Counts(), None
+    with closing(OneConnection(warehouse.url, warehouse.lock_timeout_seconds, warehouse.sleep)) as shared:
+        given = attempt(
+            lambda: _prepared(shared, table, frame, ledger, key=key, version=version),
+            f"preparing table {str(table)!r}",
+            sleep=warehouse.sleep,
+        )
+        if given.is_typed:
+            with TableWriter(shared, given.target, ledger, run_id=run_id, mode="frame", window_keys=(window_key,)) as writer:
+                for page in _pages(given):
+                    committed = writer.commit(writer.prepare(Delivery(pages=(page,))))
+                    counts = sum(committed.counts.values(), counts)
+                record = writer.attempt(ledger.find_table, "reading the ledger")
     if counts.rejected:
         raise TooManyRejects(
             f"{counts.rejected} of {counts.fetched} rows of the frame for table {str(table)!r} were refused by Postgres, the others have "
             f"been merged: the ledger's table `rejects` holds them with their reasons; mend those rows and materialize again"
         )
-    return FrameOutcome(counts, record.row_count if record else 0)
+    return FrameOutcome(counts, record.row_count if record else 0, given.untyped)
 
 
-def _check_key(table: str, frame: pd.DataFrame, *, key: tuple[str, ...], version: str | None) -> None:
-    names = list(key)
-    missing = frame[names].isna().any(axis=1)
-    if missing.any():
-        raise TableRefused(
-            f"{int(missing.sum())} rows of the frame for table {table!r} have no value in the key ({', '.join(names)}): "
-            "a row without a key cannot be found again; fill it or drop those rows"
-        )
-    if version is not None:
-        if frame[version].isna().any():
-            raise TableRefused(f"some rows of the frame for table {table!r} have no version in {version!r}: fill it")
-        return
-    repeated = frame.duplicated(subset=names)
-    if repeated.any():
-        example = tuple(str(value) for value in frame.loc[repeated, names].iloc[0])
-        raise TableRefused(
-            f"the frame for table {table!r} holds the key {example!r} more than once, and no version says which is newest: "
-            "drop the duplicates, or name a version column with the metadata sequin_pipeline/version"
-        )
+def _prepared(
+    warehouse: Warehouse, table: TableName, frame: pd.DataFrame, ledger: Ledger, *, key: tuple[str, ...], version: str | None
+) -> FrameRows:
+    """The frame as the table takes it, and the table ready for it."""
+    with warehouse.connect() as connection:
+        introspected = introspect(connection, table)
+        given = frame_rows(table, frame, key=key, version=version, introspected=introspected)
+        if not given.is_typed:
+            return given
+        migrate(connection, ledger.schema)
+        try:
+            prepare_table(connection, given.target, ledger, source=FRAME_SOURCE)
+        except TableRefused:
+            if introspect(connection, table) == introspected:
+                raise
+        else:
+            return given
+    # Another run has just created the table, or added to it: now its types decide.
+    return _prepared(warehouse, table, frame, ledger, key=key, version=version)
+
+
+def _pages(given: FrameRows) -> Iterator[FramePage]:
+    for start in range(0, given.rows.num_rows, FRAME_BATCH_ROWS):
+        part = given.rows.slice(start, FRAME_BATCH_ROWS)
+        numbered = part.append_column(POSITION, pa.array(range(part.num_rows), pa.int32()))
+        yield FramePage(pages=(), frame=numbered.to_pandas(types_mapper=pd.ArrowDtype), rejects=())
 
 
 _READ: Mapping[str, tuple[str | None, pa.DataType]] = {
@@ -133,6 +141,10 @@ _READ: Mapping[str, tuple[str | None, pa.DataType]] = {
     "timestamp with time zone": (None, pa.timestamp("us", "UTC")),
     "timestamp without time zone": (None, pa.timestamp("us")),
     "text[]": (None, pa.list_(pa.string())),
+    "character varying[]": ("text[]", pa.list_(pa.string())),
+    "smallint[]": (None, pa.list_(pa.int64())),
+    "integer[]": (None, pa.list_(pa.int64())),
+    "bigint[]": (None, pa.list_(pa.int64())),
 }
 """By type: what it is read as, and its column in the frame; every other type (numeric, jsonb, uuid, …) travels as its text, whole."""
 
@@ -200,14 +212,51 @@ def _read(
         sql.SQL(" and ").join(conditions) if conditions else sql.SQL("true"),
     )
     schema = pa.schema([(name, arrow) for name, (_, arrow) in reads.items()])
+    try:
+        batches = _batches(connection, statement, schema)
+    except psycopg.DataError:
+        _check_years(connection, table, {name: types[name] for name in wanted})
+        raise
+    frame: pd.DataFrame = pa.Table.from_batches(batches, schema).to_pandas(types_mapper=pd.ArrowDtype)
+    return frame
+
+
+def _batches(connection: Connection, statement: sql.Composed, schema: pa.Schema) -> list[pa.RecordBatch]:
     batches = []
     with connection.transaction(), connection.cursor(name="sequin_read", binary=True) as cursor:
         cursor.execute(statement)
         while rows := cursor.fetchmany(READ_ROWS):
-            arrays = [pa.array(values, field.type) for values, field in zip(zip(*rows, strict=True), schema, strict=True)]
+            arrays = [_array(values, field) for values, field in zip(zip(*rows, strict=True), schema, strict=True)]
             batches.append(pa.record_batch(arrays, schema=schema))
-    frame: pd.DataFrame = pa.Table.from_batches(batches, schema).to_pandas(types_mapper=pd.ArrowDtype)
-    return frame
+    return batches
+
+
+def _array(values: tuple[object, ...], field: pa.Field) -> pa.Array:
+    try:
+        return pa.array(values, field.type)
+    except pa.ArrowException as error:
+        raise TableRefused(
+            f"column {field.name!r} holds arrays of several dimensions, which frames do not: leave it out with the input's metadata "
+            "`columns`"
+        ) from error
+
+
+def _check_years(connection: Connection, table: TableName, types: Mapping[str, str]) -> None:
+    """Python has no year 10000, none before 1, and no infinity. Raises TableRefused for the first column that holds one."""
+    for name, kind in types.items():
+        if kind not in ("date", "timestamp with time zone", "timestamp without time zone"):
+            continue
+        statement = sql.SQL("select exists (select from {table} where {name} < {first} or {name} >= {end})").format(
+            table=sql.Identifier(table.schema, table.name),
+            name=sql.Identifier(name),
+            first=sql.SQL("'0001-01-01 00:00+00'::{}").format(sql.SQL(kind)),
+            end=sql.SQL("'10000-01-01 00:00+00'::{}").format(sql.SQL(kind)),
+        )
+        if connection.execute(statement).fetchone() == (True,):
+            raise TableRefused(
+                f"column {name!r} of table {str(table)!r} holds a time outside the years 1 to 9999, for which Python has no value: "
+                "correct it there, or leave the column out with the input's metadata `columns`"
+            )
 
 
 def _column_types(connection: Connection, table: TableName) -> dict[str, str]:

@@ -1,6 +1,7 @@
 """What a table looks like to the merge: its columns, its key, its version.
 
-Derived from a collection or from a plain DataFrame; DDL, staging and merge statements are composed from this value alone.
+Derived from a collection here, from a plain DataFrame in frame_target.py; DDL, staging and merge statements are composed from this
+value alone.
 """
 
 from collections.abc import Mapping
@@ -8,11 +9,7 @@ from dataclasses import dataclass, field, replace
 from datetime import timedelta
 from typing import Literal
 
-import pandas as pd
-import pyarrow as pa
-
 from sequin_pipeline.catalog import RECORD_COLUMNS, Collection, OnDelete, TableName, UnmanagedTable
-from sequin_pipeline.errors import TableRefused
 from sequin_pipeline.normalize.value_casts import STORAGE
 from sequin_pipeline.table.type_limits import Limit
 
@@ -229,67 +226,3 @@ def _managed_target(collection: Collection) -> Target:
         history=collection.history,
         description=collection.description,
     )
-
-
-_ARROW_TYPES: Mapping[pa.DataType, tuple[str, str | None]] = {
-    pa.string(): ("text", None),
-    pa.large_string(): ("text", None),
-    pa.bool_(): ("boolean", None),
-    pa.int8(): ("integer", None),
-    pa.int16(): ("integer", None),
-    pa.int32(): ("integer", None),
-    pa.int64(): ("bigint", None),
-    pa.float32(): ("double precision", None),
-    pa.float64(): ("double precision", None),
-    pa.date32(): ("date", None),
-    pa.list_(pa.string()): ("text[]", "text[]"),
-}
-
-
-def frame_target(table: TableName, frame: pd.DataFrame, *, key: tuple[str, ...], version: str | None) -> Target:
-    """The table of a plain DataFrame: its columns, with the key as primary key, and nothing else.
-
-    Raises TableRefused for a dtype without a Postgres type, a key or version that is no column, or a version that is no integer.
-    """
-    label = str(table)
-    for name in (*key, *([version] if version else [])):
-        if name not in frame.columns:
-            raise TableRefused(
-                f"the frame for table {label!r} has no column {name!r}, which its metadata names as "
-                f"{'version' if name == version else 'key'}: its columns are {', '.join(map(repr, frame.columns))}"
-            )
-    columns = tuple(_frame_column(label, name, frame[name], is_key=name in key) for name in frame.columns)
-    if version and next(column for column in columns if column.name == version).type not in ("integer", "bigint"):
-        raise TableRefused(f"the version column {version!r} of table {label!r} is not an integer column: give it dtype int64")
-    return Target(table=table, label=label, columns=columns, key=key, version=version)
-
-
-def _frame_column(label: str, name: object, values: "pd.Series[object]", *, is_key: bool) -> TargetColumn:
-    if not isinstance(name, str) or not name:
-        raise TableRefused(f"the frame for table {label!r} has a column named {name!r}: name each column with a string")
-    if "%" in name:
-        # psycopg would take it for a placeholder, also within quotes.
-        raise TableRefused(
-            f"the frame for table {label!r} has a column named {name!r}, with a % that statements cannot hold: rename it"
-        )
-    try:
-        arrow = pa.Array.from_pandas(values).type
-    except (pa.ArrowInvalid, pa.ArrowTypeError) as error:
-        raise TableRefused(
-            f"column {name!r} of the frame for table {label!r} holds values of several types: give it one"
-        ) from error
-    if pa.types.is_timestamp(arrow):
-        if arrow.tz is None:
-            raise TableRefused(
-                f"column {name!r} of the frame for table {label!r} holds times without zone: say which with dt.tz_localize"
-            )
-        return TargetColumn(name, "timestamptz", "timestamptz", is_nullable=not is_key)
-    if pa.types.is_decimal(arrow):
-        return TargetColumn(name, "numeric", "text", "numeric", is_nullable=not is_key)
-    if arrow not in _ARROW_TYPES:
-        raise TableRefused(
-            f"column {name!r} of the frame for table {label!r} has the type {arrow}, which no column type of Postgres stands for here: "
-            "use strings, booleans, integers, floats, dates, times with zone, decimals or lists of strings"
-        )
-    sql_type, cast = _ARROW_TYPES[arrow]
-    return TargetColumn(name, sql_type, "text" if cast else sql_type, cast, is_nullable=not is_key)

@@ -90,7 +90,8 @@ def test_types_without_a_column_of_their_own_travel_as_text(warehouse_url: str) 
     assert {name: str(dtype) for name, dtype in frame.dtypes.items()} == {
         "small": "int32[pyarrow]",
         "real": "double[pyarrow]",
-        **dict.fromkeys(("short", "data", "price", "mark", "token", "numbers", "span"), "string[pyarrow]"),
+        "numbers": "list<item: int64>[pyarrow]",
+        **dict.fromkeys(("short", "data", "price", "mark", "token", "span"), "string[pyarrow]"),
     }
     assert frame.to_dict("records") == [
         {
@@ -101,7 +102,7 @@ def test_types_without_a_column_of_their_own_travel_as_text(warehouse_url: str) 
             "price": "1.50",
             "mark": "x",
             "token": "00000000-0000-0000-0000-00000000000a",
-            "numbers": "{1,2}",
+            "numbers": [1, 2],
             "span": "1 day",
         }
     ]
