@@ -25,6 +25,11 @@ KEY_FORMATS: Mapping[WindowWidth, str] = {
 MAX_WINDOWS = 100_000
 """Dagster's own recommendation for the partitions of one asset; its pages grow slow beyond."""
 
+MOST_LIVE_WINDOWS = 1_500
+"""Of one live run: Dagster writes an event for each window that a run is asked for, at 10 to 20 ms, so that a first load over 100,000
+windows would write events for half an hour, and one over these some 20 seconds longer than over twelve. Windows by day reach back four
+years. What is older than the windows asked for is read all the same, and counted with the earliest of them."""
+
 SLACK = timedelta(hours=1)
 """How far `inserted_at` may run backwards along the stream (clocks of the source)."""
 
@@ -148,12 +153,16 @@ def check_windows(windows: Windows, now: datetime) -> None:
 
 
 def live_range(windows: Windows, cursor_at: datetime | None, now: datetime) -> KeyRange:
-    """The windows that a live run asks for: from the one that holds the cursor's time, less SLACK, to the present.
+    """The windows that a live run asks for: from the one that holds the cursor's time, less SLACK, to the present; the latest
+    MOST_LIVE_WINDOWS of them.
 
     `cursor_at` is `inserted_at` where the live cursor stands; None (no cursor yet): from the first window.
     """
-    # Told by a difference: the year 1 has nothing before it that could be subtracted.
+    # Told by differences: the year 1 has nothing before it that could be subtracted.
     since = windows.start if cursor_at is None or cursor_at - windows.start < SLACK else min(cursor_at - SLACK, now)
+    reach = (MOST_LIVE_WINDOWS - 1) * _SHORTEST[windows.every]
+    if now - since > reach:
+        since = now - reach
     return KeyRange(key_of(windows, since), key_of(windows, now))
 
 

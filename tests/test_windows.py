@@ -199,6 +199,29 @@ def test_a_live_run_asks_for_the_windows_since_its_cursor(cursor_at: datetime | 
     assert live_range(MONTHS, cursor_at, datetime(2024, 5, 2, 12, tzinfo=UTC)) == expected
 
 
+@pytest.mark.parametrize(
+    ("every", "start", "cursor_at", "first"),
+    [
+        pytest.param("hour", datetime(2015, 1, 1, tzinfo=UTC), None, "2024-03-01T01:00Z", id="hours"),
+        pytest.param(
+            "hour", datetime(2015, 1, 1, tzinfo=UTC), datetime(2016, 1, 1, tzinfo=UTC), "2024-03-01T01:00Z", id="far behind"
+        ),
+        pytest.param("day", datetime(1950, 1, 1, tzinfo=UTC), None, "2020-03-25", id="days"),
+        pytest.param("week", datetime(1900, 1, 1, tzinfo=UTC), None, "1995-W32-1", id="weeks"),
+        pytest.param("day", datetime(2020, 3, 25, tzinfo=UTC), None, "2020-03-25", id="exactly as many"),
+    ],
+)
+def test_a_live_run_asks_for_the_latest_1500_windows_at_most(
+    every: WindowWidth, start: datetime, cursor_at: datetime | None, first: str
+) -> None:
+    windows, now = Windows(every, start), datetime(2024, 5, 2, 12, 30, tzinfo=UTC)
+
+    asked = live_range(windows, cursor_at, now)
+
+    assert asked == KeyRange(first, key_of(windows, now))
+    assert len(windows_between(windows, start_of(windows, first), now)) == 1500
+
+
 def test_collections_that_ask_for_the_same_windows_are_grouped() -> None:
     first, second, third = collection("first"), collection("second"), collection("third")
     times = {"stripe/first": datetime(2024, 5, 2, tzinfo=UTC), "stripe/third": datetime(2024, 5, 1, 4, tzinfo=UTC)}

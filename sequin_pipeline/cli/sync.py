@@ -59,7 +59,7 @@ def command(
 
 def _run(session: Session, collections: Sequence[Collection], request: "Request") -> list[Landed]:
     from sequin_pipeline.cli.progress import shown
-    from sequin_pipeline.orchestration.launch import live_groups, run_groups, whole_queues
+    from sequin_pipeline.orchestration.launch import live_groups, run_groups, unmarked_since, whole_queues
 
     warehouse = Warehouse(session.settings.warehouse_url)
 
@@ -70,6 +70,6 @@ def _run(session: Session, collections: Sequence[Collection], request: "Request"
 
     times = attempt(read_cursor_times, "reading the live cursors")
     collections = whole_queues(collections, session.collections.values())
-    groups = live_groups(collections, times, request, now=datetime.now(UTC))
+    groups = live_groups(collections, unmarked_since(collections, times), request, now=datetime.now(UTC))
     with shown(Console(stderr=True)):
         return interruptible(lambda: landed(warehouse, run_groups(groups, request)))

@@ -17,13 +17,14 @@ from sequin_pipeline.ledger.ledger import Counts
 from sequin_pipeline.ledger.schema import DEFAULT_SCHEMA
 from sequin_pipeline.orchestration.dagster_errors import failing
 from sequin_pipeline.orchestration.resources import WarehouseResource
-from sequin_pipeline.orchestration.run_metadata import count_metadata, frame_metadata, run_metadata
+from sequin_pipeline.orchestration.run_metadata import count_metadata, frame_metadata, run_metadata, window_observations
 from sequin_pipeline.read.stream import RecordStream, RunConfig
 from sequin_pipeline.runs.collection_run import run_sync
 from sequin_pipeline.runs.frame_run import FrameOutcome, ReadNames, read_frame, write_frame
 from sequin_pipeline.runs.outcome import Progress, SyncOutcome
 from sequin_pipeline.runs.queue_run import DrainLimits, DrainOutcome, drain
 from sequin_pipeline.sources import Source, TimeWindow
+from sequin_pipeline.windows import MOST_LIVE_WINDOWS
 
 progress_logger = logging.getLogger("sequin_pipeline.progress")
 
@@ -190,8 +191,16 @@ def _asked_window(context: dg.InputContext) -> TimeWindow | None:
 
 
 def _add_sync_metadata(context: dg.OutputContext, stream: RecordStream, outcome: SyncOutcome) -> None:
-    """What holds for the run goes to the output; counts go to the window that they belong to."""
+    """What holds for the run goes to the output; counts go to the window that they belong to.
+
+    Dagster goes over all windows of a run for each one that is given metadata of its own: of a long backfill the counts are
+    observations of the windows in which something was found.
+    """
     context.add_output_metadata(run_metadata(outcome))
+    if len(stream.run_config.partition_keys) > MOST_LIVE_WINDOWS:
+        for observation in window_observations(context.asset_key, outcome):
+            context.log_event(observation)
+        return
     for key in stream.run_config.partition_keys:
         context.step_context.add_asset_metadata(
             metadata=count_metadata(outcome.counts_by_window.get(key, Counts())),

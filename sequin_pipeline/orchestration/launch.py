@@ -15,6 +15,7 @@ from sequin_pipeline.orchestration.definitions import build_sync_definitions
 from sequin_pipeline.orchestration.queue_asset import step_name
 from sequin_pipeline.orchestration.run_config import ADOPT_TAG, FULL_REFRESH_TAG, SYNC_ID_TAG, refuse_reread
 from sequin_pipeline.orchestration.schedules import job_name, live_tags, with_followers
+from sequin_pipeline.orchestration.unmarked_windows import times_to_ask_from
 from sequin_pipeline.windows import MODE_TAG, KeyRange, RunMode, live_range, named_range
 
 
@@ -57,6 +58,22 @@ def whole_queues(selected: Sequence[Collection], declared: Iterable[Collection])
     queues = {collection.queue_key for collection in selected if collection.is_queued}
     others = (collection for collection in declared if collection.queue_key in queues and collection not in selected)
     return (*selected, *others)
+
+
+def unmarked_since(
+    collections: Iterable[Collection], cursor_times: Mapping[str, datetime | None]
+) -> Mapping[str, datetime | None]:
+    """The cursors' times by label, earlier for a collection whose last live run did not come to mark all of its windows."""
+    by_run: dict[str, list[Collection]] = {}
+    for collection in collections:
+        if not collection.is_queued and cursor_times.get(collection.label) is not None:
+            by_run.setdefault(run_name([collection]), []).append(collection)
+    times = dict(cursor_times)
+    if by_run:
+        with dg.DagsterInstance.get() as instance:
+            for run, members in by_run.items():
+                times |= times_to_ask_from(instance, job_name(run), members, times)
+    return times
 
 
 def live_groups(

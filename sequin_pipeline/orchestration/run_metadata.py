@@ -5,6 +5,7 @@ What holds for a run stands with every one of its windows; counts stand with the
 
 from collections.abc import Mapping
 from dataclasses import asdict
+from types import MappingProxyType
 
 import dagster as dg
 
@@ -57,8 +58,14 @@ def restricted_observations(key: dg.AssetKey, outcome: SyncOutcome, *, sync_id: 
     records have not been read. One observation for the run, and one for each window that it found records in."""
     restriction = {"sync_id": sync_id}
     of_run = dg.AssetObservation(key, metadata={**run_metadata(outcome), **count_metadata(outcome.counts), **restriction})
-    of_windows = [
+    return [of_run, *window_observations(key, outcome, restriction)]
+
+
+def window_observations(
+    key: dg.AssetKey, outcome: SyncOutcome, restriction: Mapping[str, str] = MappingProxyType({})
+) -> list[dg.AssetObservation]:
+    """One observation for each window that the run found records in."""
+    return [
         dg.AssetObservation(key, partition=window, metadata={**count_metadata(counts), **restriction})
         for window, counts in sorted(outcome.counts_by_window.items())
     ]
-    return [of_run, *of_windows]

@@ -13,6 +13,7 @@ from sequin_pipeline.orchestration.executor import FIRST_LOAD_TAG, RANGE_END_TAG
 from sequin_pipeline.orchestration.freshness import FRESHNESS
 from sequin_pipeline.orchestration.resources import LIFE_SIGN, WAREHOUSE, LiveState, WarehouseResource, live_state
 from sequin_pipeline.orchestration.table_checks import DESCRIPTIONS
+from sequin_pipeline.orchestration.unmarked_windows import times_to_ask_from
 from sequin_pipeline.windows import MODE_TAG, KeyRange, live_ranges
 
 WATCHING = frozenset({FRESHNESS, *DESCRIPTIONS})
@@ -74,7 +75,11 @@ def build_job_and_schedule(
         runs: list[tuple[KeyRange | None, Sequence[Collection]]] = (
             [(None, collections)]
             if collections[0].is_queued
-            else list(live_ranges(collections, state.cursor_times, now=now).items())
+            else list(
+                live_ranges(
+                    collections, times_to_ask_from(context.instance, name, collections, state.cursor_times), now=now
+                ).items()
+            )
         )
         return [
             dg.RunRequest(

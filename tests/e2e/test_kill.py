@@ -10,12 +10,14 @@ import sys
 import time
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
+from datetime import UTC, datetime, timedelta
 from pathlib import Path
 from urllib.parse import parse_qs, quote, urlsplit
 
 import psycopg
 import pytest
 
+from sequin_pipeline.ledger.schema import migrate
 from sequin_pipeline.sandbox.feeds import RecordedFeed
 from sequin_pipeline.sandbox.server import running_sandbox
 from tests.e2e.project import THIS_MONTH, MakeProject, SandboxControls, kill, killed_at_the_end
@@ -230,3 +232,32 @@ def test_killed_commands_leave_no_trace_but_their_failed_runs(api: SandboxContro
     with psycopg.connect(project.dagster_url) as connection:
         statuses = connection.execute("select status from runs order by id").fetchall()
     assert statuses == [("SUCCESS",), ("FAILURE",), ("FAILURE",), ("SUCCESS",)]
+
+
+def test_windows_that_a_killed_run_did_not_come_to_mark_are_marked_by_the_next(
+    api: SandboxControls, make_project: MakeProject
+) -> None:
+    """Its rows and its cursor were there: the next run asked for the windows since the cursor, and the others looked missing for ever."""
+    since = datetime.now(UTC).replace(minute=0, second=0, microsecond=0) - timedelta(hours=29)
+    project = make_project(api.url).declare(
+        demo=f"  provider: demo\n  windows: {{every: hour, start: {since:%Y-%m-%dT%H:%M:%SZ}}}\n  collections: {{thing: {{}}}}\n"
+    )
+    with psycopg.connect(project.warehouse_url, autocommit=True) as connection:
+        migrate(connection)
+    with psycopg.connect(project.warehouse_url) as holder, killed_at_the_end(project.start("sync")) as process:
+        holder.execute("lock table sequin_pipeline.runs in share mode")
+        wait_until(lambda: is_waiting_in(project.warehouse_url, 'insert into "sequin_pipeline"."runs"'), process)
+        kill(process)
+
+    then = project.run("sync")
+
+    assert then.returncode == 0, then.stderr
+    assert project.query("select id, updated_idx from demo.thing order by id") == FOLD
+    assert project.query("select sum(fetched)::int, count(distinct batch_id)::int from sequin_pipeline.merges") == [(50, 1)]
+    with psycopg.connect(project.dagster_url) as connection:
+        marked = connection.execute(
+            "select run_id, count(*) from event_logs where dagster_event_type = 'ASSET_MATERIALIZATION' group by 1"
+        ).fetchall()
+        runs = connection.execute("select status from runs order by id").fetchall()
+    assert [count for _, count in marked] == [30]
+    assert runs == [("FAILURE",), ("SUCCESS",)]

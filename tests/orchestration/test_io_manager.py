@@ -2,7 +2,7 @@
 
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, field
-from datetime import UTC, date, datetime
+from datetime import UTC, date, datetime, timedelta
 from decimal import Decimal
 from typing import Any
 
@@ -17,7 +17,9 @@ from sequin_pipeline.errors import SourceUnavailable
 from sequin_pipeline.orchestration.assets import build_asset
 from sequin_pipeline.orchestration.io_manager import PostgresMergeIOManager
 from sequin_pipeline.orchestration.resources import WarehouseResource
+from sequin_pipeline.read.stream import RecordStream, RunConfig
 from sequin_pipeline.sources import Page, ReadRequest, SourceIdentity
+from sequin_pipeline.windows import start_of, windows_between
 from tests.support.builders import ListSource, record
 
 pytestmark = pytest.mark.filterwarnings("ignore:InitResourceContext.dagster_run is deprecated")
@@ -394,6 +396,8 @@ THINGS = Collection(
     columns=(Column("amount", parse_path("amount"), "bigint"), Column("status", parse_path("status"), "text", is_required=True)),
 )
 
+HOURS = Windows("hour", datetime(2024, 1, 1, tzinfo=UTC))
+
 
 @dataclass(frozen=True)
 class Opening:
@@ -423,6 +427,33 @@ def sync(shop: Shop, source: ListSource, first: str, last: str) -> dg.ExecuteInP
 
 def of_month(month: int, record_id: str, version: int, **overrides: object) -> dict[str, object]:
     return record(record_id, version, inserted_at=f"2024-{month:02}-15T00:00:00Z", **overrides)
+
+
+def test_a_run_over_more_windows_than_a_live_run_asks_for_tells_their_counts_by_observations(shop: Shop) -> None:
+    """Metadata of its own for each of 43,069 windows took more than an hour: Dagster goes over all of them for each."""
+    keys = windows_between(HOURS, HOURS.start, HOURS.start + timedelta(hours=1501))
+    config = RunConfig(
+        THINGS,
+        "backfill",
+        None,
+        partition_keys=keys,
+        window_starts=tuple(start_of(HOURS, key) for key in keys),
+        full_refresh=True,
+    )
+    source = ListSource([[of_month(1, "a", 1), of_month(1, "b", 2), of_month(2, "a", 3), of_month(9, "c", 4)]])
+    context = dg.build_output_context(asset_key=["demo", "thing"], run_id="a-run")
+
+    PostgresMergeIOManager(warehouse=WarehouseResource(url=shop.warehouse_url)).handle_output(
+        context, RecordStream(config, source)
+    )
+
+    observed = [
+        (each.partition, *(each.metadata[name].value for name in ("fetched", "inserted", "duplicate")))
+        for each in context.get_logged_events()
+        if isinstance(each, dg.AssetObservation)
+    ]
+    assert observed == [("2024-01-15T00:00Z", 2, 1, 1), ("2024-02-15T00:00Z", 1, 1, 0), ("2024-03-03T12:00Z", 1, 1, 0)]
+    assert not context.get_logged_metadata().keys() & set(FATES)
 
 
 def test_each_window_of_a_run_has_its_own_counts(shop: Shop) -> None:
