@@ -66,6 +66,7 @@ def _examine(*, wants_sandbox: bool) -> "Iterator[Finding]":
         settings = environment.read_settings(
             given, project, embedded_home=home, wants_sandbox=wants_sandbox, reads_records_api=reads_records_api
         )
+        settings.close_environment()
         has_databases = not settings.needs_embedded or embedded.status(given) is not None
     except ConfigurationError as error:
         yield Finding("configuration", "problem", str(error), "the sentence says what to do; nothing else was looked at")

@@ -5,6 +5,7 @@ starts the embedded server if something lies in it, and tells Dagster's own comm
 import.
 """
 
+import os
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -13,6 +14,7 @@ from sequin_pipeline.environment import embedded
 from sequin_pipeline.environment.dotenv import read_dotenv, write_dotenv
 from sequin_pipeline.environment.embedded import Home
 from sequin_pipeline.errors import ConfigurationError
+from sequin_pipeline.postgres.libpq import forget_environment, is_same_place, unwrapped
 from sequin_pipeline.postgres.urls import mask_url, plain_postgres_url, psycopg2_url
 
 WAREHOUSE_URL = "WAREHOUSE_URL"
@@ -45,6 +47,11 @@ class Settings:
     def needs_embedded(self) -> bool:
         return bool(self.embedded_variables)
 
+    def close_environment(self) -> None:
+        """Takes from this process what libpq would heed beside our URLs, where no URL is the user's own."""
+        if self.embedded_variables == {WAREHOUSE_URL, DAGSTER_POSTGRES_URL}:
+            forget_environment(os.environ)
+
     def variables(self) -> dict[str, str]:
         """The environment for processes that we start; holds secrets. Whoever runs the sandbox adds its SEQUIN_API_URL."""
         return {
@@ -65,7 +72,7 @@ class Settings:
         return [
             f"warehouse        {self._origin(WAREHOUSE_URL)} {mask_url(self.warehouse_url)}",
             f"records API      {self._records_api()}",
-            f"Dagster storage  {self._origin(DAGSTER_POSTGRES_URL)} {mask_url(self.dagster_postgres_url)}",
+            f"Dagster storage  {self._origin(DAGSTER_POSTGRES_URL)} {mask_url(unwrapped(self.dagster_postgres_url))}",
             f"Dagster home     {self.dagster_home}",
         ]
 
@@ -132,6 +139,7 @@ def prepare(
     settings = read_settings(
         environ, project, embedded_home=home, wants_sandbox=wants_sandbox, reads_records_api=reads_records_api
     )
+    settings.close_environment()
     if settings.needs_embedded:
         embedded.start(environ)
     if project is not None:
@@ -164,10 +172,10 @@ def _warehouse(given: Mapping[str, str], home: Home | None, *, has_records: bool
     """The URL, and whether it is the embedded server's. Records of the sandbox and real ones (`has_records`) never meet in one
     database."""
     named = plain_postgres_url(given[WAREHOUSE_URL], WAREHOUSE_URL) if WAREHOUSE_URL in given else None
-    is_embedded = named is not None and home is not None and named in (home.url("warehouse"), home.url("sandbox"))
-    if named is not None and (has_records or (wants_sandbox and not is_embedded)):
-        return named, is_embedded
-    if named is not None and not is_embedded:
+    ours = _embedded_url(named, home, "warehouse", "sandbox")
+    if named is not None and (has_records or (wants_sandbox and ours is None)):
+        return ours or named, ours is not None
+    if named is not None and ours is None:
         raise ConfigurationError(
             f"{WAREHOUSE_URL} names a database of yours ({mask_url(named)}), but {SEQUIN_API_URL} is not set, so that records "
             f"would come from the sandbox: set {SEQUIN_API_URL}, unset {WAREHOUSE_URL}, or say --sandbox to have them there"
@@ -180,10 +188,18 @@ def _warehouse(given: Mapping[str, str], home: Home | None, *, has_records: bool
     return home.url("warehouse" if has_records else "sandbox"), True
 
 
+def _embedded_url(named: str | None, home: Home | None, *databases: str) -> str | None:
+    """The embedded server's own URL of the place that `named` means, which an earlier version may have written otherwise."""
+    if named is None or home is None:
+        return None
+    return next((home.url(database) for database in databases if is_same_place(named, home.url(database))), None)
+
+
 def _dagster_storage(given: Mapping[str, str], home: Home | None) -> tuple[str, bool]:
     if DAGSTER_POSTGRES_URL in given:
         named = plain_postgres_url(given[DAGSTER_POSTGRES_URL], DAGSTER_POSTGRES_URL)
-        return named, home is not None and named == home.url("dagster")
+        ours = _embedded_url(named, home, "dagster")
+        return ours or named, ours is not None
     if home is None:
         raise ConfigurationError(
             f"{DAGSTER_POSTGRES_URL} is not set, and there is no Postgres to start for Dagster's runs and events: set it to a "

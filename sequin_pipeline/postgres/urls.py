@@ -3,6 +3,7 @@
 import re
 
 from sequin_pipeline.errors import ConfigurationError
+from sequin_pipeline.postgres.libpq import unwrapped, wrapped
 
 _SCHEME = re.compile(r"postgres(?:ql)?(?:\+\w+)?://", re.IGNORECASE)
 _USERINFO = re.compile(r"(?P<scheme>[a-z][\w+.-]*://)(?P<userinfo>.*)@", re.IGNORECASE | re.DOTALL)
@@ -20,7 +21,7 @@ def plain_postgres_url(url: str, variable: str) -> str:
             f"{variable} should be a URL as in postgresql://user:password@host:5432/database, but does not begin with "
             "postgresql:// (its value is not shown, since it may hold a password)"
         )
-    plain = "postgresql://" + url[scheme.end() :]
+    plain = unwrapped("postgresql://" + url[scheme.end() :])
     if not _has_sound_ports(plain):
         raise ConfigurationError(
             f"{variable} names a port that is no number from 1 to 65535: write it as in postgresql://user:password@host:5432/database"
@@ -39,7 +40,7 @@ def _has_sound_ports(url: str) -> bool:
 def psycopg2_url(url: str) -> str:
     """The same for SQLAlchemy, naming the only driver that Dagster's storage works with: since SQLAlchemy 2.1 a bare
     `postgresql://` means psycopg 3, which its NOTIFY statements do not survive."""
-    return "postgresql+psycopg2://" + plain_postgres_url(url, "the URL").partition("://")[2]
+    return "postgresql+psycopg2://" + wrapped(plain_postgres_url(url, "the URL")).partition("://")[2]
 
 
 def mask_url(url: str) -> str:

@@ -21,6 +21,7 @@ from psycopg.abc import Buffer
 from psycopg.adapt import Loader
 
 from sequin_pipeline.errors import ConfigurationError, PipelineError, TableRefused, WarehouseError, WarehouseUnavailable
+from sequin_pipeline.postgres.libpq import closed_conninfo
 
 logger = logging.getLogger("sequin_pipeline.warehouse")
 
@@ -104,12 +105,11 @@ class Warehouse:
         """
         try:
             connection = psycopg.connect(
-                self.url,
+                closed_conninfo(
+                    self.url, application_name="sequin_pipeline", connect_timeout="30", client_encoding=CLIENT_ENCODING
+                ),
                 autocommit=True,
                 prepare_threshold=None,
-                application_name="sequin_pipeline",
-                connect_timeout=30,
-                client_encoding=CLIENT_ENCODING,
                 cursor_factory=_BinaryCursor,
             )
         except psycopg.ProgrammingError:

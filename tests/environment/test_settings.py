@@ -12,10 +12,21 @@ from tests.support.checkout import CHECKOUT
 HOME = Home(Path("/var/lib/sequin_pipeline"))
 PROJECT = Path("/srv/project")
 EMBEDDED = {
-    name: f"postgresql://postgres@/{name}?host=/var/lib/sequin_pipeline/run&port=5432"
+    name: f"postgresql://postgres@/{name}?host=/var/lib/sequin_pipeline/run&port=5432&hostaddr="
     for name in ("warehouse", "sandbox", "dagster")
 }
-DAGSTER = "postgresql+psycopg2://postgres@/dagster?host=/var/lib/sequin_pipeline/run&port=5432"
+CLOSED = (
+    "%26options%3D%26client_encoding%3DUTF8%26passfile%3D%26sslmode%3Ddisable%26sslrootcert%3D%26requirepeer%3D"
+    "%26target_session_attrs%3Dany%26connect_timeout%3D30%26gssencmode%3Ddisable%26channel_binding%3Dprefer"
+    "%26ssl_min_protocol_version%3D%26ssl_max_protocol_version%3D%26require_auth%3D%26sslcertmode%3Ddisable"
+    "%26load_balance_hosts%3Ddisable%26sslnegotiation%3Dpostgres"
+)
+"""What libpq 17, which psycopg2 brings, would look for in its environment."""
+DAGSTER = (
+    "postgresql+psycopg2:///?dsn=postgresql%3A%2F%2Fpostgres%40%2Fdagster%3Fhost%3D%2Fvar%2Flib%2Fsequin_pipeline%2Frun"
+    f"%26port%3D5432%26hostaddr%3D{CLOSED}"
+)
+EARLIER = {name: url.removesuffix("&hostaddr=") for name, url in EMBEDDED.items()}
 YOURS = "postgresql://you:hush@db.example/yours"
 API = "https://api.example"
 
@@ -45,6 +56,12 @@ def settings(
             EMBEDDED["sandbox"],
             {"WAREHOUSE_URL", "DAGSTER_POSTGRES_URL"},
             id="our-own-env-file-was-sourced",
+        ),
+        pytest.param(
+            {"WAREHOUSE_URL": EARLIER["sandbox"], "DAGSTER_POSTGRES_URL": EARLIER["dagster"]},
+            EMBEDDED["sandbox"],
+            {"WAREHOUSE_URL", "DAGSTER_POSTGRES_URL"},
+            id="an-env-file-of-an-earlier-version-was-sourced",
         ),
         pytest.param(
             {"WAREHOUSE_URL": EMBEDDED["warehouse"]},
@@ -163,7 +180,7 @@ def test_no_secret_is_shown() -> None:
     assert resolved.describe() == [
         "warehouse        your WAREHOUSE_URL postgresql://you:***@db.example/yours",
         "records API      https://***@api.example",
-        f"Dagster storage  embedded Postgres {DAGSTER}",
+        f"Dagster storage  embedded Postgres {EMBEDDED['dagster']}",
         "Dagster home     /srv/project",
     ]
     assert "hush" not in repr(resolved)

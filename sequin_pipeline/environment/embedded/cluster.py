@@ -18,6 +18,7 @@ from sequin_pipeline.environment.embedded.home import Home
 from sequin_pipeline.environment.embedded.os_user import OsUser
 from sequin_pipeline.environment.embedded.processes import is_server, read_pid
 from sequin_pipeline.errors import ConfigurationError, WarehouseUnavailable
+from sequin_pipeline.postgres.libpq import alone, closed_conninfo
 
 START_SECONDS = 120
 """Recovery after a crash reads the log since the last checkpoint: seconds on a disk, half a minute has been reported."""
@@ -50,7 +51,8 @@ SETTINGS: Mapping[str, str] = {
 
 def ping(home: Home) -> pq.Ping:
     """Whether a server answers at the socket. A process number would not tell: it may be stale."""
-    return pq.Ping(pq.PGconn.ping(home.url("postgres").encode()))
+    with alone():
+        return pq.Ping(pq.PGconn.ping(closed_conninfo(home.url("postgres")).encode()))
 
 
 def make(home: Home, binaries: Binaries, user: OsUser) -> None:

@@ -64,8 +64,9 @@ class Home:
         return self.socket_directory / f".s.PGSQL.{PORT}.lock"
 
     def url(self, database: str) -> str:
-        """A plain libpq URL; says nothing about whether the server runs."""
-        return f"postgresql://postgres@/{quote(database, safe='')}?host={quote(str(self.socket_directory))}&port={PORT}"
+        """A plain libpq URL, closed against libpq's environment by its empty `hostaddr`; says nothing about whether the server runs."""
+        directory = quote(str(self.socket_directory))
+        return f"postgresql://postgres@/{quote(database, safe='')}?host={directory}&port={PORT}&hostaddr="
 
 
 def find_home(environ: Mapping[str, str]) -> Home:

@@ -14,6 +14,7 @@ from sequin_pipeline.environment.embedded.binaries import find_binaries, reachab
 from sequin_pipeline.environment.embedded.home import Home, check_private, exclusive, find_home, prepare
 from sequin_pipeline.environment.embedded.os_user import own_user, server_user
 from sequin_pipeline.errors import ConfigurationError, WarehouseError, WarehouseUnavailable
+from sequin_pipeline.postgres.libpq import alone, closed_conninfo
 
 DAGSTER = "dagster"
 DATABASES = ("warehouse", "sandbox", DAGSTER)
@@ -109,7 +110,8 @@ def _make_databases(home: Home, databases: Iterable[str]) -> str:
 
 def _connection(home: Home) -> psycopg.Connection[tuple[str, ...]]:
     try:
-        return psycopg.connect(home.url("postgres"), autocommit=True)
+        with alone():
+            return psycopg.connect(closed_conninfo(home.url("postgres")), autocommit=True)
     except psycopg.OperationalError as error:
         raise WarehouseUnavailable(
             f"the embedded Postgres in {str(home.root)!r} runs, but takes no connection: {error}"

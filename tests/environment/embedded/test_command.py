@@ -6,6 +6,7 @@ import subprocess
 import sys
 from collections.abc import Callable, Iterator
 from pathlib import Path
+from urllib.parse import quote
 
 import pytest
 
@@ -13,6 +14,7 @@ from sequin_pipeline.environment import embedded
 from sequin_pipeline.environment.embedded import HOME_VARIABLE
 from sequin_pipeline.sandbox import launcher
 from tests.environment.embedded.conftest import Environ
+from tests.environment.test_settings import CLOSED
 
 Run = Callable[..., "subprocess.CompletedProcess[str]"]
 PIPELINE_VARIABLES = ("WAREHOUSE_URL", "SEQUIN_API_URL", "SEQUIN_API_TOKEN", "DAGSTER_POSTGRES_URL", "DAGSTER_HOME")
@@ -46,19 +48,20 @@ def test_start_says_what_runs_where_and_tells_dagster(run: Run, made: Environ, p
     api_url = launcher.running_url(launcher.default_home(made))
     assert (done.returncode, done.stderr) == (0, "")
     assert done.stdout.splitlines()[1:] == [
-        f"  warehouse  postgresql://postgres@/warehouse?host={home}/run&port=5432",
-        f"  sandbox    postgresql://postgres@/sandbox?host={home}/run&port=5432",
-        f"  dagster    postgresql://postgres@/dagster?host={home}/run&port=5432",
-        f"warehouse        embedded Postgres postgresql://postgres@/sandbox?host={home}/run&port=5432",
+        f"  warehouse  postgresql://postgres@/warehouse?host={home}/run&port=5432&hostaddr=",
+        f"  sandbox    postgresql://postgres@/sandbox?host={home}/run&port=5432&hostaddr=",
+        f"  dagster    postgresql://postgres@/dagster?host={home}/run&port=5432&hostaddr=",
+        f"warehouse        embedded Postgres postgresql://postgres@/sandbox?host={home}/run&port=5432&hostaddr=",
         "records API      the sandbox, since SEQUIN_API_URL is not set",
-        f"Dagster storage  embedded Postgres postgresql+psycopg2://postgres@/dagster?host={home}/run&port=5432",
+        f"Dagster storage  embedded Postgres postgresql://postgres@/dagster?host={home}/run&port=5432&hostaddr=",
         f"Dagster home     {project}",
         f"The sandbox serves the records API on {api_url}.",
         f"Written to {project}/.env for dg and dagster. All of it runs until `sequin-pipeline db stop`.",
     ]
     assert (project / ".env").read_text() == (
-        f"WAREHOUSE_URL='postgresql://postgres@/sandbox?host={home}/run&port=5432'  # written by sequin-pipeline\n"
-        f"DAGSTER_POSTGRES_URL='postgresql+psycopg2://postgres@/dagster?host={home}/run&port=5432'  # written by sequin-pipeline\n"
+        f"WAREHOUSE_URL='postgresql://postgres@/sandbox?host={home}/run&port=5432&hostaddr='  # written by sequin-pipeline\n"
+        f"DAGSTER_POSTGRES_URL='postgresql+psycopg2:///?dsn=postgresql%3A%2F%2Fpostgres%40%2Fdagster%3Fhost%3D{quote(home, safe='')}%2Frun"
+        f"%26port%3D5432%26hostaddr%3D{CLOSED}'  # written by sequin-pipeline\n"
         f"DAGSTER_HOME='{project}'  # written by sequin-pipeline\n"
         f"SEQUIN_API_URL='{api_url}'  # written by sequin-pipeline\n"
         "SEQUIN_API_TOKEN='sandbox'  # written by sequin-pipeline\n"
@@ -104,7 +107,7 @@ def test_status_stop_and_url_tell_by_their_exit_status(run: Run, made: Environ) 
 
 
 def test_url_is_all_that_url_prints(run: Run, made: Environ) -> None:
-    assert run("url", "sandbox").stdout == f"postgresql://postgres@/sandbox?host={made[HOME_VARIABLE]}/run&port=5432\n"
+    assert run("url", "sandbox").stdout == f"postgresql://postgres@/sandbox?host={made[HOME_VARIABLE]}/run&port=5432&hostaddr=\n"
 
 
 def test_dump_starts_the_server_and_writes_the_file(run: Run, project: Path) -> None:

@@ -1,0 +1,114 @@
+"""What libpq takes from its environment, and how a server of ours is named so that nothing of it is taken.
+
+For every parameter that a URL does not name, libpq looks into the environment (PGHOSTADDR, PGOPTIONS, PGREQUIREAUTH, …) and into the
+service that PGSERVICE names. For a user's own URL that is the rule. The URL of the embedded server says `hostaddr=`, which nobody else
+has a reason to write: such a URL is *closed*, and named by every parameter that its library knows.
+"""
+
+import os
+from collections.abc import Iterator, MutableMapping
+from contextlib import contextmanager
+from urllib.parse import parse_qsl, quote, unquote
+
+import psycopg
+from psycopg import conninfo, pq
+
+UNNAMED_VARIABLES = ("PGSERVICE", "PGSERVICEFILE", "PGSYSCONFDIR", "PGDATESTYLE", "PGTZ", "PGGEQO", "PGREQUIRESSL")
+"""No parameter stands against these: a service that is not there ends every connection, and the others are sent as settings."""
+
+_CLOSED: tuple[tuple[str, str, int], ...] = (
+    ("hostaddr", "", 0),
+    ("options", "", 0),
+    ("client_encoding", "UTF8", 0),
+    ("passfile", "", 0),
+    ("sslmode", "disable", 0),
+    ("sslrootcert", "", 0),
+    ("requirepeer", "", 0),
+    ("target_session_attrs", "any", 0),
+    ("connect_timeout", "30", 0),
+    ("gssencmode", "disable", 12),
+    ("channel_binding", "prefer", 13),
+    ("ssl_min_protocol_version", "", 13),
+    ("ssl_max_protocol_version", "", 13),
+    ("require_auth", "", 16),
+    ("sslcertmode", "disable", 16),
+    ("load_balance_hosts", "disable", 16),
+    ("sslnegotiation", "postgres", 17),
+    ("min_protocol_version", "3.0", 18),
+    ("max_protocol_version", "3.0", 18),
+)
+"""Parameter, value and the first version of libpq that knows it: a library refuses those that it does not know."""
+
+_PLACE = ("user", "dbname", "host", "port", "hostaddr")
+
+_WRAPPED = "/?dsn="
+
+
+def closing_parameters(url: str, major: int) -> dict[str, str]:
+    """What a libpq of this major version has to be told beside a closed URL; nothing for any other. Raises psycopg.ProgrammingError
+    for what is no URL."""
+    if conninfo.conninfo_to_dict(url).get("hostaddr") != "":
+        return {}
+    return {name: value for name, value, since in _CLOSED if major >= since}
+
+
+def wrapped(url: str) -> str:
+    """A closed URL for SQLAlchemy and psycopg2, within which every parameter is named: SQLAlchemy drops empty ones of its own URL. Any
+    other URL is left as it is."""
+    addition = _addition(url)
+    return f"postgresql://{_WRAPPED}{quote(url + addition, safe='')}" if addition else url
+
+
+def unwrapped(url: str) -> str:
+    """The URL that `wrapped` was given; any other is left as it is."""
+    rest = url.partition("://")[2]
+    if not rest.startswith(_WRAPPED):
+        return url
+    inner = unquote(rest.removeprefix(_WRAPPED))
+    base, closing, _ = inner.partition("hostaddr=&")
+    return inner.removesuffix(_addition(f"{base}hostaddr=")) if closing else inner
+
+
+def _addition(url: str) -> str:
+    import psycopg2.extensions  # a library of Dagster's storage, which nobody else needs
+
+    named = closing_parameters(url, psycopg2.extensions.libpq_version() // 10_000)
+    return "".join(f"&{name}={quote(value, safe='')}" for name, value in named.items() if name != "hostaddr")
+
+
+def is_same_place(url: str, other: str) -> bool:
+    """Do both name one user, database and server, whatever else they say?"""
+    try:
+        mine, theirs = conninfo.conninfo_to_dict(url), conninfo.conninfo_to_dict(other)
+    except psycopg.ProgrammingError:
+        return False
+    return all((mine.get(name) or None) == (theirs.get(name) or None) for name in _PLACE)
+
+
+def unknown_parameters(url: str) -> list[str]:
+    """Names in the query of a URL that libpq does not know, in their order."""
+    known = {option.keyword.decode() for option in pq.Conninfo.get_defaults()} | {"ssl"}
+    query = url.partition("?")[2]
+    return [name for name in dict.fromkeys(name for name, _ in parse_qsl(query, keep_blank_values=True)) if name not in known]
+
+
+def closed_conninfo(url: str, **parameters: str) -> str:
+    """The URL with these parameters; a closed one with every other that psycopg's libpq knows. Raises psycopg.ProgrammingError for what
+    is no URL."""
+    return conninfo.make_conninfo(url, **{**closing_parameters(url, pq.version() // 10_000), **parameters})
+
+
+@contextmanager
+def alone() -> Iterator[None]:
+    """Connects without what no parameter stands against; for a process that does nothing else meanwhile."""
+    kept = {name: os.environ.pop(name) for name in UNNAMED_VARIABLES if name in os.environ}
+    try:
+        yield
+    finally:
+        os.environ.update(kept)
+
+
+def forget_environment(environ: MutableMapping[str, str]) -> None:
+    """Takes away what no parameter stands against, where nothing but a server of ours will be connected to."""
+    for name in UNNAMED_VARIABLES:
+        environ.pop(name, None)
