@@ -183,7 +183,7 @@ class UnmanagedTable:
 class Collection:
     """A class of objects of one provider, and the table its records land in.
 
-    `foreign` is None for a table that the pipeline manages, `indexes` are lists of columns of one that it does. `lanes` is how many
+    `unmanaged` is None for a table that the pipeline manages, `indexes` are lists of columns of one that it does. `lanes` is how many
     connections write it beside each other, `history` how long the ledger keeps what became of each record.
     `reject_limit_records` and `reject_limit_share`: a run that rejects more than both fails after everything good was committed.
     `origin` is `file:line` of its declaration. `observes_time`: versions are times of observation rather than counters, so that equal

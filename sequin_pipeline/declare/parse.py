@@ -28,8 +28,6 @@ from sequin_pipeline.catalog import (
 from sequin_pipeline.declare.yaml_models import (
     COLLECTION_PATTERN,
     COLUMN_PATTERN,
-    FOREIGN_COLUMN_PATTERN,
-    FOREIGN_TABLE_PATTERN,
     HISTORY_PATTERN,
     OWNER_PATTERN,
     PROVIDER_PATTERN,
@@ -38,6 +36,8 @@ from sequin_pipeline.declare.yaml_models import (
     TABLE_PATTERN,
     TAG_PATTERN,
     TAG_VALUE_PATTERN,
+    UNMANAGED_COLUMN_PATTERN,
+    UNMANAGED_TABLE_PATTERN,
     VARIABLE_PATTERN,
     CollectionModel,
     ColumnModel,
@@ -270,15 +270,15 @@ def _table(provider: str, name: str, model: TableModel | None, *, node: Node) ->
 def _check_table_model(name: str, model: TableModel, place: Node) -> None:
     if not model.managed:
         rule = "schema.table, each part at most 63 characters without dots and quotes"
-        _check("table", model.name, FOREIGN_TABLE_PATTERN, node=place / "name", rule=rule)
+        _check("table", model.name, UNMANAGED_TABLE_PATTERN, node=place / "name", rule=rule)
         return
     rule = "schema.table, each part letters, digits and _, at most 63"
     _check("table", model.name, TABLE_PATTERN, node=place / "name", rule=rule)
-    for only_foreign in ("columns", "key", "round"):
-        if only_foreign in model.model_fields_set:
-            raise (place / only_foreign).refused(
-                f"collection {name!r} gives {only_foreign!r} for a table that the pipeline manages, whose columns and key are its own: "
-                f"remove {only_foreign!r}, or say `managed: false` for a table that belongs to an application"
+    for only_unmanaged in ("columns", "key", "round"):
+        if only_unmanaged in model.model_fields_set:
+            raise (place / only_unmanaged).refused(
+                f"collection {name!r} gives {only_unmanaged!r} for a table that the pipeline manages, whose columns and key are its own: "
+                f"remove {only_unmanaged!r}, or say `managed: false` for a table that belongs to an application"
             )
 
 
@@ -313,7 +313,7 @@ def _unmanaged(name: str, model: CollectionModel, node: Node) -> UnmanagedTable:
                 f"collection {name!r} maps {ours!r}, which it neither declares nor has of the record: "
                 f"name one of {', '.join(known)}, or declare it below `columns` of the collection"
             )
-        _check("column", theirs, FOREIGN_COLUMN_PATTERN, node=at, rule="the name of a column, at most 63 characters")
+        _check("column", theirs, UNMANAGED_COLUMN_PATTERN, node=at, rule="the name of a column, at most 63 characters")
         first = seen.setdefault(theirs, ours)
         if first != ours:
             raise at.refused(f"collection {name!r} maps both {first!r} and {ours!r} to column {theirs!r}: give each its own")

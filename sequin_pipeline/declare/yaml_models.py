@@ -16,9 +16,9 @@ COLLECTION_PATTERN = r"^[A-Za-z0-9_][A-Za-z0-9_.-]{0,199}$"
 """What can be part of an asset key, and of the step's name once `.` and `-` have become `_`."""
 COLUMN_PATTERN = r"^[A-Za-z_][A-Za-z0-9_]{0,62}$"
 TABLE_PATTERN = r"^[A-Za-z_][A-Za-z0-9_$]{0,62}\.[A-Za-z_][A-Za-z0-9_$]{0,62}$"
-FOREIGN_TABLE_PATTERN = r"^[^.\"\x00-\x1f]{1,63}\.[^.\"\x00-\x1f]{1,63}$"
+UNMANAGED_TABLE_PATTERN = r"^[^.\"\x00-\x1f]{1,63}\.[^.\"\x00-\x1f]{1,63}$"
 """Names are quoted wherever they are used, so that an application's may hold spaces, dashes and upper case."""
-FOREIGN_COLUMN_PATTERN = r"^[^\x00-\x1f]{1,63}$"
+UNMANAGED_COLUMN_PATTERN = r"^[^\x00-\x1f]{1,63}$"
 OWNER_PATTERN = r"^(team:.+|[A-Za-z0-9._%+-]+@[A-Za-z0-9.-]+\.[A-Za-z]{2,7})$"
 """Dagster's own rule for owners."""
 TAG_PATTERN = r"^([A-Za-z0-9_.-]{1,63}/)?[A-Za-z0-9_.-]{1,63}$"
@@ -65,7 +65,7 @@ class TableModel(_Strict):
     name: str = Field(
         description="schema.table",
         examples=["billing.subscription", "public.Subscription"],
-        json_schema_extra={"pattern": FOREIGN_TABLE_PATTERN},
+        json_schema_extra={"pattern": UNMANAGED_TABLE_PATTERN},
     )
     managed: bool = Field(default=True, description="the pipeline creates the table and adds columns to it")
     columns: dict[str, str] = Field(
@@ -73,7 +73,7 @@ class TableModel(_Strict):
         description="of a table that is not managed: by our columns, which of its columns takes each; a declared column that is not "
         "named here goes to the one of its own name",
         examples=[{"id": "id", "upstream_id": "upstreamId", "updated_idx": "updatedIdx"}],
-        json_schema_extra={"additionalProperties": {"pattern": FOREIGN_COLUMN_PATTERN}},
+        json_schema_extra={"additionalProperties": {"pattern": UNMANAGED_COLUMN_PATTERN}},
     )
     key: list[KeyColumn] = Field(
         default=["id"], min_length=1, description="of a table that is not managed: our columns that identify a row"

@@ -45,6 +45,11 @@ class Counts:
     def __add__(self, other: "Counts") -> "Counts":
         return Counts(*(mine + theirs for mine, theirs in zip(self.values(), other.values(), strict=True)))
 
+    @property
+    def accounted(self) -> int:
+        """How many records have a fate: all that were fetched, once a batch has been counted."""
+        return self.inserted + self.updated + self.deleted + self.unchanged + self.stale + self.duplicate + self.rejected
+
     def values(self) -> tuple[int, ...]:
         """In the order of the fields."""
         return tuple(getattr(self, name) for name in COUNT_NAMES)

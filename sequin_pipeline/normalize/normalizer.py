@@ -7,6 +7,7 @@ reject, and the others are in the frame.
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass, field
 from functools import cached_property
+from itertools import accumulate
 
 import pandas as pd
 import pyarrow as pa
@@ -110,15 +111,16 @@ class Normalizer:
 
     def normalize(self, parsed: Sequence[ParsedPage]) -> NormalizedPages:
         """The second half, of at least one page: cheaper for several that follow each other than for each of them."""
-        read = self._reader.read(parsed)
+        table, doubtful = self._reader.read(parsed)
+        starts = tuple(accumulate(map(len, parsed[:-1]), initial=0))
         pages = tuple(page.records for page in parsed)
-        table, rejects = read.table, tuple[Reject, ...]()
-        if read.doubtful:
+        rejects = tuple[Reject, ...]()
+        if doubtful:
             elements = json_text.elements(*pages)
-            exact, rejects = self._read_exactly(elements, sorted(read.doubtful))
-            is_certain = [position not in read.doubtful for position in range(len(elements))]
+            exact, rejects = self._read_exactly(elements, sorted(doubtful))
+            is_certain = [position not in doubtful for position in range(len(elements))]
             table = pa.concat_tables([table.filter(pa.array(is_certain, pa.bool_())), exact]).sort_by(POSITION).combine_chunks()
-        return NormalizedPages(pages, self._frame(table), rejects, read.starts)
+        return NormalizedPages(pages, self._frame(table), rejects, starts)
 
     def _read_exactly(self, elements: Sequence[bytes], positions: Iterable[int]) -> tuple[pa.Table, tuple[Reject, ...]]:
         found: list[tuple[int, ExactRecord]] = []

@@ -84,16 +84,6 @@ class ParsedPage:
             return True
 
 
-@dataclass(frozen=True)
-class ReadPages:
-    """`table` has a row for each record of the pages; those at the `doubtful` positions mean nothing. A page begins at each of the
-    positions `starts`."""
-
-    table: pa.Table
-    doubtful: frozenset[int]
-    starts: tuple[int, ...]
-
-
 class PageReader:
     """Reads pages of one collection."""
 
@@ -126,8 +116,8 @@ class PageReader:
             found |= parser.columns(found[_DATA], doubtful)
         return ParsedPage(records, found, frozenset(doubtful))
 
-    def read(self, pages: Sequence[ParsedPage]) -> ReadPages:
-        """One table of them all, in their order."""
+    def read(self, pages: Sequence[ParsedPage]) -> tuple[pa.Table, frozenset[int]]:
+        """Returns one table of them all, in their order, and the positions of doubtful rows, which mean nothing."""
         starts = [0, *accumulate(map(len, pages))]
         doubtful = {start + place for start, page in zip(starts, pages, strict=False) for place in page.doubtful}
         values = {leaf: list(chain.from_iterable(page.values[leaf] for page in pages)) for leaf in pages[0].values}
@@ -140,7 +130,7 @@ class PageReader:
         if not self._is_readable:
             doubtful.update(range(len(data)))
         table = pa.Table.from_arrays(list(arrays.values()), schema=self._schema)
-        return ReadPages(table, frozenset(doubtful), tuple(starts[:-1]))
+        return table, frozenset(doubtful)
 
     def _rows(self, page: bytes, doubtful: set[int]) -> Sequence[msgspec.Struct | None]:
         if json_text.is_harmless(page):

@@ -26,10 +26,10 @@ from sequin_pipeline.sources import Source
 from sequin_pipeline.table.managed import PendingChange, create_table, existing_columns, pending_changes
 from sequin_pipeline.table.target import Target, collection_target
 from sequin_pipeline.write import staging
-from sequin_pipeline.write.bad_rows import RowsRefused, find_refused, merge_rows
+from sequin_pipeline.write.bad_rows import find_refused
 from sequin_pipeline.write.batch import Batch, Place, build_batch
-from sequin_pipeline.write.merge import MergeCounts
-from sequin_pipeline.write.misfits import fit
+from sequin_pipeline.write.merge import RowsRefused, merge_rows
+from sequin_pipeline.write.misfits import take_out_misfits
 
 LOCK_TIMEOUT_SECONDS = 2.0
 """Nobody is to notice a rehearsal: one that meets somebody else's lock gives up."""
@@ -136,8 +136,8 @@ def _read(source: Source, collection: Collection, spool: Spool, *, after: str | 
     run_config = RunConfig(collection, "live", None, (), ())
     one_page = Room(records=1, bytes=1, pages=1)
     for portion in RecordStream(run_config, source).portions(after, one_page, while_waiting=lambda: None):
-        for streamed in portion.pages:
-            spool.add(streamed.page)
+        for page in portion.pages:
+            spool.add(page)
 
 
 def _apply(
@@ -151,7 +151,7 @@ def _apply(
         versions = ledger.table("versions") if start.has_ledger else _stand_in(connection)
         for pages in _batches(collection, spool):
             if start.target.is_unmanaged:
-                pages = [fit(start.target, page) for page in pages]
+                pages = [take_out_misfits(start.target, page) for page in pages]
             batch, refused, merged = _merge(connection, start.target, pages, versions)
             taken_out = [*(reject for page in pages for reject in page.rejects), *refused.values()]
             counts += _counts(batch, merged, rejected=len(taken_out))
@@ -185,7 +185,7 @@ def _batches(collection: Collection, spool: Spool) -> Iterator[list[NormalizedPa
 
 def _merge(
     connection: Connection, target: Target, pages: Sequence[NormalizedPages], versions: sql.Identifier
-) -> tuple[Batch, dict[Place, Reject], MergeCounts]:
+) -> tuple[Batch, dict[Place, Reject], Counts]:
     refused: dict[Place, Reject] = {}
     while True:
         batch = build_batch(target, pages, window_starts=(), without=frozenset(refused))
@@ -210,24 +210,12 @@ def _merge(
         if len(batch):
             # Its commit, which would empty it, never comes.
             connection.execute(sql.SQL("truncate {}").format(encoded.staging.identifier))
-        return batch, refused, sum(merged.counts.values(), MergeCounts())
+        return batch, refused, sum(merged.counts.values(), Counts())
 
 
-def _counts(batch: Batch, merged: MergeCounts, *, rejected: int) -> Counts:
-    duplicate = int(batch.duplicates.sum())
-    return Counts(
-        fetched=merged.staged + duplicate + rejected,
-        inserted=merged.inserted,
-        updated=merged.updated,
-        deleted=merged.deleted,
-        unchanged=merged.unchanged,
-        stale=merged.stale,
-        duplicate=duplicate,
-        rejected=rejected,
-        created=merged.created,
-        removed=merged.removed,
-        rewritten=merged.rewritten,
-    )
+def _counts(batch: Batch, merged: Counts, *, rejected: int) -> Counts:
+    counts = replace(merged, duplicate=int(batch.duplicates.sum()), rejected=rejected)
+    return replace(counts, fetched=counts.accounted)
 
 
 def _differences(connection: Connection, before: Connection, start: _Start, batch: Batch, *, wanted: int) -> Iterator[Difference]:

@@ -1,7 +1,6 @@
 """A collection as a Dagster asset: what the graph and the asset page say about it, and what its step does.
 
-The step decides what is to be read and hands a RecordStream to the IO manager; reading, merging and the materialization's metadata
-are not here.
+The step decides what is to be read, hands a RecordStream to the IO manager, and says what came of it; reading and merging are not here.
 """
 
 from collections.abc import Iterator, Mapping, Sequence
@@ -9,13 +8,15 @@ from collections.abc import Iterator, Mapping, Sequence
 import dagster as dg
 
 from sequin_pipeline.catalog import RECORD_COLUMNS, Collection
+from sequin_pipeline.ledger.ledger import Counts
 from sequin_pipeline.orchestration.dagster_errors import failing
 from sequin_pipeline.orchestration.partitions import build_partitions
 from sequin_pipeline.orchestration.resources import IO_MANAGER, SOURCE
 from sequin_pipeline.orchestration.run_checks import build_check_specs, check_results
 from sequin_pipeline.orchestration.run_config import CollectionConfig, read_run_config
-from sequin_pipeline.orchestration.run_metadata import restricted_observations
-from sequin_pipeline.read.stream import RecordStream
+from sequin_pipeline.orchestration.run_metadata import count_metadata, restricted_observations, run_metadata
+from sequin_pipeline.read.stream import RecordStream, RunConfig
+from sequin_pipeline.runs.outcome import SyncOutcome
 from sequin_pipeline.table.target import collection_target
 
 POOL = "records_api"
@@ -23,9 +24,6 @@ POOL = "records_api"
 
 RETRY_POLICY = dg.RetryPolicy(max_retries=3, delay=30, backoff=dg.Backoff.EXPONENTIAL, jitter=dg.Jitter.PLUS_MINUS)
 """On top of the retries of single requests and batches: for an outage of minutes. Errors that will not pass do not allow retries."""
-
-RECORDS = dg.PythonObjectDagsterType(RecordStream)
-"""One value for all assets: Dagster wants the names of types unique in a job."""
 
 
 def asset_key(collection: Collection) -> dg.AssetKey:
@@ -94,33 +92,32 @@ def build_asset(collection: Collection, *, retry_policy: dg.RetryPolicy = RETRY_
         io_manager_key=IO_MANAGER,
         required_resource_keys={SOURCE, IO_MANAGER},
         check_specs=build_check_specs(key),
-        dagster_type=RECORDS,
         output_required=False,
     )
     def records(
         context: dg.AssetExecutionContext, config: CollectionConfig
-    ) -> Iterator[dg.Output[RecordStream] | dg.AssetObservation | dg.AssetCheckResult]:
+    ) -> Iterator[dg.MaterializeResult[None] | dg.AssetObservation | dg.AssetCheckResult]:
         with failing():
             stream = RecordStream(
                 read_run_config(context, config, collection), getattr(context.resources, SOURCE).open(collection)
             )
+            outcome = getattr(context.resources, IO_MANAGER).sync(stream, run_id=context.run.run_id, log=context.log)
         if stream.run_config.sync_id is None:
-            yield dg.Output(stream)
+            yield _materialized(context, stream.run_config, outcome)
         else:
-            yield from _written_without_output(context, stream, sync_id=stream.run_config.sync_id)
-        if stream.outcome is not None:
-            yield from check_results(key, stream.outcome)
+            # A materialization would say that its windows are done, while the records of the other syncs have not been read.
+            yield from restricted_observations(key, outcome, sync_id=stream.run_config.sync_id)
+        yield from check_results(key, outcome)
 
     return records
 
 
-def _written_without_output(
-    context: dg.AssetExecutionContext, stream: RecordStream, *, sync_id: str
-) -> Iterator[dg.AssetObservation]:
-    """An output would say that its windows are done, while the records of the other syncs have not been read."""
-    with failing():
-        outcome = getattr(context.resources, IO_MANAGER).sync(stream, run_id=context.run.run_id, log=context.log)
-    yield from restricted_observations(context.asset_key, outcome, sync_id=sync_id)
+def _materialized(context: dg.AssetExecutionContext, run_config: RunConfig, outcome: SyncOutcome) -> dg.MaterializeResult[None]:
+    """What holds for the run stands with every window; counts stand with the window that they belong to."""
+    for window in run_config.partition_keys:
+        counts = outcome.counts_by_window.get(window, Counts())
+        context.add_asset_metadata(count_metadata(counts), partition_key=window)
+    return dg.MaterializeResult(metadata=run_metadata(outcome))
 
 
 def _metadata(collection: Collection) -> Mapping[str, object]:

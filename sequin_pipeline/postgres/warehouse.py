@@ -10,7 +10,7 @@ import random
 import re
 import time
 from collections.abc import Callable, Iterator
-from contextlib import ExitStack, closing, contextmanager
+from contextlib import closing, contextmanager
 from dataclasses import dataclass, field
 from datetime import UTC, datetime, timedelta
 from typing import Any, TypeVar
@@ -124,27 +124,6 @@ class Warehouse:
             if self.refuses_sql_ascii:
                 refuse_sql_ascii(connection, self.name)
             yield connection
-
-
-@dataclass(frozen=True)
-class OneConnection(Warehouse):
-    """A warehouse of one connection for all who write one after the other, opened anew when it is lost. `close` ends it."""
-
-    _opened: list[Connection] = field(default_factory=list, repr=False)
-    _stack: ExitStack = field(default_factory=ExitStack, repr=False)
-
-    @contextmanager
-    def connect(self) -> Iterator[Connection]:
-        """The connection, which stays open behind the block. Raises WarehouseError."""
-        if not self._opened or not is_open(self._opened[0]):
-            self.close()
-            self._opened.append(self._stack.enter_context(super().connect()))
-        yield self._opened[0]
-
-    def close(self) -> None:
-        """Until somebody connects again."""
-        self._opened.clear()
-        self._stack.close()
 
 
 class _BinaryCursor(psycopg.Cursor[tuple[object, ...]]):

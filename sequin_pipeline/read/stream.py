@@ -2,7 +2,7 @@
 
 A `RecordStream` is what an asset hands to the IO manager. It is lazy: nothing is requested before it is pulled from, at most
 `PAGES_AHEAD` pages wait in memory, whatever the length of the stream, and so many at most are normalized together. Where reading starts is
-decided by who pulls (sync.py, which sees the ledger); where it ends is decided here.
+decided by who pulls (the run, which sees the ledger); where it ends is decided here.
 """
 
 import queue
@@ -13,7 +13,7 @@ from contextlib import closing
 from dataclasses import dataclass, field, replace
 from datetime import datetime
 from itertools import pairwise
-from typing import TYPE_CHECKING, Literal
+from typing import Literal
 
 import numpy as np
 import pyarrow as pa
@@ -25,9 +25,6 @@ from sequin_pipeline.normalize.normalizer import NormalizedPages, Normalizer
 from sequin_pipeline.normalize.page_reader import POSITION, ParsedPage
 from sequin_pipeline.sources import Page, ReadRequest, Source, TimeWindow
 from sequin_pipeline.windows import SLACK
-
-if TYPE_CHECKING:
-    from sequin_pipeline.runs.outcome import SyncOutcome
 
 PAGES_AHEAD = 4
 """As many as a batch holds, so that the next are on their way while one is prepared and handed over; more only costs memory."""
@@ -63,39 +60,40 @@ class RunConfig:
 
 
 @dataclass(frozen=True)
-class StreamedPage:
-    """A page, and the least and the greatest time at which a version that it holds entered the stream: both None where no record tells,
-    the least also where one of them does not."""
-
-    page: Page = field(repr=False)
-    inserted_at_min: datetime | None
-    inserted_at_max: datetime | None
-
-    def is_after(self, moment: datetime) -> bool:
-        """It holds records, and every one of them entered the stream after that."""
-        return self.inserted_at_min is not None and self.inserted_at_min > moment
-
-    @property
-    def is_ahead_of_its_answer(self) -> bool:
-        """A version entered the stream before the answer that holds it: else the source's clocks contradict each other, and a run that
-        compared them would end after every page, however long the stream."""
-        return self.inserted_at_max is not None and self.inserted_at_max > self.page.received_at + SLACK
-
-
-@dataclass(frozen=True)
 class Portion:
-    """Pages that were there together, and one frame of them without the rows outside the run's window (`outside` of them); how long they
-    were waited for, and what normalizing took."""
+    """Pages that were there together, and one frame of them without the rows outside the run's window (`outside` of them).
 
-    pages: tuple[StreamedPage, ...]
+    `times` are, for each page, the least and the greatest time at which a version that it holds entered the stream: both None where no
+    record tells, the least also where one of them does not. Then how long the pages were waited for, and what normalizing took.
+    """
+
+    pages: tuple[Page, ...] = field(repr=False)
+    times: tuple[tuple[datetime | None, datetime | None], ...]
     normalized: NormalizedPages = field(repr=False)
     outside: int = 0
     normalize_seconds: float = 0.0
     wait_seconds: float = 0.0
 
+    @property
+    def is_ahead_of_its_answer(self) -> bool:
+        """Some version entered the stream after the answer that holds it: the source's clocks contradict each other, and a run that
+        compared them would end after every page, however long the stream."""
+        return any(
+            newest_at is not None and newest_at > page.received_at + SLACK
+            for page, (_, newest_at) in zip(self.pages, self.times, strict=True)
+        )
+
+    def ends_after(self, moment: datetime) -> bool:
+        """Tells whether the last page holds records, and every one of them entered the stream after that."""
+        return _is_after(self.times[-1], moment)
+
     def is_news(self, began_at: datetime) -> bool:
-        """Every record entered the stream after a run began, as far as the source's clocks can be believed."""
-        return all(streamed.is_after(began_at) and not streamed.is_ahead_of_its_answer for streamed in self.pages)
+        """Tells whether every record entered the stream after a run began, as far as the source's clocks can be believed."""
+        return not self.is_ahead_of_its_answer and all(_is_after(times, began_at) for times in self.times)
+
+
+def _is_after(times: tuple[datetime | None, datetime | None], moment: datetime) -> bool:
+    return times[0] is not None and times[0] > moment
 
 
 class Room:
@@ -123,12 +121,11 @@ class Room:
 
 
 class RecordStream:
-    """The records of one collection that a run asks for; `outcome` is there once the IO manager has written them."""
+    """The records of one collection that a run asks for. Once they have been read, `reached_end` tells whether the stream ended there."""
 
     def __init__(self, run_config: RunConfig, source: Source) -> None:
         self.run_config = run_config
         self.source = source
-        self.outcome: SyncOutcome | None = None
         self.reached_end = False
 
     def portions(
@@ -175,10 +172,10 @@ class RecordStream:
                     portion = _restrict(portion, window)
                     room.records += portion.outside
                 else:
-                    clocks_agree = clocks_agree and not any(streamed.is_ahead_of_its_answer for streamed in portion.pages)
+                    clocks_agree = clocks_agree and not portion.is_ahead_of_its_answer
                 yield replace(portion, wait_seconds=wait_seconds)
                 # No page but the last can lie behind the end.
-                if clocks_agree and portion.pages[-1].is_after(end):
+                if clocks_agree and portion.ends_after(end):
                     return
             if fault is not None:
                 # Not before the pages that came before it.
@@ -225,21 +222,16 @@ def normalized_portion(page: Page, normalizer: Normalizer) -> Portion:
 def _portion(parts: Sequence[tuple[Page, ParsedPage]], normalizer: Normalizer) -> Portion:
     pages, parsed = zip(*parts, strict=True)
     normalized = normalizer.normalize(parsed)
-    return Portion(tuple(map(StreamedPage, pages, *_inserted_at(normalized))), normalized)
+    return Portion(pages, tuple(_times(normalized)), normalized)
 
 
-def _inserted_at(normalized: NormalizedPages) -> tuple[list[datetime | None], list[datetime | None]]:
-    """The least and the greatest time of each page."""
+def _times(normalized: NormalizedPages) -> Iterator[tuple[datetime | None, datetime | None]]:
     times = pa.Array.from_pandas(normalized.frame["record_inserted_at"])
     bounds = [*np.searchsorted(normalized.frame[POSITION].to_numpy(), normalized.starts), len(times)]
-    least: list[datetime | None] = []
-    greatest: list[datetime | None] = []
     for start, end in pairwise(bounds):
         of_page = times[start:end]
         extremes = pc.min_max(of_page)
-        least.append(None if of_page.null_count else extremes["min"].as_py())
-        greatest.append(extremes["max"].as_py())
-    return least, greatest
+        yield None if of_page.null_count else extremes["min"].as_py(), extremes["max"].as_py()
 
 
 def _restrict(portion: Portion, window: TimeWindow) -> Portion:

@@ -4,8 +4,8 @@ What makes the IO manager useful to assets that are no collections. No Dagster.
 """
 
 from collections.abc import Iterator, Mapping, Sequence
-from contextlib import closing
 from dataclasses import dataclass
+from functools import partial
 
 import pandas as pd
 import psycopg
@@ -18,13 +18,14 @@ from sequin_pipeline.ledger.ledger import Counts, Ledger
 from sequin_pipeline.ledger.schema import DEFAULT_SCHEMA, migrate
 from sequin_pipeline.normalize.normalizer import NormalizedPages
 from sequin_pipeline.normalize.page_reader import POSITION
-from sequin_pipeline.postgres.warehouse import Connection, OneConnection, Warehouse, attempt
+from sequin_pipeline.postgres.session import Session
+from sequin_pipeline.postgres.warehouse import Connection, Warehouse, attempt
 from sequin_pipeline.sources import TimeWindow
 from sequin_pipeline.table.frame_target import FrameRows, frame_rows
 from sequin_pipeline.table.introspect import introspect
 from sequin_pipeline.table.managed import FRAME_SOURCE, prepare_table
-from sequin_pipeline.write.prepare import Delivery
-from sequin_pipeline.write.writer import TableWriter
+from sequin_pipeline.write.prepare import PageGroup
+from sequin_pipeline.write.writer import TableWriter, WriteJob
 
 FRAME_BATCH_ROWS = 5_000
 READ_ROWS = 10_000
@@ -80,18 +81,15 @@ def write_frame(
     """
     ledger = Ledger(str(table), str(table), schema)
     counts, record = Counts(), None
-    with closing(OneConnection(warehouse.url, warehouse.lock_timeout_seconds, warehouse.sleep)) as shared:
-        given = attempt(
-            lambda: _prepared(shared, table, frame, ledger, key=key, version=version),
-            f"preparing table {str(table)!r}",
-            sleep=warehouse.sleep,
-        )
+    with Session(warehouse) as session:
+        preparing = partial(_prepared, table=table, frame=frame, ledger=ledger, key=key, version=version)
+        given = session.attempt(preparing, f"preparing table {str(table)!r}")
         if given.is_typed:
-            with TableWriter(shared, given.target, ledger, run_id=run_id, mode="frame", window_keys=(window_key,)) as writer:
-                for page in _pages(given):
-                    committed = writer.commit(writer.prepare(Delivery(pages=(page,))))
-                    counts = sum(committed.counts.values(), counts)
-                record = writer.attempt(ledger.find_table, "reading the ledger")
+            writer = TableWriter(session, WriteJob(given.target, ledger, run_id, "frame", window_keys=(window_key,)))
+            for page in _pages(given):
+                committed = writer.write(PageGroup(pages=(page,)))
+                counts = sum(committed.counts.values(), counts)
+            record = session.attempt(ledger.find_table, "reading the ledger")
     if counts.rejected:
         raise TooManyRejects(
             f"{counts.rejected} of {counts.fetched} rows of the frame for table {str(table)!r} were refused by Postgres, the others have "
@@ -101,24 +99,23 @@ def write_frame(
 
 
 def _prepared(
-    warehouse: Warehouse, table: TableName, frame: pd.DataFrame, ledger: Ledger, *, key: tuple[str, ...], version: str | None
+    connection: Connection, *, table: TableName, frame: pd.DataFrame, ledger: Ledger, key: tuple[str, ...], version: str | None
 ) -> FrameRows:
     """The frame as the table takes it, and the table ready for it."""
-    with warehouse.connect() as connection:
-        introspected = introspect(connection, table)
-        given = frame_rows(table, frame, key=key, version=version, introspected=introspected)
-        if not given.is_typed:
-            return given
-        migrate(connection, ledger.schema)
-        try:
-            prepare_table(connection, given.target, ledger, source=FRAME_SOURCE)
-        except TableRefused:
-            if introspect(connection, table) == introspected:
-                raise
-        else:
-            return given
+    introspected = introspect(connection, table)
+    given = frame_rows(table, frame, key=key, version=version, introspected=introspected)
+    if not given.is_typed:
+        return given
+    migrate(connection, ledger.schema)
+    try:
+        prepare_table(connection, given.target, ledger, source=FRAME_SOURCE)
+    except TableRefused:
+        if introspect(connection, table) == introspected:
+            raise
+    else:
+        return given
     # Another run has just created the table, or added to it: now its types decide.
-    return _prepared(warehouse, table, frame, ledger, key=key, version=version)
+    return _prepared(connection, table=table, frame=frame, ledger=ledger, key=key, version=version)
 
 
 def _pages(given: FrameRows) -> Iterator[FramePage]:

@@ -91,9 +91,9 @@ class Totals:
 
     def add_portion(self, portion: Portion) -> None:
         """Pages that were read."""
-        for streamed in portion.pages:
-            cost = streamed.page.cost
-            self.notes |= dict.fromkeys(streamed.page.notes)
+        for page in portion.pages:
+            cost = page.cost
+            self.notes |= dict.fromkeys(page.notes)
             self._sums.update(pages=1, requests=cost.requests, bytes=cost.bytes, retries=cost.retries)
             self._rate_limit_seconds += cost.rate_limit_seconds
             self._seconds["fetch"] += cost.seconds

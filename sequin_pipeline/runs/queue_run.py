@@ -15,20 +15,16 @@ from functools import partial
 
 from sequin_pipeline import threads
 from sequin_pipeline.catalog import Collection
-from sequin_pipeline.ledger.ledger import Ledger
 from sequin_pipeline.ledger.schema import DEFAULT_SCHEMA, migrate
 from sequin_pipeline.ledger.undeclared import keep_undeclared
 from sequin_pipeline.normalize.normalizer import Normalizer
-from sequin_pipeline.postgres.warehouse import OneConnection, Warehouse, attempt
+from sequin_pipeline.postgres.session import Session
+from sequin_pipeline.postgres.warehouse import Warehouse, attempt
 from sequin_pipeline.read.by_collection import shares_of
 from sequin_pipeline.read.stream import Portion, RecordStream, RunConfig, normalized_portion
-from sequin_pipeline.runs.collection_run import BATCH_RECORDS, CollectionRun
+from sequin_pipeline.runs.collection_run import CollectionRun
 from sequin_pipeline.runs.outcome import Progress, SyncOutcome
 from sequin_pipeline.sources import Page, PageCost, ReadRequest, Source
-from sequin_pipeline.table.target import collection_target
-from sequin_pipeline.write.buckets import Lane
-from sequin_pipeline.write.lanes import Lanes
-from sequin_pipeline.write.writer import TableWriter
 
 logger = logging.getLogger("sequin_pipeline.drain")
 
@@ -75,13 +71,15 @@ def drain(
     """
     with ExitStack() as stack:
         # Shares are committed one after the other.
-        shared = stack.enter_context(closing(OneConnection(warehouse.url, warehouse.lock_timeout_seconds, warehouse.sleep)))
-        parts = {
-            collection.id: _prepared(
-                stack, source, collection, warehouse, shared, run_id=run_id, schema=schema, adopt=adopt, report=report
+        shared = stack.enter_context(Session(warehouse))
+        parts = {}
+        for collection in collections:
+            stream = RecordStream(
+                RunConfig(collection, "live", window=None, partition_keys=(), window_starts=(), adopt=adopt), source
             )
-            for collection in collections
-        }
+            # One lane: a share is far smaller than what a second connection would be worth.
+            run = stack.enter_context(CollectionRun(stream, [shared], run_id=run_id, schema=schema, report=report))
+            parts[collection.id] = _Part(run, collection)
         queue = _Queue(parts, warehouse, run_id=run_id, schema=schema)
         reached_end = queue.read(source, limits, clock=clock)
         outcomes = {part.collection.label: part.finish(queue.cost, reached_end=reached_end) for part in parts.values()}
@@ -93,11 +91,10 @@ def drain(
 class _Part:
     """One declared collection of the queue, under way."""
 
-    def __init__(self, run: CollectionRun, stream: RecordStream) -> None:
-        self.collection = stream.run_config.collection
+    def __init__(self, run: CollectionRun, collection: Collection) -> None:
+        self.collection = collection
         self._run = run
-        self._stream = stream
-        self._normalizer = Normalizer(self.collection)
+        self._normalizer = Normalizer(collection)
 
     def read(self, share: Page) -> Portion:
         """The share with its frame."""
@@ -109,8 +106,7 @@ class _Part:
 
     def finish(self, cost: PageCost, *, reached_end: bool) -> SyncOutcome:
         """What became of the collection; what the deliveries cost holds for the run, and stands with each."""
-        self._stream.reached_end = reached_end
-        outcome = self._run.finish()
+        outcome = self._run.finish(reached_end=reached_end)
         return replace(
             outcome,
             requests=cost.requests,
@@ -119,30 +115,6 @@ class _Part:
             rate_limit_seconds=cost.rate_limit_seconds,
             seconds={**outcome.seconds, "fetch": cost.seconds},
         )
-
-
-def _prepared(
-    stack: ExitStack,
-    source: Source,
-    collection: Collection,
-    warehouse: Warehouse,
-    shared: OneConnection,
-    *,
-    run_id: str,
-    schema: str,
-    adopt: bool,
-    report: Callable[[Progress], None],
-) -> _Part:
-    run_config = RunConfig(collection, mode="live", window=None, partition_keys=(), window_starts=(), adopt=adopt)
-    target = collection_target(collection)
-    ledger = Ledger(str(target.table), target.label, schema)
-    stream = RecordStream(run_config, source)
-    # A share is far smaller than what a second connection would be worth.
-    writer = TableWriter(shared, target, ledger, run_id=run_id, mode=run_config.mode, lane=Lane())
-    lanes = stack.enter_context(Lanes([writer]))
-    run = CollectionRun(stream, warehouse, ledger, lanes, run_id=run_id, batch_records=BATCH_RECORDS, report=report)
-    run.prepare()
-    return _Part(run, stream)
 
 
 @dataclass(frozen=True)

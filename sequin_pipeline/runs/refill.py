@@ -17,12 +17,13 @@ from sequin_pipeline.catalog import Collection
 from sequin_pipeline.ledger.columns import declare_column, forget_columns, known_fingerprints, note_refill, unfilled_columns
 from sequin_pipeline.ledger.ledger import Ledger
 from sequin_pipeline.ledger.rejects import record_rejects, settle_refilled
-from sequin_pipeline.normalize.normalizer import NormalizedPages, Normalizer
+from sequin_pipeline.normalize.normalizer import Normalizer
+from sequin_pipeline.postgres.session import Session
 from sequin_pipeline.postgres.warehouse import Connection, Warehouse
 from sequin_pipeline.table.managed import Preparation
 from sequin_pipeline.table.target import Target, collection_target
-from sequin_pipeline.write.prepare import Delivery
-from sequin_pipeline.write.writer import TableWriter
+from sequin_pipeline.write.prepare import PageGroup
+from sequin_pipeline.write.writer import TableWriter, WriteJob
 
 logger = logging.getLogger("sequin_pipeline.refill")
 
@@ -53,38 +54,59 @@ def refill(warehouse: Warehouse, ledger: Ledger, collection: Collection, *, run_
 
     Raises WarehouseError; what was committed stays, and the next call goes on behind it.
     """
-    lenient = replace(
-        collection,
-        columns=tuple(replace(column, is_required=False) for column in collection.columns if column.path.root == "data"),
-    )
-    normalize = Normalizer(lenient, nulls_unfit=True)
-    with TableWriter(warehouse, collection_target(lenient), ledger, run_id=run_id, mode="refill") as writer:
-        unfilled = writer.attempt(partial(unfilled_columns, ledger=ledger), f"reading the ledger of {collection.label!r}")
+    label = collection.label
+    with Session(warehouse) as session:
+        unfilled = session.attempt(partial(unfilled_columns, ledger=ledger), f"reading the ledger of {label!r}")
         if not unfilled:
             return 0
-        columns = sorted(unfilled)
-        fingerprints = {column.name: column.fingerprint for column in collection.columns if column.name in unfilled}
-        has_removed_rows = writer.attempt(ledger.has_removed_rows, f"reading the ledger of {collection.label!r}")
+        has_removed_rows = session.attempt(ledger.has_removed_rows, f"reading the ledger of {label!r}")
+        lenient = replace(
+            collection,
+            columns=tuple(replace(column, is_required=False) for column in collection.columns if column.path.root == "data"),
+        )
         # The others stand as the source wrote them, which `data` no longer tells: jsonb has made 1000 of 1e3 and 0 of -0.
         waiting = replace(lenient, columns=tuple(column for column in lenient.columns if column.name in unfilled))
         target = replace(collection_target(waiting), has_removed_rows=has_removed_rows, trusts_hash=False)
-        writer.target = target
+        filling = _Refill(session, WriteJob(target, ledger, run_id, "refill"), Normalizer(lenient, nulls_unfit=True))
+        logger.info("filling %s of %s from the objects that are stored", ", ".join(sorted(unfilled)), target.table)
+        emptying = partial(_empty, target=target, columns=sorted(unfilled))
+        changed = session.attempt(emptying, f"emptying columns of rows of {label!r} that carry no object")
         # Columns that wait from different places begin again together: what is filled already comes out unchanged.
         places = set(unfilled.values())
         after = places.pop() if len(places) == 1 else None
-        logger.info("filling %s of %s from the objects that are stored", ", ".join(columns), target.table)
-        emptying = partial(_empty, target=target, columns=columns)
-        changed = writer.attempt(emptying, f"emptying columns of rows of {collection.label!r} that carry no object")
+        fingerprints = {column.name: column.fingerprint for column in collection.columns if column.name in unfilled}
         while True:
-            rows = writer.attempt(partial(_rows, target=target, after=after), f"reading back {collection.label!r}")
+            rows = session.attempt(partial(_rows, target=target, after=after), f"reading back {label!r}")
             if rows:
-                changed += _write(writer, normalize(_records(collection, rows)), run_id=run_id)
+                changed += filling.write(_records(collection, rows))
                 after = str(rows[-1][0])
             reached = after if len(rows) == REFILL_ROWS else None
             noted = partial(note_refill, ledger=ledger, columns=fingerprints, after=reached)
-            writer.attempt(noted, f"noting the refill of {collection.label!r}")
+            session.attempt(noted, f"noting the refill of {label!r}")
             if reached is None:
                 return changed
+
+
+class _Refill:
+    """The writing half: rows that were read back become rows again, and values that do not fit become rejects."""
+
+    def __init__(self, session: Session, job: WriteJob, normalize: Normalizer) -> None:
+        self._session = session
+        self._job = job
+        self._normalize = normalize
+        self._writer = TableWriter(session, job)
+
+    def write(self, records: bytes) -> int:
+        """Commits a batch; returns how many rows changed."""
+        page, ledger = self._normalize(records), self._job.ledger
+        rejects = [replace(reject, reject_class="refill") for reject in page.rejects]
+        keeping = partial(record_rejects, ledger=ledger, rejects=rejects, run_id=self._job.run_id)
+        self._session.attempt(keeping, "keeping values that do not fit")
+        committed = self._writer.write(PageGroup(pages=(replace(page, rejects=()),)))
+        fitting = set(page.frame["id"]) - {reject.record_id for reject in rejects}
+        settling = partial(settle_refilled, ledger=ledger, record_ids=sorted(fitting))
+        self._session.attempt(settling, "settling what fits by now")
+        return sum(counts.rewritten for counts in committed.counts.values())
 
 
 def _empty(connection: Connection, *, target: Target, columns: Sequence[str]) -> int:
@@ -101,18 +123,6 @@ def _empty(connection: Connection, *, target: Target, columns: Sequence[str]) ->
             sql.SQL(" or ").join(sql.SQL("{} is not null").format(name) for name in names),
         )
     ).rowcount
-
-
-def _write(writer: TableWriter, page: NormalizedPages, *, run_id: str) -> int:
-    rejects = [replace(reject, reject_class="refill") for reject in page.rejects]
-    writer.attempt(
-        lambda connection: record_rejects(connection, writer.ledger, rejects, run_id=run_id), "keeping values that do not fit"
-    )
-    committed = writer.commit(writer.prepare(Delivery(pages=(replace(page, rejects=()),))))
-    fitting = set(page.frame["id"]) - {reject.record_id for reject in rejects}
-    settling = partial(settle_refilled, ledger=writer.ledger, record_ids=sorted(fitting))
-    writer.attempt(settling, "settling what fits by now")
-    return sum(counts.rewritten for counts in committed.counts.values())
 
 
 def _rows(connection: Connection, *, target: Target, after: str | None) -> Sequence[tuple[object, ...]]:

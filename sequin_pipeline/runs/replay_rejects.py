@@ -11,11 +11,12 @@ from sequin_pipeline.catalog import Collection
 from sequin_pipeline.ledger.ledger import Counts, Ledger
 from sequin_pipeline.ledger.rejects import KeptReject, list_rejects, settle
 from sequin_pipeline.normalize.normalizer import Normalizer
+from sequin_pipeline.postgres.session import Session
 from sequin_pipeline.postgres.warehouse import Connection, Warehouse
 from sequin_pipeline.table.target import collection_target
 from sequin_pipeline.table.unmanaged import look_up
-from sequin_pipeline.write.prepare import Delivery
-from sequin_pipeline.write.writer import TableWriter
+from sequin_pipeline.write.prepare import PageGroup
+from sequin_pipeline.write.writer import TableWriter, WriteJob
 
 REPLAY_RECORDS = 1_000
 
@@ -34,23 +35,24 @@ def replay(
     """
     normalize = Normalizer(collection)
     counts = Counts()
-    with TableWriter(warehouse, collection_target(collection), ledger, run_id=run_id, mode="replay") as writer:
+    with Session(warehouse) as session:
 
         def find(connection: Connection) -> list[KeptReject]:
             return [reject for reject in list_rejects(connection, ledger) if is_wanted(reject)]
 
-        waiting = writer.attempt(find, f"reading the rejects of {collection.label!r}")
-        has_removed_rows = writer.attempt(ledger.has_removed_rows, f"reading the ledger of {collection.label!r}")
-        looking = partial(look_up, target=writer.target)
-        target = writer.attempt(looking, f"looking at table {ledger.table_name!r} of {collection.label!r}")
-        writer.target = replace(target, has_removed_rows=has_removed_rows)
+        waiting = session.attempt(find, f"reading the rejects of {collection.label!r}")
+        has_removed_rows = session.attempt(ledger.has_removed_rows, f"reading the ledger of {collection.label!r}")
+        looking = partial(look_up, target=collection_target(collection))
+        target = session.attempt(looking, f"looking at table {ledger.table_name!r} of {collection.label!r}")
+        target = replace(target, has_removed_rows=has_removed_rows)
+        writer = TableWriter(session, WriteJob(target, ledger, run_id, "replay"))
         for start in range(0, len(waiting), REPLAY_RECORDS):
             part = waiting[start : start + REPLAY_RECORDS]
             page = normalize(b"[" + b",".join(reject.raw for reject in part) + b"]")
-            committed = writer.commit(writer.prepare(Delivery(pages=(page,))))
+            committed = writer.write(PageGroup(pages=(page,)))
             still_rejected = {reject.raw for reject in committed.rejects}
             landed = [reject.raw for reject in part if reject.raw not in still_rejected]
             settled = partial(settle, ledger=ledger, raws=landed, resolution="replayed")
-            writer.attempt(settled, f"settling rejects of {collection.label!r}")
+            session.attempt(settled, f"settling rejects of {collection.label!r}")
             counts = sum(committed.counts.values(), counts)
     return counts

@@ -5,18 +5,23 @@ run that was killed goes on with them, however long the listing, and memory hold
 """
 
 import json
-from collections.abc import Iterable
+from collections.abc import Iterable, Iterator
 from dataclasses import dataclass
 from datetime import UTC, datetime, timedelta
+from functools import partial
 
 from psycopg import sql
 
 from sequin_pipeline.catalog import Collection
 from sequin_pipeline.ledger.ledger import Ledger
+from sequin_pipeline.normalize.normalizer import Normalizer
+from sequin_pipeline.postgres.session import Session
 from sequin_pipeline.postgres.warehouse import Connection
 from sequin_pipeline.sources import Listed
 from sequin_pipeline.table.target import Target, TargetColumn
 from sequin_pipeline.table.unmanaged import UTC_WITHOUT_ZONE
+from sequin_pipeline.write.prepare import PageGroup
+from sequin_pipeline.write.writer import Committed, TableWriter, WriteJob
 
 UNSEEN_ROWS = 5_000
 """A batch of tombstones."""
@@ -37,6 +42,30 @@ class UnseenRow:
     internal_id: str | None
     upstream_created_at: datetime | None
     upstream_updated_at: datetime | None
+
+
+def mark_unlisted(
+    session: Session, job: WriteJob, collection: Collection, listed: Listed, notes: dict[str, None]
+) -> Iterator[Committed]:
+    """Commits tombstones for what the listing did not see, each batch by itself: whoever is killed here begins again, and finds the
+    rest. What there is to say is added to `notes`."""
+    missing = [name for name in NEEDED if not job.target.is_stored(name)]
+    if missing:
+        note = f"what is listed no longer is not looked for in a table that has no columns for {', '.join(missing)}"
+        notes[f"{listed.sync_id}: {note}"] = None
+        return
+    normalize = Normalizer(collection)
+    writer = TableWriter(session, job)
+    after, marked = None, 0
+    while True:
+        finding = partial(find_unseen, ledger=job.ledger, target=job.target, listed=listed, after=after)
+        rows = session.attempt(finding, f"looking for what a listing of {collection.label!r} did not see")
+        if not rows:
+            break
+        yield writer.write(PageGroup(pages=(normalize(write_tombstones(collection, listed, rows)),)))
+        after, marked = rows[-1].id, marked + len(rows)
+    if marked:
+        notes[f"{listed.sync_id}: {marked} records that are listed no longer"] = None
 
 
 def find_unseen(connection: Connection, ledger: Ledger, target: Target, listed: Listed, *, after: str | None) -> list[UnseenRow]:

@@ -4,7 +4,6 @@ All of the search is rolled back. A row that only this table refuses (a CHECK, a
 """
 
 from collections.abc import Sequence
-from contextlib import nullcontext
 from dataclasses import dataclass, field
 from datetime import datetime
 
@@ -12,44 +11,15 @@ import psycopg
 from psycopg import sql
 
 from sequin_pipeline.normalize.normalizer import NormalizedPages, Reject
-from sequin_pipeline.postgres.warehouse import Connection, is_about_a_record, limit_lock_waits
+from sequin_pipeline.postgres.warehouse import Connection, limit_lock_waits
 from sequin_pipeline.table.target import Target
 from sequin_pipeline.write import staging
 from sequin_pipeline.write.batch import Batch, Place, without_objects
-from sequin_pipeline.write.history import BatchHistory
-from sequin_pipeline.write.merge import Merged, Waiting, write
+from sequin_pipeline.write.merge import RowsRefused, merge_rows
 
 PARTS = 8
 """That a refused part is divided into. Halving finds one row among 5,000 with 25 merges instead of 33, but needs two for each where
 all are refused."""
-
-
-class RowsRefused(Exception):
-    """Postgres refused a value of some row of the batch: which one is to be found."""
-
-    def __init__(self, error: psycopg.Error) -> None:
-        super().__init__(str(error))
-        self.error = error
-
-
-def merge_rows(
-    connection: Connection,
-    encoded: staging.EncodedBatch,
-    *,
-    window_starts: Sequence[datetime],
-    versions: sql.Identifier,
-    history: BatchHistory | None = None,
-    waiting: Waiting = nullcontext,
-) -> Merged:
-    """Merges inside the open transaction, deferred constraints included. Raises RowsRefused where a row is at fault, else psycopg.Error."""
-    try:
-        merged = write(connection, encoded, window_starts=window_starts, versions=versions, history=history, waiting=waiting)
-        connection.execute("set constraints all immediate")
-    except psycopg.Error as error:
-        if is_about_a_record(error):
-            raise RowsRefused(error) from error
-        raise
-    return merged
 
 
 def find_refused(

@@ -1,82 +1,78 @@
-"""Writers of one table beside each other: each takes the ids of its own buckets from every delivery, and commits all of them in order.
+"""Writers of one table beside each other: each takes the ids of its own buckets from every page group, and commits all of them in order.
 
-Each has a thread, a connection and a cursor of its own, and the collection's cursor is the lowest of theirs. While one delivery is being
+Each has a thread, a session and a cursor of its own, and the collection's cursor is the lowest of theirs. While one page group is being
 committed, the next is read and prepared: so Postgres, also with one writer, waits for nobody who is faster than it is.
 """
 
 from collections import deque
 from collections.abc import Iterator, Sequence
 from concurrent.futures import Future, ThreadPoolExecutor
-from contextlib import ExitStack
-from dataclasses import dataclass, field
 from types import TracebackType
 from typing import Self
 
+from sequin_pipeline.ledger.ledger import LiveCursor
+from sequin_pipeline.postgres.session import Session
+from sequin_pipeline.write.buckets import Lane
 from sequin_pipeline.write.interpreter_priority import RightOfWay
-from sequin_pipeline.write.prepare import Delivery, Prepared, prepare
-from sequin_pipeline.write.writer import Committed, TableWriter
+from sequin_pipeline.write.prepare import PageGroup, Prepared, prepare
+from sequin_pipeline.write.writer import Committed, TableWriter, WriteJob
 
-
-@dataclass(frozen=True)
-class Finished:
-    """A delivery that every lane has committed, and what each did."""
-
-    delivery: Delivery = field(repr=False)
-    parts: tuple[Committed, ...]
+Finished = tuple[PageGroup, tuple[Committed, ...]]
+"""A page group that every lane has committed, and what each did."""
 
 
 class Lanes:
-    """Hands deliveries to the writers, in order. A context manager, which closes the writers too."""
+    """Hands page groups to the writers, in order. A context manager, whose end waits for the threads.
 
-    def __init__(self, writers: Sequence[TableWriter]) -> None:
-        self.writers = tuple(writers)
+    There is a lane for each of the `sessions`, which moves the live cursor at the same place of `cursors`.
+    """
+
+    def __init__(self, job: WriteJob, sessions: Sequence[Session], cursors: Sequence[LiveCursor | None]) -> None:
+        self._job = job
         self._right_of_way = RightOfWay()
-        for writer in self.writers:
-            writer.right_of_way = self._right_of_way
-        self._stack = ExitStack()
+        self._writers = tuple(
+            TableWriter(session, job, lane=Lane(index, len(sessions)), cursor=cursor, right_of_way=self._right_of_way)
+            for index, (session, cursor) in enumerate(zip(sessions, cursors, strict=True))
+        )
         self._threads: list[ThreadPoolExecutor] = []
-        self._under_way: deque[tuple[Delivery, list[Future[Committed]]]] = deque()
+        self._under_way: deque[tuple[PageGroup, list[Future[Committed]]]] = deque()
         self._errors: dict[int, Exception] = {}
 
     def __enter__(self) -> Self:
-        for writer in self.writers:
-            self._stack.enter_context(writer)
-        self._threads = [ThreadPoolExecutor(1, thread_name_prefix=f"sequin-lane-{writer.lane.index}") for writer in self.writers]
+        self._threads = [ThreadPoolExecutor(1, thread_name_prefix=f"sequin-lane-{index}") for index in range(len(self._writers))]
         return self
 
     def __exit__(self, kind: type[BaseException] | None, error: BaseException | None, traceback: TracebackType | None) -> None:
         for thread in self._threads:
             thread.shutdown()
-        self._stack.close()
 
     def give_way(self) -> None:
-        """To be called by the thread that prepares, before it keeps the interpreter busy: returns when no lane needs it."""
+        """Returns when no lane needs the interpreter: for the thread that prepares, before it keeps it busy."""
         self._right_of_way.give_way()
 
-    def commit(self, delivery: Delivery) -> Iterator[Finished]:
-        """Hands the delivery over, and yields what all lanes have committed meanwhile, in order. Raises what a lane raised; then
+    def commit(self, group: PageGroup) -> Iterator[Finished]:
+        """Hands the page group over, and yields what all lanes have committed meanwhile, in order. Raises what a lane raised; then
         nothing more is committed by that lane, and the others end with what they were handed."""
         self.give_way()
-        first = self.writers[0]
-        sendings = [writer.sending for writer in self.writers]
-        prepared = prepare(first.target, delivery, sendings, window_starts=first.window_starts)
+        lanes = [(writer.lane, writer.asking) for writer in self._writers]
+        prepared = prepare(self._job.target, group, lanes, window_starts=self._job.window_starts)
         futures = [
             thread.submit(self._commit, writer, part)
-            for thread, writer, part in zip(self._threads, self.writers, prepared, strict=True)
+            for thread, writer, part in zip(self._threads, self._writers, prepared, strict=True)
         ]
-        self._under_way.append((delivery, futures))
-        # One delivery lies ready behind that which is being committed; more only costs memory.
+        self._under_way.append((group, futures))
+        # One group lies ready behind that which is being committed; more only costs memory.
         while len(self._under_way) > 1:
             yield self._wait()
 
     def finish(self) -> Iterator[Finished]:
-        """The rest, once every lane has come to its end."""
+        """Yields the rest, once every lane has come to its end."""
         while self._under_way:
             yield self._wait()
 
     def _wait(self) -> Finished:
-        delivery, futures = self._under_way.popleft()
-        return Finished(delivery, tuple(future.result() for future in futures))
+        group, futures = self._under_way.popleft()
+        return group, tuple(future.result() for future in futures)
 
     def _commit(self, writer: TableWriter, prepared: Prepared) -> Committed:
         lane = writer.lane.index

@@ -6,15 +6,18 @@ Rows already known are not touched: no tuple, no row lock. The ledger is not wri
 """
 
 import time
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Callable, Sequence
 from contextlib import AbstractContextManager, nullcontext
-from dataclasses import asdict, dataclass, field
+from dataclasses import asdict, dataclass, field, replace
 from datetime import datetime
 
 import numpy as np
+import psycopg
 from psycopg import sql
 
-from sequin_pipeline.postgres.warehouse import Connection
+from sequin_pipeline.ledger.ledger import Counts
+from sequin_pipeline.postgres.rows import fetch_rows
+from sequin_pipeline.postgres.warehouse import Connection, is_about_a_record
 from sequin_pipeline.write.history import BatchHistory
 from sequin_pipeline.write.merge_statements import MergeStatements, merge_statement
 from sequin_pipeline.write.removals import lock_buckets
@@ -24,40 +27,25 @@ Waiting = Callable[[], AbstractContextManager[None]]
 """What is done while the server works by itself on a statement that takes long."""
 
 
-@dataclass(frozen=True)
-class MergeCounts:
-    """What became of the staged rows of one window, and what that did to the table: `created` and `removed` are the rows it gained
-    and lost, `rewritten` those whose content changed at a version that was stored already."""
+class RowsRefused(Exception):
+    """Postgres refused a value of some row of the batch: which one is to be found."""
 
-    inserted: int = 0
-    updated: int = 0
-    deleted: int = 0
-    unchanged: int = 0
-    stale: int = 0
-    created: int = 0
-    removed: int = 0
-    rewritten: int = 0
-
-    @property
-    def staged(self) -> int:
-        """Every staged row is counted once."""
-        return self.inserted + self.updated + self.deleted + self.unchanged + self.stale
-
-    def __add__(self, other: "MergeCounts") -> "MergeCounts":
-        mine, theirs = asdict(self), asdict(other)
-        return MergeCounts(**{name: mine[name] + theirs[name] for name in mine})
+    def __init__(self, error: psycopg.Error) -> None:
+        super().__init__(str(error))
+        self.error = error
 
 
 @dataclass(frozen=True)
 class Merged:
-    """Counts by index of the window, bytes copied, seconds per stage."""
+    """What became of the staged rows, by index of the window (`fetched` is left to whoever knows what was not staged), the bytes
+    copied, and the seconds of each stage."""
 
-    counts: dict[int, MergeCounts]
+    counts: dict[int, Counts]
     copied_bytes: int = 0
     seconds: dict[str, float] = field(default_factory=dict)
 
 
-def write(
+def merge_rows(
     connection: Connection,
     encoded: EncodedBatch,
     *,
@@ -66,17 +54,36 @@ def write(
     history: BatchHistory | None = None,
     waiting: Waiting = nullcontext,
 ) -> Merged:
-    """Copies and merges inside the open transaction, which must be read committed.
+    """Copies and merges a batch inside the open transaction, which must be read committed, deferred constraints included.
 
-    `versions` is the ledger's table of removed rows; `history` None: nothing is logged. Raises psycopg.Error; then the
-    transaction, or its savepoint, must be rolled back.
+    `versions` is the ledger's table of removed rows; `history` None: nothing is logged. Raises RowsRefused where a row is at fault,
+    else psycopg.Error; then the transaction, or its savepoint, must be rolled back.
     """
+    try:
+        merged = _merge(connection, encoded, window_starts=window_starts, versions=versions, history=history, waiting=waiting)
+        connection.execute("set constraints all immediate")
+    except psycopg.Error as error:
+        if is_about_a_record(error):
+            raise RowsRefused(error) from error
+        raise
+    return merged
+
+
+def _merge(
+    connection: Connection,
+    encoded: EncodedBatch,
+    *,
+    window_starts: Sequence[datetime],
+    versions: sql.Identifier,
+    history: BatchHistory | None,
+    waiting: Waiting = nullcontext,
+) -> Merged:
     if len(encoded.batch) == 0:
         return Merged({})
     windows = encoded.batch.windows
     is_one_window = windows.min() == windows.max()
     if encoded.target.is_unmanaged and not is_one_window:
-        return _write_by_window(connection, encoded, window_starts=window_starts, versions=versions, history=history)
+        return _merge_by_window(connection, encoded, window_starts=window_starts, versions=versions, history=history)
     statements = MergeStatements(
         target=encoded.target,
         staging=encoded.staging,
@@ -96,26 +103,25 @@ def write(
         if encoded.target.locks_buckets:
             lock_buckets(cursor, encoded.target, encoded.batch)
         with waiting():
-            cursor.execute(merge_statement(statements), parameters)
-        tallies = {int(str(window)): (int(str(staged)), _counts(row)) for window, staged, *row in cursor.fetchall()}
-        if any(staged != counts.staged for staged, counts in tallies.values()):
+            tallies = fetch_rows(connection, _Tally, merge_statement(statements), parameters)
+        if not all(tally.is_settled for tally in tallies):
             if history is not None:
                 cursor.execute(statements.log_outranked(), parameters)
-            cursor.execute(statements.count_equal(), parameters)
-            equal_now = {int(str(window)): int(str(equal)) for window, equal in cursor.fetchall()}
-            tallies = {
-                window: (staged, _settled(staged, counts, equal_now.get(window, 0)))
-                for window, (staged, counts) in tallies.items()
-            }
+            equal_now = dict(fetch_rows(connection, _pair, statements.count_equal(), parameters))
+            tallies = [tally.settled(equal_now.get(tally.window, 0)) for tally in tallies]
     merged = time.perf_counter()
     return Merged(
-        {int(windows[0]) if is_one_window else window: counts for window, (_, counts) in tallies.items()},
+        {int(windows[0]) if is_one_window else tally.window: tally.counts() for tally in tallies},
         copied_bytes=len(encoded.payload),
         seconds={"copy": copied - started, "merge": merged - copied},
     )
 
 
-def _write_by_window(
+def _pair(window: int, equal: int) -> tuple[int, int]:
+    return window, equal
+
+
+def _merge_by_window(
     connection: Connection,
     encoded: EncodedBatch,
     *,
@@ -130,7 +136,7 @@ def _write_by_window(
     parts = []
     for window in np.unique(encoded.batch.windows):
         part = encode(encoded.target, encoded.batch.only(encoded.batch.windows == window))
-        parts.append(write(connection, part, window_starts=window_starts, versions=versions, history=history))
+        parts.append(_merge(connection, part, window_starts=window_starts, versions=versions, history=history))
         connection.execute(sql.SQL("truncate {}").format(part.staging.identifier))
     return Merged(
         {window: counts for part in parts for window, counts in part.counts.items()},
@@ -139,19 +145,40 @@ def _write_by_window(
     )
 
 
-def _counts(row: Iterable[object]) -> MergeCounts:
-    return MergeCounts(*(int(str(value)) for value in row))
+@dataclass(frozen=True)
+class _Tally:
+    """One row of the merge statement's answer: how many rows of a window were staged, and what became of them."""
 
+    window: int
+    staged: int
+    inserted: int
+    updated: int
+    deleted: int
+    unchanged: int
+    stale: int
+    created: int
+    removed: int
+    rewritten: int
 
-def _settled(staged: int, counts: MergeCounts, equal_now: int) -> MergeCounts:
-    """Rows that a concurrent writer took between the snapshot and their lock came back from nowhere. The second look is exact, for
-    this transaction now holds those rows: what stands there as staged is unchanged, the rest has been outranked."""
-    applied = counts.inserted + counts.updated + counts.deleted
-    unchanged = max(0, equal_now - applied)
-    rewritten = min(counts.rewritten, counts.updated + counts.deleted)
-    return MergeCounts(
-        **{**asdict(counts), "unchanged": unchanged, "stale": staged - applied - unchanged, "rewritten": rewritten}
-    )
+    @property
+    def is_settled(self) -> bool:
+        return self.staged == self.inserted + self.updated + self.deleted + self.unchanged + self.stale
+
+    def settled(self, equal_now: int) -> "_Tally":
+        """Rows that a concurrent writer took between the snapshot and their lock came back from nowhere. The second look is exact, for
+        this transaction now holds those rows: what stands there as staged is unchanged, the rest has been outranked."""
+        applied = self.inserted + self.updated + self.deleted
+        unchanged = max(0, equal_now - applied)
+        return replace(
+            self,
+            unchanged=unchanged,
+            stale=self.staged - applied - unchanged,
+            rewritten=min(self.rewritten, self.updated + self.deleted),
+        )
+
+    def counts(self) -> Counts:
+        fates = {name: value for name, value in asdict(self).items() if name not in ("window", "staged")}
+        return Counts(**fates)
 
 
 def pin_plan(cursor: Cursor) -> None:

@@ -15,7 +15,7 @@ from sequin_pipeline.table.target import Target, TargetColumn
 from sequin_pipeline.table.type_limits import rounded
 
 
-def fit(target: Target, page: NormalizedPages) -> NormalizedPages:
+def take_out_misfits(target: Target, page: NormalizedPages) -> NormalizedPages:
     """The pages with only the rows that the table's types take as they are; times are rounded where the declaration asks for it."""
     limited = [column for column in target.columns if column.limits or column.rounds_to is not None]
     if not limited or page.frame.empty:

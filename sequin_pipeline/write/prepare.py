@@ -1,104 +1,88 @@
-"""What a batch brings, and what each lane will send of it: made before Postgres is talked with. Pure."""
+"""What one commit brings, and what each lane will send of it: made before anybody talks with Postgres. Pure."""
 
 import time
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from datetime import datetime
 
+from sequin_pipeline.ledger.ledger import Counts
 from sequin_pipeline.normalize.normalizer import NormalizedPages, Reject
+from sequin_pipeline.read.cursor_position import BEGINNING, CursorPosition
 from sequin_pipeline.sources import Listed
 from sequin_pipeline.table.target import Target
 from sequin_pipeline.write import staging
 from sequin_pipeline.write.batch import Batch, Place, build_batches
 from sequin_pipeline.write.buckets import Lane
-from sequin_pipeline.write.known_rows import Question, can_ask, question
-from sequin_pipeline.write.misfits import fit
+from sequin_pipeline.write.known_rows import Asking, Question, build_question
+from sequin_pipeline.write.misfits import take_out_misfits
 
 NOTHING_REFUSED: Mapping[Place, Reject] = {}
+NOTHING_KNOWN: Mapping[int, Counts] = {}
 
 
 @dataclass(frozen=True)
-class CursorMove:
-    """Where the batch brings the live cursor."""
+class PageGroup:
+    """The pages of one commit, in the order of their arrival, and what is committed with them.
 
-    cursor: str | None
-    stream_time: datetime | None
-
-
-@dataclass(frozen=True)
-class Delivery:
-    """What one batch brings: pages in the order of their arrival, and what is to be committed with them.
-
-    `move` is None for whoever does not own the live cursor; `positions` are already thinned. `cursor` is the place behind the pages,
-    whoever owns it. `listed` is what the pages say of listings.
+    `position` is where the stream stands behind the pages, and `moves_cursor` whether the live cursor goes there. `passed` are the
+    positions on the way that the ledger keeps, already thinned out. `listed` is what the pages say of listings.
     """
 
     pages: tuple[NormalizedPages, ...]
-    move: CursorMove | None = None
-    positions: tuple[tuple[datetime, str], ...] = ()
-    cursor: str | None = None
+    position: CursorPosition = BEGINNING
+    moves_cursor: bool = False
+    passed: tuple[tuple[datetime, str], ...] = ()
     listed: tuple[Listed, ...] = ()
 
 
 @dataclass(frozen=True)
 class Prepared:
-    """A delivery as one writer will send it: its share of the rows, as a batch and as bytes, and the rejects that it commits.
+    """A page group as one writer will send it: its lane's rows, as a batch and as bytes, and the rejects that it commits.
 
-    Where the table is asked first which of the rows it knows, there is a `question` instead of `encoded`; `seconds` is what preparing
-    took.
+    Where the table will be asked first which of the rows it knows, there is a `question` instead of `encoded`; once it has answered,
+    `known` counts those rows by index of the window. `seconds` is what preparing took.
     """
 
-    delivery: Delivery
+    group: PageGroup
     batch: Batch = field(repr=False)
     encoded: staging.EncodedBatch | None = field(repr=False)
     question: Question | None = field(repr=False)
     rejects: tuple[Reject, ...] = field(repr=False)
     seconds: float
-
-
-@dataclass(frozen=True)
-class Sending:
-    """What a writer takes of every delivery, the rows of its lane; `asks_first` where the table most likely knows them already."""
-
-    lane: Lane
-    asks_first: bool
+    known: Mapping[int, Counts] = field(default_factory=lambda: NOTHING_KNOWN)
 
 
 def prepare(
     target: Target,
-    delivery: Delivery,
-    sendings: Sequence[Sending],
+    group: PageGroup,
+    lanes: Sequence[tuple[Lane, Asking]],
     *,
     window_starts: Sequence[datetime],
     without: Mapping[Place, Reject] = NOTHING_REFUSED,
 ) -> list[Prepared]:
-    """What each of the writers of one table will send of a delivery. Rejects and positions go with the first lane.
+    """Makes what each of these lanes will send of a page group. Rejects and positions go with the first lane.
 
     `without` are rows that Postgres refused: asked for by the one writer that had them, whose rejects they become.
     """
     started = time.perf_counter()
     if target.is_unmanaged:
-        delivery = replace(delivery, pages=tuple(fit(target, pages) for pages in delivery.pages))
+        group = replace(group, pages=tuple(take_out_misfits(target, pages) for pages in group.pages))
     batches = build_batches(
-        target,
-        delivery.pages,
-        window_starts=window_starts,
-        without=frozenset(without),
-        lanes=[sending.lane for sending in sendings],
+        target, group.pages, window_starts=window_starts, without=frozenset(without), lanes=[lane for lane, _ in lanes]
     )
-    built_seconds = (time.perf_counter() - started) / len(sendings)
+    built_seconds = (time.perf_counter() - started) / len(lanes)
     prepared = []
-    for sending, batch in zip(sendings, batches, strict=True):
+    for (lane, asking), batch in zip(lanes, batches, strict=True):
         started = time.perf_counter()
-        is_first = sending.lane.index == 0
-        came_as_rejects = [reject for pages in delivery.pages for reject in pages.rejects] if is_first else []
-        asks = sending.asks_first and can_ask(target, batch)
+        is_first = lane.index == 0
+        came_as_rejects = [reject for pages in group.pages for reject in pages.rejects] if is_first else []
+        asks = asking.is_worthwhile(batch)
         prepared.append(
             Prepared(
-                delivery if is_first else replace(delivery, positions=()),
+                group if is_first else replace(group, passed=()),
                 batch,
                 encoded=None if asks else staging.encode(target, batch),
-                question=question(target, batch) if asks else None,
+                question=build_question(target, batch) if asks else None,
                 rejects=(*came_as_rejects, *without.values()),
                 seconds=built_seconds + time.perf_counter() - started,
             )

@@ -1,17 +1,15 @@
 """Commits batches: each in one short transaction together with its ledger rows, retried, counted once, without its bad rows.
 
-Used by whoever has frames for a table: the sync of a collection, the refill of a column, a plain DataFrame.
+Used by whoever has frames for a table: the run of a collection, the refill of a column, a plain DataFrame. Tables are prepared before:
+a writer knows from the beginning what it writes to.
 """
 
 import logging
 import time
-from collections.abc import Callable, Mapping, Sequence
-from contextlib import AbstractContextManager, ExitStack
+from collections.abc import Mapping
 from dataclasses import dataclass, replace
 from datetime import datetime
 from functools import partial
-from types import TracebackType
-from typing import Self, TypeVar
 from uuid import UUID, uuid4
 
 import numpy as np
@@ -22,21 +20,37 @@ from sequin_pipeline.ledger.ledger import Counts, Ledger, LiveCursor, MergeRecor
 from sequin_pipeline.ledger.listings import remember
 from sequin_pipeline.ledger.rejects import count_discarded, record_rejects, settle_delivered
 from sequin_pipeline.normalize.normalizer import Reject
-from sequin_pipeline.postgres.warehouse import Connection, Warehouse, attempt, explain, is_open, limit_lock_waits
+from sequin_pipeline.postgres.session import Session
+from sequin_pipeline.postgres.warehouse import Connection, explain, limit_lock_waits
 from sequin_pipeline.table.target import Target
 from sequin_pipeline.write import staging
-from sequin_pipeline.write.bad_rows import RowsRefused, find_refused, merge_rows
+from sequin_pipeline.write.bad_rows import find_refused
 from sequin_pipeline.write.batch import Batch, Place
 from sequin_pipeline.write.buckets import Lane
 from sequin_pipeline.write.history import BatchHistory, record_passed_over
 from sequin_pipeline.write.interpreter_priority import RightOfWay
-from sequin_pipeline.write.known_rows import WORTHWHILE_SHARE, Known, Question, ask, can_ask, question
-from sequin_pipeline.write.merge import MergeCounts, Merged
-from sequin_pipeline.write.prepare import NOTHING_REFUSED, CursorMove, Delivery, Prepared, Sending, prepare
+from sequin_pipeline.write.known_rows import Asking, ask, build_question
+from sequin_pipeline.write.merge import Merged, RowsRefused, merge_rows
+from sequin_pipeline.write.prepare import NOTHING_REFUSED, PageGroup, Prepared, prepare
 
 logger = logging.getLogger("sequin_pipeline.writer")
 
-Result = TypeVar("Result")
+ONLY_LANE = Lane()
+
+
+@dataclass(frozen=True)
+class WriteJob:
+    """What all writers of one table share in one run: the table as it was prepared, its ledger, and who writes.
+
+    `window_keys` and `window_starts` are the run's windows, oldest first; both empty where there are none.
+    """
+
+    target: Target
+    ledger: Ledger
+    run_id: str
+    mode: str
+    window_keys: tuple[str, ...] = ()
+    window_starts: tuple[datetime, ...] = ()
 
 
 @dataclass(frozen=True)
@@ -52,276 +66,251 @@ class Committed:
     seconds: dict[str, float]
 
 
-@dataclass(frozen=True)
-class _Sendable:
-    """What is sent of a prepared batch, and what the table was found to know of the rest."""
-
-    prepared: Prepared
-    encoded: staging.EncodedBatch
-    known: Mapping[int, MergeCounts]
-
-
 class TableWriter:
-    """Writes batches into one table on one connection, which is opened anew when it is lost. A context manager.
+    """Writes batches into one table on one session.
 
-    `window_keys` and `window_starts` are the run's windows, oldest first; both empty where there are none. Of each delivery the writer
-    takes the rows of its `lane`, and the first lane the rejects. `cursor` is the live cursor as this run found or left it;
-    `right_of_way` is taken while the writer talks with Postgres, for whoever prepares beside it.
+    Of each page group the writer takes the rows of its `lane`, and the first lane the rejects. `cursor` is the live cursor as the run
+    found it; from then on only this writer moves it. `right_of_way` is taken while the writer talks with Postgres, for whoever
+    prepares beside it.
     """
 
     def __init__(
         self,
-        warehouse: Warehouse,
-        target: Target,
-        ledger: Ledger,
+        session: Session,
+        job: WriteJob,
         *,
-        run_id: str,
-        mode: str,
-        window_keys: Sequence[str] = (),
-        window_starts: Sequence[datetime] = (),
-        lane: Lane = Lane(),  # noqa: B008 - frozen
+        lane: Lane = ONLY_LANE,
+        cursor: LiveCursor | None = None,
+        right_of_way: RightOfWay | None = None,
     ) -> None:
-        self.target = target
-        self.ledger = ledger
         self.lane = lane
-        self.window_starts = tuple(window_starts)
-        self.cursor: LiveCursor | None = None
-        self.right_of_way = RightOfWay()
-        self._warehouse = warehouse
-        self._run_id = run_id
-        self._mode = mode
-        self._window_keys = tuple(window_keys) or ("",)
-        self._known_share = 0.0
-        self._connection: Connection | None = None
-        self._stack = ExitStack()
+        self.asking = Asking(job.target)
+        self._session = session
+        self._job = job
+        self._cursor = cursor
+        self._right_of_way = right_of_way or RightOfWay()
+        self._window_keys = job.window_keys or ("",)
 
-    def __enter__(self) -> Self:
-        return self
-
-    def __exit__(self, kind: type[BaseException] | None, error: BaseException | None, traceback: TracebackType | None) -> None:
-        self._stack.close()
-
-    def connection(self) -> Connection:
-        """The open connection; another one after the last was lost. Raises WarehouseError."""
-        if self._connection is None or not is_open(self._connection):
-            self._stack.close()
-            opened: AbstractContextManager[Connection] = self._warehouse.connect()
-            self._connection = self._stack.enter_context(opened)
-        return self._connection
-
-    def attempt(self, work: Callable[[Connection], Result], doing: str) -> Result:
-        """Runs `work` on the connection, again when Postgres gave up for a reason that passes."""
-        return attempt(lambda: work(self.connection()), doing, sleep=self._warehouse.sleep)
-
-    def prepare(self, delivery: Delivery, *, without: Mapping[Place, Reject] = NOTHING_REFUSED) -> Prepared:
+    def prepare(self, group: PageGroup, *, without: Mapping[Place, Reject] = NOTHING_REFUSED) -> Prepared:
         """Makes the bytes of the next batch; needs no connection, so that it can be done while the last one is being committed.
 
         `without` are rows that Postgres refused.
         """
-        (prepared,) = prepare(self.target, delivery, [self.sending], window_starts=self.window_starts, without=without)
+        lanes = [(self.lane, self.asking)]
+        (prepared,) = prepare(self._job.target, group, lanes, window_starts=self._job.window_starts, without=without)
         return prepared
 
-    @property
-    def sending(self) -> Sending:
-        """Of the next delivery. When the last batch was mostly known, only what the table does not know is sent."""
-        return Sending(self.lane, asks_first=self._known_share >= WORTHWHILE_SHARE)
+    def write(self, group: PageGroup) -> Committed:
+        """Prepares and commits a page group. Raises as `commit` does."""
+        return self.commit(self.prepare(group))
 
     def commit(self, prepared: Prepared) -> Committed:
-        """One batch. Raises RunFenced when another run has moved the cursor, WarehouseError else; then nothing was written."""
+        """Commits one batch. Raises RunFenced when another run has moved the cursor, WarehouseError else; then nothing was written."""
         batch_id = uuid4()
         refused: dict[Place, Reject] = {}
         started = time.perf_counter()
         seconds = prepared.seconds
         while True:
-            sendable = self._sendable(prepared)
+            asked, encoded = self._ask_first(prepared)
             seconds += time.perf_counter() - started
             try:
-                committed = self._commit_once_for_all(batch_id, sendable)
+                committed = self._commit_once_for_all(batch_id, asked, encoded)
             except RowsRefused as error:
-                refused |= self._find_refused(sendable.encoded.batch, prepared.delivery, error)
+                refused |= self._find_refused(encoded.batch, prepared.group, error)
                 started = time.perf_counter()
-                prepared = self.prepare(prepared.delivery, without=refused)
+                prepared = self.prepare(prepared.group, without=refused)
                 continue
-            self._known_share = _known_share(committed)
+            self.asking.learn(sum(committed.counts.values(), Counts()))
             return replace(committed, seconds={"encode": seconds, **committed.seconds})
 
-    def _sendable(self, prepared: Prepared) -> _Sendable:
-        batch = prepared.batch
-        if not (self.sending.asks_first and can_ask(self.target, batch)):
-            return _Sendable(prepared, prepared.encoded or staging.encode(self.target, batch), {})
-        # What the last batch came to may have become known only after this one was prepared.
-        asked = prepared.question or question(self.target, batch)
-        known = self.attempt(partial(self._ask, asked), f"asking table {str(self.target.table)!r} what it knows")
-        return _Sendable(prepared, staging.encode(self.target, batch.only(known.is_needed)), known.counts)
+    def _ask_first(self, prepared: Prepared) -> tuple[Prepared, staging.EncodedBatch]:
+        """Returns what is sent: of a batch that is mostly known, only what the table does not know."""
+        target, batch = self._job.target, prepared.batch
+        if not self.asking.is_worthwhile(batch):
+            return prepared, prepared.encoded or staging.encode(target, batch)
+        question = prepared.question or build_question(target, batch)
 
-    def _ask(self, asked: Question, connection: Connection) -> Known:
-        with self.right_of_way.taken():
-            return ask(connection, asked, versions=self.ledger.table("versions"), waiting=self.right_of_way.ceded)
+        def work(connection: Connection) -> tuple[np.ndarray[tuple[int], np.dtype[np.bool_]], dict[int, Counts]]:
+            versions = self._job.ledger.table("versions")
+            with self._right_of_way.taken():
+                return ask(connection, target, batch, question, versions=versions, waiting=self._right_of_way.ceded)
 
-    def _commit_once_for_all(self, batch_id: UUID, sendable: _Sendable) -> Committed:
-        attempts = 0
+        is_needed, known = self._session.attempt(work, f"asking table {str(target.table)!r} what it knows")
+        return replace(prepared, known=known), staging.encode(target, batch.only(is_needed))
+
+    def _commit_once_for_all(self, batch_id: UUID, prepared: Prepared, encoded: staging.EncodedBatch) -> Committed:
+        attempts, ledger = 0, self._job.ledger
 
         def work(connection: Connection) -> Committed:
             nonlocal attempts
             attempts += 1
-            if attempts > 1 and self.ledger.has_batch(connection, batch_id):
+            if attempts > 1 and ledger.has_batch(connection, batch_id):
                 # Committed by an attempt whose answer got lost on the way.
-                return self._recalled(connection, batch_id, sendable.prepared.rejects)
+                return self._recalled(connection, batch_id, prepared.rejects)
             try:
-                return self._transact(connection, batch_id, sendable)
+                return self._transact(connection, batch_id, prepared, encoded)
             except (RunFenced, psycopg.errors.UniqueViolation):
                 # The attempt before was still committing, it seems: what it had locked made this one wait, and then stopped it.
-                if attempts > 1 and self.ledger.has_batch(connection, batch_id):
-                    return self._recalled(connection, batch_id, sendable.prepared.rejects)
+                if attempts > 1 and ledger.has_batch(connection, batch_id):
+                    return self._recalled(connection, batch_id, prepared.rejects)
                 raise
 
-        return self.attempt(work, f"writing a batch of {self.target.label!r} to table {str(self.target.table)!r}")
+        target = self._job.target
+        return self._session.attempt(work, f"writing a batch of {target.label!r} to table {str(target.table)!r}")
 
     def _recalled(self, connection: Connection, batch_id: UUID, rejects: tuple[Reject, ...]) -> Committed:
-        for cursor in self.ledger.live_cursors(connection):
-            if cursor.lane == self.lane.index and cursor.run_id == self._run_id:
-                self.cursor = cursor
-        counts, discarded = self.ledger.batch_counts(connection, batch_id), self._count_discarded(connection, rejects)
+        for cursor in self._job.ledger.live_cursors(connection):
+            if cursor.lane == self.lane.index and cursor.run_id == self._job.run_id:
+                self._cursor = cursor
+        counts, discarded = self._job.ledger.batch_counts(connection, batch_id), self._count_discarded(connection, rejects)
         return Committed(counts, rejects, discarded, copied_bytes=0, wal_bytes=0, seconds={})
 
     def _count_discarded(self, connection: Connection, rejects: tuple[Reject, ...]) -> int:
-        return count_discarded(connection, self.ledger, [reject for reject in rejects if reject.reject_class != "parent"])
+        return count_discarded(connection, self._job.ledger, [one for one in rejects if one.reject_class != "parent"])
 
-    def _transact(self, connection: Connection, batch_id: UUID, sendable: _Sendable) -> Committed:
-        delivery, rejects = sendable.prepared.delivery, sendable.prepared.rejects
+    def _transact(self, connection: Connection, batch_id: UUID, prepared: Prepared, encoded: staging.EncodedBatch) -> Committed:
         started = time.perf_counter()
         history = self._history(batch_id)
-        with self.right_of_way.taken(), connection.transaction():
-            limit_lock_waits(connection, self._warehouse.lock_timeout_seconds)
-            moved = self._fence(connection, delivery.move)
+        with self._right_of_way.taken(), connection.transaction():
+            limit_lock_waits(connection, self._session.warehouse.lock_timeout_seconds)
+            moved = self._fence(connection, prepared.group)
             wal_start = _wal_position(connection)
             merged = merge_rows(
                 connection,
-                sendable.encoded,
-                window_starts=self.window_starts,
-                versions=self.ledger.table("versions"),
+                encoded,
+                window_starts=self._job.window_starts,
+                versions=self._job.ledger.table("versions"),
                 history=history,
-                waiting=self.right_of_way.ceded,
+                waiting=self._right_of_way.ceded,
             )
-            if history is not None:
-                record_passed_over(connection, history, self.target, sendable.prepared.batch.superseded, rejects)
-            counts = self._count(sendable, merged)
-            if self.target.is_unmanaged and self.target.key != (self.target.record_id,):
-                self._settle_delivered(connection, sendable.prepared.batch)
-            record_rejects(connection, self.ledger, rejects, run_id=self._run_id)
-            discarded = self._count_discarded(connection, rejects)
-            self.ledger.add_rows(connection, sum(window.created - window.removed for window in counts.values()))
-            self.ledger.record_positions(connection, delivery.positions)
-            if self.lane.index == 0:
-                remember(connection, self.ledger, delivery.listed)
+            counts = self._count(prepared, merged)
+            discarded = self._record_beside(connection, prepared, counts, history)
             wal_bytes = _wal_bytes_since(connection, wal_start)
-            self.ledger.record_merge(
-                connection,
-                MergeRecord(
-                    batch_id=batch_id,
-                    run_id=self._run_id,
-                    mode=self._mode,
-                    cursor_before=self.cursor.cursor if delivery.move and self.cursor else None,
-                    cursor_after=delivery.move.cursor if delivery.move else None,
-                    counts=counts,
-                    bytes=merged.copied_bytes,
-                    wal_bytes=wal_bytes,
-                    seconds=merged.seconds,
-                    lane=self.lane.index,
-                ),
-            )
+            self._record_merge(connection, batch_id, prepared.group, counts, merged, wal_bytes=wal_bytes)
             before_commit = time.perf_counter()
         commit_seconds = time.perf_counter() - before_commit
-        self.cursor = moved
+        self._cursor = moved
         ledger_seconds = before_commit - started - sum(merged.seconds.values())
         return Committed(
             counts,
-            rejects,
+            prepared.rejects,
             discarded,
             copied_bytes=merged.copied_bytes,
             wal_bytes=wal_bytes,
             seconds={**merged.seconds, "ledger": ledger_seconds, "commit": commit_seconds},
         )
 
+    def _record_beside(
+        self, connection: Connection, prepared: Prepared, counts: Mapping[str, Counts], history: BatchHistory | None
+    ) -> int:
+        """Commits what came beside the rows; returns how many of the rejects had been given up before."""
+        target, ledger, group = self._job.target, self._job.ledger, prepared.group
+        if history is not None:
+            record_passed_over(connection, history, target, prepared.batch.superseded, prepared.rejects)
+        if target.is_unmanaged and target.key != (target.record_id,):
+            self._settle_delivered(connection, prepared.batch)
+        record_rejects(connection, ledger, prepared.rejects, run_id=self._job.run_id)
+        discarded = self._count_discarded(connection, prepared.rejects)
+        ledger.add_rows(connection, sum(window.created - window.removed for window in counts.values()))
+        ledger.record_positions(connection, group.passed)
+        if self.lane.index == 0:
+            remember(connection, ledger, group.listed)
+        return discarded
+
+    def _record_merge(
+        self,
+        connection: Connection,
+        batch_id: UUID,
+        group: PageGroup,
+        counts: Mapping[str, Counts],
+        merged: Merged,
+        *,
+        wal_bytes: int,
+    ) -> None:
+        merge = MergeRecord(
+            batch_id=batch_id,
+            run_id=self._job.run_id,
+            mode=self._job.mode,
+            cursor_before=self._cursor.cursor if group.moves_cursor and self._cursor else None,
+            cursor_after=group.position.after if group.moves_cursor else None,
+            counts=counts,
+            bytes=merged.copied_bytes,
+            wal_bytes=wal_bytes,
+            seconds=merged.seconds,
+            lane=self.lane.index,
+        )
+        self._job.ledger.record_merge(connection, merge)
+
     def _history(self, batch_id: UUID) -> BatchHistory | None:
-        if self.target.history is None:
+        if self._job.target.history is None:
             return None
         return BatchHistory(
-            table=self.ledger.table("history"),
-            table_name=self.ledger.table_name,
+            table=self._job.ledger.table("history"),
+            table_name=self._job.ledger.table_name,
             batch_id=batch_id,
-            run_id=self._run_id,
-            mode=self._mode,
-            keep=self.target.history,
+            run_id=self._job.run_id,
+            mode=self._job.mode,
+            keep=self._job.target.history,
         )
 
     def _settle_delivered(self, connection: Connection, batch: Batch) -> None:
-        assert self.target.version is not None  # noqa: S101 - records have versions
-        ids, versions = batch.column(self.target.record_id), batch.column(self.target.version)
-        settle_delivered(connection, self.ledger, ids.to_pylist(), versions.to_pylist())
+        target = self._job.target
+        assert target.version is not None  # noqa: S101 - records have versions
+        ids, versions = batch.column(target.record_id), batch.column(target.version)
+        settle_delivered(connection, self._job.ledger, ids.to_pylist(), versions.to_pylist())
 
-    def _fence(self, connection: Connection, move: CursorMove | None) -> LiveCursor | None:
+    def _fence(self, connection: Connection, group: PageGroup) -> LiveCursor | None:
         """First of all: a rival waits here for the cursor's row, and then has done no work in vain."""
-        if move is None:
+        if not group.moves_cursor:
             return None
-        moved = self.ledger.move_cursor(
-            connection, self.cursor, cursor=move.cursor, stream_time=move.stream_time, run_id=self._run_id
+        moved = self._job.ledger.move_cursor(
+            connection,
+            self._cursor,
+            cursor=group.position.after,
+            stream_time=group.position.stream_time,
+            run_id=self._job.run_id,
         )
         if moved is not None:
             return moved
-        rivals = self.ledger.live_cursors(connection)
+        rivals = self._job.ledger.live_cursors(connection)
         rival = f"run {rivals[0].run_id!r}" if rivals else "a full refresh"
         raise RunFenced(
-            f"while writing a batch of {self.target.label!r}, the live cursor was not where this run left it: {rival} has moved it. "
+            f"while writing a batch of {self._job.target.label!r}, the live cursor was not where this run left it: {rival} has moved it. "
             "Nothing of the batch was written; the other run goes on from there, so wait for it and run again"
         )
 
-    def _find_refused(self, batch: Batch, delivery: Delivery, refusal: RowsRefused) -> dict[Place, Reject]:
+    def _find_refused(self, batch: Batch, group: PageGroup, refusal: RowsRefused) -> dict[Place, Reject]:
+        target = self._job.target
         finding = partial(
             find_refused,
-            target=self.target,
+            target=target,
             batch=batch,
-            pages=delivery.pages,
-            window_starts=self.window_starts,
-            versions=self.ledger.table("versions"),
-            lock_timeout_seconds=self._warehouse.lock_timeout_seconds,
+            pages=group.pages,
+            window_starts=self._job.window_starts,
+            versions=self._job.ledger.table("versions"),
+            lock_timeout_seconds=self._session.warehouse.lock_timeout_seconds,
         )
-        found = self.attempt(
-            finding, f"looking for the records of {self.target.label!r} that table {str(self.target.table)!r} refuses"
-        )
+        doing = f"looking for the records of {target.label!r} that table {str(target.table)!r} refuses"
+        found = self._session.attempt(finding, doing)
         if not found:
-            raise explain(refusal.error, f"writing a batch of {self.target.label!r}") from refusal
+            raise explain(refusal.error, f"writing a batch of {target.label!r}") from refusal
         return found
 
-    def _count(self, sendable: _Sendable, merged: Merged) -> dict[str, Counts]:
+    def _count(self, prepared: Prepared, merged: Merged) -> dict[str, Counts]:
         """By key of the window. Rejects have no time that could be trusted: they stand with the batch's newest window."""
-        batch, rejected = sendable.prepared.batch, len(sendable.prepared.rejects)
+        batch, rejected = prepared.batch, len(prepared.rejects)
         newest = int(batch.windows.max()) if len(batch.windows) else len(self._window_keys) - 1
-        indexes = sorted({*merged.counts, *sendable.known, *np.flatnonzero(batch.duplicates).tolist(), newest})
+        indexes = sorted({*merged.counts, *prepared.known, *np.flatnonzero(batch.duplicates).tolist(), newest})
         counts = {}
         for index in indexes:
-            tally = merged.counts.get(index, MergeCounts()) + sendable.known.get(index, MergeCounts())
-            duplicate = int(batch.duplicates[index]) if index < len(batch.duplicates) else 0
-            rejected_here = rejected if index == newest else 0
-            counts[self._window_keys[index]] = Counts(
-                fetched=tally.staged + duplicate + rejected_here,
-                inserted=tally.inserted,
-                updated=tally.updated,
-                deleted=tally.deleted,
-                unchanged=tally.unchanged,
-                stale=tally.stale,
-                duplicate=duplicate,
-                rejected=rejected_here,
-                created=tally.created,
-                removed=tally.removed,
-                rewritten=tally.rewritten,
+            stored = merged.counts.get(index, Counts()) + prepared.known.get(index, Counts())
+            window = replace(
+                stored,
+                duplicate=int(batch.duplicates[index]) if index < len(batch.duplicates) else 0,
+                rejected=rejected if index == newest else 0,
             )
+            counts[self._window_keys[index]] = replace(window, fetched=window.accounted)
         return counts
-
-
-def _known_share(committed: Committed) -> float:
-    total = sum(committed.counts.values(), Counts())
-    return (total.unchanged + total.stale) / total.fetched if total.fetched else 0.0
 
 
 def _wal_position(connection: Connection) -> object:

@@ -7,6 +7,7 @@ from collections.abc import Sequence
 from dataclasses import replace
 
 import pandas as pd
+import pyarrow as pa
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
@@ -14,7 +15,7 @@ from hypothesis import strategies as st
 from sequin_pipeline.catalog import COLUMN_TYPES, Column
 from sequin_pipeline.errors import SourceFault
 from sequin_pipeline.normalize.normalizer import Normalizer
-from sequin_pipeline.normalize.page_reader import PageReader, ParsedPage, ReadPages
+from sequin_pipeline.normalize.page_reader import PageReader, ParsedPage
 from tests.normalize.records import collection, column, page, record, text, with_value
 
 OPTIONS = (
@@ -85,7 +86,7 @@ class NothingIsCertain:
         parsed = self._pages.parse(records)
         return replace(parsed, doubtful=frozenset(range(len(parsed))))
 
-    def read(self, pages: Sequence[ParsedPage]) -> ReadPages:
+    def read(self, pages: Sequence[ParsedPage]) -> tuple[pa.Table, frozenset[int]]:
         return self._pages.read(pages)
 
 

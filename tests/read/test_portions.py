@@ -68,13 +68,8 @@ def test_pages_that_wait_are_one_frame_and_each_keeps_its_cursor_and_its_times()
         return EPOCH + timedelta(minutes=count)
 
     assert ids(portion) == ["a", "b", "c", "d", "e"]
-    assert [streamed.page.cursor for streamed in portion.pages] == ["1", "2", "3", "4"]
-    assert [(streamed.inserted_at_min, streamed.inserted_at_max) for streamed in portion.pages] == [
-        (minutes(1), minutes(2)),
-        (None, None),
-        (minutes(3), minutes(3)),
-        (None, minutes(5)),
-    ]
+    assert [page.cursor for page in portion.pages] == ["1", "2", "3", "4"]
+    assert portion.times == ((minutes(1), minutes(2)), (None, None), (minutes(3), minutes(3)), (None, minutes(5)))
 
 
 @pytest.mark.parametrize(
@@ -145,7 +140,7 @@ def test_outage_is_told_after_the_pages_before_it() -> None:
 def test_page_that_completes_a_listing_comes_alone() -> None:
     complete = replace(page_of([], "2"), listed=Listed("s1", 7, is_complete=True))
 
-    found = [[streamed.page.cursor for streamed in portion.pages] for portion in portions([PAGES[0], complete, PAGES[2]])]
+    found = [[page.cursor for page in portion.pages] for portion in portions([PAGES[0], complete, PAGES[2]])]
 
     assert found == [["1"], ["2"], ["3"]]
 
@@ -176,7 +171,7 @@ def test_window_is_read_to_the_first_page_behind_it_however_many_wait() -> None:
 
     (portion,) = portions(pages, run_config=run_config)
 
-    assert [streamed.page.cursor for streamed in portion.pages] == ["1", "70"]
+    assert [page.cursor for page in portion.pages] == ["1", "70"]
     assert (ids(portion), portion.outside) == (["r1"], 1)
 
 
@@ -191,7 +186,7 @@ def test_first_record_that_does_not_tell_its_time_plainly_leaves_the_end_to_the_
 
     first, *_ = portions(pages)
 
-    assert [streamed.page.cursor for streamed in first.pages] == ["1", "2"]
+    assert [page.cursor for page in first.pages] == ["1", "2"]
 
 
 def test_portion_is_of_no_more_pages_than_wait() -> None:

@@ -12,12 +12,13 @@ import psycopg
 from psycopg import sql
 
 from sequin_pipeline.catalog import Collection
+from sequin_pipeline.ledger.ledger import Counts
 from sequin_pipeline.normalize.normalizer import Normalizer
 from sequin_pipeline.postgres.warehouse import Warehouse
 from sequin_pipeline.table.target import collection_target
 from sequin_pipeline.write import staging
 from sequin_pipeline.write.batch import build_batch
-from sequin_pipeline.write.merge import MergeCounts, write
+from sequin_pipeline.write.merge import merge_rows
 from tests.support.reading import query
 from tests.support.waits import PATIENCE_SECONDS
 
@@ -44,13 +45,13 @@ class OpenBatch:
     def __exit__(self, kind: type[BaseException] | None, error: BaseException | None, traceback: TracebackType | None) -> None:
         self._stack.close()
 
-    def write(self) -> "Future[MergeCounts]":
+    def write(self) -> "Future[Counts]":
         """Begins and merges, in a thread, for it may have to wait for another writer."""
 
-        def work() -> MergeCounts:
+        def work() -> Counts:
             self.connection.execute("begin isolation level read committed")
-            merged = write(self.connection, self._encoded, window_starts=(), versions=VERSIONS)
-            return sum(merged.counts.values(), MergeCounts())
+            merged = merge_rows(self.connection, self._encoded, window_starts=(), versions=VERSIONS)
+            return sum(merged.counts.values(), Counts())
 
         return self._threads.submit(work)
 

@@ -7,7 +7,6 @@ from sequin_pipeline.ledger.ledger import Counts
 from sequin_pipeline.postgres.warehouse import Warehouse
 from sequin_pipeline.read.stream import RecordStream
 from sequin_pipeline.runs.collection_run import run_sync
-from sequin_pipeline.write.merge import MergeCounts
 from tests.support.builders import ListSource, collection, live_run_config, record
 from tests.support.racing import OpenBatch, wait_until_blocked
 from tests.support.reading import ids_and_versions, query
@@ -87,14 +86,14 @@ SAME, OTHER = {"status": "active", "amount": 1}, {"status": "active", "amount": 
 @pytest.mark.parametrize(
     ("at", "content", "expected", "stands_at"),
     [
-        pytest.param(30, SAME, MergeCounts(unchanged=1), 20, id="the same later"),
-        pytest.param(30, OTHER, MergeCounts(updated=1), 30, id="another later"),
-        pytest.param(15, OTHER, MergeCounts(stale=1), 20, id="another earlier"),
-        pytest.param(15, SAME, MergeCounts(stale=1), 20, id="the same earlier"),
+        pytest.param(30, SAME, Counts(unchanged=1), 20, id="the same later"),
+        pytest.param(30, OTHER, Counts(updated=1), 30, id="another later"),
+        pytest.param(15, OTHER, Counts(stale=1), 20, id="another earlier"),
+        pytest.param(15, SAME, Counts(stale=1), 20, id="the same earlier"),
     ],
 )
 def test_two_who_look_at_once_end_as_one_behind_the_other(
-    warehouse_url: str, at: int, content: dict[str, object], expected: MergeCounts, stands_at: int
+    warehouse_url: str, at: int, content: dict[str, object], expected: Counts, stands_at: int
 ) -> None:
     of = collection(observes_time=True)
     deliver(warehouse_url, [record("a", 10, data={"status": "before"})], run_id="first")

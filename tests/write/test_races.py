@@ -10,11 +10,11 @@ import pytest
 
 from sequin_pipeline.catalog import Collection
 from sequin_pipeline.errors import RunFenced
+from sequin_pipeline.ledger.ledger import Counts
 from sequin_pipeline.postgres.warehouse import Warehouse
 from sequin_pipeline.read.stream import RecordStream, RunConfig
 from sequin_pipeline.runs.collection_run import run_sync
 from sequin_pipeline.sources import Page, ReadRequest, TimeWindow
-from sequin_pipeline.write.merge import MergeCounts
 from sequin_pipeline.write.removals import bucket_of
 from tests.support.builders import EPOCH, ListSource, collection, live_run_config, record
 from tests.support.racing import OpenBatch, holding, wait_for_activity, wait_until_blocked
@@ -24,12 +24,12 @@ from tests.support.waits import PATIENCE_SECONDS
 MARKED = collection()
 REMOVED = collection(on_delete="remove")
 
-INSERTED = MergeCounts(inserted=1, created=1)
-UPDATED = MergeCounts(updated=1)
-DELETED = MergeCounts(deleted=1)
-GONE = MergeCounts(deleted=1, removed=1)
-STALE = MergeCounts(stale=1)
-UNCHANGED = MergeCounts(unchanged=1)
+INSERTED = Counts(inserted=1, created=1)
+UPDATED = Counts(updated=1)
+DELETED = Counts(deleted=1)
+GONE = Counts(deleted=1, removed=1)
+STALE = Counts(stale=1)
+UNCHANGED = Counts(unchanged=1)
 
 
 def tombstone(record_id: str, version: int) -> dict[str, object]:
@@ -165,7 +165,7 @@ def test_the_guard_decides_between_racing_versions_and_their_counts_are_settled(
     stored: list[dict[str, object]],
     first: dict[str, object],
     second: dict[str, object],
-    expected: MergeCounts,
+    expected: Counts,
     version: int,
 ) -> None:
     made(warehouse_url, MARKED, *stored)
@@ -251,8 +251,8 @@ def test_writers_at_random_neither_deadlock_nor_lose_or_count_a_row_twice(wareho
         for _ in range(120)
     ]
 
-    def work(lane: int) -> MergeCounts:
-        counts = MergeCounts()
+    def work(lane: int) -> Counts:
+        counts = Counts()
         for records in batches[lane::3]:
             with OpenBatch(warehouse_url, MARKED, *records) as batch:
                 counts += batch.write().result()
@@ -260,13 +260,13 @@ def test_writers_at_random_neither_deadlock_nor_lose_or_count_a_row_twice(wareho
         return counts
 
     with ThreadPoolExecutor(3) as threads:
-        counts = sum(threads.map(work, range(3)), MergeCounts())
+        counts = sum(threads.map(work, range(3)), Counts())
 
     newest: dict[str, int] = {}
     for each in [each for records in batches for each in records]:
         newest[str(each["id"])] = max(newest.get(str(each["id"]), 0), int(str(each["updated_idx"])))
     assert ids_and_versions(warehouse_url) == [(key, version, version % 3 == 0) for key, version in sorted(newest.items())]
-    assert counts.staged == 120 * 4
+    assert counts.accounted == 120 * 4
     assert counts.created == len(newest)
 
 

@@ -1,0 +1,34 @@
+"""Answers of Postgres as values of Python: each row as what the caller makes of its columns, in their order."""
+
+from collections.abc import Callable, Mapping, Sequence
+from typing import Any, TypeVar
+
+from psycopg.abc import QueryNoTemplate
+from psycopg.rows import args_row, scalar_row
+
+from sequin_pipeline.postgres.warehouse import Connection
+
+Row = TypeVar("Row")
+Parameters = Sequence[object] | Mapping[str, object] | None
+
+
+def fetch_value(connection: Connection, statement: QueryNoTemplate, parameters: Parameters = None) -> Any:
+    """Returns the first column of a statement whose answer is one row: of an aggregate, a function or an `exists`."""
+    with connection.cursor(row_factory=scalar_row) as cursor:
+        return cursor.execute(statement, parameters).fetchone()
+
+
+def fetch_row(
+    connection: Connection, make: Callable[..., Row], statement: QueryNoTemplate, parameters: Parameters = None
+) -> Row | None:
+    """Returns the first row, None where there is none."""
+    with connection.cursor(row_factory=args_row(make)) as cursor:
+        return cursor.execute(statement, parameters).fetchone()
+
+
+def fetch_rows(
+    connection: Connection, make: Callable[..., Row], statement: QueryNoTemplate, parameters: Parameters = None
+) -> list[Row]:
+    """Returns every row."""
+    with connection.cursor(row_factory=args_row(make)) as cursor:
+        return cursor.execute(statement, parameters).fetchall()

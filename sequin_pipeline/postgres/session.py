@@ -1,0 +1,37 @@
+"""One connection to the warehouse that is opened when it is first needed, and opened again once it is lost."""
+
+from collections.abc import Callable
+from contextlib import AbstractContextManager, ExitStack
+from types import TracebackType
+from typing import Self, TypeVar
+
+from sequin_pipeline.postgres.warehouse import Connection, Warehouse, attempt, is_open
+
+Result = TypeVar("Result")
+
+
+class Session:
+    """Keeps one connection for everybody who works one after the other. A context manager, whose end closes the connection."""
+
+    def __init__(self, warehouse: Warehouse) -> None:
+        self.warehouse = warehouse
+        self._connection: Connection | None = None
+        self._stack = ExitStack()
+
+    def __enter__(self) -> Self:
+        return self
+
+    def __exit__(self, kind: type[BaseException] | None, error: BaseException | None, traceback: TracebackType | None) -> None:
+        self._stack.close()
+
+    def connection(self) -> Connection:
+        """Returns the open connection, a new one after the last was lost. Raises WarehouseError."""
+        if self._connection is None or not is_open(self._connection):
+            self._stack.close()
+            opened: AbstractContextManager[Connection] = self.warehouse.connect()
+            self._connection = self._stack.enter_context(opened)
+        return self._connection
+
+    def attempt(self, work: Callable[[Connection], Result], doing: str) -> Result:
+        """Runs `work` on the connection, and again when Postgres gave up for a reason that passes. Raises WarehouseError."""
+        return attempt(lambda: work(self.connection()), doing, sleep=self.warehouse.sleep)

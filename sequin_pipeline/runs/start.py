@@ -1,0 +1,129 @@
+"""How a run of a collection begins: ledger, table and columns made ready, and the place to start from found.
+
+Everything here happens on a connection before a writer exists, and before anything has been requested of the source.
+"""
+
+from dataclasses import dataclass, replace
+
+from sequin_pipeline.ledger.ledger import Ledger, LiveCursor
+from sequin_pipeline.ledger.schema import migrate
+from sequin_pipeline.ledger.undeclared import adopt_undeclared
+from sequin_pipeline.postgres.session import Session
+from sequin_pipeline.postgres.warehouse import Connection
+from sequin_pipeline.read.cursor_position import BEGINNING, CursorPosition
+from sequin_pipeline.read.stream import RunConfig
+from sequin_pipeline.runs.heartbeat import Heartbeat
+from sequin_pipeline.runs.refill import declare_columns, refill
+from sequin_pipeline.sources import Source
+from sequin_pipeline.table.managed import Preparation, prepare_table
+from sequin_pipeline.table.target import Target, collection_target
+from sequin_pipeline.windows import SLACK
+from sequin_pipeline.write.removals import sweep_marked
+
+
+@dataclass(frozen=True)
+class RunStart:
+    """What a run begins with: the table as it takes rows, the place in the stream, and of each lane the live cursor that it will move.
+
+    `swept` are rows that were only marked as deleted until now, `refilled` those whose new or changed columns were filled.
+    """
+
+    target: Target
+    position: CursorPosition
+    cursors: tuple[LiveCursor | None, ...]
+    swept: int
+    refilled: int
+
+
+def owns_cursor(run_config: RunConfig, source: Source) -> bool:
+    """Tells whether the run moves the live cursor. A queue keeps its own place, by what was acknowledged, so nothing is fenced: any
+    number of runs may drain it beside each other, and what is delivered twice is known by its version."""
+    return run_config.mode == "live" and source.can_reread
+
+
+def start_run(
+    session: Session, ledger: Ledger, run_config: RunConfig, source: Source, *, run_id: str, lanes: int, heartbeat: Heartbeat
+) -> RunStart:
+    """Prepares ledger and table for a run with that many lanes. Raises TableRefused, LedgerRefused, WarehouseError."""
+    collection = run_config.collection
+
+    def prepare(connection: Connection) -> tuple[Target, int]:
+        migrate(connection, ledger.schema)
+        preparation = _prepare_table(connection, ledger, run_config, source)
+        return preparation.target, _follow_declaration(connection, ledger, preparation, heartbeat)
+
+    def find_start(connection: Connection) -> tuple[bool, CursorPosition, tuple[LiveCursor | None, ...]]:
+        has_removed_rows = ledger.has_removed_rows(connection)
+        if owns_cursor(run_config, source):
+            return has_removed_rows, *_find_live_start(connection, ledger, run_config, run_id=run_id, lanes=lanes)
+        return has_removed_rows, _find_window(connection, ledger, run_config), (None,) * lanes
+
+    target, swept = session.attempt(prepare, f"preparing table {ledger.table_name!r} of {collection.label!r}")
+    # The objects of an unmanaged table's rows may not be kept: its columns fill with the versions that come.
+    refilled = 0 if target.is_unmanaged else refill(session.warehouse, ledger, collection, run_id=run_id)
+    has_removed_rows, position, cursors = session.attempt(find_start, f"reading the ledger of {collection.label!r}")
+    # A full refresh finds what an earlier version stored wrongly under a hash that was right.
+    target = replace(target, has_removed_rows=has_removed_rows, rechecks_text=run_config.full_refresh)
+    return RunStart(target, position, cursors, swept, refilled)
+
+
+def _prepare_table(connection: Connection, ledger: Ledger, run_config: RunConfig, source: Source) -> Preparation:
+    preparation = prepare_table(
+        connection,
+        collection_target(run_config.collection),
+        ledger,
+        source=source.identity,
+        adopt=run_config.adopt,
+        full_refresh=run_config.full_refresh,
+    )
+    adopt_undeclared(connection, ledger)
+    if not preparation.target.is_unmanaged:
+        declare_columns(connection, ledger, run_config.collection, preparation)
+    return preparation
+
+
+def _follow_declaration(connection: Connection, ledger: Ledger, preparation: Preparation, heartbeat: Heartbeat) -> int:
+    """Brings a table up to an `on_delete` that has changed; returns how many rows were removed for it."""
+    target, record, swept = preparation.target, preparation.record, 0
+    has_changed = record is not None and record.on_delete != target.on_delete
+    if target.removes and not target.is_unmanaged and (preparation.is_adopted or has_changed):
+        swept = _sweep(connection, ledger, target, heartbeat)
+    if has_changed:
+        ledger.set_on_delete(connection, target.on_delete)
+    return swept
+
+
+def _sweep(connection: Connection, ledger: Ledger, target: Target, heartbeat: Heartbeat) -> int:
+    swept = 0
+    while True:
+        with connection.transaction(), connection.cursor() as cursor:
+            removed = sweep_marked(cursor, target, versions=ledger.table("versions"))
+            ledger.add_rows(connection, -removed)
+            heartbeat.beat(connection)
+        swept += removed
+        if not removed:
+            return swept
+
+
+def _find_window(connection: Connection, ledger: Ledger, run_config: RunConfig) -> CursorPosition:
+    window = run_config.window
+    if window is None or window.start is None or run_config.full_refresh:
+        return BEGINNING
+    found = ledger.position_before(connection, window.start - SLACK)
+    if found is None:
+        return BEGINNING
+    stream_time, cursor = found
+    return CursorPosition(cursor, stream_time, recorded_at=stream_time)
+
+
+def _find_live_start(
+    connection: Connection, ledger: Ledger, run_config: RunConfig, *, run_id: str, lanes: int
+) -> tuple[CursorPosition, tuple[LiveCursor | None, ...]]:
+    if run_config.full_refresh and any(cursor.run_id != run_id for cursor in ledger.live_cursors(connection)):
+        # Not again when a step of this run is tried again: it goes on where it came to.
+        ledger.forget_cursor(connection)
+    cursors = ledger.take_over(connection, lanes=lanes, run_id=run_id)
+    if not cursors:
+        return BEGINNING, (None,) * lanes
+    start = cursors[0]
+    return CursorPosition(start.cursor, start.stream_time, recorded_at=start.stream_time), tuple(cursors)
