@@ -12,8 +12,8 @@ from sequin_pipeline.cli.interrupts import interruptible
 from sequin_pipeline.cli.landed import Landed, landed, tell
 from sequin_pipeline.cli.session import Session, announce, check_api, check_warehouse, open_session, select
 from sequin_pipeline.errors import ConfigurationError
-from sequin_pipeline.ledger.ledger import cursor_times
 from sequin_pipeline.ledger.schema import migrate
+from sequin_pipeline.ledger.status import cursor_times
 from sequin_pipeline.postgres.warehouse import Warehouse, attempt
 
 if TYPE_CHECKING:

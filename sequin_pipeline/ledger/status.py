@@ -89,3 +89,31 @@ def table_statuses(connection: Connection, *, schema: str = DEFAULT_SCHEMA) -> d
         ).format(schema=sql.Identifier(schema))
     ).fetchall()
     return {str(name): TableStatus(*values) for name, *values in rows}  # type: ignore[arg-type]  # by the ledger's definition
+
+
+def cursor_times(connection: Connection, *, schema: str = DEFAULT_SCHEMA) -> dict[str, datetime | None]:
+    """By label (`provider/name`): the stream time of the live cursor, of those that have one.
+
+    Where a collection has moved to another table, that of the newest: the cursor of the old one stands still for ever.
+    """
+    rows = connection.execute(
+        sql.SQL(
+            "select distinct on (t.label) t.label, (select min(c.stream_time) from {schema}.cursors c where c.table_name = t.table_name)"
+            " from {schema}.tables t where exists (select from {schema}.cursors c where c.table_name = t.table_name)"
+            " order by t.label, t.created_at desc"
+        ).format(schema=sql.Identifier(schema))
+    ).fetchall()
+    return {str(label): stream_time for label, stream_time in rows}  # type: ignore[misc]  # a timestamptz column
+
+
+def beating_runs(connection: Connection, within: timedelta, *, schema: str = DEFAULT_SCHEMA) -> frozenset[str]:
+    """The ids of runs that showed life within that time, in any of their collections, or committed a batch: so do refills, and what is
+    built on a table. Leans on runs (heartbeat_at) and merges (committed_at)."""
+    rows = connection.execute(
+        sql.SQL(
+            "select run_id from {schema}.runs where heartbeat_at > now() - %(within)s"
+            " union select run_id from {schema}.merges where committed_at > now() - %(within)s"
+        ).format(schema=sql.Identifier(schema)),
+        {"within": within},
+    ).fetchall()
+    return frozenset(str(run_id) for (run_id,) in rows)

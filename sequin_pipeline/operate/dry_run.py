@@ -23,7 +23,8 @@ from sequin_pipeline.operate.spool import Spool
 from sequin_pipeline.postgres.warehouse import Connection, Warehouse, explain, limit_lock_waits
 from sequin_pipeline.read.stream import RecordStream, Room, RunConfig
 from sequin_pipeline.sources import Source
-from sequin_pipeline.table.managed import PendingChange, create_table, existing_columns, pending_changes
+from sequin_pipeline.table.ddl import create_table
+from sequin_pipeline.table.managed import PendingChange, existing_columns, pending_changes
 from sequin_pipeline.table.target import Target, collection_target
 from sequin_pipeline.write import staging
 from sequin_pipeline.write.bad_rows import find_refused

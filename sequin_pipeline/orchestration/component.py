@@ -14,7 +14,8 @@ import dagster as dg
 from pydantic import BaseModel
 
 from sequin_pipeline.catalog import Collection, check_tables
-from sequin_pipeline.declare.parse import Node, check_keys, collections_of
+from sequin_pipeline.declare.node import Node, check_keys
+from sequin_pipeline.declare.parse import collections_of
 from sequin_pipeline.declare.yaml_models import ProviderModel
 from sequin_pipeline.errors import CatalogError
 from sequin_pipeline.orchestration.assets import asset_key, build_asset, build_source_spec, group_name, run_name

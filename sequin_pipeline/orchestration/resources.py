@@ -12,8 +12,9 @@ from datetime import datetime, timedelta
 import dagster as dg
 
 from sequin_pipeline.catalog import Collection
-from sequin_pipeline.ledger.ledger import HEARTBEAT_SECONDS, beating_runs, cursor_times
+from sequin_pipeline.ledger.ledger import HEARTBEAT_SECONDS
 from sequin_pipeline.ledger.schema import migrate
+from sequin_pipeline.ledger.status import beating_runs, cursor_times
 from sequin_pipeline.postgres.warehouse import Warehouse, attempt
 from sequin_pipeline.sources import Source
 from sequin_pipeline.sources.registry import open_source

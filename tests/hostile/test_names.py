@@ -3,7 +3,8 @@
 import pytest
 
 from sequin_pipeline.catalog import Collection, Column, TableName, check_tables, default_table, parse_path
-from sequin_pipeline.declare.parse import Node, collections_of
+from sequin_pipeline.declare.node import Node
+from sequin_pipeline.declare.parse import collections_of
 from sequin_pipeline.declare.yaml_models import ProviderModel
 from sequin_pipeline.errors import CatalogError
 from tests.hostile.sending import land, query, read, sync, text, tolerant

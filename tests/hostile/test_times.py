@@ -5,7 +5,7 @@ from datetime import UTC, datetime
 import pytest
 
 from sequin_pipeline.catalog import Column, Windows, parse_path
-from sequin_pipeline.ledger.ledger import cursor_times
+from sequin_pipeline.ledger.status import cursor_times
 from sequin_pipeline.postgres.warehouse import Warehouse
 from sequin_pipeline.read.stream import RecordStream
 from sequin_pipeline.runs.collection_run import run_sync

@@ -6,7 +6,8 @@ from datetime import UTC, datetime
 import yaml
 
 from sequin_pipeline.catalog import Collection
-from sequin_pipeline.declare.parse import Node, collections_of
+from sequin_pipeline.declare.node import Node
+from sequin_pipeline.declare.parse import collections_of
 from sequin_pipeline.declare.yaml_models import ProviderModel
 from sequin_pipeline.normalize.normalizer import Normalizer
 from sequin_pipeline.operate.inference.proposal import Proposal, written

@@ -1,0 +1,104 @@
+"""The table of a collection as its defs.yaml declares it: its name, its indexes, and the mapping onto a table of an application.
+
+Only what the YAML alone can tell: the table itself is looked at before the first row.
+"""
+
+from sequin_pipeline.catalog import RECORD_COLUMNS, RESERVED_SCHEMAS, TableName, UnmanagedTable, default_table
+from sequin_pipeline.declare.node import Node, check_text
+from sequin_pipeline.declare.yaml_models import (
+    TABLE_PATTERN,
+    UNMANAGED_COLUMN_PATTERN,
+    UNMANAGED_TABLE_PATTERN,
+    CollectionModel,
+    TableModel,
+)
+
+
+def parse_table(provider: str, name: str, model: TableModel | None, *, node: Node) -> TableName:
+    if model is None:
+        table, place = default_table(provider, name), node
+        if table.schema == "public":
+            raise node.refused(
+                f"collection {name!r} of provider 'public' would land in schema 'public' without having been asked to: "
+                "name its table with `table: {name: schema.table}`"
+            )
+    else:
+        place = node / "table"
+        _check_table_model(name, model, place)
+        table = TableName(*model.name.split("."))
+    if table.schema.startswith("pg_") or table.schema in RESERVED_SCHEMAS:
+        raise place.refused(
+            f"collection {name!r} would land in schema {table.schema!r}, which Postgres keeps for itself: "
+            "name another table with `table: {name: schema.table}`"
+        )
+    return table
+
+
+def _check_table_model(name: str, model: TableModel, place: Node) -> None:
+    if not model.managed:
+        rule = "schema.table, each part at most 63 characters without dots and quotes"
+        check_text("table", model.name, UNMANAGED_TABLE_PATTERN, node=place / "name", rule=rule)
+        return
+    rule = "schema.table, each part letters, digits and _, at most 63"
+    check_text("table", model.name, TABLE_PATTERN, node=place / "name", rule=rule)
+    for only_unmanaged in ("columns", "key", "round"):
+        if only_unmanaged in model.model_fields_set:
+            raise (place / only_unmanaged).refused(
+                f"collection {name!r} gives {only_unmanaged!r} for a table that the pipeline manages, whose columns and key are its own: "
+                f"remove {only_unmanaged!r}, or say `managed: false` for a table that belongs to an application"
+            )
+
+
+def parse_indexes(name: str, model: CollectionModel, node: Node) -> tuple[tuple[str, ...], ...]:
+    if model.indexes and model.table and not model.table.managed:
+        raise node.refused(
+            f"collection {name!r} asks for indexes on a table that belongs to an application: create them with its migrations"
+        )
+    for columns in model.indexes:
+        unknown = [column for column in columns if column not in RECORD_COLUMNS and column not in model.columns]
+        if unknown:
+            raise node.refused(
+                f"collection {name!r} asks for an index on {unknown[0]!r}, which is no column of its table: "
+                f"name some of {', '.join((*RECORD_COLUMNS, *model.columns))}"
+            )
+        if not columns or len(set(columns)) < len(columns) or model.indexes.count(columns) > 1:
+            raise node.refused(f"collection {name!r} asks for the index {columns!r}: name each column once, and each index once")
+    return tuple(map(tuple, model.indexes))
+
+
+def parse_unmanaged(name: str, model: CollectionModel, node: Node) -> UnmanagedTable:
+    """Only what the YAML alone can tell; the table itself is looked at before the first row (unmanaged.py)."""
+    assert model.table is not None  # noqa: S101 - the caller asked
+    place = node / "table"
+    columns = {**{column: column for column in model.columns}, **model.table.columns}
+    known = [*(column for column in RECORD_COLUMNS if column != "content_hash"), *model.columns]
+    seen: dict[str, str] = {}
+    for ours, theirs in columns.items():
+        at = place / "columns" / ours
+        if ours not in known:
+            raise at.refused(
+                f"collection {name!r} maps {ours!r}, which it neither declares nor has of the record: "
+                f"name one of {', '.join(known)}, or declare it below `columns` of the collection"
+            )
+        check_text("column", theirs, UNMANAGED_COLUMN_PATTERN, node=at, rule="the name of a column, at most 63 characters")
+        first = seen.setdefault(theirs, ours)
+        if first != ours:
+            raise at.refused(f"collection {name!r} maps both {first!r} and {ours!r} to column {theirs!r}: give each its own")
+    key = tuple(dict.fromkeys(model.table.key))
+    for column in key:
+        if column not in columns:
+            raise (place / "columns").refused(
+                f"collection {name!r} finds rows by {column!r}, which is mapped to no column of table {model.table.name!r}: "
+                f"add `{column}: <its column>`, or name with `key` the columns that identify a row there"
+            )
+    if "id" not in key and not {"sync_id", "upstream_id"} <= set(key):
+        raise (place / "key").refused(
+            f"collection {name!r} has the key ({', '.join(key)}), which records of several syncs can share: "
+            "use [id], or [sync_id, upstream_id]"
+        )
+    if "deleted" not in columns and model.on_delete == "mark":
+        raise place.refused(
+            f"collection {name!r} marks deleted records, and no column of table {model.table.name!r} takes `deleted`: "
+            "map `deleted` to a boolean column, or say `on_delete: remove`"
+        )
+    return UnmanagedTable(columns=columns, key=key, rounds=model.table.round)

@@ -1,0 +1,105 @@
+"""A managed table as it was found: what the catalog of Postgres says of it, and for what it is refused."""
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+
+from psycopg import sql
+
+from sequin_pipeline.errors import TableRefused
+from sequin_pipeline.postgres.warehouse import Connection
+from sequin_pipeline.table.target import Target
+
+
+@dataclass(frozen=True)
+class FoundTable:
+    """A table as the catalog of Postgres shows it: types by column, whether the key can tell conflicting rows, and the privileges
+    that this role lacks."""
+
+    types: Mapping[str, str]
+    comments: Mapping[str | None, str]
+    has_unique_key: bool
+    lacking: tuple[str, ...]
+    role: str
+
+
+def find_table_in_catalog(connection: Connection, target: Target) -> FoundTable | None:
+    names = {"schema": target.table.schema, "table": target.table.name}
+    row = connection.execute(
+        "select c.oid, array(select wanted from unnest(array['SELECT', 'INSERT', 'UPDATE', 'DELETE']) wanted"
+        " where not has_table_privilege(c.oid, wanted)), current_user from pg_class c join pg_namespace n on n.oid = c.relnamespace"
+        " where n.nspname = %(schema)s and c.relname = %(table)s and c.relkind in ('r', 'p', 'v', 'm', 'f')",
+        names,
+    ).fetchone()
+    if row is None:
+        return None
+    oid, lacking, role = row
+    assert isinstance(lacking, list)  # noqa: S101 - an array
+    types = connection.execute(
+        "select attname, format_type(atttypid, atttypmod) from pg_attribute where attrelid = %s and attnum > 0 and not attisdropped",
+        (oid,),
+    ).fetchall()
+    comments = connection.execute(
+        "select a.attname, d.description from pg_description d left join pg_attribute a on a.attrelid = d.objoid"
+        " and a.attnum = d.objsubid and d.objsubid > 0 where d.objoid = %s and d.classoid = 'pg_class'::regclass",
+        (oid,),
+    ).fetchall()
+    unique = connection.execute(
+        "select exists (select from pg_index i where i.indrelid = %s and i.indisunique and i.indimmediate and i.indisvalid"
+        " and i.indpred is null and i.indexprs is null and i.indnkeyatts = %s and (select array_agg(a.attname::text order by a.attname)"
+        " from pg_attribute a where a.attrelid = i.indrelid and a.attnum = any(i.indkey[0:i.indnkeyatts - 1])) = %s)",
+        (oid, len(target.key), sorted(target.key)),
+    ).fetchone()
+    return FoundTable(
+        types={str(name): str(kind) for name, kind in types},
+        comments={None if name is None else str(name): str(text) for name, text in comments},
+        has_unique_key=unique == (True,),
+        lacking=tuple(map(str, lacking)),
+        role=str(role),
+    )
+
+
+_SPELLED = {"timestamptz": "timestamp with time zone"}
+
+
+def check_found(connection: Connection, target: Target, found: FoundTable) -> None:
+    table = str(target.table)
+    for name in target.key:
+        if name not in found.types:
+            raise TableRefused(
+                f"table {table!r} of {target.label!r} has no column {name!r}, which is its key: this is not a table of records; "
+                "name another one in the YAML with `table: {name: schema.table}`"
+            )
+    for column in target.columns:
+        wanted, is_there = _SPELLED.get(column.type, column.type), found.types.get(column.name, "")
+        if is_there and is_there != wanted:
+            alter = sql.SQL("alter table {} alter column {} type {}").format(
+                sql.Identifier(target.table.schema, target.table.name), sql.Identifier(column.name), sql.SQL(column.type)
+            )
+            views = _dependent_views(connection, target)
+            hindrance = f"; drop and create again what depends on it: {', '.join(views)}" if views else ""
+            raise TableRefused(
+                f"column {column.name!r} of table {table!r} is of type {is_there!r}, and {target.label!r} declares {column.type!r}: "
+                f"declare the type that is there, or run `{alter.as_string(connection)}`{hindrance}"
+            )
+    if not found.has_unique_key:
+        key = ", ".join(target.key)
+        raise TableRefused(
+            f"table {table!r} of {target.label!r} has no primary key or unique constraint on ({key}), by which versions of a row "
+            f"replace each other: add one, as in `alter table {table} add primary key ({key})`"
+        )
+    lacking = [privilege for privilege in found.lacking if privilege != "DELETE" or target.removes]
+    if lacking:
+        wanted = ", ".join(lacking).lower()
+        raise TableRefused(
+            f"role {found.role!r} may not {wanted} on table {table!r} of {target.label!r}: "
+            f"give it the right with `grant {wanted} on {table} to {found.role}`"
+        )
+
+
+def _dependent_views(connection: Connection, target: Target) -> list[str]:
+    rows = connection.execute(
+        "select distinct v.oid::regclass::text from pg_depend d join pg_rewrite r on r.oid = d.objid join pg_class v on v.oid = r.ev_class"
+        " where d.classid = 'pg_rewrite'::regclass and d.refobjid = to_regclass(%s) and v.oid <> d.refobjid order by 1",
+        (sql.Identifier(target.table.schema, target.table.name).as_string(connection),),
+    ).fetchall()
+    return [str(row[0]) for row in rows]
