@@ -1,4 +1,4 @@
-"""The SQL of the merge: for one shape of batch, the statement that classifies its rows and writes those that are new.
+"""The SQL of the merge: for one batch layout, the statement that classifies its rows and writes those that are new.
 
 merge.py runs it. In the statements `t` is the target, `s` staging, `k` the version that the ledger remembers of a row.
 """
@@ -17,7 +17,7 @@ _SHARED_BY_ENTRIES = sql.SQL("%(batch)s::uuid, %(run)s, %(mode)s, now() + %(keep
 
 @dataclass(frozen=True)
 class MergeStatements(RowExpressions):
-    """The statements for one shape of batch.
+    """The statements for one batch layout.
 
     Parameters: `starts` (timestamptz[], when `has_windows`), `table` (the target's name in the ledger, when rows are removed) and, with
     a `history`, those of BatchHistory.
@@ -26,7 +26,7 @@ class MergeStatements(RowExpressions):
     history: sql.Identifier | None = field(default=None, hash=False)
 
     def merge(self) -> sql.Composed:
-        """Classify against one snapshot, write what is new, return one row a window: its index, the staged rows, MergeCounts.
+        """Classify against one snapshot, write what is new, return one row a window: its index, the staged rows, and its counts.
 
         Leans on the unique index of the target's key: a probe for each staged row.
         """
