@@ -232,15 +232,15 @@ class Collection:
 
 def default_table(provider: str, name: str) -> TableName:
     """`<provider>.<name>`: dots become `_`; longer than 63 bytes: cut, and told apart by a hash of the whole."""
-    return TableName(_identifier(provider), _identifier(name))
+    return TableName(*(cut_identifier(part.replace(".", "_"), told_by=part) for part in (provider, name)))
 
 
-def _identifier(text: str) -> str:
-    flat = text.replace(".", "_")
-    encoded = flat.encode()
+def cut_identifier(name: str, *, told_by: str | None = None) -> str:
+    """The name where Postgres can hold it; else cut, and told apart from others by a hash of the whole, or of `told_by`."""
+    encoded = name.encode()
     if len(encoded) <= MAX_IDENTIFIER_BYTES:
-        return flat
-    mark = "_" + hashlib.blake2b(text.encode(), digest_size=4).hexdigest()
+        return name
+    mark = "_" + hashlib.blake2b((told_by or name).encode(), digest_size=4).hexdigest()
     return encoded[: MAX_IDENTIFIER_BYTES - len(mark)].decode(errors="ignore") + mark
 
 

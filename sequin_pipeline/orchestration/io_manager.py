@@ -5,31 +5,34 @@ The one place where errors of the write become Dagster failures. Usable on its o
 
 import logging
 import time
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
 from datetime import UTC, datetime
 
 import dagster as dg
 import pandas as pd
 
-from sequin_pipeline.catalog import Collection, TableName
+from sequin_pipeline.catalog import Collection
 from sequin_pipeline.errors import TableRefused
 from sequin_pipeline.ledger.ledger import Counts
 from sequin_pipeline.ledger.schema import DEFAULT_SCHEMA
 from sequin_pipeline.orchestration.dagster_errors import failing
 from sequin_pipeline.orchestration.resources import WarehouseResource
 from sequin_pipeline.orchestration.run_metadata import count_metadata, frame_metadata, run_metadata, window_observations
+from sequin_pipeline.orchestration.table_names import TablePlace, plain, table_place
 from sequin_pipeline.read.stream import RecordStream, RunConfig
 from sequin_pipeline.runs.collection_run import run_sync
 from sequin_pipeline.runs.frame_run import FrameOutcome, ReadNames, read_frame, write_frame
 from sequin_pipeline.runs.outcome import Progress, SyncOutcome
 from sequin_pipeline.runs.queue_run import DrainLimits, DrainOutcome, drain
 from sequin_pipeline.sources import Source, TimeWindow
+from sequin_pipeline.table.frame_owner import FrameOwner
 from sequin_pipeline.windows import MOST_LIVE_WINDOWS
 
 progress_logger = logging.getLogger("sequin_pipeline.progress")
 
 KEY = "sequin_pipeline/key"
 VERSION = "sequin_pipeline/version"
+TAKES_OVER = "sequin_pipeline/takes_over"
 LIVE_ONLY = "sequin_pipeline/live_only"
 COLUMN_NAMES = "sequin_pipeline/column_names"
 COLUMNS = "columns"
@@ -43,8 +46,9 @@ class PostgresMergeIOManager(dg.ConfigurableIOManager):
 
     Takes a RecordStream, or a DataFrame of an asset with the metadata `sequin_pipeline/key` (a column or a list of columns) and
     optionally `sequin_pipeline/version` (an integer column; without it each delivery is newest). Rows that a frame does not hold are
-    left alone. An input may name `columns` in its metadata, and `sequin_pipeline/live_only: true` to leave out tombstones; the input
-    of a partition holds the rows whose `record_inserted_at` lies in its window.
+    left alone. A table belongs to the first asset that writes it; `sequin_pipeline/takes_over` names the asset whose place another
+    takes. An input may name `columns` in its metadata, and `sequin_pipeline/live_only: true` to leave out tombstones; the input of a
+    partition holds the rows whose `record_inserted_at` lies in its window. docs/io-manager.md has all of it.
     """
 
     warehouse: dg.ResourceDependency[WarehouseResource]
@@ -95,34 +99,40 @@ class PostgresMergeIOManager(dg.ConfigurableIOManager):
         """The upstream asset's table as a typed DataFrame."""
         metadata = context.definition_metadata
         with failing():
+            place = _upstream_place(context)
             return read_frame(
                 self.warehouse.open(),
-                _upstream_table(context),
+                place.table,
                 columns=metadata.get(COLUMNS),
                 live_only=bool(metadata.get(LIVE_ONLY)),
                 window=_asked_window(context),
                 names=_read_names(context),
+                database=place.database,
             )
 
     def _write_frame(self, context: dg.OutputContext, frame: pd.DataFrame) -> FrameOutcome:
         metadata = context.definition_metadata
-        key = metadata.get(KEY)
+        key = plain(metadata.get(KEY))
         name = context.asset_key.to_user_string()
-        if not key:
+        if not key or not isinstance(key, str | Sequence):
             raise TableRefused(
                 f"asset {name!r} returned a DataFrame without saying which columns identify a row: give it the metadata "
                 f'"{KEY}", as in metadata={{"{KEY}": ["id"]}}'
             )
-        version = metadata.get(VERSION)
+        version, takes_over = plain(metadata.get(VERSION)), plain(metadata.get(TAKES_OVER))
+        place = table_place(context.asset_key, metadata)
+        context.add_output_metadata({"dagster/table_name": str(place.table)})
         return write_frame(
             self.warehouse.open(),
-            _table(context.asset_key, metadata),
+            place.table,
             frame,
             key=(key,) if isinstance(key, str) else tuple(key),
             version=str(version) if version else None,
             run_id=context.run_id,
             window_key=context.partition_key if context.has_partition_key else "",
             schema=self.ledger_schema,
+            owner=FrameOwner(name, str(takes_over) if takes_over else None),
+            database=place.database,
         )
 
 
@@ -156,19 +166,9 @@ def progress_line(progress: Progress, run_config: RunConfig | None, *, now: date
     )
 
 
-def _table(asset_key: dg.AssetKey, metadata: Mapping[str, object]) -> TableName:
-    """`dagster/table_name` where it is declared; else the key's last part, in the schema that metadata or the key's prefix names."""
-    declared = metadata.get("dagster/table_name")
-    if isinstance(declared, str) and declared.count(".") == 1:
-        return TableName(*declared.split("."))
-    *prefix, name = asset_key.path
-    schema = metadata.get("schema")
-    return TableName(str(schema) if schema else prefix[-1] if prefix else "public", name)
-
-
-def _upstream_table(context: dg.InputContext) -> TableName:
+def _upstream_place(context: dg.InputContext) -> TablePlace:
     upstream = context.upstream_output
-    return _table(context.asset_key, upstream.definition_metadata if upstream else {})
+    return table_place(context.asset_key, upstream.definition_metadata if upstream else {})
 
 
 def _read_names(context: dg.InputContext) -> ReadNames:

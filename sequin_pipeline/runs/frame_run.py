@@ -13,7 +13,7 @@ import pyarrow as pa
 from psycopg import sql
 
 from sequin_pipeline.catalog import TableName
-from sequin_pipeline.errors import TableRefused, TooManyRejects
+from sequin_pipeline.errors import LedgerRefused, TableRefused, TooManyRejects
 from sequin_pipeline.ledger.ledger import Counts, Ledger
 from sequin_pipeline.ledger.schema import DEFAULT_SCHEMA, migrate
 from sequin_pipeline.normalize.normalizer import NormalizedPages
@@ -21,9 +21,10 @@ from sequin_pipeline.normalize.page_reader import POSITION
 from sequin_pipeline.postgres.session import Session
 from sequin_pipeline.postgres.warehouse import Connection, Warehouse, attempt
 from sequin_pipeline.sources import TimeWindow
+from sequin_pipeline.table.frame_owner import FrameOwner, check_database, check_owner, check_place, claim
 from sequin_pipeline.table.frame_target import FrameRows, frame_rows
 from sequin_pipeline.table.introspect import introspect
-from sequin_pipeline.table.managed import FRAME_SOURCE, prepare_table
+from sequin_pipeline.table.managed import prepare_table
 from sequin_pipeline.write.prepare import PageGroup
 from sequin_pipeline.write.writer import TableWriter, WriteJob
 
@@ -72,8 +73,12 @@ def write_frame(
     run_id: str,
     window_key: str = "",
     schema: str = DEFAULT_SCHEMA,
+    owner: FrameOwner | None = None,
+    database: str | None = None,
 ) -> FrameOutcome:
     """Merges the frame by `key`; rows that it does not hold are left alone.
+
+    With `owner` the table is that asset's from now on, and nobody else's. `database` is refused where the warehouse is another one.
 
     With `version` (an integer column) the greatest wins; without, each delivery is newest. Raises TableRefused for null keys, for
     repeated keys without version, and for what the table cannot hold; then nothing has been written. Raises TooManyRejects after
@@ -82,7 +87,9 @@ def write_frame(
     ledger = Ledger(str(table), str(table), schema)
     counts, record = Counts(), None
     with Session(warehouse) as session:
-        preparing = partial(_prepared, table=table, frame=frame, ledger=ledger, key=key, version=version)
+        preparing = partial(
+            _prepared, table=table, frame=frame, ledger=ledger, key=key, version=version, owner=owner, database=database
+        )
         given = session.attempt(preparing, f"preparing table {str(table)!r}")
         if given.is_typed:
             writer = TableWriter(session, WriteJob(given.target, ledger, run_id, "frame", window_keys=(window_key,)))
@@ -99,23 +106,38 @@ def write_frame(
 
 
 def _prepared(
-    connection: Connection, *, table: TableName, frame: pd.DataFrame, ledger: Ledger, key: tuple[str, ...], version: str | None
+    connection: Connection,
+    *,
+    table: TableName,
+    frame: pd.DataFrame,
+    ledger: Ledger,
+    key: tuple[str, ...],
+    version: str | None,
+    owner: FrameOwner | None,
+    database: str | None,
 ) -> FrameRows:
     """The frame as the table takes it, and the table ready for it."""
+    check_place(connection, table, database, ledger.schema)
     introspected = introspect(connection, table)
     given = frame_rows(table, frame, key=key, version=version, introspected=introspected)
     if not given.is_typed:
         return given
     migrate(connection, ledger.schema)
+    record = ledger.find_table(connection)
+    source = check_owner(connection, ledger, owner, record, exists=introspected is not None)
     try:
-        prepare_table(connection, given.target, ledger, source=FRAME_SOURCE)
-    except TableRefused:
-        if introspect(connection, table) == introspected:
+        prepare_table(connection, given.target, ledger, source=source)
+    except (TableRefused, LedgerRefused):
+        now = ledger.find_table(connection)
+        if introspect(connection, table) == introspected and (now and now.source) == (record and record.source):
             raise
     else:
-        return given
-    # Another run has just created the table, or added to it: now its types decide.
-    return _prepared(connection, table=table, frame=frame, ledger=ledger, key=key, version=version)
+        if owner is None or claim(connection, ledger, owner, source):
+            return given
+    # Another run has just created the table, added to it or claimed it: look again.
+    return _prepared(
+        connection, table=table, frame=frame, ledger=ledger, key=key, version=version, owner=owner, database=database
+    )
 
 
 def _pages(given: FrameRows) -> Iterator[FramePage]:
@@ -154,6 +176,7 @@ def read_frame(
     live_only: bool = False,
     window: TimeWindow | None = None,
     names: ReadNames = MANAGED_NAMES,
+    database: str | None = None,
 ) -> pd.DataFrame:
     """The table as a DataFrame with pyarrow-backed columns, in no particular order.
 
@@ -163,6 +186,7 @@ def read_frame(
 
     def work() -> pd.DataFrame:
         with warehouse.connect() as connection:
+            check_database(connection, table, database)
             return _read(
                 connection, table, columns=columns, tombstone=names.tombstone if live_only else None, window=window, names=names
             )

@@ -20,7 +20,7 @@ from sequin_pipeline.table.target import Target
 from sequin_pipeline.table.unmanaged import look_up
 
 FRAME_SOURCE = SourceIdentity("frame", "")
-"""Of tables that are filled from plain DataFrames: whoever hands over the frame is the source."""
+"""Of tables that are filled from plain DataFrames; those of an asset have its key in place of a URL (frame_owner.py)."""
 
 
 @dataclass(frozen=True)
@@ -61,11 +61,11 @@ def prepare_table(
         if _create(connection, target, ledger, source):
             return Preparation(target, None)
         return prepare_table(connection, target, ledger, source=source, adopt=adopt, full_refresh=full_refresh)
-    if source != FRAME_SOURCE and not adopt:
+    if source.kind != FRAME_SOURCE.kind and not adopt:
         _check_ours(target, record)
     check_found(connection, target, found)
     missing, stamps = _missing(target, found)
-    if record is None and source == FRAME_SOURCE and missing:
+    if record is None and source.kind == FRAME_SOURCE.kind and missing:
         raise TableRefused(
             f"table {str(target.table)!r} exists already, this pipeline did not create it, and it has no column {missing[0]!r}: "
             "add the column, or leave it out of the frame"
