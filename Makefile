@@ -22,9 +22,9 @@ sync: $(STAMP)
 test: $(STAMP) system
 	$(BIN)/python -m pytest $(if $(T),$(T),$(PARALLEL)) $(PYTEST)
 
-# What needs no Postgres, no process and no browser.
+# What needs no Postgres, no other process, no browser and no minute.
 test-fast: $(STAMP)
-	$(BIN)/python -m pytest --fast -q $(PYTEST)
+	$(BIN)/python -m pytest --fast $(PARALLEL) -q $(PYTEST)
 
 # The example applications and the pipeline on one table: part of `make test` too, where npm is installed.
 interop: $(STAMP)

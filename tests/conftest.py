@@ -1,11 +1,13 @@
 """Fixtures for every test: a real Postgres, and a fresh database in it for each test that asks."""
 
 from collections.abc import Callable, Iterator
+from pathlib import Path
 
 import pytest
 
 from tests.support import postgres
 from tests.support.checkout import CHECKOUT
+from tests.support.fast import SLOW_FOLDERS, forbid_processes, is_fast
 from tests.support.postgres import PostgresServer
 
 # What speaks of rows in its assertions, for tests of several folders.
@@ -18,8 +20,27 @@ BEGUN_FIRST = ("ui", "interop", "e2e", "environment", "faults")
 TOGETHER = ("ui",)
 
 
-def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
-    """Orders the tests, and says which of them one worker must run: those that share a fixture of their module, or of their folder."""
+def pytest_addoption(parser: pytest.Parser) -> None:
+    parser.addoption("--fast", action="store_true", help="leave out what needs Postgres, other processes or a browser")
+
+
+def pytest_collection_finish(session: pytest.Session) -> None:
+    if session.config.getoption("--fast"):
+        forbid_processes()
+
+
+def pytest_ignore_collect(collection_path: Path, config: pytest.Config) -> bool | None:
+    """Leaves out whole folders of slow tests; None leaves the decision to others."""
+    is_slow = collection_path in (CHECKOUT / "tests" / folder for folder in SLOW_FOLDERS)
+    return True if is_slow and config.getoption("--fast") else None
+
+
+def pytest_collection_modifyitems(config: pytest.Config, items: list[pytest.Item]) -> None:
+    """Orders the tests, says which of them one worker must run, and leaves out slow ones where that is asked for."""
+    if config.getoption("--fast"):
+        slow = [item for item in items if not is_fast(item)]
+        config.hook.pytest_deselected(items=slow)
+        items[:] = [item for item in items if is_fast(item)]
     for item in items:
         folder = _folder_of(item)
         if folder in TOGETHER:

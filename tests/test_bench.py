@@ -31,6 +31,7 @@ def measurement(name: str, round_number: int, seconds: float, *, phase: str = "n
     )
 
 
+@pytest.mark.processes
 def test_quick_bench_measures_every_phase_and_finds_all_tables_equal(tmp_path: Path) -> None:
     command = [sys.executable, "-m", "bench", "--quick", "--no-peers", "--output", str(tmp_path)]
 
@@ -58,6 +59,7 @@ def test_quick_bench_measures_every_phase_and_finds_all_tables_equal(tmp_path: P
     assert (tmp_path / "quick.svg").read_text().startswith("<svg ")
 
 
+@pytest.mark.processes
 def test_many_collections_are_measured_by_themselves() -> None:
     command = [sys.executable, "-m", "bench", "--quick", "--only", "many"]
 

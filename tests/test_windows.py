@@ -83,6 +83,7 @@ def test_a_key_of_another_width_is_refused(every: WindowWidth, other: WindowWidt
         window(windows_by(every), key)
 
 
+@pytest.mark.slow
 @given(every=widths, start=moments, hours=st.integers(min_value=0, max_value=24 * 100))
 def test_windows_follow_each_other_without_gap_or_overlap(every: WindowWidth, start: datetime, hours: int) -> None:
     windows, end = windows_by(every), start + timedelta(hours=hours, microseconds=1)

@@ -7,6 +7,8 @@ import pytest
 
 from sequin_pipeline.cli import COMMANDS
 
+pytestmark = pytest.mark.processes
+
 HEAVY = ("dagster", "pandas", "pyarrow", "httpx2", "starlette", "uvicorn")
 PROGRAM = f"""
 import sys

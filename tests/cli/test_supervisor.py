@@ -30,6 +30,7 @@ with Supervisor(os.environ, Path.cwd(), report=lambda name, line: print(line, fl
 """
 
 
+@pytest.mark.processes
 def test_lines_are_passed_on_with_the_childs_name_and_the_last_one_without_its_end(tmp_path: Path) -> None:
     heard: list[tuple[str, str]] = []
 
@@ -41,6 +42,7 @@ def test_lines_are_passed_on_with_the_childs_name_and_the_last_one_without_its_e
     assert heard == [("talker", "one"), ("talker", "two"), ("talker", "three")]
 
 
+@pytest.mark.processes
 def test_a_child_that_ends_by_itself_is_named_with_its_status_and_its_last_words(tmp_path: Path) -> None:
     with Supervisor(os.environ, tmp_path, report=_ignore) as children:
         children.start("waiter", [PYTHON, "-c", WAITS])
@@ -50,6 +52,7 @@ def test_a_child_that_ends_by_itself_is_named_with_its_status_and_its_last_words
             children.tend(until=lambda: False)
 
 
+@pytest.mark.processes
 def test_a_child_is_ended_together_with_what_it_has_started(tmp_path: Path) -> None:
     heard: list[int] = []
     with Supervisor(os.environ, tmp_path, report=lambda name, line: heard.append(int(line))) as children:
@@ -59,6 +62,7 @@ def test_a_child_is_ended_together_with_what_it_has_started(tmp_path: Path) -> N
     assert not _is_alive(heard[0])
 
 
+@pytest.mark.processes
 @pytest.mark.skipif(sys.platform != "linux", reason="only Linux ends children whose parent was killed")
 def test_children_do_not_outlive_a_parent_that_was_killed(tmp_path: Path) -> None:
     with subprocess.Popen([PYTHON, "-c", PARENT], stdout=subprocess.PIPE, text=True, cwd=tmp_path) as parent:

@@ -37,6 +37,7 @@ def test_the_file_is_closed_to_others_even_if_it_was_open(tmp_path: Path) -> Non
     assert [entry.name for entry in tmp_path.iterdir()] == [".env"]
 
 
+@pytest.mark.processes
 def test_dagster_and_a_shell_read_the_value_that_was_written(tmp_path: Path) -> None:
     path = tmp_path / ".env"
 

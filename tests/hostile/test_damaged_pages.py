@@ -62,6 +62,7 @@ def test_what_python_takes_for_a_page_is_one(records: bytes) -> None:
             assert Normalizer(ISSUES)(records).fetched == len(answer["records"])
 
 
+@pytest.mark.slow
 @examples(150)
 @given(records=records_texts())
 def test_the_fast_reader_gives_what_the_exact_one_would(records: bytes) -> None:

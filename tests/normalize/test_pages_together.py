@@ -1,6 +1,7 @@
 """Several pages normalized together come to what each of them comes to by itself."""
 
 import pandas as pd
+import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
@@ -21,6 +22,7 @@ TORN = b'{"id": "torn", "data": {"a": nan}}'
 elements = st.sampled_from([USUAL, record(id="other", data=None), OLDER, REFUSED, UNFIT, OBJECT, NAMELESS, ESCAPED, TORN, b"7"])
 
 
+@pytest.mark.slow
 @settings(max_examples=80, deadline=None)
 @given(pages=st.lists(st.lists(elements, max_size=4).map(lambda records: page(*records)), min_size=1, max_size=4))
 def test_pages_together_are_the_pages_one_after_the_other(pages: list[bytes]) -> None:

@@ -231,6 +231,7 @@ def test_a_provider_may_have_any_name_that_dagster_can_hold(tmp_path: Path, name
     }
 
 
+@pytest.mark.processes
 def test_what_is_shipped_loads_in_a_fresh_interpreter_without_environment() -> None:
     code = (
         "import dagster as dg; from sequin_pipeline.definitions import defs; loaded = defs(); dg.Definitions.validate_loadable(loaded);"

@@ -482,6 +482,7 @@ def test_the_component_shows_the_schema_of_its_attributes() -> None:
     assert CollectionSync.get_model_cls() is ProviderModel
 
 
+@pytest.mark.processes
 def test_the_error_is_shown_by_a_code_location_that_loads(tmp_path: Path) -> None:
     environment = write(
         tmp_path, stripe="  provider: stripe\n  collections:\n    a:\n      columns:\n        id: {path: x, type: text}\n"

@@ -14,6 +14,8 @@ from sequin_pipeline.orchestration.resources import LiveState, WarehouseResource
 from sequin_pipeline.orchestration.schedules import build_job_and_schedule
 from sequin_pipeline.orchestration.table_checks import build_table_checks
 
+pytestmark = pytest.mark.slow
+
 MONTHS = Windows("month", datetime(2024, 1, 1, tzinfo=UTC))
 COLLECTIONS = tuple(Collection("stripe", name, TableName("stripe", name), MONTHS) for name in ("charge", "invoice", "plan"))
 TICK = datetime(2024, 5, 2, 12, 15, tzinfo=UTC)

@@ -56,6 +56,7 @@ def test_a_record_of_a_change_is_in_the_documented_form() -> None:
     ]
 
 
+@pytest.mark.slow
 def test_the_population_of_a_seed_is_the_same_bytes_every_time() -> None:
     clock = HandClock()
     feeds = [GeneratedFeed(Population(3), Journal(3), rate=100, clock=clock) for _ in range(2)]
@@ -69,6 +70,7 @@ def test_the_population_of_a_seed_is_the_same_bytes_every_time() -> None:
     assert first == second
 
 
+@pytest.mark.slow
 def test_versions_and_times_grow_along_the_stream_and_ids_are_unique() -> None:
     clock = HandClock()
     feed = GeneratedFeed(Population(1), Journal(1), rate=100, clock=clock)

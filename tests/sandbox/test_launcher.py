@@ -20,6 +20,8 @@ from sequin_pipeline.sandbox.server import running_sandbox
 from sequin_pipeline.sandbox.settings import Settings
 from tests.sandbox.builders import client, ids, line
 
+pytestmark = pytest.mark.processes
+
 PROGRAM = (sys.executable, "-m", "sequin_pipeline.cli", "sandbox")
 
 

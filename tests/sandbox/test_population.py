@@ -10,6 +10,8 @@ import pytest
 from sequin_pipeline.sandbox.population import Population
 from sequin_pipeline.sandbox.records import Change, FieldInfo, SyncInfo
 
+pytestmark = pytest.mark.slow
+
 NOVEMBER = datetime(2026, 11, 1, tzinfo=UTC)
 
 INITIAL_DIGEST = "eb3757b0fd5619e6c2662f95523e76e6ca94bdd992cdf7722d251d01044cd9ea"

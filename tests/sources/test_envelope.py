@@ -101,6 +101,7 @@ JSON_VALUES = st.recursive(
 )
 
 
+@pytest.mark.slow
 @given(st.dictionaries(st.text(), JSON_VALUES, max_size=5), st.sampled_from([{}, {"indent": 1}, {"ensure_ascii": False}]))
 def test_brackets_alone_find_the_members_that_a_decoder_finds(members: dict[str, Any], style: dict[str, Any]) -> None:
     body = json.dumps(members, **style).encode()

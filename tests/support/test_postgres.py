@@ -8,6 +8,7 @@ from collections.abc import Callable
 from pathlib import Path
 
 import psycopg
+import pytest
 
 from tests.support import postgres
 from tests.support.checkout import CHECKOUT
@@ -34,6 +35,7 @@ def test_the_server_listens_on_its_private_socket_only(warehouse_url: str, postg
     assert postgres_server.socket_directory.stat().st_mode & 0o777 == 0o700
 
 
+@pytest.mark.processes
 def test_the_server_ends_when_the_session_is_killed() -> None:
     script = (
         "import os, sys; from tests.support.postgres import running_server\n"

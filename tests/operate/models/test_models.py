@@ -154,6 +154,7 @@ def test_a_comment_cannot_end_before_its_end(format_name: str) -> None:
     assert text.count(f"/// {shown}\n" if format_name == "prisma" else f"/** {shown} */\n") == 2
 
 
+@pytest.mark.processes
 def test_the_command_prints_the_collections_that_it_is_asked_for(tmp_path: Path) -> None:
     attributes = (
         "  provider: demo\n  collections:\n    thing: {}\n    other: {}\n"
