@@ -10,18 +10,13 @@ from sequin_pipeline.orchestration.assets import build_asset, build_source_spec
 from sequin_pipeline.orchestration.resources import WarehouseResource
 from sequin_pipeline.orchestration.table_checks import build_table_checks
 from sequin_pipeline.postgres.warehouse import Warehouse
-from sequin_pipeline.read.stream import RecordStream
-from sequin_pipeline.runs.collection_run import run_sync
-from tests.support.builders import ListSource, collection, live_run_config, record
+from tests.support.builders import collection, record
+from tests.support.syncing import sync
 
 THING = collection(columns=(Column("status", parse_path("status"), "text"), Column("amount", parse_path("amount"), "bigint")))
 STRICT = replace(THING, columns=tuple(replace(column, is_required=True) for column in THING.columns))
 BARE = record("r4", 4, deleted=True, data=None)
 BAD = record("r5", 5, data={"status": "active", "amount": "a dozen"})
-
-
-def sync(warehouse_url: str, *records: dict[str, object]) -> None:
-    run_sync(RecordStream(live_run_config(THING), ListSource([records])), Warehouse(warehouse_url), run_id="run-1")
 
 
 def execute(warehouse_url: str, of: Collection) -> dict[str, tuple[bool, str | None, dict[str, object]]]:
@@ -42,7 +37,7 @@ def execute(warehouse_url: str, of: Collection) -> dict[str, tuple[bool, str | N
 
 
 def test_a_table_that_only_the_pipeline_wrote_passes(warehouse_url: str) -> None:
-    sync(warehouse_url, record("r1", 1), record("r2", 2), BARE)
+    sync(warehouse_url, [record("r1", 1), record("r2", 2), BARE], of=THING, run_id="run-1")
 
     assert execute(warehouse_url, STRICT) == {
         "table_row_count": (True, "3 rows", {"rows": 3, "expected_rows": 3}),
@@ -51,7 +46,7 @@ def test_a_table_that_only_the_pipeline_wrote_passes(warehouse_url: str) -> None
 
 
 def test_rows_that_somebody_else_removed_are_missed(warehouse_url: str) -> None:
-    sync(warehouse_url, record("r1", 1), record("r2", 2))
+    sync(warehouse_url, [record("r1", 1), record("r2", 2)], of=THING, run_id="run-1")
     with Warehouse(warehouse_url).connect() as connection:
         connection.execute("delete from demo.thing where id = 'r1'")
 
@@ -65,7 +60,12 @@ def test_rows_that_somebody_else_removed_are_missed(warehouse_url: str) -> None:
 
 def test_live_rows_without_a_required_value_are_named(warehouse_url: str) -> None:
     without = [record(f"x{number:02}", number, data={"status": None}) for number in range(1, 13)]
-    sync(warehouse_url, record("r1", 20), *without, record("r3", 21, deleted=True, data={"amount": None}), BARE)
+    sync(
+        warehouse_url,
+        [record("r1", 20), *without, record("r3", 21, deleted=True, data={"amount": None}), BARE],
+        of=THING,
+        run_id="run-1",
+    )
 
     passed, description, metadata = execute(warehouse_url, STRICT)["table_required_columns"]
 
@@ -93,7 +93,7 @@ def test_a_table_that_is_not_there_is_told_from_one_that_is_gone(
     warehouse_url: str, statement: str | None, description: str, *, passed: bool
 ) -> None:
     if statement is not None:
-        sync(warehouse_url, record("r1", 1))
+        sync(warehouse_url, [record("r1", 1)], of=THING, run_id="run-1")
         with Warehouse(warehouse_url).connect() as connection:
             connection.execute(statement.encode())
 

@@ -9,12 +9,10 @@ import psycopg
 import pytest
 from psycopg import sql
 
-from sequin_pipeline.postgres.warehouse import Warehouse
-from sequin_pipeline.read.stream import RecordStream
-from sequin_pipeline.runs.collection_run import run_sync
-from tests.support.builders import ListSource, collection, live_run_config, record
+from tests.support.builders import record
 from tests.support.checkout import CHECKOUT
 from tests.support.postgres import PostgresServer, binaries
+from tests.support.syncing import sync
 
 DEPLOY = CHECKOUT / "deploy"
 
@@ -48,11 +46,6 @@ def roles(postgres_server: PostgresServer, make_database: Callable[[], str]) -> 
     return url, as_role(url, writer), as_role(url, reader)
 
 
-def sync(url: str, *records: dict[str, object]) -> None:
-    stream = RecordStream(live_run_config(collection()), ListSource([list(records)]))
-    run_sync(stream, Warehouse(url), run_id="run")
-
-
 def refused(url: str, statement: str) -> None:
     with psycopg.connect(url, autocommit=True) as connection, pytest.raises(psycopg.errors.InsufficientPrivilege):
         connection.execute(statement)
@@ -61,7 +54,7 @@ def refused(url: str, statement: str) -> None:
 def test_the_writer_syncs_into_schemas_of_its_own(roles: tuple[str, str, str]) -> None:
     _, writer, _ = roles
 
-    sync(writer, record("a", 1))
+    sync(writer, [record("a", 1)])
 
     with psycopg.connect(writer) as connection:
         assert connection.execute("select id from demo.thing").fetchall() == [("a",)]
@@ -85,7 +78,7 @@ def test_the_writer_can_do_nothing_else(roles: tuple[str, str, str], statement: 
 
 def test_the_reader_sees_rows_of_tables_that_were_made_after_it(roles: tuple[str, str, str]) -> None:
     _, writer, reader = roles
-    sync(writer, record("a", 1))
+    sync(writer, [record("a", 1)])
 
     with psycopg.connect(reader) as connection:
         assert connection.execute("select id from demo.thing").fetchall() == [("a",)]
@@ -104,7 +97,7 @@ def test_the_reader_sees_rows_of_tables_that_were_made_after_it(roles: tuple[str
 )
 def test_the_reader_can_do_nothing_else(roles: tuple[str, str, str], statement: str) -> None:
     _, writer, reader = roles
-    sync(writer, record("a", 1))
+    sync(writer, [record("a", 1)])
 
     refused(reader, statement)
 

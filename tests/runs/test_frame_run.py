@@ -10,13 +10,9 @@ from sequin_pipeline.catalog import TableName
 from sequin_pipeline.errors import TableRefused, TooManyRejects
 from sequin_pipeline.postgres.warehouse import Warehouse
 from sequin_pipeline.runs.frame_run import FRAME_BATCH_ROWS, read_frame, write_frame
+from tests.support.reading import query
 
 TABLE = TableName("shop", "orders")
-
-
-def rows(warehouse_url: str, statement: str) -> list[tuple[object, ...]]:
-    with psycopg.connect(warehouse_url) as connection:
-        return connection.execute(statement.encode()).fetchall()
 
 
 def test_batches_of_a_frame_may_differ_in_what_their_values_look_like(warehouse_url: str) -> None:
@@ -34,7 +30,7 @@ def test_batches_of_a_frame_may_differ_in_what_their_values_look_like(warehouse_
     outcome = write_frame(Warehouse(warehouse_url), TABLE, frame, key=("id",), version=None, run_id="run-1")
 
     assert outcome.rows == FRAME_BATCH_ROWS + later
-    assert rows(
+    assert query(
         warehouse_url,
         "select tags, price, note, count(*), min(id), max(id) from shop.orders group by tags, price, note order by 5",
     ) == [
@@ -51,7 +47,7 @@ def test_an_older_version_in_a_later_batch_is_stale(warehouse_url: str) -> None:
     outcome = write_frame(Warehouse(warehouse_url), TABLE, frame, key=("id",), version="v", run_id="run-1")
 
     assert (outcome.counts.inserted, outcome.counts.stale) == (FRAME_BATCH_ROWS, 1)
-    assert rows(warehouse_url, "select v, total from shop.orders where id = 0") == [(5, 1)]
+    assert query(warehouse_url, "select v, total from shop.orders where id = 0") == [(5, 1)]
 
 
 def test_a_row_that_postgres_refuses_is_kept_whole_as_a_reject_and_told(warehouse_url: str) -> None:
@@ -64,8 +60,8 @@ def test_a_row_that_postgres_refuses_is_kept_whole_as_a_reject_and_told(warehous
         "1 of 3 rows of the frame for table 'shop.orders' were refused by Postgres, the others have been merged: the ledger's table "
         "`rejects` holds them with their reasons; mend those rows and materialize again"
     )
-    assert rows(warehouse_url, "select id from shop.orders order by id") == [(1,), (3,)]
-    assert rows(warehouse_url, "select record_id, convert_from(raw, 'UTF8'), sqlstate from sequin_pipeline.rejects") == [
+    assert query(warehouse_url, "select id from shop.orders order by id") == [(1,), (3,)]
+    assert query(warehouse_url, "select record_id, convert_from(raw, 'UTF8'), sqlstate from sequin_pipeline.rejects") == [
         ("2", '{"id":2,"note":"a\\u0000b"}', "22021")
     ]
 

@@ -13,14 +13,10 @@ from sequin_pipeline.read.stream import RecordStream
 from sequin_pipeline.runs.collection_run import run_sync
 from sequin_pipeline.runs.replay_rejects import replay
 from tests.support.builders import COLUMNS, ListSource, collection, live_run_config, live_stream, record
+from tests.support.reading import rows
 
 LEDGER = Ledger("demo.thing", "demo/thing")
 AMOUNT_AS_TEXT = replace(collection(), columns=(COLUMNS[0], replace(COLUMNS[1], name="amount_text", type="text")))
-
-
-def rows(url: str) -> list[tuple[object, ...]]:
-    with psycopg.connect(url) as connection:
-        return connection.execute("select id, updated_idx, amount_text from demo.thing order by id").fetchall()
 
 
 def resolutions(url: str) -> list[tuple[object, ...]]:
@@ -37,7 +33,7 @@ def test_mended_declaration_lets_rejects_in_with_their_own_versions(warehouse_ur
     counts = replay(warehouse, AMOUNT_AS_TEXT, LEDGER, run_id="replay")
 
     assert counts == Counts(fetched=1, inserted=1, created=1)
-    assert rows(warehouse_url) == [("a", 1, "1"), ("b", 7, "a dozen")]
+    assert rows(warehouse_url, "id", "updated_idx", "amount_text") == [("a", 1, "1"), ("b", 7, "a dozen")]
     assert resolutions(warehouse_url) == [("b", "replayed")]
 
 
@@ -50,7 +46,7 @@ def test_replay_of_a_record_that_still_does_not_fit_leaves_it_open(warehouse_url
     counts = replay(warehouse, AMOUNT_AS_TEXT, LEDGER, run_id="replay")
 
     assert counts == Counts(fetched=1, rejected=1)
-    assert rows(warehouse_url) == [("a", 1, "1")]
+    assert rows(warehouse_url, "id", "updated_idx", "amount_text") == [("a", 1, "1")]
     assert resolutions(warehouse_url) == [("b", None)]
 
 
@@ -63,7 +59,7 @@ def test_replay_never_overwrites_a_newer_version(warehouse_url: str) -> None:
     counts = replay(warehouse, AMOUNT_AS_TEXT, LEDGER, run_id="replay")
 
     assert counts == Counts()
-    assert rows(warehouse_url) == [("a", 1, "1"), ("b", 8, "8")]
+    assert rows(warehouse_url, "id", "updated_idx", "amount_text") == [("a", 1, "1"), ("b", 8, "8")]
     assert resolutions(warehouse_url) == [("b", "a good version was stored")]
 
 

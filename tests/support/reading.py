@@ -24,6 +24,11 @@ def execute(url: str, *statements: str) -> None:
             connection.execute(statement)  # type: ignore[arg-type]  # as above
 
 
+def rows(url: str, *expressions: str, table: str = "demo.thing") -> list[tuple[object, ...]]:
+    """These expressions of every row, in the order of the first one."""
+    return query(url, f"select {', '.join(expressions)} from {table} order by 1")
+
+
 def merges(url: str, run_id: str | None = None) -> list[dict[str, int]]:
     """The counts of every row of `merges`, in the order of their commits, without zeros."""
     rows = query(
@@ -49,7 +54,7 @@ def rejects(url: str) -> dict[object, tuple[object, object]]:
 
 def ids_and_versions(url: str, table: str = "demo.thing") -> list[tuple[object, ...]]:
     """Every row of a collection's table: id, version, deleted."""
-    return query(url, f"select id, updated_idx, deleted from {table} order by id")
+    return rows(url, "id", "updated_idx", "deleted", table=table)
 
 
 def row_count(url: str, table: str = "demo.thing") -> int:

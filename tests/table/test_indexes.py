@@ -3,63 +3,58 @@
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import replace
 
-from sequin_pipeline.catalog import Collection, TableName
+from sequin_pipeline.catalog import TableName
 from sequin_pipeline.postgres.warehouse import Warehouse
-from sequin_pipeline.read.stream import RecordStream
-from sequin_pipeline.runs.collection_run import run_sync
 from sequin_pipeline.table.indexes import create_missing, index_name
-from tests.support.builders import ListSource, collection, live_run_config, record
+from tests.support.builders import collection, record
 from tests.support.racing import holding, wait_for_activity
 from tests.support.reading import execute, query
+from tests.support.syncing import sync
 
 THING = TableName("demo", "thing")
 INDEXES = """select indexrelid::regclass::text, indisvalid from pg_index
     where indrelid = 'demo.thing'::regclass and not indisprimary order by 1"""
 
 
-def sync(url: str, of: Collection, *pages: list[dict[str, object]], run_id: str = "run") -> None:
-    run_sync(RecordStream(live_run_config(of), ListSource(pages)), Warehouse(url), run_id=run_id)
-
-
 def test_a_declared_index_is_there_after_the_next_run_and_made_once(warehouse_url: str) -> None:
-    sync(warehouse_url, collection(), [record("a", 1)])
+    sync(warehouse_url, [record("a", 1)])
     indexed = replace(collection(), indexes=(("sync_id", "upstream_id"), ("amount",)))
 
-    sync(warehouse_url, indexed, [record("a", 1)], run_id="second")
+    sync(warehouse_url, [record("a", 1)], of=indexed, run_id="second")
     made = (
         query(warehouse_url, INDEXES),
         query(warehouse_url, "select oid from pg_class where relname like 'thing%' order by oid"),
     )
-    sync(warehouse_url, indexed, [record("a", 1)], run_id="third")
+    sync(warehouse_url, [record("a", 1)], of=indexed, run_id="third")
 
     assert made[0] == [("demo.thing_amount_idx", True), ("demo.thing_sync_id_upstream_id_idx", True)]
     assert made[1] == query(warehouse_url, "select oid from pg_class where relname like 'thing%' order by oid")
 
 
 def test_an_index_of_somebody_elses_that_serves_is_enough(warehouse_url: str) -> None:
-    sync(warehouse_url, collection(), [record("a", 1)])
+    sync(warehouse_url, [record("a", 1)])
     execute(warehouse_url, "create index theirs on demo.thing (sync_id, upstream_id, amount)")
 
-    sync(warehouse_url, replace(collection(), indexes=(("sync_id", "upstream_id"),)), [record("a", 1)], run_id="second")
+    sync(warehouse_url, [record("a", 1)], of=replace(collection(), indexes=(("sync_id", "upstream_id"),)), run_id="second")
 
     assert query(warehouse_url, INDEXES) == [("demo.theirs", True)]
 
 
 def test_what_does_not_serve_every_row_is_not_enough(warehouse_url: str) -> None:
-    sync(warehouse_url, collection(), [record("a", 1)])
+    sync(warehouse_url, [record("a", 1)])
     execute(
         warehouse_url,
         "create index partly on demo.thing (sync_id, upstream_id) where amount = 1",
         "create index turned on demo.thing (upstream_id, sync_id)",
     )
 
-    sync(warehouse_url, replace(collection(), indexes=(("sync_id", "upstream_id"),)), [record("a", 1)], run_id="second")
+    sync(warehouse_url, [record("a", 1)], of=replace(collection(), indexes=(("sync_id", "upstream_id"),)), run_id="second")
 
     assert ("demo.thing_sync_id_upstream_id_idx", True) in query(warehouse_url, INDEXES)
 
 
 def test_an_index_left_unfinished_is_made_anew(warehouse_url: str) -> None:
-    sync(warehouse_url, collection(), [record("a", 1)])
+    sync(warehouse_url, [record("a", 1)])
     name = index_name(THING, ("amount",))
     execute(warehouse_url, f"create index {name} on demo.thing (amount)")
     execute(warehouse_url, f"update pg_index set indisvalid = false where indexrelid = 'demo.{name}'::regclass")
@@ -72,7 +67,7 @@ def test_an_index_left_unfinished_is_made_anew(warehouse_url: str) -> None:
 
 
 def test_writers_do_not_wait_for_an_index_and_a_canceled_one_is_left_to_the_next_run(warehouse_url: str) -> None:
-    sync(warehouse_url, collection(), [record("a", 1)])
+    sync(warehouse_url, [record("a", 1)])
     with (
         ThreadPoolExecutor(1) as thread,
         Warehouse(warehouse_url).connect() as connection,

@@ -39,7 +39,7 @@ SUBSCRIPTION = of(
 )
 
 
-def sync(url: str, collection: Collection, objects: dict[tuple[str, str], dict[str, object]]) -> None:
+def put(url: str, collection: Collection, objects: dict[tuple[str, str], dict[str, object]]) -> None:
     records = [
         record(
             f"{account}-{upstream_id}", 1, collection_id=collection.id, sync={"id": account}, upstream_id=upstream_id, data=data
@@ -51,12 +51,12 @@ def sync(url: str, collection: Collection, objects: dict[tuple[str, str], dict[s
 
 @pytest.fixture
 def url(warehouse_url: str) -> str:
-    sync(warehouse_url, CUSTOMER, {("one", "cus_1"): {"email": "at@one"}, ("two", "cus_1"): {"email": "at@two"}})
+    put(warehouse_url, CUSTOMER, {("one", "cus_1"): {"email": "at@one"}, ("two", "cus_1"): {"email": "at@two"}})
     subscriptions = {
         ("one", "sub_1"): {"status": "active", "customer": "cus_1"},
         ("two", "sub_1"): {"status": "past_due", "customer": "cus_1"},
     }
-    sync(warehouse_url, SUBSCRIPTION, subscriptions)
+    put(warehouse_url, SUBSCRIPTION, subscriptions)
     return warehouse_url
 
 

@@ -1,39 +1,24 @@
 """The table and what happens to it: created, grown, filled again, refused; and a refusal leaves everything as it was."""
 
-from collections.abc import Sequence
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import replace
 
 import psycopg
 import pytest
 
-from sequin_pipeline.catalog import Collection, Column, parse_path
+from sequin_pipeline.catalog import Column, parse_path
 from sequin_pipeline.errors import LedgerRefused, PipelineError, RunFenced, TableRefused
 from sequin_pipeline.postgres.warehouse import Warehouse
 from sequin_pipeline.read.stream import RecordStream
 from sequin_pipeline.runs.collection_run import run_sync
-from sequin_pipeline.runs.outcome import SyncOutcome
 from sequin_pipeline.runs.refill import REFILL_ROWS
 from sequin_pipeline.sources import SourceIdentity
 from tests.support.builders import COLUMNS, ListSource, collection, live_run_config, record
 from tests.support.racing import OpenBatch, wait_for_activity
 from tests.support.reading import execute, ids_and_versions, merges, query, rejects, row_count
+from tests.support.syncing import sync
 
 TWICE = Column("twice", parse_path("amount"), "text", description="the amount again")
-
-
-def sync(
-    url: str,
-    *pages: Sequence[dict[str, object]],
-    of: Collection | None = None,
-    run_id: str = "run",
-    identity: SourceIdentity | None = None,
-    adopt: bool = False,
-    full_refresh: bool = False,
-) -> SyncOutcome:
-    source = ListSource(pages, identity=identity or SourceIdentity("list", "http://demo"))
-    run_config = live_run_config(of or collection(), adopt=adopt, full_refresh=full_refresh)
-    return run_sync(RecordStream(run_config, source), Warehouse(url), run_id=run_id)
 
 
 def columns(url: str, table: str = "demo.thing") -> dict[object, object]:
@@ -357,9 +342,9 @@ def test_rows_of_another_source_are_refused_naming_both_and_taken_over_from_the_
     with pytest.raises(
         LedgerRefused, match="has been filled from list http://demo, and this run would read list http://other stream 'west'"
     ):
-        sync(warehouse_url, [record("a", 6)], identity=other)
+        sync(warehouse_url, source=ListSource([[record("a", 6)]], identity=other))
     unchanged = everything(warehouse_url) == before
-    sync(warehouse_url, [record("a", 6)], identity=other, adopt=True)
+    sync(warehouse_url, source=ListSource([[record("a", 6)]], identity=other), adopt=True)
 
     assert unchanged
     assert ids_and_versions(warehouse_url) == [("a", 6, False), ("b", 5, False)]

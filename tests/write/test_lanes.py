@@ -12,13 +12,10 @@ from sequin_pipeline.read.stream import RecordStream
 from sequin_pipeline.runs.collection_run import run_sync
 from sequin_pipeline.write.buckets import Lane, bucket_of, buckets_of
 from tests.support.builders import ListSource, collection, live_run_config, record
+from tests.support.syncing import sync
 
 IDS = [f"r{number}" for number in range(12)]
 PAGES = [[record(record_id, version) for record_id in IDS] for version in range(1, 5)]
-
-
-def sync(url: str, source: ListSource, *, lanes: int, run_id: str = "run") -> None:
-    run_sync(RecordStream(live_run_config(collection()), source), Warehouse(url), run_id=run_id, lanes=lanes, batch_records=1)
 
 
 def versions(url: str) -> dict[str, int]:
@@ -62,16 +59,16 @@ def test_every_id_belongs_to_exactly_one_lane() -> None:
 @pytest.mark.parametrize("lanes_after", [1, 2, 3])
 def test_lane_that_failed_goes_on_behind_its_own_last_batch(warehouse_url: str, lanes_after: int) -> None:
     source = ListSource(PAGES[:1])
-    sync(warehouse_url, source, lanes=2)
+    sync(warehouse_url, source=source, lanes=2, batch_records=1)
     source.page_records = PAGES
     failing = next(record_id for record_id in IDS if bucket_of(record_id) % 2 == 1)
     refuse(warehouse_url, failing, 3)
 
     with pytest.raises(WarehouseError, match="not now"):
-        sync(warehouse_url, source, lanes=2)
+        sync(warehouse_url, source=source, lanes=2, batch_records=1)
     stopped_at = cursors(warehouse_url)
     allow(warehouse_url)
-    sync(warehouse_url, source, lanes=lanes_after)
+    sync(warehouse_url, source=source, lanes=lanes_after, batch_records=1)
 
     assert stopped_at[1] == (1, 2, "2")
     assert versions(warehouse_url) == dict.fromkeys(IDS, 4)
@@ -80,15 +77,15 @@ def test_lane_that_failed_goes_on_behind_its_own_last_batch(warehouse_url: str, 
 
 def test_what_the_lane_ahead_had_written_is_not_written_again(warehouse_url: str) -> None:
     source = ListSource(PAGES[:1])
-    sync(warehouse_url, source, lanes=2)
+    sync(warehouse_url, source=source, lanes=2, batch_records=1)
     source.page_records = PAGES
     failing = next(record_id for record_id in IDS if bucket_of(record_id) % 2 == 1)
     refuse(warehouse_url, failing, 2)
     with pytest.raises(WarehouseError, match="not now"):
-        sync(warehouse_url, source, lanes=2)
+        sync(warehouse_url, source=source, lanes=2, batch_records=1)
     allow(warehouse_url)
 
-    sync(warehouse_url, source, lanes=2, run_id="after")
+    sync(warehouse_url, source=source, lanes=2, run_id="after", batch_records=1)
 
     with psycopg.connect(warehouse_url) as connection:
         rows = connection.execute(
@@ -106,11 +103,11 @@ def test_run_with_another_number_of_lanes_fences_the_one_before(warehouse_url: s
         def pages(self, request):
             for number, page in enumerate(super().pages(request)):
                 if number == 2:
-                    sync(warehouse_url, ListSource(PAGES), lanes=3, run_id="rival")
+                    sync(warehouse_url, source=ListSource(PAGES), lanes=3, run_id="rival", batch_records=1)
                 yield page
 
     with pytest.raises(RunFenced, match="'rival'"):
-        sync(warehouse_url, Overtaken(PAGES), lanes=2, run_id="overtaken")
+        sync(warehouse_url, source=Overtaken(PAGES), lanes=2, run_id="overtaken", batch_records=1)
 
     assert versions(warehouse_url) == dict.fromkeys(IDS, 4)
     assert cursors(warehouse_url) == [(0, 3, "4"), (1, 3, "4"), (2, 3, "4")]
@@ -125,7 +122,7 @@ def test_run_writes_with_as_many_lanes_as_are_declared(warehouse_url: str) -> No
 
 
 def test_every_take_over_fences_every_lane_of_the_run_before(warehouse_url: str) -> None:
-    sync(warehouse_url, ListSource(PAGES[:1]), lanes=2)
+    sync(warehouse_url, source=ListSource(PAGES[:1]), lanes=2, batch_records=1)
     ledger = Ledger("demo.thing", "demo/thing")
     with Warehouse(warehouse_url).connect() as connection:
         first = ledger.take_over(connection, lanes=2, run_id="first")

@@ -11,13 +11,9 @@ from sequin_pipeline.read.stream import RecordStream
 from sequin_pipeline.runs.collection_run import run_sync
 from sequin_pipeline.runs.replay_rejects import replay
 from tests.support.builders import COLUMNS, ListSource, collection, live_run_config, record
+from tests.support.reading import ids_and_versions
 
 REMOVED = [record("a", 3), record("b", 4), record("b", 5, deleted=True, data=None)]
-
-
-def rows(url: str) -> list[tuple[object, ...]]:
-    with psycopg.connect(url) as connection:
-        return connection.execute("select id, updated_idx, deleted from demo.thing order by id").fetchall()
 
 
 @pytest.mark.parametrize("batch_records", [1, 100], ids=["asked first", "sent"])
@@ -31,7 +27,7 @@ def test_late_older_copy_of_a_removed_row_stays_out_after_switching_to_mark(ware
     )
 
     assert outcome.counts == Counts(fetched=2, unchanged=1, stale=1)
-    assert rows(warehouse_url) == [("a", 3, False)]
+    assert ids_and_versions(warehouse_url) == [("a", 3, False)]
 
 
 def test_newer_version_of_a_removed_row_comes_back_after_switching_to_mark(warehouse_url: str) -> None:
@@ -42,7 +38,7 @@ def test_newer_version_of_a_removed_row_comes_back_after_switching_to_mark(wareh
     outcome = run_sync(RecordStream(live_run_config(collection()), source), Warehouse(warehouse_url), run_id="mark")
 
     assert outcome.counts == Counts(fetched=2, inserted=1, deleted=1, created=1)
-    assert rows(warehouse_url) == [("a", 7, True), ("b", 6, False)]
+    assert ids_and_versions(warehouse_url) == [("a", 7, True), ("b", 6, False)]
 
 
 def test_replay_of_a_reject_brings_no_removed_row_back(warehouse_url: str) -> None:
@@ -58,4 +54,4 @@ def test_replay_of_a_reject_brings_no_removed_row_back(warehouse_url: str) -> No
     counts = replay(warehouse, mended, ledger, run_id="replay")
 
     assert counts == Counts(fetched=1, stale=1)
-    assert rows(warehouse_url) == [("a", 3, False)]
+    assert ids_and_versions(warehouse_url) == [("a", 3, False)]

@@ -9,17 +9,13 @@ from sequin_pipeline.errors import TableRefused, TooManyRejects
 from sequin_pipeline.postgres.warehouse import Warehouse
 from sequin_pipeline.read.stream import RecordStream
 from sequin_pipeline.runs.collection_run import run_sync
-from sequin_pipeline.runs.outcome import SyncOutcome
 from sequin_pipeline.sources import Page, ReadRequest
 from tests.support.builders import ListSource, collection, live_run_config, record
 from tests.support.reading import execute, ids_and_versions, merges, query, raw, rejects
+from tests.support.syncing import sync
 
 MANY = 40
 GOOD = [record(f"good{number:02}", 1) for number in range(MANY)]
-
-
-def sync(url: str, *pages: Sequence[dict[str, object]], run_id: str = "run") -> SyncOutcome:
-    return run_sync(RecordStream(live_run_config(collection()), ListSource(pages)), Warehouse(url), run_id=run_id)
 
 
 def made(url: str, *statements: str) -> None:

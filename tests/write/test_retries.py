@@ -12,25 +12,17 @@ from sequin_pipeline.errors import WarehouseError, WarehouseUnavailable
 from sequin_pipeline.postgres.warehouse import ATTEMPTS, LONGEST_WAIT_SECONDS, Warehouse
 from sequin_pipeline.read.stream import RecordStream, RunConfig
 from sequin_pipeline.runs.collection_run import run_sync
-from sequin_pipeline.runs.outcome import SyncOutcome
 from sequin_pipeline.sources import Page, ReadRequest
 from tests.support.builders import EPOCH, ListSource, collection, live_run_config, record
 from tests.support.postgres import PostgresServer
 from tests.support.proxy import commit_losing_proxy
 from tests.support.racing import holding, wait_for_activity, wait_until_blocked
 from tests.support.reading import execute, ids_and_versions, merges, query, row_count
+from tests.support.syncing import sync
 from tests.support.waits import Waits
 
 FIRST = [record("a", 1), record("b", 1)]
 SECOND = [record("a", 2), record("c", 1)]
-
-
-def sync(
-    warehouse: Warehouse, *pages: list[dict[str, object]], run_id: str = "run", source: ListSource | None = None
-) -> SyncOutcome:
-    return run_sync(
-        RecordStream(live_run_config(collection()), source or ListSource(pages)), warehouse, run_id=run_id, batch_records=1
-    )
 
 
 def second_batch_landed_once(url: str) -> bool:
@@ -50,26 +42,26 @@ def second_batch_landed_once(url: str) -> bool:
     ],
 )
 def test_a_lock_that_another_session_holds_too_long_is_waited_for_again(warehouse_url: str, settings: dict[str, object]) -> None:
-    sync(Warehouse(warehouse_url), FIRST, run_id="before")
+    sync(Warehouse(warehouse_url), FIRST, run_id="before", batch_records=1)
     with holding(warehouse_url, "select from demo.thing where id = 'a' for update") as holder:
         waits = Waits(meanwhile=holder.rollback)
         url = psycopg.conninfo.make_conninfo(warehouse_url, options=settings.pop("options", ""))
 
-        sync(Warehouse(url, sleep=waits, **settings), FIRST, SECOND)  # type: ignore[arg-type]  # one float
+        sync(Warehouse(url, sleep=waits, **settings), FIRST, SECOND, batch_records=1)  # type: ignore[arg-type]  # one float
 
     assert len(waits.seconds) == 1
     assert second_batch_landed_once(warehouse_url)
 
 
 def test_a_lock_that_is_never_let_go_ends_the_run_with_nothing_written_and_the_next_run_goes_on(warehouse_url: str) -> None:
-    sync(Warehouse(warehouse_url), FIRST, run_id="before")
+    sync(Warehouse(warehouse_url), FIRST, run_id="before", batch_records=1)
     waits = Waits()
     with holding(warehouse_url, "select from demo.thing where id = 'a' for update"):
         with pytest.raises(WarehouseUnavailable) as caught:
-            sync(Warehouse(warehouse_url, lock_timeout_seconds=0.02, sleep=waits), FIRST, SECOND)
+            sync(Warehouse(warehouse_url, lock_timeout_seconds=0.02, sleep=waits), FIRST, SECOND, batch_records=1)
         rows = ids_and_versions(warehouse_url)
 
-    sync(Warehouse(warehouse_url), FIRST, SECOND)
+    sync(Warehouse(warehouse_url), FIRST, SECOND, batch_records=1)
 
     assert caught.value.is_retryable
     assert str(caught.value) == (
@@ -83,7 +75,7 @@ def test_a_lock_that_is_never_let_go_ends_the_run_with_nothing_written_and_the_n
 
 
 def test_a_deadlock_with_a_foreign_writer_is_tried_again(warehouse_url: str) -> None:
-    sync(Warehouse(warehouse_url), FIRST, run_id="before")
+    sync(Warehouse(warehouse_url), FIRST, run_id="before", batch_records=1)
     with (
         psycopg.connect(warehouse_url, options="-c deadlock_timeout=60s") as foreign,
         ThreadPoolExecutor(2) as threads,
@@ -138,7 +130,7 @@ def test_a_connection_lost_after_a_batch_is_opened_anew(warehouse_url: str) -> N
         [FIRST, SECOND], after_commit=lambda: None if terminated else terminated.append(terminate(warehouse_url))
     )
 
-    sync(Warehouse(warehouse_url, sleep=waits), source=source)
+    sync(Warehouse(warehouse_url, sleep=waits), source=source, batch_records=1)
 
     assert terminated == [1]
     assert len(waits.seconds) == 1
@@ -149,7 +141,7 @@ def test_a_connection_lost_after_a_batch_is_opened_anew(warehouse_url: str) -> N
 
 
 def test_a_connection_lost_within_a_batch_leaves_nothing_of_it_and_the_batch_is_written_again(warehouse_url: str) -> None:
-    sync(Warehouse(warehouse_url), FIRST, run_id="before")
+    sync(Warehouse(warehouse_url), FIRST, run_id="before", batch_records=1)
     with holding(warehouse_url, "select from demo.thing where id = 'a' for update") as holder, ThreadPoolExecutor(1) as threads:
         waits = Waits(meanwhile=holder.rollback)
         running = threads.submit(sync, Warehouse(warehouse_url, sleep=waits), FIRST, SECOND)
@@ -164,7 +156,7 @@ def test_a_connection_lost_within_a_batch_leaves_nothing_of_it_and_the_batch_is_
 
 def test_a_database_whose_transactions_are_serializable_by_default_makes_no_difference(warehouse_url: str) -> None:
     [(database,)] = query(warehouse_url, "select current_database()")
-    sync(Warehouse(warehouse_url), FIRST, run_id="before")
+    sync(Warehouse(warehouse_url), FIRST, run_id="before", batch_records=1)
     execute(warehouse_url, f"alter database {database} set default_transaction_isolation = 'serializable'")
     waits = Waits()
     with psycopg.connect(warehouse_url) as foreign, ThreadPoolExecutor(1) as threads:
@@ -184,7 +176,7 @@ def test_a_server_that_only_reads_is_an_error_that_says_so(warehouse_url: str) -
     waits = Waits()
 
     with pytest.raises(WarehouseError, match=r"read-only transaction.*point WAREHOUSE_URL at the primary server"):
-        sync(Warehouse(warehouse_url, sleep=waits), FIRST)
+        sync(Warehouse(warehouse_url, sleep=waits), FIRST, batch_records=1)
 
     assert waits.seconds == []
 
@@ -196,7 +188,7 @@ def test_a_server_that_cannot_be_reached_is_tried_again_and_named_without_its_pa
     url = f"postgresql://someone:secret@127.0.0.1:{port}/somewhere"
 
     with pytest.raises(WarehouseUnavailable, match=f"while connecting to someone@127.0.0.1:{port}/somewhere") as caught:
-        sync(Warehouse(url, sleep=waits), FIRST)
+        sync(Warehouse(url, sleep=waits), FIRST, batch_records=1)
 
     assert len(waits.seconds) == ATTEMPTS - 1
     assert "secret" not in str(caught.value)
@@ -245,7 +237,7 @@ def test_a_commit_whose_answer_is_lost_is_done_and_counted_once(
 def test_a_commit_that_is_still_on_its_way_when_the_batch_is_tried_again_is_waited_for(
     warehouse_url: str, postgres_server: PostgresServer, mode: str
 ) -> None:
-    sync(Warehouse(warehouse_url), FIRST, run_id="before")
+    sync(Warehouse(warehouse_url), FIRST, run_id="before", batch_records=1)
     waits = Waits()
     with (
         commit_losing_proxy(postgres_server.socket_directory / ".s.PGSQL.5432") as proxy,

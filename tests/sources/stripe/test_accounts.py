@@ -33,7 +33,7 @@ def source(fake: FakeStripe) -> StripeSource:
     return StripeSource(KEYS, ACCOUNTS, base_url=fake.url, requests_per_second=FAST, options=PATIENT)
 
 
-def rows(url: str, *more: str) -> list[tuple[object, ...]]:
+def customers(url: str, *more: str) -> list[tuple[object, ...]]:
     columns = ", ".join(("sync_id", "internal_id", "upstream_id", *more))
     with psycopg.connect(url) as connection:
         return connection.execute(f"select {columns} from stripe.customer where not deleted order by 1, 3".encode()).fetchall()
@@ -45,7 +45,7 @@ def test_each_account_is_a_tenant(fake: FakeStripe, source: StripeSource, wareho
 
     Runs(fake.url, warehouse_url).sync("customer", source=source, of=of)
 
-    assert rows(warehouse_url, "tenant") == [
+    assert customers(warehouse_url, "tenant") == [
         ("eu", "tenant-eu", "cus_1", {"region": "eu"}),
         ("partner", None, "cus_1", {}),
         ("us", "tenant-us", "cus_1", {}),
@@ -69,7 +69,7 @@ def test_an_account_that_cannot_be_read_keeps_the_others_neither_from_it_nor_fro
     with pytest.raises(SourceRefused, match="of sync 'eu'"):
         runs.sync("customer", source=source)
 
-    assert rows(warehouse_url) == [
+    assert customers(warehouse_url) == [
         ("eu", "tenant-eu", "cus_1"),
         ("eu", "tenant-eu", "cus_2"),
         ("partner", None, "cus_1"),
