@@ -7,7 +7,7 @@ import psycopg
 from psycopg import sql
 
 from sequin_pipeline.errors import LedgerRefused
-from sequin_pipeline.postgres.warehouse import Connection
+from sequin_pipeline.postgres.warehouse import LOCK_TIMEOUT_SECONDS, Connection, limit_lock_waits
 
 DEFAULT_SCHEMA = "sequin_pipeline"
 
@@ -221,7 +221,7 @@ def create_schema(cursor: psycopg.Cursor[tuple[object, ...]], schema: str) -> No
 
 def lock_ddl(cursor: psycopg.Cursor[tuple[object, ...]]) -> None:
     """One creator or migrator at a time, until the transaction ends; and nobody queues for long behind a lock we wait for."""
-    cursor.execute("set local lock_timeout = '30s'")
+    limit_lock_waits(cursor.connection, LOCK_TIMEOUT_SECONDS)
     cursor.execute("select pg_advisory_xact_lock(%s)", (_LOCK_KEY,))
 
 

@@ -5,13 +5,14 @@ Reads only. Each question is one statement; offenders are shown up to SHOWN.
 
 from collections.abc import Mapping
 from dataclasses import dataclass, field
+from functools import partial
 
 from psycopg import sql
 
 from sequin_pipeline.catalog import Collection
 from sequin_pipeline.ledger.ledger import Ledger
 from sequin_pipeline.ledger.schema import DEFAULT_SCHEMA, migrate
-from sequin_pipeline.postgres.warehouse import Connection
+from sequin_pipeline.postgres.warehouse import Connection, without_limits
 
 SHOWN = 10
 
@@ -32,6 +33,10 @@ class TableAudit:
 def audit_table(connection: Connection, collection: Collection, *, schema: str = DEFAULT_SCHEMA) -> TableAudit:
     """Raises psycopg.Error."""
     migrate(connection, schema)
+    return without_limits(partial(_audit, collection=collection, schema=schema))(connection)
+
+
+def _audit(connection: Connection, collection: Collection, schema: str) -> TableAudit:
     ledger = Ledger(str(collection.table), collection.label, schema)
     record = ledger.find_table(connection)
     if record is None:

@@ -17,11 +17,12 @@ from typing import Any, TypeVar
 
 import psycopg
 from psycopg import conninfo, pq
-from psycopg.abc import Buffer
+from psycopg.abc import Buffer, PQGen
 from psycopg.adapt import Loader
 
 from sequin_pipeline.errors import ConfigurationError, PipelineError, TableRefused, WarehouseError, WarehouseUnavailable
 from sequin_pipeline.postgres.libpq import closed_conninfo
+from sequin_pipeline.postgres.session_limits import LIMITS, SessionLimit, limit_of, limits_in_force
 
 logger = logging.getLogger("sequin_pipeline.warehouse")
 
@@ -33,13 +34,11 @@ RETRYABLE_SQLSTATES = frozenset(
         "40P01",  # deadlock_detected
         "53300",  # too_many_connections
         "55P03",  # lock_not_available: lock_timeout
-        "57014",  # query_canceled: statement_timeout, or an operator
+        "57014",  # query_canceled: by an operator
         "57P01",  # admin_shutdown
         "57P02",  # crash_shutdown
         "57P03",  # cannot_connect_now: starting up, shutting down, in recovery
         "57P05",  # idle_session_timeout
-        "25P03",  # idle_in_transaction_session_timeout
-        "25P04",  # transaction_timeout
         "08P01",  # protocol_violation: what pgbouncer says when its pool is exhausted
     }
 )
@@ -104,7 +103,7 @@ class Warehouse:
         environment, the URL, the role or the database say. Raises ConfigurationError for a database of encoding SQL_ASCII.
         """
         try:
-            connection = psycopg.connect(
+            connection = _Connection.connect(
                 closed_conninfo(
                     self.url, application_name="sequin_pipeline", connect_timeout="30", client_encoding=CLIENT_ENCODING
                 ),
@@ -120,10 +119,40 @@ class Warehouse:
         # A role or a database may default to another level, under which the merge would look at snapshots too old.
         connection.isolation_level = psycopg.IsolationLevel.READ_COMMITTED
         connection.adapters.register_loader("timestamptz", _UtcLoader)
+        connection.url = self.url
         with closing(connection):
             if self.refuses_sql_ascii:
                 refuse_sql_ascii(connection, self.name)
             yield connection
+
+
+class _Connection(psycopg.Connection[tuple[object, ...]]):
+    """Tells of an error what its reader needs to know and the error does not say: which limit ended it and where that was set, and of
+    a transaction that is aborted, why."""
+
+    url = ""
+    _first: psycopg.Error | None = None
+
+    def wait(self, gen: PQGen[Result], interval: float = 0.1, timeout: float | None = None) -> Result:
+        """Every exchange with the server goes through here."""
+        try:
+            return super().wait(gen, interval, timeout)
+        except psycopg.errors.InFailedSqlTransaction as error:
+            raise self._first or error from None
+        except psycopg.Error as error:
+            self._first = error
+            if limit_of(error) is not None:
+                for limit in self._limits():
+                    error.add_note(str(limit))
+            raise
+
+    def _limits(self) -> list[SessionLimit]:
+        """Asked on another connection, since this one may be gone."""
+        try:
+            with psycopg.connect(closed_conninfo(self.url, connect_timeout="5"), autocommit=True) as other:
+                return list(limits_in_force(other))
+        except psycopg.Error:
+            return []
 
 
 class _BinaryCursor(psycopg.Cursor[tuple[object, ...]]):
@@ -183,13 +212,39 @@ def _codec(encoding: str) -> str:
 
 
 def limit_lock_waits(connection: Connection, seconds: float) -> None:
-    """Until the open transaction ends: who waits longer for a lock gets an error that passes."""
-    connection.execute("select set_config('lock_timeout', %s, true)", (f"{round(seconds * 1000)}ms",))
+    """Until the open transaction ends: who waits longer for a lock gets an error that passes, and no other limit of time is in force."""
+    connection.execute(
+        "select set_config('lock_timeout', %s, true), (select count(set_config(name, '0', true)) from unnest(%s::text[]) name)",
+        (f"{round(seconds * 1000)}ms", session_limits(connection)),
+    )
+
+
+def lift_limits(connection: Connection) -> None:
+    """Takes every limit of time off the open transaction; one that works for long on what nobody waits for."""
+    connection.execute("select set_config(name, '0', true) from unnest(%s::text[]) name", (session_limits(connection),))
+
+
+def without_limits(work: Callable[[Connection], Result]) -> Callable[[Connection], Result]:
+    """The same work in a transaction of its own that no limit of time ends."""
+
+    def unlimited(connection: Connection) -> Result:
+        with connection.transaction():
+            lift_limits(connection)
+            return work(connection)
+
+    return unlimited
+
+
+def session_limits(connection: Connection) -> list[str]:
+    """The limits that this server knows."""
+    return list(LIMITS if connection.info.server_version >= 170_000 else LIMITS[:2])
 
 
 def is_retryable(error: psycopg.Error) -> bool:
     """May the same transaction succeed later without anybody changing anything? A lost connection has no SQLSTATE."""
     state = error.sqlstate
+    if limit_of(error) is not None:
+        return False
     if state is None:
         return isinstance(error, psycopg.OperationalError | psycopg.InterfaceError) and not _was_turned_away(error)
     return state in RETRYABLE_SQLSTATES or state.startswith(RETRYABLE_CLASSES)
@@ -213,6 +268,9 @@ def explain(error: psycopg.Error, doing: str) -> PipelineError:
         return WarehouseUnavailable(f"while {doing}, Postgres said {said!r}{state}; it may pass: run again.{hint}")
     if _was_turned_away(error):
         return ConfigurationError(f"while {doing}, Postgres said {said!r}: mend WAREHOUSE_URL, or let this role in")
+    if (limit := limit_of(error)) is not None:
+        where = "; ".join(getattr(error, "__notes__", ())) or f"See {limit} of this role and database in pg_settings"
+        return WarehouseError(f"while {doing}, Postgres said {said!r}{state}, and would again. {where}")
     match error.sqlstate:
         case "42501":
             return TableRefused(

@@ -17,7 +17,7 @@ from sequin_pipeline.ledger.rejects import open_rejects
 from sequin_pipeline.ledger.retention import prune
 from sequin_pipeline.ledger.schema import DEFAULT_SCHEMA
 from sequin_pipeline.postgres.session import Session
-from sequin_pipeline.postgres.warehouse import Connection, Warehouse
+from sequin_pipeline.postgres.warehouse import Connection, Warehouse, lift_limits
 from sequin_pipeline.read.stream import Portion, RecordStream, Room
 from sequin_pipeline.runs.heartbeat import Heartbeat
 from sequin_pipeline.runs.outcome import Progress, SyncOutcome, Totals
@@ -245,6 +245,7 @@ class CollectionRun:
 
     def _finish(self, connection: Connection, *, reached_end: bool) -> SyncOutcome:
         with connection.transaction():
+            lift_limits(connection)
             rejects = open_rejects(connection, self._ledger)
             if rejects.count and resolve_outdated(connection, self._ledger, self._job.target):
                 rejects = open_rejects(connection, self._ledger)

@@ -19,7 +19,7 @@ from sequin_pipeline.ledger.schema import DEFAULT_SCHEMA, migrate
 from sequin_pipeline.normalize.normalizer import NormalizedPages
 from sequin_pipeline.normalize.page_reader import POSITION
 from sequin_pipeline.postgres.session import Session
-from sequin_pipeline.postgres.warehouse import Connection, Warehouse, attempt
+from sequin_pipeline.postgres.warehouse import Connection, Warehouse, attempt, lift_limits
 from sequin_pipeline.sources import TimeWindow
 from sequin_pipeline.table.frame_owner import FrameOwner, check_database, check_owner, check_place, claim
 from sequin_pipeline.table.frame_target import FrameRows, frame_rows
@@ -245,6 +245,7 @@ def _read(
 def _batches(connection: Connection, statement: sql.Composed, schema: pa.Schema) -> list[pa.RecordBatch]:
     batches = []
     with connection.transaction(), connection.cursor(name="sequin_read", binary=True) as cursor:
+        lift_limits(connection)
         cursor.execute(statement)
         while rows := cursor.fetchmany(READ_ROWS):
             arrays = [_array(values, field) for values, field in zip(zip(*rows, strict=True), schema, strict=True)]

@@ -19,7 +19,7 @@ from sequin_pipeline.ledger.ledger import Ledger
 from sequin_pipeline.ledger.rejects import record_rejects, settle_refilled
 from sequin_pipeline.normalize.normalizer import Normalizer
 from sequin_pipeline.postgres.session import Session
-from sequin_pipeline.postgres.warehouse import Connection, Warehouse
+from sequin_pipeline.postgres.warehouse import Connection, Warehouse, without_limits
 from sequin_pipeline.table.managed import Preparation
 from sequin_pipeline.table.target import Target, collection_target
 from sequin_pipeline.write.prepare import PageGroup
@@ -70,13 +70,13 @@ def refill(warehouse: Warehouse, ledger: Ledger, collection: Collection, *, run_
         filling = _Refill(session, WriteJob(target, ledger, run_id, "refill"), Normalizer(lenient, nulls_unfit=True))
         logger.info("filling %s of %s from the objects that are stored", ", ".join(sorted(unfilled)), target.table)
         emptying = partial(_empty, target=target, columns=sorted(unfilled))
-        changed = session.attempt(emptying, f"emptying columns of rows of {label!r} that carry no object")
+        changed = session.attempt(without_limits(emptying), f"emptying columns of rows of {label!r} that carry no object")
         # Columns that wait from different places begin again together: what is filled already comes out unchanged.
         places = set(unfilled.values())
         after = places.pop() if len(places) == 1 else None
         fingerprints = {column.name: column.fingerprint for column in collection.columns if column.name in unfilled}
         while True:
-            rows = session.attempt(partial(_rows, target=target, after=after), f"reading back {label!r}")
+            rows = session.attempt(without_limits(partial(_rows, target=target, after=after)), f"reading back {label!r}")
             if rows:
                 changed += filling.write(_records(collection, rows))
                 after = str(rows[-1][0])

@@ -9,7 +9,7 @@ from sequin_pipeline.ledger.ledger import Ledger, LiveCursor
 from sequin_pipeline.ledger.schema import migrate
 from sequin_pipeline.ledger.undeclared import adopt_undeclared
 from sequin_pipeline.postgres.session import Session
-from sequin_pipeline.postgres.warehouse import Connection
+from sequin_pipeline.postgres.warehouse import Connection, lift_limits
 from sequin_pipeline.read.cursor_position import BEGINNING, CursorPosition
 from sequin_pipeline.read.stream import RunConfig
 from sequin_pipeline.runs.heartbeat import Heartbeat
@@ -97,6 +97,7 @@ def _sweep(connection: Connection, ledger: Ledger, target: Target, heartbeat: He
     swept = 0
     while True:
         with connection.transaction(), connection.cursor() as cursor:
+            lift_limits(connection)
             removed = sweep_marked(cursor, target, versions=ledger.table("versions"))
             ledger.add_rows(connection, -removed)
             heartbeat.beat(connection)

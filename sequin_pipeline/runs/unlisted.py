@@ -16,7 +16,7 @@ from sequin_pipeline.catalog import Collection
 from sequin_pipeline.ledger.ledger import Ledger
 from sequin_pipeline.normalize.normalizer import Normalizer
 from sequin_pipeline.postgres.session import Session
-from sequin_pipeline.postgres.warehouse import Connection
+from sequin_pipeline.postgres.warehouse import Connection, without_limits
 from sequin_pipeline.sources import Listed
 from sequin_pipeline.table.target import Target, TargetColumn
 from sequin_pipeline.table.unmanaged import UTC_WITHOUT_ZONE
@@ -59,7 +59,7 @@ def mark_unlisted(
     after, marked = None, 0
     while True:
         finding = partial(find_unseen, ledger=job.ledger, target=job.target, listed=listed, after=after)
-        rows = session.attempt(finding, f"looking for what a listing of {collection.label!r} did not see")
+        rows = session.attempt(without_limits(finding), f"looking for what a listing of {collection.label!r} did not see")
         if not rows:
             break
         yield writer.write(PageGroup(pages=(normalize(write_tombstones(collection, listed, rows)),)))

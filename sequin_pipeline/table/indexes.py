@@ -29,7 +29,8 @@ def create_missing(connection: Connection, table: TableName, indexes: Sequence[t
         try:
             _create(connection, table, name, columns)
         except (psycopg.errors.LockNotAvailable, psycopg.errors.QueryCanceled) as error:
-            logger.warning("index %s on %s had to give way to others, the next run tries again: %s", name, table, error)
+            told = "; ".join([str(error), *getattr(error, "__notes__", ())])
+            logger.warning("index %s on %s had to give way to others, the next run tries again: %s", name, table, told)
             continue
         created.append(name)
     return created

@@ -12,7 +12,7 @@ from sequin_pipeline.errors import LedgerRefused, TableRefused
 from sequin_pipeline.ledger.columns import forget_columns
 from sequin_pipeline.ledger.ledger import Ledger, TableRecord
 from sequin_pipeline.ledger.schema import lock_ddl
-from sequin_pipeline.postgres.warehouse import Connection
+from sequin_pipeline.postgres.warehouse import Connection, lift_limits
 from sequin_pipeline.sources import SourceIdentity
 from sequin_pipeline.table.ddl import add_statements, comment, comment_statements, create_table, describe
 from sequin_pipeline.table.found_table import FoundTable, check_found, find_table_in_catalog
@@ -204,6 +204,7 @@ def _add(connection: Connection, target: Target, ledger: Ledger, names: tuple[st
 
 def _register(connection: Connection, target: Target, ledger: Ledger, source: SourceIdentity) -> None:
     with connection.transaction():
+        lift_limits(connection)
         row = connection.execute(
             sql.SQL("select count(*) from {}").format(sql.Identifier(target.table.schema, target.table.name))
         ).fetchone()

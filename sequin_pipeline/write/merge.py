@@ -17,7 +17,7 @@ from psycopg import sql
 
 from sequin_pipeline.ledger.ledger import Counts
 from sequin_pipeline.postgres.rows import fetch_rows
-from sequin_pipeline.postgres.warehouse import Connection, is_about_a_record
+from sequin_pipeline.postgres.warehouse import Connection, is_about_a_record, session_limits
 from sequin_pipeline.write.history import BatchHistory
 from sequin_pipeline.write.merge_statements import MergeStatements, merge_statement
 from sequin_pipeline.write.removals import lock_buckets
@@ -189,4 +189,6 @@ def pin_plan(cursor: Cursor) -> None:
     cursor.execute(
         "select set_config(name, 'off', true) from unnest(array['enable_hashjoin', 'enable_mergejoin', 'enable_seqscan', 'jit']) name"
         " union all select set_config('array_nulls', 'on', true)"
+        " union all select set_config(name, '0', true) from unnest(%s::text[]) name",
+        (session_limits(cursor.connection),),
     )

@@ -10,6 +10,7 @@ from sequin_pipeline.ledger.ledger import Ledger
 from sequin_pipeline.ledger.schema import DEFAULT_SCHEMA, VERSION, ledger_version
 from sequin_pipeline.operate.doctor.encoding import encoding
 from sequin_pipeline.operate.doctor.finding import Finding, Patient, clock_finding
+from sequin_pipeline.postgres.session_limits import limits_in_force
 from sequin_pipeline.postgres.warehouse import Connection, Warehouse
 from sequin_pipeline.sources.registry import open_source
 from sequin_pipeline.table.managed import pending_changes
@@ -158,9 +159,19 @@ def tables(connection: Connection, patient: Patient) -> Iterator[Finding]:
         yield Finding("tables", "ok", told, mend)
 
 
+def time_limits(connection: Connection, patient: Patient) -> Iterator[Finding]:
+    """Limits of time that a role, a database or the server sets for our sessions."""
+    found = list(limits_in_force(connection))
+    for limit in found:
+        said = f"{limit.name} is {limit.value}, set {limit.source}: what runs outside of a transaction of ours, as an index that is built"
+        yield Finding("time limits", "warning", f"{said} concurrently, ends with it", limit.mend)
+    if not found:
+        yield Finding("time limits", "ok", "none ends what a session of ours does")
+
+
 def _names(*names: object) -> list[sql.Identifier]:
     return [sql.Identifier(str(name)) for name in names]
 
 
-CHECKS: tuple[Check, ...] = (server, clock, rights, ledger, tables, encoding)
+CHECKS: tuple[Check, ...] = (server, clock, rights, ledger, tables, encoding, time_limits)
 """In the order in which they are told."""

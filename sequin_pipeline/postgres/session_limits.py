@@ -1,0 +1,63 @@
+"""The time that a role, a database or a server gives a session, and where each such limit comes from.
+
+Transactions of ours take these limits off for themselves, by `set local`, so that a pooler may stand in front. What runs outside of one
+(an index built concurrently, the reading of a whole table) is held to them.
+"""
+
+from collections.abc import Iterator
+from dataclasses import dataclass
+
+import psycopg
+
+LIMITS = ("statement_timeout", "idle_in_transaction_session_timeout", "transaction_timeout")
+"""Those that end what a transaction of ours does. Postgres 13 to 16 have no transaction_timeout."""
+
+OF_SQLSTATE = {
+    "57014": "statement_timeout",
+    "25P03": "idle_in_transaction_session_timeout",
+    "25P04": "transaction_timeout",
+}
+
+
+@dataclass(frozen=True)
+class SessionLimit:
+    """A limit that is in force: `source` says where it was set, `mend` is how to take it off there."""
+
+    name: str
+    value: str
+    source: str
+    mend: str
+
+    def __str__(self) -> str:
+        return f"{self.name} is {self.value}, set {self.source}: {self.mend}"
+
+
+def limit_of(error: psycopg.Error) -> str | None:
+    """The limit that ended a statement or a session. An operator's cancel has the SQLSTATE of a statement_timeout, and only other words;
+    a server that says them in another language is taken for an operator."""
+    if error.sqlstate == "57014" and "statement timeout" not in str(error):
+        return None
+    return OF_SQLSTATE.get(error.sqlstate or "")
+
+
+def limits_in_force(connection: "psycopg.Connection[tuple[object, ...]]") -> Iterator[SessionLimit]:
+    """Every limit of this session that is not zero."""
+    rows = connection.execute(
+        "select name, current_setting(name), source, quote_ident(session_user), quote_ident(current_database())"
+        " from pg_settings where name = any(%s) and setting <> '0' order by name",
+        (list(LIMITS),),
+    ).fetchall()
+    for name, value, source, role, database in rows:
+        subject = {
+            "user": f"role {role}",
+            "database": f"database {database}",
+            "database user": f"role {role} in database {database}",
+        }
+        if str(source) in subject:
+            of = subject[str(source)]
+            yield SessionLimit(str(name), str(value), f"for {of}", f"`alter {of} set {name} = 0`, or a longer time")
+        elif source in ("client", "environment variable"):
+            yield SessionLimit(str(name), str(value), "by the options of the URL, or PGOPTIONS", "take it out there")
+        else:
+            mend = f"`alter role {role} set {name} = 0`, or a longer time"
+            yield SessionLimit(str(name), str(value), f"by the server ({source})", mend)
