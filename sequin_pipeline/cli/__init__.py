@@ -1,4 +1,4 @@
-"""`sequin-pipeline …`: one module per command.
+"""This room holds the commands of `sequin-pipeline`, one module per command.
 
 Dagster, pandas and servers take seconds to import: modules of commands do so inside their functions, so that help and wrong usage
 answer at once.

@@ -1,1 +1,1 @@
-"""A defs.yaml is read and validated here, and becomes the values of the catalog."""
+"""This room reads and validates a defs.yaml and turns it into the values of the catalog."""

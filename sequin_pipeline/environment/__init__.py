@@ -1,1 +1,1 @@
-"""What surrounds a process is found here: settings, .env files and the embedded Postgres."""
+"""This room finds what surrounds a process: settings, .env files and the embedded Postgres."""

@@ -1,1 +1,1 @@
-"""Pages of bytes become a DataFrame and rejects here; nothing in this room knows Postgres or HTTP."""
+"""This room turns pages of bytes into a DataFrame and rejects; nothing in it knows Postgres or HTTP."""

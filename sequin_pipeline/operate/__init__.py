@@ -1,1 +1,1 @@
-"""What an operator asks is answered here: explanations, dry runs, audits, checks, proposals and models."""
+"""This room answers what an operator asks: explanations, dry runs, audits, checks, proposals and models."""

@@ -1,1 +1,1 @@
-"""Everything that knows Dagster stands here: the component, assets, checks, schedules, sensors, executor and IO manager."""
+"""This room holds everything that knows Dagster: the component, assets, checks, schedules, sensors, executor and IO manager."""

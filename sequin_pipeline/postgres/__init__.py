@@ -1,1 +1,1 @@
-"""Connections to Postgres, their URLs and the bytes of COPY stand here; nothing in this room knows a collection."""
+"""This room holds connections to Postgres, their URLs and the bytes of COPY; nothing in it knows a collection."""
