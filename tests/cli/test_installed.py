@@ -6,9 +6,12 @@ import subprocess
 import sys
 from pathlib import Path
 
+import pytest
+
 from tests.support.checkout import CHECKOUT
 
 
+@pytest.mark.processes
 def test_the_shipped_definitions_are_found_without_a_checkout(tmp_path: Path) -> None:
     """Dagster's own way to a project leads by pyproject.toml, which a wheel does not hold."""
     shutil.copytree(CHECKOUT / "sequin_pipeline", tmp_path / "sequin_pipeline", ignore=shutil.ignore_patterns("__pycache__"))

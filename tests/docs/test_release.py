@@ -6,11 +6,14 @@ import sys
 import tomllib
 from importlib.metadata import metadata, version
 
+import pytest
+
 from tests.support.checkout import CHECKOUT
 
 PROJECT = tomllib.loads((CHECKOUT / "pyproject.toml").read_text())["project"]
 
 
+@pytest.mark.processes
 def test_the_installed_package_and_the_command_tell_the_version_of_pyproject_toml() -> None:
     told = subprocess.run(
         [sys.executable, "-m", "sequin_pipeline.cli", "--version"], capture_output=True, text=True, check=True
