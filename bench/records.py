@@ -25,7 +25,7 @@ REVISIONS: Mapping[str, Callable[[int], int]] = {
     "changed": lambda number: 1,
     "one_percent": lambda number: 2 if number % 100 == 37 else 1,
 }
-"""The variants of the stream: the revision that each record has. To be read in this order; the last one again is a replay."""
+"""The variants of the stream: the revision that each record has. To be read in this order; the last one is read again."""
 
 TENANTS, CUSTOMERS_PER_TENANT, PLANS = 25, 4_000, 40
 STATUSES = ("active", "past_due", "trialing", "canceled")

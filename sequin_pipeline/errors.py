@@ -1,4 +1,4 @@
-"""Every error that the pipeline raises on purpose, split by who can act on it.
+"""This module defines every error that the pipeline raises on purpose, split by who can act on it.
 
     PipelineError
     ├── ConfigurationError        fix the environment or the command
@@ -26,7 +26,7 @@ from typing import ClassVar
 
 
 class PipelineError(Exception):
-    """The root; `is_retryable` says whether the same call may succeed later without anybody changing anything."""
+    """This is the root of all errors; `is_retryable` says whether the same call may succeed later without anybody changing anything."""
 
     is_retryable: ClassVar[bool] = False
 
@@ -36,7 +36,7 @@ class ConfigurationError(PipelineError):
 
 
 class CatalogError(ConfigurationError):
-    """A declaration cannot be used. `origin` is `file:line` of the YAML node, where it is known."""
+    """A declaration cannot be used; `origin` is `file:line` of the YAML node, where it is known."""
 
     def __init__(self, message: str, origin: str | None = None) -> None:
         super().__init__(f"{origin}: {message}" if origin else message)
@@ -68,7 +68,7 @@ class CursorRefused(SourceError):
 
 
 class SourceFault(SourceError):
-    """The source broke its contract, again after having been asked once more."""
+    """The source broke its contract, and did so again when it was asked once more."""
 
 
 class WarehouseError(PipelineError):
@@ -98,4 +98,4 @@ class TooManyRejects(PipelineError):
 
 
 class ProcessEnded(PipelineError):
-    """A process that others rely on ended without having been asked to."""
+    """A process that others rely on has ended without having been asked to."""

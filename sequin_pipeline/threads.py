@@ -1,4 +1,4 @@
-"""Work beside the caller's own, in threads that nobody has to wait for."""
+"""This module does work beside the caller's own, in threads that nobody has to wait for."""
 
 import threading
 from collections.abc import Callable
@@ -9,8 +9,10 @@ Value = TypeVar("Value")
 
 
 def start(work: Callable[[], Value], name: str) -> "Future[Value]":
-    """Does it in a thread of its own, which ends with the process: who interrupts a run does not wait for a source that is asked
-    again for minutes."""
+    """Does the work in a thread of its own, which ends with the process.
+
+    So whoever interrupts a run need not wait for a source that is being asked again for minutes.
+    """
     future: Future[Value] = Future()
 
     def run() -> None:

@@ -1,8 +1,8 @@
-"""Time windows of a collection's stream: keys, bounds, ranges, and what a run's range says about its mode.
+"""This module computes the time windows of a stream: keys, bounds, ranges, and what a run's range says about its mode.
 
-Weeks start on Monday and everything is UTC. The keys' formats differ per width, and a key must come back letter for letter, so
-that a key left over from another width is never taken for a window of this one. Pure: the clock is an argument. How the windows
-become Dagster partitions is the business of partitions.py, where to start reading a window that of the ledger.
+Weeks start on Monday and everything is UTC. The keys' formats differ per width, and a key must come back letter for letter, so that a
+key left over from another width is never taken for a window of this one. Pure: the clock is an argument. How the windows become
+Dagster partitions is in partitions.py, where to start reading a window is the ledger's business.
 """
 
 from collections.abc import Iterable, Mapping
@@ -20,18 +20,21 @@ KEY_FORMATS: Mapping[WindowWidth, str] = {
     "week": "%G-W%V-%u",  # strptime takes an ISO week only together with its weekday, which is always 1 here
     "month": "%Y-%m",
 }
-"""`2024-02-01T13:00Z`, `2024-02-01`, `2024-W05-1`, `2024-02`."""
+"""Keys look like `2024-02-01T13:00Z`, `2024-02-01`, `2024-W05-1`, `2024-02`."""
 
 MAX_WINDOWS = 100_000
-"""Dagster's own recommendation for the partitions of one asset; its pages grow slow beyond."""
+"""Dagster itself recommends at most so many partitions of one asset; its pages grow slow beyond."""
 
 MOST_LIVE_WINDOWS = 1_500
-"""Of one live run: Dagster writes an event for each window that a run is asked for, at 10 to 20 ms, so that a first load over 100,000
-windows would write events for half an hour, and one over these some 20 seconds longer than over twelve. Windows by day reach back four
-years. What is older than the windows asked for is read all the same, and counted with the earliest of them."""
+"""One live run asks for at most so many windows.
+
+Dagster writes an event for each window that a run is asked for, at 10 to 20 ms, so that a first load over 100,000 windows would write
+events for half an hour, and one over these some 20 seconds longer than over twelve. Windows by day reach back four years. What is
+older than the windows asked for is read all the same, and counted with the earliest of them.
+"""
 
 SLACK = timedelta(hours=1)
-"""How far `inserted_at` may run backwards along the stream (clocks of the source)."""
+"""`inserted_at` may run backwards along the stream by this much (clocks of the source)."""
 
 MODE_TAG = "sequin_pipeline/mode"
 BACKFILL_TAG = "dagster/backfill"
@@ -41,14 +44,14 @@ RunMode = Literal["live", "backfill"]
 
 @dataclass(frozen=True)
 class KeyRange:
-    """The windows from `first` to `last`, both included, by their keys."""
+    """A range holds the windows from `first` to `last`, both included, by their keys."""
 
     first: str
     last: str
 
 
 def floor(every: WindowWidth, at: datetime) -> datetime:
-    """The start of the window of that width which holds `at`."""
+    """Returns the start of the window of that width which holds `at`."""
     hour = at.astimezone(UTC).replace(minute=0, second=0, microsecond=0)
     if every == "hour":
         return hour
@@ -59,25 +62,31 @@ def floor(every: WindowWidth, at: datetime) -> datetime:
 
 
 def window_of(windows: Windows, at: datetime) -> TimeWindow:
-    """The window that holds `at`, which may lie before the first one."""
+    """Returns the window that holds `at`, which may lie before the first one."""
     start = floor(windows.every, at)
     return TimeWindow(start, _next(windows.every, start))
 
 
 def key_of(windows: Windows, at: datetime) -> str:
-    """The key of the window that holds `at`; of the first window for what is older, since that one is open to the left."""
+    """Returns the key of the window that holds `at`.
+
+    For anything older it is the key of the first window, since that one is open to the left.
+    """
     start = max(floor(windows.every, at), windows.start)
     return start.strftime(KEY_FORMATS[windows.every])
 
 
 def window(windows: Windows, key: str) -> TimeWindow:
-    """The bounds of the window with that key. Raises as start_of does."""
+    """Returns the bounds of the window with that key; raises as start_of does."""
     start = start_of(windows, key)
     return TimeWindow(start, _next(windows.every, start))
 
 
 def start_of(windows: Windows, key: str) -> datetime:
-    """Where the window with that key starts. Raises ConfigurationError for a key of another width, or before the first window."""
+    """Returns where the window with that key starts.
+
+    Raises ConfigurationError for a key of another width, or one before the first window.
+    """
     key_format = KEY_FORMATS[windows.every]
     try:
         start: datetime | None = datetime.strptime(key, key_format).replace(tzinfo=UTC)
@@ -93,8 +102,11 @@ def start_of(windows: Windows, key: str) -> datetime:
 
 
 def named_key(windows: Windows, text: str, *, now: datetime) -> str:
-    """The key that a person means: a key as it is, or a day or time (UTC unless it says otherwise), which means the window that holds
-    it. Raises ConfigurationError for anything else, and for a window that has not begun."""
+    """Returns the key that a person means.
+
+    That is a key as it is, or a day or time (UTC unless it says otherwise), which means the window that holds it. Raises
+    ConfigurationError for anything else, and for a window that has not begun.
+    """
     try:
         at = datetime.fromisoformat(text)
     except ValueError:
@@ -108,7 +120,10 @@ def named_key(windows: Windows, text: str, *, now: datetime) -> str:
 
 
 def named_range(windows: Windows, first: str, last: str | None, *, now: datetime) -> KeyRange:
-    """The windows from one to another, both named as named_key takes it; `last` None: to the present. Raises ConfigurationError."""
+    """Returns the windows from one to another, both named as named_key takes it; `last` None means to the present.
+
+    Raises ConfigurationError.
+    """
     asked = KeyRange(
         named_key(windows, first, now=now), key_of(windows, now) if last is None else named_key(windows, last, now=now)
     )
@@ -118,7 +133,7 @@ def named_range(windows: Windows, first: str, last: str | None, *, now: datetime
 
 
 def windows_between(windows: Windows, start: datetime, end: datetime) -> tuple[str, ...]:
-    """The keys of all windows that hold a moment of start <= moment < end, in order."""
+    """Returns the keys of all windows that hold a moment of start <= moment < end, in order."""
     keys = []
     at = max(floor(windows.every, start), windows.start)
     while at < end:
@@ -128,7 +143,7 @@ def windows_between(windows: Windows, start: datetime, end: datetime) -> tuple[s
 
 
 def asked_window(windows: Windows, asked: KeyRange) -> TimeWindow:
-    """The time that a range of windows covers; open to the left when it begins with the first window."""
+    """Returns the time that a range of windows covers; it is open to the left when it begins with the first window."""
     start = start_of(windows, asked.first)
     return TimeWindow(None if start == windows.start else start, window(windows, asked.last).end)
 
@@ -153,10 +168,10 @@ def check_windows(windows: Windows, now: datetime) -> None:
 
 
 def live_range(windows: Windows, cursor_at: datetime | None, now: datetime) -> KeyRange:
-    """The windows that a live run asks for: from the one that holds the cursor's time, less SLACK, to the present; the latest
-    MOST_LIVE_WINDOWS of them.
+    """Returns the windows that a live run asks for: from the one that holds the cursor's time, less SLACK, to the present.
 
-    `cursor_at` is `inserted_at` where the live cursor stands; None (no cursor yet): from the first window.
+    Of these it returns the latest MOST_LIVE_WINDOWS. `cursor_at` is `inserted_at` where the live cursor stands; None (no cursor yet)
+    means from the first window.
     """
     # Told by differences: the year 1 has nothing before it that could be subtracted.
     since = windows.start if cursor_at is None or cursor_at - windows.start < SLACK else min(cursor_at - SLACK, now)
@@ -169,7 +184,7 @@ def live_range(windows: Windows, cursor_at: datetime | None, now: datetime) -> K
 def live_ranges(
     collections: Iterable[Collection], cursor_times: Mapping[str, datetime | None], *, now: datetime
 ) -> dict[KeyRange, tuple[Collection, ...]]:
-    """Collections by the range that each one's live run asks for: those that share a range can share a run.
+    """Groups collections by the range that each one's live run asks for: those that share a range can share a run.
 
     `cursor_times` is by label; a collection that is missing has no cursor.
     """
@@ -181,7 +196,7 @@ def live_ranges(
 
 
 def run_mode(windows: Windows, asked: KeyRange, *, tags: Mapping[str, str], created_at: datetime, is_restricted: bool) -> RunMode:
-    """Live: tagged so, or asking for exactly the window that was present when the run was created, outside a backfill.
+    """Returns "live" for a run that is tagged so, or that asks for exactly the window present at its creation outside a backfill.
 
     A restricted run (one sync) is a backfill whatever its tags say. Raises ConfigurationError for an unknown value of the mode tag.
     """

@@ -79,7 +79,7 @@ def test_an_item_at_fault_is_a_reject_and_an_answer_that_is_no_listing_a_fault_o
         )
     with scripted_server(Reply(body=b"<html>"), Reply(body=b"<html>"), Reply(body=b"<html>")) as server:
         pages = example.LinkedPages(server.url).pages(ReadRequest(frozenset({"demo:thing"})))
-        with pytest.raises(SourceFault, match="an answer that is no listing"):
+        with pytest.raises(SourceFault, match="an answer that is not a listing"):
             next(pages)
 
     assert (outcome.counts.inserted, outcome.counts.rejected) == (1, 1)

@@ -3,7 +3,7 @@
 Dagster, pandas and servers take seconds to import: modules of commands do so inside their functions, so that help and wrong usage
 answer at once.
 
-Errors of the pipeline end here as one message on stderr: status 2 for what the caller must mend, 1 for the rest. No traceback.
+Errors of the pipeline end here as one message on stderr: status 2 for what the caller must fix, 1 for the rest. There is no traceback.
 """
 
 import importlib
@@ -47,11 +47,11 @@ class LazyGroup(click.Group):
 @click.group(cls=LazyGroup, context_settings={"help_option_names": ["-h", "--help"]})
 @click.version_option(package_name="sequin-pipeline")
 def group() -> None:
-    """Records of an API, merged into Postgres tables by Dagster."""
+    """Merge the records of an API into Postgres tables, by Dagster."""
 
 
 def main() -> None:
-    """The console script."""
+    """Runs the console script."""
     # Dagster marks as beta or preview what its own loading of YAML uses: nothing that a user of a command could act on.
     warnings.filterwarnings("ignore", message=".*is currently in (beta|preview)")
     try:

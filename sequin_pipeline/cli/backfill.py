@@ -1,4 +1,4 @@
-"""`sequin-pipeline backfill`: windows of collections read again through Dagster, beside whatever else runs."""
+"""`sequin-pipeline backfill` reads windows of collections again through Dagster, beside whatever else runs."""
 
 from collections.abc import Sequence
 from datetime import UTC, datetime
@@ -19,7 +19,7 @@ from sequin_pipeline.postgres.warehouse import Warehouse
 )
 @click.option("--to", "last", metavar="KEY|DATE", help="The last window, included; the present one unless named.")
 @click.option("--sync-id", metavar="ID", help="Only the records of this sync; the windows do not count as done then.")
-@click.option("--sandbox", is_flag=True, help="Have the sandbox's records in the database that WAREHOUSE_URL names.")
+@click.option("--sandbox", is_flag=True, help="Put the sandbox's records into the database that WAREHOUSE_URL names.")
 @click.option("--json", "as_json", is_flag=True, help="Print what landed as JSON.")
 def command(*, labels: Sequence[str], first: str, last: str | None, sync_id: str | None, sandbox: bool, as_json: bool) -> None:
     """Read windows of collections again and merge them; live cursors stay where they are.

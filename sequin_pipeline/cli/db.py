@@ -1,4 +1,4 @@
-"""`sequin-pipeline db`: the databases that the pipeline uses, and the embedded Postgres behind them."""
+"""`sequin-pipeline db` manages the databases that the pipeline uses, and the embedded Postgres behind them."""
 
 import os
 import sys
@@ -12,7 +12,7 @@ from sequin_pipeline.environment.embedded import DATABASES, EmbeddedServer
 from sequin_pipeline.postgres.urls import mask_url
 
 NOT_RUNNING = 3
-"""Exit status of `status` for a server that is not running, as of service scripts (LSB)."""
+"""`status` exits with this for a server that is not running, as service scripts do (LSB)."""
 
 
 @click.group()
@@ -21,7 +21,7 @@ def command() -> None:
 
 
 @command.command()
-@click.option("--sandbox", is_flag=True, help="Have records of the sandbox in the database that WAREHOUSE_URL names.")
+@click.option("--sandbox", is_flag=True, help="Put the sandbox's records into the database that WAREHOUSE_URL names.")
 def start(*, sandbox: bool) -> None:
     """Start the embedded Postgres and the sandbox if they are needed, and write .env for Dagster's own commands."""
     from sequin_pipeline.cli.surroundings import bring_up
@@ -44,7 +44,7 @@ def start(*, sandbox: bool) -> None:
 
 @command.command()
 def stop() -> None:
-    """Stop the embedded Postgres, sessions in it being ended, and the sandbox."""
+    """Stop the embedded Postgres, ending the sessions in it, and the sandbox."""
     from sequin_pipeline.sandbox import launcher
 
     if launcher.stop(launcher.default_home(_environ())):
@@ -80,7 +80,7 @@ def dump(database: str, file: Path) -> None:
 
 
 def _environ() -> dict[str, str]:
-    """With the project's `.env`, in which the home of the embedded server may be named."""
+    """Returns the environment with the project's `.env`, in which the home of the embedded server may be named."""
     return environment.merge_dotenv(os.environ, environment.find_project(Path.cwd()))
 
 

@@ -1,4 +1,4 @@
-"""`sequin-pipeline doctor`: is everything there that runs need, and how is the rest mended?"""
+"""`sequin-pipeline doctor` checks that everything runs need is there, and says how to fix the rest."""
 
 import json
 import os
@@ -21,20 +21,20 @@ COLOURS = {"ok": "green", "warning": "yellow", "problem": "red"}
 
 
 @click.command()
-@click.option("--sandbox", is_flag=True, help="Have the sandbox's records in the database that WAREHOUSE_URL names.")
+@click.option("--sandbox", is_flag=True, help="Put the sandbox's records into the database that WAREHOUSE_URL names.")
 @click.option("--json", "as_json", is_flag=True, help="Print the findings as JSON.")
 def command(*, sandbox: bool, as_json: bool) -> None:
     """Check connections, rights, clocks, versions, the ledger, disks, the API, keys and what is declared; start and change nothing.
 
-    Each line is ok, a warning or a problem, with its mend. Exit status: 0 no problem, 1 a problem.
+    Each line is ok, a warning or a problem, with its fix. Exit status: 0 no problem, 1 a problem.
     """
     findings = []
     for finding in _examine(wants_sandbox=sandbox):
         findings.append(finding)
         if not as_json:
             click.echo(f"{click.style(f'{finding.level:<8}', fg=COLOURS[finding.level])} {finding.check:<16} {finding.said}")
-            if finding.mend:
-                click.echo(f"{'':<26}mend: {finding.mend}")
+            if finding.fix:
+                click.echo(f"{'':<26}fix: {finding.fix}")
     problems = sum(finding.level == "problem" for finding in findings)
     warnings = sum(finding.level == "warning" for finding in findings)
     if as_json:
@@ -69,12 +69,12 @@ def _examine(*, wants_sandbox: bool) -> "Iterator[Finding]":
         settings.close_environment()
         has_databases = not settings.needs_embedded or embedded.status(given) is not None
     except ConfigurationError as error:
-        yield Finding("configuration", "problem", str(error), "the sentence says what to do; nothing else was looked at")
+        yield Finding("configuration", "problem", str(error), "the message says what to do; nothing else was checked")
         return
     for line in settings.describe():
         yield Finding("configuration", "ok", " ".join(line.split()))
     if not has_databases:
-        said = "the embedded Postgres does not run, so that its databases could not be looked at"
+        said = "the embedded Postgres is not running, so its databases could not be checked"
         yield Finding("warehouse", "warning", said, "`sequin-pipeline db start`, or any command that needs it, starts it")
     variables = {**given, **settings.variables()}
     api_url = settings.api_url

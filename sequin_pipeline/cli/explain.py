@@ -1,4 +1,4 @@
-"""`sequin-pipeline explain`: everything that is known of one record."""
+"""`sequin-pipeline explain` shows everything that is known of one record."""
 
 import os
 from collections.abc import Iterator
@@ -18,7 +18,7 @@ if TYPE_CHECKING:
 
 SHOWN_CHARACTERS = 400
 UNKNOWN = 1
-"""Exit status for a record of which nobody has heard."""
+"""The command exits with this for a record that nobody has heard of."""
 
 
 @click.command()
@@ -66,7 +66,7 @@ def _row(found: "Explanation") -> Iterator[str]:
         yield "row         none: the collection has never been synced"
     elif found.row is not None:
         version = "kept in the ledger" if found.row.version is None else found.row.version
-        yield f"row         version {version}, {'a tombstone: deleted at the provider' if found.row.is_deleted else 'live'}"
+        yield f"row         version {version}, {'a tombstone: deleted at the provider' if found.row.is_deleted else 'not deleted'}"
         for name, value in found.row.values.items():
             yield f"  {name:<22} {'null' if value is None else _short(value)}"
     elif not found.tells_id:
@@ -96,7 +96,7 @@ def _last_write(last: "LastWrite | None") -> Iterator[str]:
         yield f"written     at {_time(last.at)}, by {batches}: they began in the same microsecond"
         return
     bounds = [f"{word} batch {merge.batch_id} at {_time(merge.committed_at)}" for word, merge in _bounds(last)]
-    yield f"written     at {_time(last.at)}, by no merge that the ledger has: it keeps them for 90 days, and others leave none"
+    yield f"written     at {_time(last.at)}, by no merge in the ledger, which keeps merges for 90 days; other writers leave none"
     if bounds:
         yield f"            only a bracket: {' and '.join(bounds)}"
 
@@ -129,7 +129,7 @@ def _history(collection: Collection, found: "Explanation") -> Iterator[str]:
 def _source(
     session: Session, collection: Collection, record_id: str, *, found: "Explanation", max_pages: int
 ) -> tuple[bool, str]:
-    """Whether the source holds the record, and what to say of it."""
+    """Says whether the source holds the record, and what to report about it."""
     from sequin_pipeline.operate.explain import ask_source
     from sequin_pipeline.sources.registry import open_source
 
@@ -146,7 +146,9 @@ def _source(
     except PipelineError as error:
         return False, f"could not be asked: {error}"
     pages = f"{answer.pages:,} page{'' if answer.pages == 1 else 's'}"
-    searched = f"{pages} read {'behind the stored version' if found.position else 'from the beginning'}; it has no lookup"
+    searched = (
+        f"{pages} read {'behind the stored version' if found.position else 'from the beginning'}; the source has no lookup by id"
+    )
     if answer.reason is not None:
         return True, f"holds it, and it is rejected: {_short(answer.reason)} ({searched})"
     if answer.version is None:

@@ -1,4 +1,4 @@
-"""`sequin-pipeline infer`: a declaration for a collection, proposed from a sample of its records."""
+"""`sequin-pipeline infer` proposes a declaration for a collection from a sample of its records."""
 
 import os
 from typing import TYPE_CHECKING
@@ -87,7 +87,10 @@ def _check_label(label: str) -> None:
 
 
 def _bare_collection(session: Session, label: str) -> "Collection":
-    """Without columns, whatever is declared; a collection that is not declared is read from where its provider's others are."""
+    """Returns the collection without columns, whatever is declared.
+
+    A collection that is not declared is read from where its provider's others are.
+    """
     from sequin_pipeline.operate.inference.sample import bare_collection
 
     provider, _, name = label.partition("/")

@@ -1,6 +1,6 @@
-"""Ctrl-C during runs in this process: at once, as if the process had been killed, which is what every run is built to survive.
+"""This module ends runs in this process at once on Ctrl-C, as if the process had been killed, which every run is built to survive.
 
-Left to Dagster, an interrupted step is taken for one that failed, and is tried again after half a minute.
+Left to Dagster, an interrupted step counts as failed, and is retried after half a minute.
 """
 
 import os
@@ -15,7 +15,7 @@ from sequin_pipeline import threads
 Result = TypeVar("Result")
 
 INTERRUPTED = 130
-"""128 and the number of SIGINT, as shells have it."""
+"""This is 128 and the number of SIGINT, as shells have it."""
 
 
 def interruptible(work: Callable[[], Result]) -> Result:
@@ -28,6 +28,6 @@ def interruptible(work: Callable[[], Result]) -> Result:
 
 
 def _leave() -> NoReturn:
-    click.echo("\nInterrupted. What has been committed stays; the next run goes on behind it.", err=True)
+    click.echo("\nInterrupted. What has been committed stays; the next run continues after it.", err=True)
     sys.stdout.flush()
     os._exit(INTERRUPTED)

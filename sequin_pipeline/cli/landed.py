@@ -1,4 +1,4 @@
-"""What a command that runs collections says at its end: a line for each with the fate of its records, and an exit status."""
+"""This module prints what a command that ran collections did: a line for each with the fate of its records, and an exit status."""
 
 import json
 import sys
@@ -27,7 +27,7 @@ FAILED, LANDED_WITH_REJECTS = 1, 3
 
 @dataclass(frozen=True)
 class Landed:
-    """What a run did to one collection; `failure` says why it did not come to its end."""
+    """This value says what a run did to one collection; `failure` says why it did not come to its end."""
 
     collection: str
     table: str
@@ -39,7 +39,7 @@ class Landed:
 
     @property
     def has_never_had_records(self) -> bool:
-        """All went well, and nothing came, now or before."""
+        """This is true where all went well, and nothing came, now or before."""
         return self.failure is None and not self.counts.fetched and not self.rows
 
 
@@ -49,8 +49,10 @@ def landed(warehouse: Warehouse, runs: "Iterable[FinishedRun]") -> list[Landed]:
 
 
 def tell(session: Session, results: Sequence[Landed], *, as_json: bool) -> None:
-    """Prints the results, names the collections of which nothing can come, and ends the process with 1 where a run failed, with 3
-    where records were rejected."""
+    """Prints the results, names the collections of which nothing can come, and ends the process with the exit status.
+
+    That is 1 where a run failed, 3 where records were rejected.
+    """
     if as_json:
         click.echo(json.dumps([{**asdict(one), "counts": asdict(one.counts)} for one in results], indent=2))
     else:
@@ -101,18 +103,18 @@ def _print(session: Session, results: Sequence[Landed]) -> None:
         if one.failure:
             click.echo(f"\n{one.collection} failed: {one.failure}", err=True)
     click.echo()
-    for sentence in _verdict(results):
+    for sentence in _summary(results):
         click.echo(sentence)
     click.echo(f"database  {mask_url(session.settings.warehouse_url)}")
     click.echo("UI        make ui, then http://127.0.0.1:3000")
 
 
-def _verdict(results: Sequence[Landed]) -> Iterator[str]:
+def _summary(results: Sequence[Landed]) -> Iterator[str]:
     total = sum((one.counts for one in results), Counts())
     changed = total.inserted + total.updated + total.deleted
     filled, failed = sum(one.filled for one in results), sum(one.failure is not None for one in results)
     if failed:
-        yield f"{failed} of {len(results)} failed; the next run goes on where they stopped."
+        yield f"{failed} of {len(results)} failed; the next run continues where they stopped."
     if filled:
         yield f"{filled:,} rows filled with new or changed columns."
     if total.rejected:

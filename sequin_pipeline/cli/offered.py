@@ -1,5 +1,7 @@
-"""What the sources say that they offer, beside what is declared. Never a reason for a command to fail: where a source cannot say,
-or does not answer, that is told and nothing else."""
+"""This module compares what the sources say that they offer with what is declared.
+
+That is never a reason for a command to fail: where a source cannot say, or does not answer, that is reported and nothing else.
+"""
 
 import os
 from collections.abc import Iterable, Iterator
@@ -13,28 +15,28 @@ from sequin_pipeline.errors import ConfigurationError, SourceError
 
 @dataclass(frozen=True)
 class Offer:
-    """What one source offers, and the collections that are declared to be read from it."""
+    """This value is what one source offers, and the collections that are declared to be read from it."""
 
     offered: frozenset[str]
     declared: tuple[Collection, ...]
 
     @property
     def undeclared(self) -> frozenset[str]:
-        """Ids of collections that nobody has declared."""
+        """These are the ids of collections that nobody has declared."""
         return self.offered - {collection.id for collection in self.declared}
 
     def unknown(self) -> Iterator[str]:
-        """A sentence for each declared collection that the source does not know."""
+        """Yields a sentence for each declared collection that the source does not know."""
         for collection in self.declared:
             if collection.id not in self.offered:
                 yield (
-                    f"{collection.label}: the source offers no collection {collection.id!r}, so that no record of it can come: mend its "
+                    f"{collection.label}: the source offers no collection {collection.id!r}, so that no record of it can come: fix its "
                     "name in the defs.yaml, or have it synced there"
                 )
 
 
 def offers(collections: Iterable[Collection]) -> list[Offer]:
-    """Asks each source that the collections are read from and that can say; what could not be asked is told on stderr."""
+    """Asks each source that can say what it offers; what could not be asked is reported on stderr."""
     from sequin_pipeline.sources.registry import open_source
 
     wanted, found = list(collections), []
@@ -45,7 +47,7 @@ def offers(collections: Iterable[Collection]) -> list[Offer]:
         try:
             offered = open_source(declaration, os.environ).collection_ids()
         except (SourceError, ConfigurationError) as error:
-            click.echo(f"\nWhat {declaration.kind!r} offers could not be asked: {error}", err=True)
+            click.echo(f"\nWhat {declaration.kind!r} offers could not be found out: {error}", err=True)
             continue
         if offered is not None:
             found.append(Offer(offered, declared))

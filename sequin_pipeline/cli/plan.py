@@ -1,4 +1,4 @@
-"""`sequin-pipeline plan`: what the next runs would do, told without doing it."""
+"""`sequin-pipeline plan` shows what the next runs would do, without doing it."""
 
 import os
 import sys
@@ -14,7 +14,7 @@ from sequin_pipeline.errors import PipelineError
 from sequin_pipeline.postgres.warehouse import Warehouse
 
 if TYPE_CHECKING:
-    from sequin_pipeline.operate.dry_run import Rehearsal
+    from sequin_pipeline.operate.dry_run import DryRun
 
 SHOWN_CHARACTERS = 60
 SHOWN_CHANGES = 8
@@ -22,14 +22,14 @@ SHOWN_CHANGES = 8
 
 @click.command()
 @click.argument("labels", nargs=-1, metavar="[PROVIDER/NAME]…")
-@click.option("--sandbox", is_flag=True, help="Have the sandbox's records in the database that WAREHOUSE_URL names.")
+@click.option("--sandbox", is_flag=True, help="Put the sandbox's records into the database that WAREHOUSE_URL names.")
 def command(*, labels: Sequence[str], sandbox: bool) -> None:
     """Show what the next live run of each collection would do: counts, some differences, changes of its table.
 
     Reads from the live cursors to the end of the streams, merges in transactions that are rolled back, and leaves nothing: no row, no
     table, no cursor. Exit status: 0 all would land, 1 a run would fail, 2 wrong usage, 3 some records would be rejected.
     """
-    from sequin_pipeline.operate.dry_run import rehearse
+    from sequin_pipeline.operate.dry_run import dry_run
     from sequin_pipeline.sources.registry import open_source
 
     session = open_session(wants_sandbox=sandbox)
@@ -45,7 +45,7 @@ def command(*, labels: Sequence[str], sandbox: bool) -> None:
             )
             continue
         try:
-            found = rehearse(open_source(collection.source, os.environ), Warehouse(session.settings.warehouse_url), collection)
+            found = dry_run(open_source(collection.source, os.environ), Warehouse(session.settings.warehouse_url), collection)
         except PipelineError as error:
             failed += 1
             click.echo(f"{collection.label} would fail: {error}\n", err=True)
@@ -61,7 +61,7 @@ def command(*, labels: Sequence[str], sandbox: bool) -> None:
         sys.exit(LANDED_WITH_REJECTS)
 
 
-def _lines(collection: Collection, found: "Rehearsal") -> Iterator[str]:
+def _lines(collection: Collection, found: "DryRun") -> Iterator[str]:
     counts = found.counts
     yield f"{collection.label}, table {collection.table}{', which would be created' if found.changes is None else ''}"
     if counts.fetched:
@@ -69,7 +69,7 @@ def _lines(collection: Collection, found: "Rehearsal") -> Iterator[str]:
         records = f"{counts.fetched:,} record{'' if counts.fetched == 1 else 's'}"
         yield f"  {records} from {found.pages:,} page{'' if found.pages == 1 else 's'}: {fates}"
     else:
-        yield "  no record is new"
+        yield "  no new records"
     if found.changes:
         yield "  the run would begin with (not run now):"
     for change in found.changes or ():

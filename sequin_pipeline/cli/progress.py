@@ -1,6 +1,6 @@
-"""Progress of runs in this process: bars on a terminal, otherwise a line a second; and what had to be tried again.
+"""This module shows the progress of runs in this process, as bars on a terminal or a line a second, and what was retried.
 
-Listens to the logger that the IO manager tells about each page, and draws in a thread of its own, so that a page that takes long
+It listens to the logger that the IO manager tells about each page, and draws in a thread of its own, so that a page that takes long
 looks like one.
 """
 
@@ -20,13 +20,16 @@ from sequin_pipeline.runs.outcome import Progress
 
 LOGGER = "sequin_pipeline.progress"
 WARNINGS = ("sequin_pipeline.sources", "sequin_pipeline.warehouse")
-"""What is asked or tried again. Dagster takes these loggers over during a run, so that nobody else would print them."""
+"""These loggers report what is retried.
+
+Dagster takes them over during a run, so that nobody else would print them.
+"""
 EVERY_SECONDS = 1.0
 
 
 @dataclass
 class _Board(logging.Handler):
-    """The last word of each collection, and which have changed since somebody looked."""
+    """The board keeps the last word of each collection, and which have changed since somebody looked."""
 
     latest: dict[str, Progress] = field(default_factory=dict)
     heard_at: dict[str, float] = field(default_factory=dict)
@@ -45,7 +48,7 @@ class _Board(logging.Handler):
 
 
 class _Printer(logging.Handler):
-    """Warnings as lines of the console, above whatever moves there."""
+    """This handler prints warnings as lines of the console, above whatever moves there."""
 
     def __init__(self, console: Console) -> None:
         super().__init__(level=logging.WARNING)

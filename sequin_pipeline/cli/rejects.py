@@ -1,4 +1,4 @@
-"""`sequin-pipeline rejects`: records that could not be stored: look at them, try them again, or give them up."""
+"""`sequin-pipeline rejects` lists, shows, replays and discards records that could not be stored."""
 
 import json
 from collections.abc import Callable, Sequence
@@ -24,15 +24,15 @@ Result = TypeVar("Result")
 
 SHOWN = 10
 REASON_CHARACTERS = 120
-"""Of a single reject, so that it is one line; its group has the whole reason."""
+"""A single reject shows so much of its reason, so that it is one line; its group has the whole reason."""
 HEADINGS = ("collection", "reject", "record", "version", "class", "seen", "last seen", "reason")
 
 
 @click.group()
-@click.option("--sandbox", is_flag=True, help="Those of the sandbox's records in the database that WAREHOUSE_URL names.")
+@click.option("--sandbox", is_flag=True, help="Look at the sandbox's records in the database that WAREHOUSE_URL names.")
 @click.pass_context
 def command(context: click.Context, *, sandbox: bool) -> None:
-    """Records that could not be stored. They wait, whole, until each is replayed, discarded, or overtaken by a good version."""
+    """Deal with records that could not be stored: each is kept whole until it is replayed, discarded, or overtaken by a good version."""
     context.obj = sandbox
 
 
@@ -56,7 +56,7 @@ def list_(sandbox: bool, labels: Sequence[str], *, shows_all: bool) -> None:  # 
             shown += 1
             newest.add_row(ledger.label, *_cells(reject))
     if not waiting:
-        click.echo("No record waits.")
+        click.echo("No open rejects.")
         return
     console = Console()
     for table in (groups, newest):
@@ -106,7 +106,7 @@ def replay_(sandbox: bool, label: str, numbers: Sequence[str]) -> None:  # noqa:
     )
     click.echo(f"{counts.fetched - counts.rejected:,} of {counts.fetched:,} rejects of {label} have been settled.")
     if counts.rejected:
-        click.echo(f"{counts.rejected:,} still do not fit: `sequin-pipeline rejects list {label}` says why.")
+        click.echo(f"{counts.rejected:,} still cannot be stored: `sequin-pipeline rejects list {label}` says why.")
 
 
 @command.command()
@@ -137,9 +137,9 @@ def _named(session: Session, ledger: Ledger, numbers: Sequence[str]) -> "list[Ke
 
 
 def _ledgers(session: Session, labels: Sequence[str]) -> list[Ledger]:
-    """Of the labels, which may be those of records that wait undeclared; where none is named, of all declared and all undeclared ones.
+    """Returns the ledgers of the labels, which may be those of records that wait undeclared.
 
-    Raises ConfigurationError for a label that is neither.
+    Where none is named, they are of all declared and all undeclared ones. Raises ConfigurationError for a label that is neither.
     """
     from sequin_pipeline.ledger.undeclared import undeclared_labels, undeclared_ledger
 

@@ -1,4 +1,4 @@
-"""`sequin-pipeline sandbox`: a server of the records API on this machine, for development and tests."""
+"""`sequin-pipeline sandbox` serves the records API on this machine, for development and tests."""
 
 from pathlib import Path
 

@@ -1,4 +1,4 @@
-"""`sequin-pipeline schema`: the managed tables as models for somebody's application."""
+"""`sequin-pipeline schema` prints the managed tables as models for somebody's application."""
 
 import os
 from collections.abc import Sequence

@@ -1,4 +1,4 @@
-"""What commands that run or read the pipeline share: databases and API brought up, the environment of Dagster's processes, the catalog."""
+"""This module holds what commands share: databases and API brought up, the environment of Dagster's processes, the catalog."""
 
 import os
 import socket
@@ -22,23 +22,30 @@ DAGSTER_EVENTS = {
     "DAGSTER_EVENT_BATCH_SIZE": "1000",
     "DAGSTER_EMIT_PARTITION_SUBSET_IN_PLANNED_EVENTS": "true",
 }
-"""How Dagster writes down that a run covers many windows: materializations in batches, and one planned event for all of them. One by
-one, a first load over 1,000 daily windows spends a minute and a half on events. The price: the windows of a run that failed look
-missing rather than failed."""
+"""Dagster then writes down that a run covers many windows in batches, with one planned event for all of them.
+
+One by one, a first load over 1,000 daily windows spends a minute and a half on events. The price: the windows of a run that failed
+look missing rather than failed.
+"""
 
 KEPT_MEMORY: Mapping[str, str] = {
     **dict.fromkeys(("MALLOC_TRIM_THRESHOLD_", "MALLOC_MMAP_THRESHOLD_"), str(256 * 1024 * 1024)),
     "MALLOC_ARENA_MAX": "1",
     "ARROW_DEFAULT_MEMORY_POOL": "system",
 }
-"""For processes that we start: glibc keeps the megabytes of a page for the next one instead of giving them back to the system each
-time, and has one place for all threads and for Arrow. Costs a client a fifth less CPU, and holds its memory at one level. Read when
-a process begins; other allocators ignore it."""
+"""Processes that we start keep the megabytes of a page for the next one instead of giving them back to the system each time.
+
+glibc then has one place for all threads and for Arrow. This costs a client a fifth less CPU, and holds its memory at one level. It is
+read when a process begins; other allocators ignore it.
+"""
 
 
 @dataclass(frozen=True)
 class Session:
-    """A command's surroundings: everything that it names is up. `api_url` None: no provider reads the records API."""
+    """A session is a command's surroundings: everything that it names is up.
+
+    `api_url` None: no provider reads the records API.
+    """
 
     settings: Settings
     api_url: str | None = field(repr=False)
@@ -65,28 +72,28 @@ def open_session(*, wants_sandbox: bool = False) -> Session:
 
 
 def announce(session: Session) -> None:
-    """Where everything is, on stderr, so that stdout holds results only."""
+    """Prints where everything is, on stderr, so that stdout holds results only."""
     for line in session.settings.describe():
         click.echo(line, err=True)
     click.echo(err=True)
 
 
 def check_warehouse(session: Session) -> None:
-    """Does the warehouse let us in? Asked once, while somebody watches: runs ask again for half a minute, each of them.
+    """Checks once, while somebody watches, that the warehouse lets us in: each run would ask again for half a minute.
 
-    Raises ConfigurationError where WAREHOUSE_URL is to be mended, WarehouseUnavailable where nothing answers there.
+    Raises ConfigurationError where WAREHOUSE_URL is to be fixed, WarehouseUnavailable where nothing answers there.
     """
     try:
         with Warehouse(session.settings.warehouse_url).connect():
             return
     except WarehouseUnavailable as error:
-        raise WarehouseUnavailable(f"{error} If your Postgres is elsewhere, mend {environment.WAREHOUSE_URL}") from error
+        raise WarehouseUnavailable(f"{error} If your Postgres is elsewhere, fix {environment.WAREHOUSE_URL}") from error
 
 
 def check_api(session: Session) -> None:
-    """Is anybody there? A name or a port that is wrong is told now, rather than after all the retries of a run.
+    """Checks that somebody answers: a wrong name or port is told now, rather than after all the retries of a run.
 
-    Only connects: nothing is asked of an API before the ledger has agreed that it is the right one. Raises SourceUnavailable.
+    It only connects: nothing is asked of an API before the ledger has agreed that it is the right one. Raises SourceUnavailable.
     """
     if session.api_url is None:
         return
@@ -99,12 +106,12 @@ def check_api(session: Session) -> None:
     except OSError as error:
         raise SourceUnavailable(
             f"nothing answers at {host}:{port}, where {environment.SEQUIN_API_URL} says that the records API is "
-            f"({error.strerror or error}): start it, or mend the address"
+            f"({error.strerror or error}): start it, or fix the address"
         ) from error
 
 
 def select(session: Session, *, providers: Iterable[str], labels: Iterable[str]) -> tuple[Collection, ...]:
-    """The collections that a command was asked for; all where it names none. Raises ConfigurationError for names not declared."""
+    """Returns the collections that a command was asked for, or all where it names none; raises ConfigurationError for unknown names."""
     wanted_providers, wanted_labels = set(providers), set(labels)
     known_providers = {collection.provider for collection in session.collections.values()}
     for name in sorted(wanted_providers - known_providers):

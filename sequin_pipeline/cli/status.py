@@ -1,4 +1,4 @@
-"""`sequin-pipeline status`: how every collection stands, and where what is declared and what the API offers differ."""
+"""`sequin-pipeline status` shows how every collection stands, and where declaration and API differ."""
 
 from datetime import UTC, datetime
 
@@ -62,8 +62,10 @@ def _print(session: Session, statuses: dict[str, TableStatus]) -> None:
 
 
 def _age(moment: datetime | None, now: datetime) -> str:
-    """How old the last record read is: nothing newer has been read, and there may be nothing newer. A source whose clock is wrong may
-    be ahead of us."""
+    """Returns how old the last record read is: nothing newer has been read, and there may be nothing newer.
+
+    A source whose clock is wrong may be ahead of us.
+    """
     if moment is None:
         return ""
     seconds = int((now - moment).total_seconds())

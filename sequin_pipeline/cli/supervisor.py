@@ -1,7 +1,7 @@
-"""Child processes that belong together: their output is passed on line by line, and none of them outlives the others.
+"""This module runs child processes that belong together: it passes on their output by line, and none outlives the others.
 
-Each child leads a session of its own: Ctrl-C in a terminal reaches us alone, and a child is ended together with everything that it
-has started, by its number. What the children are is no business of this module.
+Each child leads a session of its own: Ctrl-C in a terminal reaches us alone, and a child is ended together with everything that it has
+started, by its number. What the children are does not matter here.
 """
 
 import ctypes
@@ -21,11 +21,14 @@ from typing import IO
 from sequin_pipeline.errors import ProcessEnded
 
 END_SECONDS = 20.0
-"""From being asked to end to being killed. Dagster's processes take one to three seconds, on a busy machine more."""
+"""A child gets so long between being asked to end and being killed.
+
+Dagster's processes take one to three seconds, on a busy machine more.
+"""
 LOOK_SECONDS = 0.1
-"""How long a child that has ended may go unnoticed."""
+"""A child that has ended may go unnoticed for so long."""
 KEPT_LINES = 15
-"""Of a child's last words, for the message about its end."""
+"""So many of a child's last lines are kept, for the message about its end."""
 PR_SET_PDEATHSIG = 1
 
 
@@ -43,7 +46,7 @@ class _Child:
 
 
 class Supervisor:
-    """Starts children and tends them in the caller's thread. Leaving the context ends them all, whatever happened in it.
+    """A supervisor starts children and tends them in the caller's thread; leaving the context ends them all, whatever happened in it.
 
     `report` gets the name of a child and a line that it wrote.
     """
@@ -63,7 +66,7 @@ class Supervisor:
         self._selector.close()
 
     def start(self, name: str, command: Sequence[str]) -> None:
-        """Returns at once; what becomes of the child shows while it is tended."""
+        """Starts a child and returns at once; what becomes of it shows while it is tended."""
         process = subprocess.Popen(  # noqa: S603 - the caller's own programs
             command,
             stdin=subprocess.DEVNULL,
@@ -80,7 +83,7 @@ class Supervisor:
         self._selector.register(child.output, selectors.EVENT_READ, child)
 
     def tend(self, *, until: Callable[[], bool]) -> None:
-        """Passes output on until the claim holds, which is looked at ten times a second. Raises ProcessEnded when a child ends."""
+        """Passes output on until the claim holds, which is looked at ten times a second; raises ProcessEnded when a child ends."""
         while not until():
             self._relay(LOOK_SECONDS)
             for child in self._children:
@@ -121,7 +124,7 @@ class Supervisor:
 
 @contextmanager
 def stop_requested() -> Iterator[Callable[[], bool]]:
-    """Inside, Ctrl-C, TERM and a closed terminal end nothing: the claim that is given tells whether one of them has come."""
+    """Yields a claim that tells whether Ctrl-C, TERM or a closed terminal has come; inside the block they end nothing."""
     requests: list[int] = []
 
     def note(number: int, frame: FrameType | None) -> None:
@@ -136,7 +139,7 @@ def stop_requested() -> Iterator[Callable[[], bool]]:
 
 
 def _lives(child: _Child) -> bool:
-    """Whether the child, or something that it started, is still there."""
+    """Says whether the child, or something that it started, is still there."""
     child.process.poll()
     return _signal_group(child, 0)
 
@@ -153,5 +156,5 @@ def _described(status: int) -> str:
 
 
 def _end_with_parent() -> None:
-    """The kernel sends TERM when whoever started the child dies without having ended it (kill -9)."""
+    """Has the kernel send TERM when whoever started the child dies without having ended it (kill -9)."""
     ctypes.CDLL(None).prctl(PR_SET_PDEATHSIG, signal.SIGTERM)

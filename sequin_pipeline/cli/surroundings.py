@@ -1,4 +1,4 @@
-"""Databases and API of a command: what is missing is started, and `.env` tells Dagster's own commands where everything is."""
+"""This module brings up the databases and the API of a command, and tells Dagster's own commands in `.env` where they are."""
 
 import os
 from collections.abc import Iterable, Mapping
@@ -15,8 +15,10 @@ from sequin_pipeline.sources.registry import KINDS, missing_variables
 
 
 def bring_up(collections: Iterable[Collection], *, wants_sandbox: bool = False) -> tuple[Settings, dict[str, str]]:
-    """Starts or adopts the embedded Postgres and the sandbox where these collections need them; returns the settings, and the
-    variables for processes that read sources, which hold secrets. Raises ConfigurationError."""
+    """Starts or adopts the embedded Postgres and the sandbox where these collections need them.
+
+    Returns the settings, and the variables for processes that read sources, which hold secrets. Raises ConfigurationError.
+    """
     directory = Path.cwd()
     project = environment.find_project(directory)
     given = environment.merge_dotenv(os.environ, project)
@@ -33,8 +35,10 @@ def bring_up(collections: Iterable[Collection], *, wants_sandbox: bool = False) 
 
 
 def check_sources(collections: Iterable[Collection], given: Mapping[str, str]) -> tuple[bool, set[str]]:
-    """Does any provider read the records API, and which variables do the other sources need? Raises ConfigurationError for one that is
-    missing, and where records of the sandbox would land beside real ones."""
+    """Returns whether any provider reads the records API, and which variables the other sources need.
+
+    Raises ConfigurationError for one that is missing, and where records of the sandbox would land beside real ones.
+    """
     of_records_api, of_others, needed = "", "", set[str]()
     for collection in collections:
         source = collection.source

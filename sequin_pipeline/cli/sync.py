@@ -1,4 +1,4 @@
-"""`sequin-pipeline sync`: every declared collection once through Dagster, from its live cursor to the end of the stream."""
+"""`sequin-pipeline sync` reads every declared collection once through Dagster, from its live cursor to the end of the stream."""
 
 from collections.abc import Sequence
 from datetime import UTC, datetime
@@ -28,7 +28,7 @@ if TYPE_CHECKING:
 )
 @click.option("--sync-id", metavar="ID", help="Only the records of this sync; moves no cursor.")
 @click.option("--adopt", is_flag=True, help="Take over tables that exist already, or were filled from another URL.")
-@click.option("--sandbox", is_flag=True, help="Have the sandbox's records in the database that WAREHOUSE_URL names.")
+@click.option("--sandbox", is_flag=True, help="Put the sandbox's records into the database that WAREHOUSE_URL names.")
 @click.option("--json", "as_json", is_flag=True, help="Print what landed as JSON.")
 def command(
     *,

@@ -1,6 +1,6 @@
-"""`sequin-pipeline ui`: Dagster's webserver, daemon and code server on this machine, until Ctrl-C.
+"""`sequin-pipeline ui` runs Dagster's webserver, daemon and code server on this machine, until Ctrl-C.
 
-What runs and how it is known to be ready; keeping the processes together is supervisor.py's.
+What runs and how it is known to be ready is decided here; supervisor.py keeps the processes together.
 """
 
 import fcntl
@@ -25,10 +25,10 @@ from sequin_pipeline.environment import settings as environment
 from sequin_pipeline.errors import ConfigurationError, PipelineError
 
 LOOPBACK = "127.0.0.1"
-"""The only address that is listened on: Dagster's UI knows no password, and whoever reaches it can run what is declared."""
+"""No other address is listened on: Dagster's UI knows no password, and whoever reaches it can run what is declared."""
 DEFAULT_PORT = 3000
 LOCATION = "sequin_pipeline"
-"""As in workspace.yaml: Dagster keeps a schedule's state under this name."""
+"""This is the name in workspace.yaml: Dagster keeps a schedule's state under it."""
 MODULE = "sequin_pipeline.definitions"
 
 NAME_WIDTH = 11
@@ -42,7 +42,7 @@ STATE_QUERY = """{
 
 @click.command()
 @click.option("--port", type=click.IntRange(1, 65535), default=DEFAULT_PORT, show_default=True, help=f"Port of {LOOPBACK}.")
-@click.option("--sandbox", is_flag=True, help="Have the sandbox's records in the database that WAREHOUSE_URL names.")
+@click.option("--sandbox", is_flag=True, help="Put the sandbox's records into the database that WAREHOUSE_URL names.")
 def command(*, port: int, sandbox: bool) -> None:
     """Run Dagster's UI with everything that it needs: schedules tick and backfills run while it does.
 
@@ -92,7 +92,7 @@ def _serve(url: str, *, port: int, is_stopping: Callable[[], bool]) -> None:
 
 
 def _children_environment(environ: Mapping[str, str]) -> dict[str, str]:
-    """The children run in an empty folder: no `.env` and no file of the user's stands in the way of what we tell them."""
+    """Returns the children's environment; they run in an empty folder, so that no `.env` and no user's file overrides it."""
     # Loading the definitions warns of every beta feature for every collection; whoever wants that says so with the same variable.
     children = {"PYTHONWARNINGS": "ignore", **environ, "PYTHONUNBUFFERED": "1"}
     if named := environ.get(environment.SEQUIN_COLLECTIONS):
@@ -101,7 +101,7 @@ def _children_environment(environ: Mapping[str, str]) -> dict[str, str]:
 
 
 def _accepts(code_socket: Path) -> bool:
-    """The code server listens only after it has loaded the definitions."""
+    """Says whether the code server listens, which it does only after it has loaded the definitions."""
     with socket.socket(socket.AF_UNIX) as connection:
         try:
             connection.connect(str(code_socket))
@@ -111,7 +111,7 @@ def _accepts(code_socket: Path) -> bool:
 
 
 def _is_ready(url: str, *, since: float) -> bool:
-    """The UI answers, it shows the definitions, and the daemon that was started `since` (seconds of Unix time) is at work.
+    """True when the UI answers and shows the definitions, and the daemon started `since` (seconds of Unix time) is at work.
 
     Raises PipelineError when the definitions did not load.
     """
@@ -143,7 +143,7 @@ def _check_port(port: int) -> None:
 
 
 def _record(dagster_postgres_url: str) -> Path:
-    """Where the UI of a Dagster storage says where it runs: one storage, one daemon, for two would do everything twice."""
+    """Returns where the UI of a Dagster storage says where it runs: one storage, one daemon, for two would do everything twice."""
     folder = embedded.find_home(os.environ).root / "ui"
     folder.mkdir(parents=True, exist_ok=True, mode=0o700)
     return folder / f"{hashlib.blake2b(dagster_postgres_url.encode(), digest_size=8).hexdigest()}.json"
@@ -151,7 +151,7 @@ def _record(dagster_postgres_url: str) -> Path:
 
 @contextmanager
 def _claimed(record: Path) -> Iterator[bool]:
-    """Whether no other UI holds the record; the kernel gives the claim back when its holder dies, however it dies."""
+    """Says whether no other UI holds the record; the kernel gives the claim back when its holder dies, however it dies."""
     with record.open("a") as claim:
         try:
             fcntl.flock(claim, fcntl.LOCK_EX | fcntl.LOCK_NB)
@@ -163,17 +163,17 @@ def _claimed(record: Path) -> Iterator[bool]:
 
 
 def _show_the_first(record: Path, url: str) -> None:
-    """Raises ConfigurationError when it runs, but not where it was asked for."""
+    """Shows where the UI runs already; raises ConfigurationError when that is not where it was asked for."""
     try:
         first = json.loads(record.read_text())
     except ValueError:
         raise ConfigurationError("another UI on the same Dagster storage is just being started: try again in a moment") from None
     if first["url"] != url:
         raise ConfigurationError(
-            f"a UI on the same Dagster storage runs at {first['url']} already (process {first['pid']}), and a second daemon would do "
+            f"a UI on the same Dagster storage is already running at {first['url']} (process {first['pid']}), and a second daemon would do "
             "everything twice: use that one, or end it first"
         )
-    click.secho(f"The UI runs already at {first['url']} (process {first['pid']}).", bold=True)
+    click.secho(f"The UI is already running at {first['url']} (process {first['pid']}).", bold=True)
 
 
 def _print_line(name: str, line: str) -> None:

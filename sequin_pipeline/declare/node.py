@@ -1,4 +1,7 @@
-"""A place in a defs.yaml, so that every refusal names file and line; what YAML's own readers would pass over is refused here."""
+"""A node is a place in a defs.yaml, so that every refusal names file and line.
+
+What YAML's own readers would pass over is refused here.
+"""
 
 import re
 from collections.abc import Callable
@@ -11,7 +14,10 @@ from sequin_pipeline.errors import CatalogError
 
 @dataclass(frozen=True)
 class Node:
-    """A place in the YAML: `origin_of` gives `file:line` of a path of keys, or of its nearest ancestor that the file has."""
+    """A node is a place in the YAML.
+
+    `origin_of` gives `file:line` of a path of keys, or of its nearest ancestor that the file has.
+    """
 
     origin_of: Callable[[tuple[str | int, ...]], str | None]
     path: tuple[str | int, ...] = ()
@@ -21,11 +27,11 @@ class Node:
 
     @property
     def origin(self) -> str | None:
-        """`file:line`, where the declaration came from a file."""
+        """This is the place as `file:line`, where the declaration came from a file."""
         return self.origin_of(self.path)
 
     def refused(self, message: str) -> CatalogError:
-        """The error to raise about this place."""
+        """Returns the error to raise about this place."""
         return CatalogError(message, self.origin)
 
 
@@ -45,7 +51,7 @@ def check_keys(text: str, filename: str) -> None:
             first = seen.setdefault(str(key.value), line)
             if first != line:
                 raise CatalogError(
-                    f"key {key.value!r} stands here for the second time, after line {first}: remove one of the two",
+                    f"duplicate key {key.value!r} (first on line {first}): remove one of the two",
                     f"{filename}:{line}",
                 )
             nodes.append(value)

@@ -1,6 +1,6 @@
-"""From the models of a defs.yaml to collections of the catalog, or to a CatalogError with file and line of the node at fault.
+"""This module turns the models of a defs.yaml into collections, or into a CatalogError with file and line of the faulty node.
 
-Knows neither Dagster nor the warehouse. What only shows among several files is checked by component.py and catalog.check_tables.
+It knows neither Dagster nor the warehouse. What only shows across several files is checked by component.py and catalog.check_tables.
 """
 
 import re
@@ -42,14 +42,14 @@ from sequin_pipeline.sources.registry import KINDS
 from sequin_pipeline.windows import check_windows
 
 DEFAULT_ACCOUNTS = (SourceAccount("default", SyncModel(name="default").key),)
-"""The one account of a provider that declares none."""
+"""A provider that declares no account has this one."""
 
 SYSTEM_COLUMNS = frozenset({"tableoid", "xmin", "cmin", "xmax", "cmax", "ctid"})
-"""Postgres refuses them as names of columns (Postgres documentation, 5.6)."""
+"""Postgres refuses these as names of columns (Postgres documentation, 5.6)."""
 
 
 def collections_of(provider: ProviderModel, node: Node, *, now: datetime) -> tuple[Collection, ...]:
-    """The collections that a file declares, in its order. `now` bounds how many windows there may be."""
+    """Returns the collections that a file declares, in its order; `now` bounds how many windows there may be."""
     check_text(
         "provider",
         provider.provider,
@@ -71,7 +71,7 @@ def _source(provider: ProviderModel, node: Node) -> SourceDeclaration:
     for key in ("syncs", "relist_hours"):
         if key in provider.model_fields_set and not kind.reads_accounts:
             raise (node / key).refused(
-                f"{key!r} means nothing to source {provider.source!r}, whose records come from one place: remove it"
+                f"source {provider.source!r} takes no {key!r}, since its records come from one place: remove it"
             )
     names = [sync.name for sync in provider.syncs]
     repeated = next((name for name in names if names.count(name) > 1), None)
@@ -84,14 +84,14 @@ def _source(provider: ProviderModel, node: Node) -> SourceDeclaration:
 
 
 def _queue(provider: ProviderModel, node: Node) -> Queue | None:
-    """None for a source that can be read again."""
+    """Returns the queue of the declaration, or None for a source that can be read again."""
     if KINDS[provider.source].can_reread:
         if provider.queue is not None:
-            raise (node / "queue").refused(f"'queue' means nothing to source {provider.source!r}, which is none: remove it")
+            raise (node / "queue").refused(f"source {provider.source!r} is not a queue and takes no 'queue': remove it")
         return None
     if "windows" in provider.model_fields_set:
         raise (node / "windows").refused(
-            f"source {provider.source!r} is a queue, whose records cannot be asked for by time, nor a second time: remove 'windows'"
+            f"source {provider.source!r} is a queue, whose records can be read neither by time nor twice: remove 'windows'"
         )
     if provider.queue is None:
         raise (node / "source").refused(
@@ -121,17 +121,7 @@ def _collection(
         node=node,
         rule="letters, digits, ., - and _, a letter, digit or _ first, at most 200",
     )
-    kind = KINDS[source.kind]
-    if kind.collections is not None and name not in kind.collections:
-        similar = get_close_matches(name, kind.collections, n=3)
-        raise node.refused(
-            f"source {source.kind!r} cannot list {name!r}"
-            + (
-                f": did you mean {' or '.join(map(repr, similar))}?"
-                if similar
-                else f": it has {', '.join(sorted(kind.collections))}"
-            )
-        )
+    _check_listable(name, source, node)
     _check_labels(model.owners, model.tags, node)
     return Collection(
         provider=provider.provider,
@@ -154,8 +144,17 @@ def _collection(
         reject_limit_share=model.rejects.limit_share,
         origin=node.origin,
         source=source,
-        observes_time=kind.observes_time,
+        observes_time=KINDS[source.kind].observes_time,
     )
+
+
+def _check_listable(name: str, source: SourceDeclaration, node: Node) -> None:
+    listable = KINDS[source.kind].collections
+    if listable is None or name in listable:
+        return
+    similar = get_close_matches(name, listable, n=3)
+    suggestion = f"did you mean {' or '.join(map(repr, similar))}?" if similar else f"it has {', '.join(sorted(listable))}"
+    raise node.refused(f"source {source.kind!r} cannot list {name!r}: {suggestion}")
 
 
 def _history(text: str | None, node: Node) -> timedelta | None:
@@ -174,7 +173,7 @@ def _column(name: str, model: ColumnModel, node: Node, *, prefix: str) -> Column
             f"choose another name, for example {suggestion!r}"
         )
     if name in SYSTEM_COLUMNS:
-        raise node.refused(f"column {name!r} has a name that Postgres keeps for itself: choose another one")
+        raise node.refused(f"column {name!r} has a name that Postgres reserves: choose another one")
     only_for_times = {"format": model.format, "assume_zone": model.assume_zone, "round": model.round or None}
     for key, value in only_for_times.items():
         if value is not None and model.type != "timestamptz":

@@ -1,6 +1,6 @@
-"""The table of a collection as its defs.yaml declares it: its name, its indexes, and the mapping onto a table of an application.
+"""This module reads what a defs.yaml says of a collection's table: its name, its indexes, and the mapping onto an application's.
 
-Only what the YAML alone can tell: the table itself is looked at before the first row.
+Only what the YAML alone can tell is checked here: the table itself is looked at before the first row.
 """
 
 from sequin_pipeline.catalog import RECORD_COLUMNS, RESERVED_SCHEMAS, TableName, UnmanagedTable, default_table
@@ -19,7 +19,7 @@ def parse_table(provider: str, name: str, model: TableModel | None, *, node: Nod
         table, place = default_table(provider, name), node
         if table.schema == "public":
             raise node.refused(
-                f"collection {name!r} of provider 'public' would land in schema 'public' without having been asked to: "
+                f"collection {name!r} of provider 'public' would land in schema 'public', which nobody asked for: "
                 "name its table with `table: {name: schema.table}`"
             )
     else:
@@ -28,7 +28,7 @@ def parse_table(provider: str, name: str, model: TableModel | None, *, node: Nod
         table = TableName(*model.name.split("."))
     if table.schema.startswith("pg_") or table.schema in RESERVED_SCHEMAS:
         raise place.refused(
-            f"collection {name!r} would land in schema {table.schema!r}, which Postgres keeps for itself: "
+            f"collection {name!r} would land in schema {table.schema!r}, which Postgres reserves: "
             "name another table with `table: {name: schema.table}`"
         )
     return table
@@ -58,7 +58,7 @@ def parse_indexes(name: str, model: CollectionModel, node: Node) -> tuple[tuple[
         unknown = [column for column in columns if column not in RECORD_COLUMNS and column not in model.columns]
         if unknown:
             raise node.refused(
-                f"collection {name!r} asks for an index on {unknown[0]!r}, which is no column of its table: "
+                f"collection {name!r} asks for an index on {unknown[0]!r}, which is not a column of its table: "
                 f"name some of {', '.join((*RECORD_COLUMNS, *model.columns))}"
             )
         if not columns or len(set(columns)) < len(columns) or model.indexes.count(columns) > 1:
@@ -67,7 +67,7 @@ def parse_indexes(name: str, model: CollectionModel, node: Node) -> tuple[tuple[
 
 
 def parse_unmanaged(name: str, model: CollectionModel, node: Node) -> UnmanagedTable:
-    """Only what the YAML alone can tell; the table itself is looked at before the first row (unmanaged.py)."""
+    """Checks only what the YAML alone can tell; the table itself is looked at before the first row (table/unmanaged.py)."""
     assert model.table is not None  # noqa: S101 - the caller asked
     place = node / "table"
     columns = {**{column: column for column in model.columns}, **model.table.columns}
@@ -77,7 +77,7 @@ def parse_unmanaged(name: str, model: CollectionModel, node: Node) -> UnmanagedT
         at = place / "columns" / ours
         if ours not in known:
             raise at.refused(
-                f"collection {name!r} maps {ours!r}, which it neither declares nor has of the record: "
+                f"collection {name!r} maps {ours!r}, which is neither declared nor a field of the record: "
                 f"name one of {', '.join(known)}, or declare it below `columns` of the collection"
             )
         check_text("column", theirs, UNMANAGED_COLUMN_PATTERN, node=at, rule="the name of a column, at most 63 characters")

@@ -1,7 +1,7 @@
-"""What may stand below `attributes` of a defs.yaml: the models behind the JSON schema that `dg check yaml` and editors use.
+"""These models say what may stand below `attributes` of a defs.yaml; `dg check yaml` and editors use their JSON schema.
 
 They say what a schema can say: types, patterns, enums, unknown keys. The patterns are for the schema only; what breaks one at load
-time gets a sentence and a line from declared.py, which turns the models into collections.
+time gets a sentence and a line from parse.py, which turns the models into collections.
 """
 
 from typing import Annotated, Literal
@@ -11,16 +11,16 @@ from pydantic import BaseModel, ConfigDict, Field
 from sequin_pipeline.catalog import MAX_LANES, ColumnType, KeyColumn, OnDelete, SourceKindName, TimeFormat, WindowWidth
 
 PROVIDER_PATTERN = r"^[A-Za-z0-9][A-Za-z0-9_-]{0,62}$"
-"""A Dagster kind and, with `-` as `_`, a group: 63 characters of this alphabet."""
+"""A provider is a Dagster kind and, with `-` as `_`, a group: 63 characters of this alphabet."""
 COLLECTION_PATTERN = r"^[A-Za-z0-9_][A-Za-z0-9_.-]{0,199}$"
-"""What can be part of an asset key, and of the step's name once `.` and `-` have become `_`."""
+"""A collection's name can be part of an asset key, and of the step's name once `.` and `-` have become `_`."""
 COLUMN_PATTERN = r"^[A-Za-z_][A-Za-z0-9_]{0,62}$"
 TABLE_PATTERN = r"^[A-Za-z_][A-Za-z0-9_$]{0,62}\.[A-Za-z_][A-Za-z0-9_$]{0,62}$"
 UNMANAGED_TABLE_PATTERN = r"^[^.\"\x00-\x1f]{1,63}\.[^.\"\x00-\x1f]{1,63}$"
 """Names are quoted wherever they are used, so that an application's may hold spaces, dashes and upper case."""
 UNMANAGED_COLUMN_PATTERN = r"^[^\x00-\x1f]{1,63}$"
 OWNER_PATTERN = r"^(team:.+|[A-Za-z0-9._%+-]+@[A-Za-z0-9.-]+\.[A-Za-z]{2,7})$"
-"""Dagster's own rule for owners."""
+"""Dagster has this rule for owners."""
 TAG_PATTERN = r"^([A-Za-z0-9_.-]{1,63}/)?[A-Za-z0-9_.-]{1,63}$"
 TAG_VALUE_PATTERN = r"^[A-Za-z0-9_.-]{0,63}$"
 SYNC_PATTERN = r"^[A-Za-z0-9_][A-Za-z0-9_.-]{0,62}$"
@@ -43,7 +43,7 @@ class _Strict(BaseModel):
 
 
 class ColumnModel(_Strict):
-    """A column of the table, taken from the record by `path` and cast to `type`."""
+    """A column of the table is taken from the record by `path` and cast to `type`."""
 
     path: str = Field(
         description="where the value stands in the provider's object; record.x is a field of the envelope around it",
@@ -60,7 +60,7 @@ class ColumnModel(_Strict):
 
 
 class TableModel(_Strict):
-    """The table that the records land in, where it is not `<provider>.<collection>`."""
+    """The records land in this table, where it is not `<provider>.<collection>`."""
 
     name: str = Field(
         description="schema.table",
@@ -84,7 +84,7 @@ class TableModel(_Strict):
 
 
 class WindowsModel(_Strict):
-    """How the stream is cut into time partitions, in UTC; weeks start on Monday."""
+    """Windows cut the stream into time partitions, in UTC; weeks start on Monday."""
 
     every: WindowWidth = "month"
     start: str = Field(
@@ -95,14 +95,14 @@ class WindowsModel(_Strict):
 
 
 class RejectsModel(_Strict):
-    """A run that rejects more than both fails, after everything good has been committed."""
+    """A run that rejects more than both limits fails, after everything good has been committed."""
 
     limit_records: int = Field(default=100, ge=0)
     limit_share: float = Field(default=0.01, ge=0, le=1)
 
 
 class CollectionModel(_Strict):
-    """One class of objects of the provider. All keys are optional: `{}` gives the record's own columns and `data`."""
+    """A collection is one class of objects of the provider; all keys are optional, and `{}` gives the record's own columns and `data`."""
 
     description: str = Field(default="", description="becomes the comment of the table")
     columns: dict[str, ColumnModel] = Field(
@@ -132,7 +132,7 @@ class CollectionModel(_Strict):
 
 
 class SyncModel(_Strict):
-    """One account of the provider, for sources that are read account by account."""
+    """A sync is one account of the provider, for sources that are read account by account."""
 
     name: str = Field(description="becomes sync_id of its records", json_schema_extra={"pattern": SYNC_PATTERN})
     key: str = Field(
@@ -148,7 +148,7 @@ class SyncModel(_Strict):
 
 
 class QueueModel(_Strict):
-    """Which consumer is drained, for sources that are queues, and when a run leaves the rest to the next."""
+    """This says which consumer is drained, for sources that are queues, and when a run leaves the rest to the next."""
 
     consumer: str = Field(min_length=1, description="the consumer's id, or the name of the Sequin Stream sink")
     max_records: int | None = Field(default=None, ge=1, description="end a run after the delivery that reaches so many")
@@ -156,7 +156,7 @@ class QueueModel(_Strict):
 
 
 class ProviderModel(_Strict):
-    """What is synced from one provider. `provider` and `collections` are required."""
+    """A provider's file says what is synced from it; `provider` and `collections` are required."""
 
     provider: str = Field(
         description="as the API spells it", examples=["stripe"], json_schema_extra={"pattern": PROVIDER_PATTERN}

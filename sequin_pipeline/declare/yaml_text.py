@@ -1,4 +1,4 @@
-"""The text of a defs.yaml, before Dagster reads it: what it would answer with a traceback, or without a place, gets file and line here."""
+"""This module reads the text of a defs.yaml before Dagster does, so that errors get file and line instead of a traceback."""
 
 from collections.abc import Iterator
 from pathlib import Path
@@ -11,7 +11,8 @@ LOADER = getattr(yaml, "CSafeLoader", yaml.SafeLoader)
 
 
 def declared_types(folder: Path) -> Iterator[tuple[str, str]]:
-    """The `type` of each component below `folder`, and its `file:line`. Raises CatalogError for a file that is no YAML mapping."""
+    """Yields the `type` of each component below `folder`, and its `file:line`; raises CatalogError for a file that is not a YAML
+    mapping."""
     for file in sorted(folder.rglob("defs.yaml")):
         for document in _documents(file):
             for key, value in document.value:
@@ -25,14 +26,14 @@ def _documents(file: Path) -> Iterator[yaml.MappingNode]:
         documents = [document for document in yaml.compose_all(text, Loader=LOADER) if document is not None]
     except UnicodeDecodeError as error:
         line = error.object[: error.start].count(b"\n") + 1
-        raise CatalogError("the file is not UTF-8: save it as that", f"{file}:{line}") from error
+        raise CatalogError("the file is not UTF-8: save it as UTF-8", f"{file}:{line}") from error
     except yaml.MarkedYAMLError as error:
         mark = error.problem_mark or error.context_mark
         said = " ".join(part for part in (error.context, error.problem) if part)
-        raise CatalogError(f"this is no YAML: {said}", f"{file}:{mark.line + 1}" if mark else str(file)) from error
+        raise CatalogError(f"this is not YAML: {said}", f"{file}:{mark.line + 1}" if mark else str(file)) from error
     except yaml.YAMLError as error:
         # Characters that YAML forbids: the error tells its place only in its text.
-        raise CatalogError(f"this is no YAML: {' '.join(str(error).split())}", str(file)) from error
+        raise CatalogError(f"this is not YAML: {' '.join(str(error).split())}", str(file)) from error
     if not documents:
         raise CatalogError("the file declares nothing: begin it with `type:` and `attributes:`, or remove it", f"{file}:1")
     for document in documents:

@@ -1,7 +1,7 @@
-"""The project's `.env`: the user's lines, and ours, each with a mark at its end.
+"""This module reads and writes the project's `.env`: the user's lines, and ours, each with a mark at its end.
 
-Dagster's commands read it, and for them it wins over the environment. So a line of ours that is out of date would send rows to
-the wrong place: ours are written anew each time, and never read back.
+Dagster's commands read it, and for them it wins over the environment. So an outdated line of ours would send rows to the wrong place:
+ours are written anew each time, and never read back.
 """
 
 import io
@@ -17,7 +17,7 @@ MARK = "# written by sequin-pipeline"
 
 
 def read_dotenv(path: Path) -> dict[str, str]:
-    """What the user's own lines say; nothing if there is no file."""
+    """Returns what the user's own lines say, or nothing if there is no file."""
     values = dotenv_values(stream=io.StringIO("".join(_user_lines(path))))
     return {name: value for name, value in values.items() if value is not None}
 

@@ -1,8 +1,7 @@
-"""Which warehouse, which API, which storage for Dagster: read from the environment, completed by the embedded server.
+"""This module decides which warehouse, API and Dagster storage to use, from the environment and the embedded server.
 
-`read_settings` decides, and knows only its arguments. `prepare` is what commands call: it looks at the project and its `.env`,
-starts the embedded server if something lies in it, and tells Dagster's own commands through `.env`. Nothing here is read at
-import.
+`read_settings` decides, and knows only its arguments. `prepare` is what commands call: it looks at the project and its `.env`, starts
+the embedded server if something lies in it, and tells Dagster's own commands through `.env`. Nothing here is read at import.
 """
 
 import os
@@ -28,8 +27,11 @@ VARIABLES = (WAREHOUSE_URL, SEQUIN_API_URL, SEQUIN_API_TOKEN, SEQUIN_COLLECTIONS
 
 @dataclass(frozen=True)
 class Settings:
-    """Everything resolved. `api_url` None: the sandbox, unless no provider reads the records API. `embedded_variables`: those whose
-    value is a database of the embedded server; `given` holds what the user said, unchanged."""
+    """This value holds every resolved setting.
+
+    `api_url` None means the sandbox, unless no provider reads the records API. `embedded_variables` are those whose value is a
+    database of the embedded server; `given` holds what the user said, unchanged.
+    """
 
     warehouse_url: str = field(repr=False)
     dagster_postgres_url: str = field(repr=False)
@@ -53,7 +55,10 @@ class Settings:
             forget_environment(os.environ)
 
     def variables(self) -> dict[str, str]:
-        """The environment for processes that we start; holds secrets. Whoever runs the sandbox adds its SEQUIN_API_URL."""
+        """Returns the environment for processes that we start; it holds secrets.
+
+        Whoever runs the sandbox adds its SEQUIN_API_URL.
+        """
         return {
             **self.given,
             WAREHOUSE_URL: self.warehouse_url,
@@ -62,13 +67,16 @@ class Settings:
         }
 
     def defaults(self) -> dict[str, str]:
-        """What the user did not say, and Dagster's own commands have to be told; no secrets, and nothing where all is given."""
+        """Returns what the user did not say but Dagster's own commands must be told.
+
+        It holds no secrets, and nothing where all is given.
+        """
         resolved = self.variables()
         defaulted = {*self.embedded_variables, *({DAGSTER_HOME} - self.given.keys())} if self.needs_embedded else set()
         return {name: resolved[name] for name in VARIABLES if name in defaulted}
 
     def describe(self) -> list[str]:
-        """Lines for people: where everything is, and why."""
+        """Returns lines for people that say where everything is, and why."""
         return [
             f"warehouse        {self._origin(WAREHOUSE_URL)} {mask_url(self.warehouse_url)}",
             f"records API      {self._records_api()}",
@@ -93,8 +101,10 @@ def read_settings(
     wants_sandbox: bool = False,
     reads_records_api: bool = True,
 ) -> Settings:
-    """Decides. `project` is the folder with dagster.yaml, if there is one; `embedded_home` None: no embedded server can run here;
-    `reads_records_api`: does any declared provider?
+    """Decides the settings from its arguments alone.
+
+    `project` is the folder with dagster.yaml, if there is one; `embedded_home` None means that no embedded server can run here;
+    `reads_records_api` says whether any declared provider does.
 
     An empty variable counts as unset. What we would write to `.env` ourselves counts as a default, not as the user's: the file may
     have been sourced. Raises ConfigurationError where something is missing or contradicts itself.
@@ -129,7 +139,7 @@ def read_settings(
 def prepare(
     environ: Mapping[str, str], directory: Path, *, wants_sandbox: bool = False, reads_records_api: bool = True
 ) -> Settings:
-    """Settings whose databases can be connected to: starts or adopts the embedded server if something lies in it.
+    """Returns settings whose databases can be connected to; starts or adopts the embedded server if something lies in it.
 
     Rewrites our lines in the project's `.env`, so that Dagster's commands use the same databases as ours.
     """
@@ -148,14 +158,16 @@ def prepare(
 
 
 def find_project(directory: Path) -> Path | None:
-    """The folder with dagster.yaml: `directory`, else the checkout that this package is imported from."""
+    """Returns the folder with dagster.yaml: `directory`, else the checkout that this package is imported from."""
     checkout = Path(__file__).resolve().parents[2]
     return next((folder for folder in (directory.resolve(), checkout) if (folder / "dagster.yaml").is_file()), None)
 
 
 def merge_dotenv(environ: Mapping[str, str], project: Path | None) -> dict[str, str]:
-    """The environment and the user's lines in the project's `.env`. Refuses two values for one variable of ours: Dagster's
-    processes would take the one in the file, everybody else expects the other."""
+    """Returns the environment together with the user's lines in the project's `.env`; refuses two values for one of our variables.
+
+    Dagster's processes would take the one in the file, while everybody else expects the other.
+    """
     if project is None:
         return dict(environ)
     written = read_dotenv(project / ".env")
@@ -169,8 +181,10 @@ def merge_dotenv(environ: Mapping[str, str], project: Path | None) -> dict[str, 
 
 
 def _warehouse(given: Mapping[str, str], home: Home | None, *, has_records: bool, wants_sandbox: bool) -> tuple[str, bool]:
-    """The URL, and whether it is the embedded server's. Records of the sandbox and real ones (`has_records`) never meet in one
-    database."""
+    """Returns the URL, and whether it is the embedded server's.
+
+    Records of the sandbox and real ones (`has_records`) never meet in one database.
+    """
     named = plain_postgres_url(given[WAREHOUSE_URL], WAREHOUSE_URL) if WAREHOUSE_URL in given else None
     ours = _embedded_url(named, home, "warehouse", "sandbox")
     if named is not None and (has_records or (wants_sandbox and ours is None)):
@@ -178,7 +192,7 @@ def _warehouse(given: Mapping[str, str], home: Home | None, *, has_records: bool
     if named is not None and ours is None:
         raise ConfigurationError(
             f"{WAREHOUSE_URL} names a database of yours ({mask_url(named)}), but {SEQUIN_API_URL} is not set, so that records "
-            f"would come from the sandbox: set {SEQUIN_API_URL}, unset {WAREHOUSE_URL}, or say --sandbox to have them there"
+            f"would come from the sandbox: set {SEQUIN_API_URL}, unset {WAREHOUSE_URL}, or pass --sandbox to put them there"
         )
     if home is None:
         raise ConfigurationError(

@@ -89,7 +89,7 @@ def undeclared_of_run(connection: Connection, run_id: str, schema: str = DEFAULT
 
 def _reject(raw: bytes, collection_id: str | None) -> Reject:
     if collection_id is None:
-        reason = "the record names no collection, so that it belongs to no table: mend the source, or discard the record"
+        reason = "the record names no collection, so that it belongs to no table: fix the source, or discard the record"
     else:
         reason = f"no defs.yaml declares collection {collection_id!r}: declare it and replay the record, or discard it"
     return Reject(_record_id(raw), raw, reason, UNDECLARED)

@@ -1,7 +1,7 @@
-"""The cast table for whole columns: the usual shape of a type at the speed of Arrow, everything unusual handed back.
+"""This is the cast table for whole columns: usual values at the speed of Arrow, everything unusual handed back.
 
-Each type is parsed straight into what its usual values are (`leaf_type`). A position that comes back as doubtful has no value here:
-casts.py decides about its record, from the text. What is not doubtful is what casts.py would have given.
+Each type is parsed straight into what its usual values are (`leaf_of`). A position that comes back as doubtful has no value here:
+value_casts.py decides about its record, from the text. What is not doubtful is what value_casts.py would have given.
 """
 
 from collections.abc import Callable, Mapping, Sequence
@@ -33,14 +33,14 @@ _LEAF_TYPES: Mapping[ColumnType, Any] = {  # unions have no common type
 }
 
 _FEW = 64
-"""Values that cost no more one by one than a further look for the odd ones among them."""
+"""So many values cost no more one by one than a further look for the odd ones among them."""
 
 _EXACT_DOUBLES = 2.0**53
-"""Below it a double that came from an integer is that integer, so that its literal need not be looked at."""
+"""Below this a double that came from an integer is that integer, so that its literal need not be looked at."""
 
 
 def leaf_of(column: Column) -> Leaf:
-    """What to parse for a column: types that keep every digit, or the raw text."""
+    """Returns what to parse for a column: types that keep every digit, or the raw text."""
     leaf_type = _LEAF_TYPES[column.type]
     if column.type == "timestamptz" and column.time_format != "iso":
         leaf_type = int | str | None
@@ -49,14 +49,14 @@ def leaf_of(column: Column) -> Leaf:
 
 @dataclass(frozen=True)
 class CastColumn:
-    """The values of a column, and the positions that must be looked at one by one (their value here means nothing)."""
+    """This value holds a column's values, and the positions that must be looked at one by one (their values here mean nothing)."""
 
     array: pa.Array
     doubtful: Sequence[int] = ()
 
 
 def cast_column(column: Column, values: Sequence[Any]) -> CastColumn:
-    """`values` are of `leaf_of(column).type`, strings without NUL."""
+    """Casts the values of a column, which are of `leaf_of(column).type`, strings without NUL."""
     try:
         return _CASTS[column.type](column, values)
     except (pa.ArrowInvalid, pa.ArrowTypeError, OverflowError):
@@ -82,7 +82,7 @@ def _one_by_one(column: Column, values: Sequence[Any]) -> CastColumn:
 
 
 def _token(value: object) -> Token:
-    """Raises Unfit where the value no longer tells its literal."""
+    """Returns the value as a token; raises Unfit where the value no longer tells its literal."""
     match value:
         case str():
             return Token("string", value)
@@ -96,7 +96,7 @@ def _token(value: object) -> Token:
 
 
 def arrow_values(type_: ColumnType, values: Sequence[Value]) -> pa.Array:
-    """Values of casts.py as the array that the frame holds."""
+    """Returns values of value_casts.py as the array that the frame holds."""
     if type_ == "date":
         return pa.array(values, pa.int32()).cast(pa.date32())
     if type_ == "timestamptz":
@@ -120,7 +120,7 @@ def _integer(column: Column, values: Sequence[Any]) -> CastColumn:
 
 
 def _integers(values: Sequence[Any], bits: int) -> pa.Array:
-    """Raises ArrowInvalid or OverflowError for anything but integers in range, or strings of nothing but digits."""
+    """Returns the values as integers; raises ArrowInvalid or OverflowError unless all are integers in range, or strings of digits."""
     arrow_type = pa.int32() if bits == 32 else pa.int64()
     try:
         return pa.array(values, arrow_type)
@@ -137,7 +137,7 @@ def _double(column: Column, values: Sequence[Any]) -> CastColumn:
 
 
 def positions(mask: pa.Array) -> Sequence[int]:
-    """Where `mask` is true."""
+    """Returns the positions at which `mask` is true."""
     found: Sequence[int] = pc.indices_nonzero(mask).to_pylist() if pc.any(mask).as_py() else ()
     return found
 
@@ -154,7 +154,7 @@ def _jsonb(column: Column, values: Sequence[Any]) -> CastColumn:
 
 
 def raw_strings(values: Sequence[msgspec.Raw]) -> pa.StringArray:
-    """JSON texts as one string array, the JSON null as null; the bytes are copied once, all together."""
+    """Returns JSON texts as one string array, the JSON null as null; the bytes are copied once, all together."""
     ends = np.cumsum(np.fromiter(map(len, values), np.int64, len(values)))
     offsets = np.zeros(len(values) + 1, np.int32)
     offsets[1:] = ends

@@ -1,4 +1,4 @@
-"""A hash of everything that is written from a record: equal means unchanged, without asking for the columns.
+"""This hash covers everything that is written from a record: equal means unchanged, without comparing the columns.
 
 128 bits of XXH3 over an unambiguous framing: a head of 64-bit words, little-endian (the declaration's fingerprint; a validity and a
 value for each column of fixed size; the length of each other column, -1 for null), then the bytes of those columns one after the
@@ -20,17 +20,20 @@ from sequin_pipeline.catalog import Collection
 HASH_BYTES = 16
 _WORD = np.dtype("<i8")
 _BITS = {pa.float64(): pa.int64(), pa.date32(): pa.int32(), pa.timestamp("us", "UTC"): pa.int64()}
-"""Types that are hashed as the integer with the same bits."""
+"""These types are hashed as the integer with the same bits."""
 
 
 def declaration_fingerprint(collection: Collection) -> bytes:
-    """Changes with every column's name and declaration, and with their order."""
+    """Returns a fingerprint that changes with every column's name and declaration, and with their order."""
     columns = [[column.name, column.fingerprint] for column in collection.columns]
     return xxhash.xxh3_128_digest(msgspec.json.encode(columns))
 
 
 def content_hashes(columns: Sequence[pa.Array], data: pa.Array, fingerprint: bytes) -> pa.Array:
-    """One hash a row, as fixed-size binary, over `columns` and `data`, which are of one length and neither sliced nor empty."""
+    """Returns one hash a row, as fixed-size binary, over `columns` and `data`.
+
+    They are of one length and neither sliced nor empty.
+    """
     fixed = [column for column in columns if _is_fixed(column)]
     flat = [_binary(column) for column in columns if not _is_fixed(column)]
     words: list[np.ndarray | int] = [*np.frombuffer(fingerprint, _WORD)]
@@ -61,7 +64,7 @@ def _validity(column: pa.Array) -> np.ndarray | int:
 
 
 def _value(column: pa.Array) -> np.ndarray:
-    """The bits of each value as an integer, 0 for null."""
+    """Returns the bits of each value as an integer, 0 for null."""
     integers = column.view(_BITS.get(column.type, column.type)).cast(pa.int64())
     values: np.ndarray = (integers.fill_null(0) if column.null_count else integers).to_numpy()
     return values
@@ -79,7 +82,7 @@ def _rows_as_binary(heads: np.ndarray) -> pa.Array:
 
 
 def _digests(contents: pa.Array) -> bytes:
-    """The hashes of each element, one after the other; of null that of no bytes."""
+    """Returns the hashes of the elements, one after the other; null has the hash of no bytes."""
     # What lies behind a null of an Arrow array is undefined, and need not be empty.
     filled = contents.fill_null("") if contents.null_count else contents
     _, offset_buffer, content_buffer = filled.buffers()

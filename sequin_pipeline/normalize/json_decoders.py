@@ -1,7 +1,7 @@
-"""Paths → msgspec types: a text is parsed into exactly what is wanted of it, and everything else is skipped over.
+"""This module turns paths into msgspec types, so that a text is parsed into exactly what is wanted of it and the rest is skipped.
 
 Values come out column by column. What the types do not take is refused by msgspec as a whole; which record it was, and what then
-happens to it, is the reader's business.
+happens to it, is decided by the reader.
 """
 
 from collections.abc import Sequence
@@ -14,15 +14,21 @@ import msgspec
 NULL_RAW = msgspec.Raw(b"null")
 
 MAX_INDEX = 1_000
-"""Each element before the wanted one is a field of every record: 8 kB of memory a record here, and as much as the machine has for an
-index of nine digits."""
+"""An index may not be larger.
+
+Each element before the wanted one is a field of every record: 8 kB of memory a record here, and as much as the machine has for an
+index of nine digits.
+"""
 
 Steps = tuple[str | int, ...]
 
 
 @dataclass(frozen=True, eq=False)
 class Leaf:
-    """A wanted value. `type` is one that msgspec understands, or a union of them; `default` stands for a path that leads nowhere."""
+    """A leaf is a wanted value.
+
+    `type` is one that msgspec understands, or a union of them; `default` stands for a path that leads nowhere.
+    """
 
     steps: Steps
     type: Any  # unions and Annotated types have no common type
@@ -30,11 +36,11 @@ class Leaf:
 
 
 Columns = dict[Leaf, Sequence[Any]]
-"""The values of each leaf, one a text, of the leaf's type."""
+"""This maps each leaf to its values, one per text, of the leaf's type."""
 
 
 class Decoder:
-    """The type for leaves of an object that can be had in one parse, and how their values are taken out of its instances."""
+    """A decoder has the type for leaves that one parse can give, and takes their values out of its instances."""
 
     def __init__(self, leaves: Sequence[Leaf]) -> None:
         root = _Branch()
@@ -51,16 +57,20 @@ class Decoder:
 
 
 def is_readable(steps: Steps) -> bool:
-    """Whether msgspec can be told this path into an object: it takes no quote, backslash or control character in a key, and a far index
-    only at the price of memory."""
+    """True where msgspec can be told this path into an object.
+
+    It takes no quote, backslash or control character in a key, and a far index only at the price of memory.
+    """
     keys = "".join(step for step in steps if isinstance(step, str))
     is_near = all(step <= MAX_INDEX for step in steps if isinstance(step, int))
     return isinstance(steps[0], str) and is_near and not any(letter in '"\\' or letter < " " for letter in keys)
 
 
 def decoders_of(leaves: Sequence[Leaf]) -> tuple[Decoder, ...]:
-    """As few shapes as the leaves allow: one, unless a value is wanted both whole and in part, in two types, or a list at two
-    indexes."""
+    """Returns as few decoders as the leaves allow.
+
+    That is one, unless a value is wanted both whole and in part, in two types, or a list at two indexes.
+    """
     groups: list[tuple[_Branch, list[Leaf]]] = []
     for leaf in leaves:
         group = next((group for group in groups if group[0].accepts(leaf.steps)), None)
@@ -73,7 +83,7 @@ def decoders_of(leaves: Sequence[Leaf]) -> tuple[Decoder, ...]:
 
 
 class _Branch:
-    """A step on the way to leaves: its children are keys, or one index."""
+    """A branch is a step on the way to leaves: its children are keys, or one index."""
 
     def __init__(self) -> None:
         self.children: dict[str | int, _Branch | Leaf] = {}
@@ -109,7 +119,7 @@ class _LeafReader:
 
 
 class _StructReader:
-    """An object's wanted members; or an array's wanted element, what stands before it skipped over as raw text.
+    """This reader takes out an object's wanted members, or an array's wanted element with everything before it skipped as raw text.
 
     No container is made that the garbage collector would have to look at: its rounds cost more than a page's parse.
     """

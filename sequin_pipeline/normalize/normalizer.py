@@ -1,7 +1,7 @@
-"""Pages of records → a typed DataFrame and rejects; no Dagster, no input or output.
+"""This check looks at the encoding of the warehouse, and for rows that a session of another encoding stored wrongly.
 
-Pages are read as a whole first (page_reader.py), and what that hands back one by one (record_reader.py): so one bad record is one
-reject, and the others are in the frame.
+Pages are read as a whole first (page_reader.py), and what that hands back is read one by one (record_reader.py): so one bad record is
+one reject, and the others are in the frame.
 """
 
 from collections.abc import Iterable, Sequence
@@ -22,20 +22,23 @@ from sequin_pipeline.records import json_text
 from sequin_pipeline.records.envelope import RecordRejected
 
 MAX_PAGE_BYTES = 256 * 2**20
-"""A frame's text columns end at 2 GiB each, and it holds some pages of 8 MB together and at most one that is larger; pages of the records
-API are of some megabytes."""
+"""A page may not be larger.
+
+A frame's text columns end at 2 GiB each, and it holds some pages of 8 MB together and at most one that is larger; pages of the records
+API have some megabytes.
+"""
 
 
 TIMES_OF_OBSERVATION = frozenset({"updated_idx", "record_inserted_at"})
-"""Of sources that observe time: what differs each time an object is looked at, whether or not it has changed."""
+"""Where a source observes time, these differ each time an object is looked at, whether or not it has changed."""
 
 
 @dataclass(frozen=True)
 class Reject:
-    """A record that is not stored, or a value of it that is not, and why.
+    """A reject is a record that is not stored, or a value of it that is not, and why.
 
     `raw` are the record's own bytes, exactly as received. `reject_class` is `envelope` (what the API promises of every record) or
-    `value` (what the provider put in); later stages have further ones. `sqlstate` is Postgres' own, where Postgres refused it.
+    `value` (what the provider put in); later stages add further ones. `sqlstate` is Postgres' own, where Postgres refused it.
     `missing` names required columns without a value.
     """
 
@@ -49,7 +52,7 @@ class Reject:
 
 @dataclass(frozen=True, eq=False)
 class NormalizedPages:
-    """What became of pages that were read together: each of their records is a row of `frame` or one of `rejects`.
+    """This is what became of pages that were read together: each of their records is a row of `frame` or one of `rejects`.
 
     `starts` are the positions at which each page begins. After `Normalizer(nulls_unfit=True)` a record with values that do not fit is
     both row and reject.
@@ -62,11 +65,11 @@ class NormalizedPages:
 
     @property
     def fetched(self) -> int:
-        """How many records the pages held; meaningless after `nulls_unfit`."""
+        """This is the number of records that the pages held; it means nothing after `nulls_unfit`."""
         return len(self.frame) + len(self.rejects)
 
     def raw_record(self, position: int) -> bytes:
-        """The record's own bytes, by the frame's column POSITION; the pages are taken apart at the first call."""
+        """Returns the record's own bytes, by the frame's column POSITION; the pages are taken apart at the first call."""
         return self._elements[position]
 
     @cached_property
@@ -75,7 +78,7 @@ class NormalizedPages:
 
 
 class Normalizer:
-    """Normalizes pages of one collection; built once for many pages.
+    """A normalizer reads pages of one collection; it is built once for many pages.
 
     `nulls_unfit` is for filling columns of rows that exist already: a declared value that does not fit is null in the frame, and
     its record is returned as a reject of class `value` as well.
@@ -91,11 +94,17 @@ class Normalizer:
         self._declared_types = {column.name: column.type for column in collection.columns}
 
     def __call__(self, records: bytes) -> NormalizedPages:
-        """One page by itself. Raises SourceFault where `records` is not the JSON text of an array; never for what is in the array."""
+        """Normalizes one page by itself.
+
+        Raises SourceFault where `records` is not the JSON text of an array; never for what is in the array.
+        """
         return self.normalize([self.parse(records)])
 
     def parse(self, records: bytes) -> ParsedPage:
-        """The first half of the work, a page at a time. Raises SourceFault where `records` is not the JSON text of an array."""
+        """Does the first half of the work, one page at a time.
+
+        Raises SourceFault where `records` is not the JSON text of an array.
+        """
         if len(records) > MAX_PAGE_BYTES:
             raise SourceFault(
                 f"a page of collection {self._collection.label!r} has {len(records)} bytes, and at most {MAX_PAGE_BYTES} were expected: "
@@ -110,7 +119,7 @@ class Normalizer:
             ) from error
 
     def normalize(self, parsed: Sequence[ParsedPage]) -> NormalizedPages:
-        """The second half, of at least one page: cheaper for several that follow each other than for each of them."""
+        """Does the second half, for at least one page: cheaper for several successive pages together than for each of them."""
         table, doubtful = self._reader.read(parsed)
         starts = tuple(accumulate(map(len, parsed[:-1]), initial=0))
         pages = tuple(page.records for page in parsed)

@@ -1,10 +1,10 @@
-"""Whole pages at once: the usual form of records and values, parsed by type and cast by column.
+"""This reader reads whole pages at once: the usual form of records and values, parsed by type and cast by column.
 
-A page is parsed by itself, so that a fault stays in its page; columns are made of several together, since each costs the same for a
-hundred values as for a thousand.
+A page is parsed by itself, so that a fault stays in its page; columns are made of several pages together, since each costs the same
+for a hundred values as for a thousand.
 
-What is unusual (the older form, a number where a string is usual, a fault) is handed back by position, for record_reader.py to
-decide. What is not handed back is what record_reader.py would have given.
+What is unusual (the older form, a number where a string is usual, a fault) is handed back by position, for record_reader.py to decide.
+What is not handed back is what record_reader.py would have given.
 """
 
 from collections.abc import Mapping, Sequence
@@ -48,22 +48,22 @@ _TIMES = {
 }
 
 _NEVER_NULL = ("id", "upstream_id", "sync_id", "updated_idx", "record_inserted_at")
-"""Null here: the older form, or a fault."""
+"""A null in one of these means the older form, or a fault."""
 
 
 POSITION = "#position"
-"""Where in its pages, counted through, a row stands; no column can be declared with such a name."""
+"""This column counts the rows through all pages; no column can be declared with such a name."""
 
 
 def frame_schema(collection: Collection) -> pa.Schema:
-    """The frame's columns but the content hash: the envelope's, the declared ones, `data`, and the position in the pages."""
+    """Returns the frame's columns except the content hash: the envelope's, the declared ones, `data`, and the position in the pages."""
     declared = [pa.field(column.name, STORAGE[column.type].arrow) for column in collection.columns]
     return pa.schema([*ENVELOPE_SCHEMA, *declared, pa.field("data", pa.string()), pa.field(POSITION, pa.int32())])
 
 
 @dataclass(frozen=True)
 class ParsedPage:
-    """The values of a page's records by leaf, and the places in the page that are doubtful."""
+    """This value holds a page's values by leaf, and the positions in the page that are doubtful."""
 
     records: bytes = field(repr=False)
     values: Columns = field(repr=False)
@@ -73,7 +73,7 @@ class ParsedPage:
         return len(self.values[_DATA])
 
     def may_be_after(self, moment: datetime) -> bool:
-        """False where not every record entered the stream after that, which the first one alone tells of nearly every page."""
+        """Returns False where a record entered the stream before that moment, which the first one alone tells for nearly every page."""
         if len(self) == 0 or 0 in self.doubtful:
             return len(self) > 0
         text = self.values[_ENVELOPE_LEAVES["record_inserted_at"]][0]
@@ -85,7 +85,7 @@ class ParsedPage:
 
 
 class PageReader:
-    """Reads pages of one collection."""
+    """This reader reads pages of one collection."""
 
     def __init__(self, collection: Collection) -> None:
         self._collection = collection
@@ -104,7 +104,7 @@ class PageReader:
         self._data_parsers = [_Parser(decoder) for decoder in decoders_of(data_leaves)]
 
     def parse(self, records: bytes) -> ParsedPage:
-        """One page. Raises ValueError where `records` is not the JSON text of an array."""
+        """Parses one page; raises ValueError where `records` is not the JSON text of an array."""
         doubtful: set[int] = set()
         found = self._envelope.decoder.columns(self._rows(records, doubtful))
         doubtful.update(place for place, named in enumerate(found[self._collection_id]) if named is None)
@@ -144,7 +144,7 @@ class PageReader:
         return self._envelope.rows(elements, doubtful)
 
     def _data(self, values: Mapping[Leaf, Sequence[Any]], doubtful: set[int]) -> pa.Array:
-        """The objects as they were received, null where a record carries none."""
+        """Returns the objects as they were received, null where a record carries none."""
         texts, deleted = values[_DATA], values[_ENVELOPE_LEAVES["deleted"]]
         array = raw_strings(texts)
         doubtful.update(positions(pc.invert(pc.starts_with(array, "{"))))
@@ -179,7 +179,7 @@ class PageReader:
 
 
 class _Parser:
-    """Parses texts, one at a time, into one shape."""
+    """A parser decodes texts, one at a time, with one decoder."""
 
     def __init__(self, decoder: Decoder) -> None:
         self.decoder = decoder
@@ -189,7 +189,7 @@ class _Parser:
         return self.decoder.columns(self.rows(texts, doubtful))
 
     def rows(self, texts: Sequence[bytes | msgspec.Raw], doubtful: set[int]) -> Sequence[msgspec.Struct | None]:
-        """None in place of what is doubtful."""
+        """Returns the parsed texts, with None in place of what is doubtful."""
         decode = self._decoder.decode
         if not doubtful:
             try:

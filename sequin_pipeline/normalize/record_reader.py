@@ -1,6 +1,6 @@
-"""One record at a time, exactly: the path that says why a record cannot be stored, and that decides whatever is unusual.
+"""This reader reads one record at a time, exactly: it says why a record cannot be stored, and decides whatever is unusual.
 
-About ten times slower than page_reader.py, and the one of the two that is right by definition.
+It is about ten times slower than page_reader.py, and the one of the two that is right by definition.
 """
 
 from collections.abc import Mapping
@@ -17,7 +17,7 @@ from sequin_pipeline.records.literals import Unfit
 
 @dataclass(frozen=True)
 class ExactRecord:
-    """A record as the frame holds it, by column name, and why some of its declared values do not fit (they are None).
+    """This value is a record as the frame holds it, by column name, and why some declared values do not fit (they are None).
 
     `missing` names the required columns among those.
     """
@@ -28,23 +28,23 @@ class ExactRecord:
 
 
 class RecordReader:
-    """Reads records of one collection."""
+    """This reader reads records of one collection."""
 
     def __init__(self, collection: Collection) -> None:
         self._collection = collection
 
     def read(self, raw: bytes) -> ExactRecord:
-        """Raises RecordRejected for everything that is wrong with the record itself rather than with a declared value."""
+        """Reads one record; raises RecordRejected for what is wrong with the record itself rather than with a declared value."""
         fault = json_text.find_fault(raw)
         if fault is not None:
-            raise RecordRejected(f"the record is not JSON: {fault}; mend the source", "envelope", None)
+            raise RecordRejected(f"the record is not JSON: {fault}; fix the source", "envelope", None)
         if kind_of(raw) != "object":
-            raise RecordRejected(f"the record is {show(raw)}, where an object was expected: mend the source", "envelope", None)
+            raise RecordRejected(f"the record is {show(raw)}, where an object was expected: fix the source", "envelope", None)
         try:
             return self._read(json_text.members(raw))
         except ValueError as error:
             # Nested too deeply for find_fault to have seen it.
-            raise RecordRejected(f"the record is not JSON: {error}; mend the source", "envelope", None) from error
+            raise RecordRejected(f"the record is not JSON: {error}; fix the source", "envelope", None) from error
 
     def _read(self, record: Mapping[str, bytes]) -> ExactRecord:
         envelope = read_envelope(record, self._collection)
@@ -52,7 +52,7 @@ class RecordReader:
         unstorable = json_text.find_unstorable(data) if data is not None else None
         if unstorable is not None:
             raise RecordRejected(
-                f"data holds {unstorable}, which neither jsonb nor text can hold: mend the object at the provider",
+                f"data holds {unstorable}, which neither jsonb nor text can hold: fix the object at the provider",
                 "value",
                 envelope.id,
             )
@@ -73,7 +73,7 @@ class RecordReader:
 
 
 class Missing(Unfit):
-    """A required column without a value."""
+    """A required column has no value."""
 
 
 def _cast(column: Column, raw: bytes, *, carries_object: bool) -> Value:
@@ -84,7 +84,7 @@ def _cast(column: Column, raw: bytes, *, carries_object: bool) -> Value:
 
 
 def _find(root: Mapping[str, bytes], steps: Steps) -> bytes:
-    """The text of the value at a path; `null` where the path leads nowhere."""
+    """Returns the text of the value at a path, or `null` where the path leads nowhere."""
     found = root.get(steps[0], b"null") if isinstance(steps[0], str) else b"null"
     for step in steps[1:]:
         found = _part(found, step)
@@ -102,5 +102,5 @@ def _part(raw: bytes, step: str | int) -> bytes:
 def _misfit(column: Column, found: bytes, unfit: Unfit) -> str:
     return (
         f"column {column.name!r} (path {column.path}, {column.type}) found {show(found)}, where {unfit} was expected: "
-        "mend the value at the provider or the column's declaration"
+        "fix the value at the provider or the column's declaration"
     )

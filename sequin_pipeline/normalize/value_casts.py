@@ -1,4 +1,4 @@
-"""The cast table: how a JSON value becomes a value of a column's type, or a reason why it does not.
+"""This is the cast table: how a JSON value becomes a value of a column's type, or why it does not.
 
 One row per type: what the frame holds, what staging holds, how staging becomes the target's type. The casts are exact: a value is
 never changed, truncated, rounded or nulled in silence. They take one value at a time; column_casts.py does the same for whole
@@ -29,8 +29,10 @@ from sequin_pipeline.records.literals import (
 
 @dataclass(frozen=True)
 class Storage:
-    """How a type travels: `arrow` in the frame (as pandas ArrowDtype), `staging` as the type of the staging column, `cast` as the
-    type that a surviving row's value is cast to (None: staging already has the target's type)."""
+    """This value says how a type travels: `arrow` in the frame (as pandas ArrowDtype), `staging` as the type of the staging column.
+
+    `cast` is the type that a surviving row's value is cast to (None: staging already has the target's type).
+    """
 
     arrow: pa.DataType
     staging: str
@@ -56,19 +58,19 @@ CANONICAL_UUID = "[0-9a-fA-F]{8}-[0-9a-fA-F]{4}-[0-9a-fA-F]{4}-[0-9a-fA-F]{4}-[0
 INTEGER_BITS: Mapping[ColumnType, int] = {"integer": 32, "bigint": 64}
 
 Value = str | bool | int | float | list[str | None] | None
-"""What a cast gives: dates as days and times as microseconds since 1970, in UTC."""
+"""This is what a cast gives: dates as days and times as microseconds since 1970, in UTC."""
 
 
 @dataclass(frozen=True)
 class Token:
-    """One JSON value but null: strings decoded, everything else as the very characters of the page."""
+    """A token is one JSON value other than null: strings decoded, everything else as the very characters of the page."""
 
     kind: Kind
     text: str
 
 
 def cast(column: Column, raw: bytes) -> Value:
-    """The value that the frame holds for `raw`, the text of one JSON value in UTF-8 without space around it.
+    """Returns the value that the frame holds for `raw`, the text of one JSON value in UTF-8 without surrounding space.
 
     Raises Unfit, whose message says what the column would have taken.
     """
@@ -84,12 +86,12 @@ def cast(column: Column, raw: bytes) -> Value:
 
 
 def cast_token(column: Column, token: Token) -> Value:
-    """As `cast`, for a value without NUL or half a surrogate pair, of a column that is not jsonb."""
+    """Does as `cast`, for a value without NUL or half a surrogate pair, of a column that is not jsonb."""
     if token.kind == "string" and token.text == "":
         if column.empty_as_null:
             return None
         if column.type != "text":
-            raise Unfit("something else than an empty string (or say `empty_as_null: true`)")
+            raise Unfit("something other than an empty string (or say `empty_as_null: true`)")
     return _CASTS[column.type](column, token)
 
 
@@ -134,7 +136,7 @@ def _date(column: Column, token: Token) -> Value:
 
 
 EPOCH_PLACES = {"epoch_seconds": 6, "epoch_milliseconds": 3}
-"""Digits behind the point that still fit into whole microseconds."""
+"""So many digits behind the point still fit into whole microseconds."""
 
 
 def _timestamptz(column: Column, token: Token) -> Value:

@@ -1,6 +1,6 @@
-"""A look at a whole table, to be taken once a day: does it hold what the ledger and the declaration say? No Dagster.
+"""This module looks at a whole table, once a day, and finds where it differs from the ledger and the declaration.
 
-Reads only. Each question is one statement; offenders are shown up to SHOWN.
+It only reads, and knows no Dagster. Each question is one statement; offenders are shown up to SHOWN.
 """
 
 from collections.abc import Mapping
@@ -19,9 +19,11 @@ SHOWN = 10
 
 @dataclass(frozen=True)
 class TableAudit:
-    """What was found. `rows` and `expected_rows` are of one moment; both None for a table that has not been synced yet, `rows` alone
-    for one that is gone. `missing` are columns without a required value, by id, of the first SHOWN rows found. In a table that
-    belongs to an application (`is_unmanaged`) there may be rows of its own, which nobody can expect anything of.
+    """This value is what was found.
+
+    `rows` and `expected_rows` are of one moment; both are None for a table that has not been synced yet, `rows` alone for a missing
+    one. `missing` are columns without a required value, by id, of the first SHOWN rows found. A table that belongs to an application
+    (`is_unmanaged`) may hold rows of its own, which nobody can expect anything of.
     """
 
     rows: int | None
@@ -31,7 +33,7 @@ class TableAudit:
 
 
 def audit_table(connection: Connection, collection: Collection, *, schema: str = DEFAULT_SCHEMA) -> TableAudit:
-    """Raises psycopg.Error."""
+    """Audits a collection's table; raises psycopg.Error."""
     migrate(connection, schema)
     return without_limits(partial(_audit, collection=collection, schema=schema))(connection)
 
@@ -55,7 +57,10 @@ def _audit(connection: Connection, collection: Collection, schema: str) -> Table
 
 
 def _count(connection: Connection, table: sql.Identifier, ledger: Ledger) -> tuple[int, int]:
-    """Both in one snapshot, so that a merge in between is in both or in none. Postgres counts along the primary key where it can."""
+    """Returns both counts in one snapshot, so that a merge in between is in both or in none.
+
+    Postgres counts along the primary key where it can.
+    """
     row = connection.execute(
         sql.SQL("select (select count(*) from {}), row_count from {} where table_name = %s").format(
             table, ledger.table("tables")
@@ -67,7 +72,7 @@ def _count(connection: Connection, table: sql.Identifier, ledger: Ledger) -> tup
 
 
 def _missing(connection: Connection, table: sql.Identifier, collection: Collection) -> dict[str, tuple[str, ...]]:
-    """One pass over the heap that reads no object, and ends with the tenth offender."""
+    """Finds the first offenders in one pass over the heap that reads no object."""
     required = [column.name for column in collection.columns if column.is_required]
     if not required:
         return {}

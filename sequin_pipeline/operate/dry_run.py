@@ -1,8 +1,8 @@
-"""A run that is rolled back: what the next live run of a collection would do to its table, without anything of it remaining.
+"""A dry run is a run that is rolled back: what the next live run of a collection would do to its table, with nothing of it kept.
 
 Pages are spooled to disk first, so that the one transaction in which they are merged waits for nobody but Postgres, and there at most
 LOCK_TIMEOUT_SECONDS. While it is open, others wait for the rows that it would change. A table that exists is never altered, not even
-for a moment: what would be altered is told.
+for a moment: what would be altered is reported.
 """
 
 from collections.abc import Iterator, Sequence
@@ -33,17 +33,17 @@ from sequin_pipeline.write.merge import RowsRefused, merge_rows
 from sequin_pipeline.write.misfits import take_out_misfits
 
 LOCK_TIMEOUT_SECONDS = 2.0
-"""Nobody is to notice a rehearsal: one that meets somebody else's lock gives up."""
+"""Nobody should notice a dry run: one that meets somebody else's lock gives up."""
 
 BATCH_RECORDS = 5_000
 SHOWN_DIFFERENCES = 10
 UNTOLD = frozenset({"inserted_at", "updated_at", "content_hash"})
-"""Columns that change with every change."""
+"""These columns change with every change, and are not reported."""
 
 
 @dataclass(frozen=True)
 class Difference:
-    """A row that would be inserted, updated or removed; `changes` are (column, old, new), of `data` key by key."""
+    """This value is a row that would be inserted, updated or removed; `changes` are (column, old, new), of `data` key by key."""
 
     record_id: str
     kind: str
@@ -51,9 +51,12 @@ class Difference:
 
 
 @dataclass(frozen=True)
-class Rehearsal:
-    """What a run would do. `changes` None: it would create the table. `filled` are columns that would be filled for the rows that are
-    there, `swept` how many rows that are marked as deleted would be removed, `rejects` and `differences` samples."""
+class DryRun:
+    """This value is what a run would do.
+
+    `changes` None: it would create the table. `filled` are columns that would be filled for existing rows, `swept` is how many rows
+    that are marked as deleted would be removed, `rejects` and `differences` are samples.
+    """
 
     counts: Counts
     pages: int
@@ -67,7 +70,7 @@ class Rehearsal:
 
 @dataclass(frozen=True)
 class _Start:
-    """How the table stands before."""
+    """This value is how the table stands before the run."""
 
     has_ledger: bool
     record: TableRecord | None
@@ -78,9 +81,11 @@ class _Start:
     target: Target
 
 
-def rehearse(source: Source, warehouse: Warehouse, collection: Collection, *, schema: str = DEFAULT_SCHEMA) -> Rehearsal:
-    """Raises what a run would raise before it writes: ConfigurationError for a source that cannot be read again, TableRefused,
-    LedgerRefused, SourceError; and WarehouseError."""
+def dry_run(source: Source, warehouse: Warehouse, collection: Collection, *, schema: str = DEFAULT_SCHEMA) -> DryRun:
+    """Does a dry run; raises what a run would raise before it writes.
+
+    That is ConfigurationError for a source that cannot be read again, TableRefused, LedgerRefused, SourceError; and WarehouseError.
+    """
     if not source.can_reread:
         raise ConfigurationError(
             f"{collection.label!r} is read from {source.identity}, a queue, which gives each message once: what is read to look at it "
@@ -95,7 +100,7 @@ def rehearse(source: Source, warehouse: Warehouse, collection: Collection, *, sc
             with warehouse.connect() as connection, warehouse.connect() as before:
                 return _apply(connection, before, collection, ledger, start=start, spool=spool)
     except psycopg.Error as error:
-        raise explain(error, f"rehearsing a run of {collection.label!r} (nothing of it remains)") from error
+        raise explain(error, f"doing a dry run of {collection.label!r} (nothing of it remains)") from error
 
 
 def _look(connection: Connection, collection: Collection, ledger: Ledger, source: Source) -> _Start:
@@ -143,7 +148,7 @@ def _read(source: Source, collection: Collection, spool: Spool, *, after: str | 
 
 def _apply(
     connection: Connection, before: Connection, collection: Collection, ledger: Ledger, *, start: _Start, spool: Spool
-) -> Rehearsal:
+) -> DryRun:
     counts, rejects, differences = Counts(), list[Reject](), list[Difference]()
     with connection.transaction(force_rollback=True):
         limit_lock_waits(connection, LOCK_TIMEOUT_SECONDS)
@@ -158,13 +163,11 @@ def _apply(
             counts += _counts(batch, merged, rejected=len(taken_out))
             rejects += taken_out[: SHOWN_DIFFERENCES - len(rejects)]
             differences += _differences(connection, before, start, batch, wanted=SHOWN_DIFFERENCES - len(differences))
-    return Rehearsal(
-        counts, len(spool), spool.bytes, start.changes, start.filled, start.swept, tuple(rejects), tuple(differences)
-    )
+    return DryRun(counts, len(spool), spool.bytes, start.changes, start.filled, start.swept, tuple(rejects), tuple(differences))
 
 
 def _stand_in(connection: Connection) -> sql.Identifier:
-    """For the versions of removed rows, where there is no ledger yet."""
+    """Returns a table that stands in for the versions of removed rows, where there is no ledger yet."""
     connection.execute(
         "create temp table stand_in_versions (table_name text, id text, updated_idx bigint, deleted_at timestamptz default now(),"
         " primary key (table_name, id)) on commit drop"
@@ -220,8 +223,10 @@ def _counts(batch: Batch, merged: Counts, *, rejected: int) -> Counts:
 
 
 def _differences(connection: Connection, before: Connection, start: _Start, batch: Batch, *, wanted: int) -> Iterator[Difference]:
-    """Of some rows of the batch: as they stand in the transaction, against what everybody else sees. None of an unmanaged table, whose
-    rows do not tell when they were written."""
+    """Yields differences of some rows of the batch: as they stand in the transaction, against what everybody else sees.
+
+    There are none for an unmanaged table, whose rows do not tell when they were written.
+    """
     target, ids = start.target, batch.column(start.target.key[0]).to_pylist()
     if wanted <= 0 or not ids or target.is_unmanaged or target.changed_at is None:
         return
@@ -264,7 +269,7 @@ def _changes(was: RowText | None, becomes: RowText | None) -> Iterator[tuple[str
 
 
 def _keys(text: str | None) -> dict[str, str] | None:
-    """An object's values as text, by key; None for everything else."""
+    """Returns an object's values as text, by key, or None for anything else."""
     if text is None or not text.startswith("{"):
         return None
     return {key: bytes(value).decode() for key, value in msgspec.json.decode(text, type=dict[str, msgspec.Raw]).items()}

@@ -1,5 +1,6 @@
-"""Everything that is known of one record: its row, its version or tombstone, its rejects, its history, what last wrote it, and what the
-source holds now. Reads only. No Dagster.
+"""This module collects everything that is known of one record; it only reads, and knows no Dagster.
+
+That is its row, its version or tombstone, its rejects, its history, what last wrote it, and what the source holds now.
 """
 
 from collections.abc import Sequence
@@ -24,7 +25,7 @@ from sequin_pipeline.write.history import HistoryEntry, history_of
 
 @dataclass(frozen=True)
 class StoredRow:
-    """A row as it stands, and what its columns tell, where the table has such columns."""
+    """This value is a row as it stands, and what its columns tell, where the table has such columns."""
 
     values: RowText = field(repr=False)
     version: int | None
@@ -36,7 +37,7 @@ class StoredRow:
 
 @dataclass(frozen=True)
 class FoundMerge:
-    """A committed batch, by its row in the ledger."""
+    """This value is a committed batch, by its row in the ledger."""
 
     batch_id: UUID
     run_id: str
@@ -46,8 +47,11 @@ class FoundMerge:
 
 @dataclass(frozen=True)
 class LastWrite:
-    """What last wrote, or removed, the record. `exact`: the merges of that very moment, one but for batches of two lanes that began in
-    the same microsecond. Where there is none, `before` and `after` are the nearest: a bracket, no more."""
+    """This value says what last wrote, or removed, the record.
+
+    `exact` are the merges of that very moment: one, except for batches of two lanes that began in the same microsecond. Where there is
+    none, `before` and `after` are the nearest: a bracket, no more.
+    """
 
     at: datetime
     exact: tuple[FoundMerge, ...]
@@ -57,8 +61,11 @@ class LastWrite:
 
 @dataclass(frozen=True)
 class Explanation:
-    """What the warehouse knows. `tells_id`: the table has a column for the record's id, by which its row can be found. `removed` is the
-    version that removed the row, or the last one of a table that has no column for versions, and when."""
+    """This value is what the warehouse knows.
+
+    `tells_id`: the table has a column for the record's id, by which its row can be found. `removed` is the version that removed the
+    row, or the last one of a table that has no column for versions, and when.
+    """
 
     table: TableRecord | None
     tells_id: bool
@@ -72,8 +79,11 @@ class Explanation:
 
 @dataclass(frozen=True)
 class SourceAnswer:
-    """What the source was found to hold. `version` None with a `reason`: its record is one that is rejected; without: it was not found
-    in the pages read, which `reached_end` says were all behind the place where reading began."""
+    """This value is what the source was found to hold.
+
+    `version` None with a `reason`: its record is one that is rejected; without: it was not found in the pages read, which
+    `reached_end` says were all behind the place where reading began.
+    """
 
     pages: int
     reached_end: bool
@@ -83,7 +93,7 @@ class SourceAnswer:
 
 
 def explain_record(connection: Connection, collection: Collection, ledger: Ledger, record_id: str) -> Explanation:
-    """Raises psycopg.Error; a table that does not exist has no rows."""
+    """Returns what the warehouse knows of a record; raises psycopg.Error; a table that does not exist has no rows."""
     target = collection_target(collection)
     row = _row(connection, target, record_id) if target.is_stored("id") else None
     removed = _removed(connection, ledger, record_id)
@@ -105,8 +115,11 @@ def explain_record(connection: Connection, collection: Collection, ledger: Ledge
 def ask_source(
     source: Source, collection: Collection, record_id: str, *, explanation: Explanation, max_pages: int
 ) -> SourceAnswer:
-    """Reads at most `max_pages` from the place where the stored version entered the stream, else from the beginning: no source has a
-    lookup, and in a compacted stream the record stands there, or further on if it has changed since. Raises SourceError."""
+    """Looks for the record in the source, reading at most `max_pages`; raises SourceError.
+
+    It begins where the stored version entered the stream, else at the beginning: no source has a lookup, and in a compacted stream the
+    record stands there, or further on if it has changed since.
+    """
     row = explanation.row
     request = ReadRequest(
         collections=frozenset({collection.id}),
@@ -155,7 +168,7 @@ def _row(connection: Connection, target: Target, record_id: str) -> StoredRow | 
 
 
 def _moment(text: str | None) -> datetime | None:
-    """Times without zone are UTC, as the pipeline writes them."""
+    """Reads a time; times without zone are UTC, as the pipeline writes them."""
     if text is None:
         return None
     moment = datetime.fromisoformat(text)
@@ -171,7 +184,10 @@ def _removed(connection: Connection, ledger: Ledger, record_id: str) -> tuple[in
 
 
 def _last_write(connection: Connection, ledger: Ledger, at: datetime) -> LastWrite:
-    """A merge and the rows that it wrote have one time, that of their transaction. Leans on merges (table_name, committed_at)."""
+    """Finds the merge with the row's time: both have that of their transaction.
+
+    It leans on merges (table_name, committed_at).
+    """
 
     def merges(condition: sql.SQL) -> tuple[FoundMerge, ...]:
         rows = connection.execute(

@@ -1,4 +1,4 @@
-"""Rows as people read them: every value as Postgres writes it, to the last digit."""
+"""This module reads rows as people do: every value as Postgres writes it, to the last digit."""
 
 from collections.abc import Sequence
 
@@ -8,11 +8,11 @@ from sequin_pipeline.catalog import TableName
 from sequin_pipeline.postgres.warehouse import Connection
 
 RowText = dict[str, str | None]
-"""Values by column, in the table's order; None for null."""
+"""This holds values by column, in the table's order; None for null."""
 
 
 def rows_as_text(connection: Connection, table: TableName, ids: Sequence[str], *, key: str = "id") -> dict[str, RowText]:
-    """By the text of their `key`, those rows that are there. Leans on an index of the key where that is text."""
+    """Returns existing rows by the text of their `key`; leans on an index of the key where that is text."""
     rows = connection.execute(
         sql.SQL(
             "select {key}::text, (select json_object_agg(key, value) from json_each_text(row_to_json(t))) from {table} t"

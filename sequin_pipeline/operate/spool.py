@@ -1,4 +1,4 @@
-"""Pages on disk, between their source and a transaction that must not wait for it."""
+"""This module keeps pages on disk, between their source and a transaction that must not wait for it."""
 
 import tempfile
 from collections.abc import Iterator
@@ -19,11 +19,13 @@ class _Place:
 
 
 class Spool:
-    """A file in the system's temporary folder that has no name: nobody else can open it, and it is gone with the process, however that
-    ends. A context manager."""
+    """A spool is a nameless file in the system's temporary folder: nobody else can open it, and it is gone with the process.
+
+    It is a context manager.
+    """
 
     def __init__(self) -> None:
-        self._file = tempfile.TemporaryFile(prefix="sequin-plan-")  # noqa: SIM115 - closed by __exit__
+        self._file = tempfile.TemporaryFile(prefix="sequin-dry-run-")  # noqa: SIM115 - closed by __exit__
         self._places: list[_Place] = []
 
     def __enter__(self) -> Self:
@@ -34,20 +36,20 @@ class Spool:
 
     @property
     def bytes(self) -> int:
-        """Of all pages."""
+        """This is the size of all pages together."""
         return sum(place.length for place in self._places)
 
     def __len__(self) -> int:
         return len(self._places)
 
     def add(self, page: Page) -> None:
-        """Behind the others."""
+        """Adds a page behind the others."""
         offset = self._file.seek(0, 2)
         self._file.write(page.records)
         self._places.append(_Place(offset, len(page.records), page.cursor, page.received_at))
 
     def pages(self) -> Iterator[Page]:
-        """In the order in which they came; what they cost is forgotten."""
+        """Yields the pages in the order in which they came; what they cost is forgotten."""
         for place in self._places:
             self._file.seek(place.offset)
             yield Page(self._file.read(place.length), place.cursor, place.received_at)

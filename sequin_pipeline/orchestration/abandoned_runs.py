@@ -1,4 +1,5 @@
-"""Runs of a command that was killed: Dagster would take them for at work for ever, and with them their places in the pool.
+"""This module fails runs of a command that was killed: Dagster would take them for running for ever, and keep their places in the
+pool.
 
 A command holds a lock on a file for as long as it lives, and its runs name the file in a tag: whoever gets the lock knows that the
 command is dead. Runs that Dagster's own launcher started have no such file; run monitoring ends those.
@@ -24,7 +25,7 @@ _AT_WORK = [
 
 @contextmanager
 def alive(instance: dg.DagsterInstance) -> Iterator[dict[str, str]]:
-    """The tag for runs of this process: until the block ends, or the process dies, they are not abandoned."""
+    """Yields the tag for runs of this process: until the block ends, or the process dies, they are not abandoned."""
     folder = Path(instance.storage_directory())
     folder.mkdir(parents=True, exist_ok=True)
     with tempfile.NamedTemporaryFile(prefix="command-", suffix=".lock", dir=folder) as lock:
@@ -33,12 +34,12 @@ def alive(instance: dg.DagsterInstance) -> Iterator[dict[str, str]]:
 
 
 def end_abandoned_runs(instance: dg.DagsterInstance) -> None:
-    """Fails the runs of killed commands and frees their places in the pool, without which two of them stop every later run."""
+    """Fails the runs of killed commands and frees their places in the pool; two of them would stop every later run."""
     for run in instance.get_runs(dg.RunsFilter(statuses=_AT_WORK)):
         lock = Path(run.tags.get(LOCK_TAG, ""))
         if lock.is_file() and _is_free(lock):
             instance.report_run_failed(
-                run, "The command that this run belonged to was killed; the next run goes on where it was."
+                run, "The command that this run belonged to was killed; the next run continues where it stopped."
             )
             instance.event_log_storage.free_concurrency_slots_for_run(run.run_id)
             lock.unlink(missing_ok=True)

@@ -1,8 +1,9 @@
-"""A message to a webhook for every run that failed, or left records of a queue that belong to no table: off until
-SEQUIN_ALERT_WEBHOOK_URL says where to.
+"""These sensors post a message to a webhook for every run that failed, or left records of a queue that belong to no table.
+
+They are off until SEQUIN_ALERT_WEBHOOK_URL says where to post.
 
 The message is JSON with a `text` that chat programs show as it is. A webhook that does not take it is logged and given up: alerting
-must not stop Dagster's daemon. Its URL is taken for a secret, since those of chat programs are.
+must not stop Dagster's daemon. Its URL counts as a secret, since those of chat programs are.
 """
 
 import os
@@ -28,17 +29,17 @@ UI_VARIABLE = "SEQUIN_UI_URL"
 DEFAULT_UI_URL = "http://127.0.0.1:3000"
 
 WAITS_SECONDS = (1.0, 3.0)
-"""Between attempts: the daemon's other sensors wait meanwhile."""
+"""The sensor waits so long between attempts; the daemon's other sensors wait meanwhile."""
 TIMEOUT_SECONDS = 5.0
 MAX_MESSAGE_CHARACTERS = 2_000
 
 _PASSWORD = re.compile(r"(://[^\s:/@]*):[^\s@]*@")
-"""In URLs that an error of somebody else's may quote."""
+"""This finds passwords in URLs that somebody else's error may quote."""
 
 
 @dataclass(frozen=True)
 class Failure:
-    """Why one step, or the run itself, failed; `collection` is a label, or the step's name where it is no collection's."""
+    """This value says why one step, or the run itself, failed; `collection` is a label, or the step's name where it has none."""
 
     collection: str | None
     error: str
@@ -46,8 +47,10 @@ class Failure:
 
 
 def build_alert_sensors(collections: Sequence[Collection]) -> list[dg.SensorDefinition]:
-    """They run by themselves, and do nothing without the variable: setting it is all that there is to switch on. The second one is there
-    only where a queue is read."""
+    """Builds the sensors, which run by themselves and do nothing without the variable: setting it is all there is to switch on.
+
+    The second one is there only where a queue is read.
+    """
 
     @dg.run_failure_sensor(
         name="alert_on_run_failure",
@@ -107,8 +110,10 @@ def send_undeclared_alert(
 
 
 def count_undeclared(run_id: str, environment: Mapping[str, str]) -> dict[str, int]:
-    """By label, the records that the run kept since they belong to no table. Asks once: whoever is alerted next waits. Raises
-    PipelineError."""
+    """Counts, by label, the records that the run kept because they belong to no table; raises PipelineError.
+
+    It asks once: whoever is alerted next waits.
+    """
     url = environment.get(WAREHOUSE_URL)
     if not url:
         raise ConfigurationError(f"{WAREHOUSE_URL} is not set")
@@ -123,7 +128,7 @@ def count_undeclared(run_id: str, environment: Mapping[str, str]) -> dict[str, i
 def alert_message(
     run: dg.DagsterRun, failures: Sequence[Failure], undeclared: Mapping[str, int], environment: Mapping[str, str]
 ) -> dict[str, object]:
-    """What is posted; without `failures` the run succeeded."""
+    """Returns the message that is posted; without `failures` the run succeeded."""
     run_url = f"{environment.get(UI_VARIABLE, DEFAULT_UI_URL).rstrip('/')}/runs/{run.run_id}"
     lines = [f"{failure.collection or 'the run'}: {failure.error}: {failure.message}" for failure in failures]
     lines += [
@@ -152,8 +157,8 @@ def _sent(
     if refusal is None:
         return None
     run_id = context.dagster_run.run_id
-    context.log.error(f"the webhook in {WEBHOOK_VARIABLE} did not take the message about run {run_id}: {refusal}")
-    return dg.SkipReason(f"the webhook in {WEBHOOK_VARIABLE} did not take the message: {refusal}")
+    context.log.error(f"the webhook in {WEBHOOK_VARIABLE} did not accept the message about run {run_id}: {refusal}")
+    return dg.SkipReason(f"the webhook in {WEBHOOK_VARIABLE} did not accept the message: {refusal}")
 
 
 def _failures(context: dg.RunFailureSensorContext, collections: Sequence[Collection]) -> list[Failure]:
@@ -174,7 +179,10 @@ def _failures(context: dg.RunFailureSensorContext, collections: Sequence[Collect
 
 
 def _innermost(info: object) -> tuple[str, str]:
-    """Class and message of what was raised first. Dagster's own class for it is not public, so it is asked for its fields."""
+    """Returns class and message of what was raised first.
+
+    Dagster's own class for it is not public, so it is asked for its fields.
+    """
     while getattr(info, "cause", None) is not None:
         info = getattr(info, "cause", None)
     name = getattr(info, "cls_name", None) or "RunFailure"
@@ -187,7 +195,7 @@ def _shown(message: str) -> str:
 
 
 def _post(url: str, message: Mapping[str, object], *, sleep: Callable[[float], None]) -> str | None:
-    """None when the webhook took it, else what went wrong at the last attempt, without the URL."""
+    """Posts the message; returns None when the webhook took it, else what went wrong at the last attempt, without the URL."""
     refusal = ""
     for wait_seconds in (*WAITS_SECONDS, None):
         try:

@@ -1,4 +1,4 @@
-"""A collection as a Dagster asset: what the graph and the asset page say about it, and what its step does.
+"""This module builds a collection's Dagster asset: what the graph and the asset page say about it, and what its step does.
 
 The step decides what is to be read, hands a RecordStream to the IO manager, and says what came of it; reading and merging are not here.
 """
@@ -20,34 +20,34 @@ from sequin_pipeline.runs.outcome import SyncOutcome
 from sequin_pipeline.table.target import collection_target
 
 POOL = "records_api"
-"""All steps that read the API share it: its limit is in dagster.yaml, so that no number of runs asks for too much at once."""
+"""All steps that read the API share this pool: its limit is in dagster.yaml, so that no number of runs asks for too much at once."""
 
 RETRY_POLICY = dg.RetryPolicy(max_retries=3, delay=30, backoff=dg.Backoff.EXPONENTIAL, jitter=dg.Jitter.PLUS_MINUS)
-"""On top of the retries of single requests and batches: for an outage of minutes. Errors that will not pass do not allow retries."""
+"""Steps are retried on top of single requests and batches, for an outage of minutes; errors that will not pass allow no retries."""
 
 
 def asset_key(collection: Collection) -> dg.AssetKey:
-    """`provider/name`; dots stay."""
+    """Returns the key `provider/name`; dots stay."""
     return dg.AssetKey([collection.provider, collection.name])
 
 
 def source_key(collection: Collection) -> dg.AssetKey:
-    """The API's side of the collection, where its lineage starts."""
+    """Returns the key of the API's side of the collection, where its lineage starts."""
     return dg.AssetKey(["sequin", collection.provider, collection.name])
 
 
 def group_name(provider: str) -> str:
-    """The group is named for the provider; Dagster takes letters, digits and `_`."""
+    """Returns the name of the provider's group; Dagster takes letters, digits and `_`."""
     return provider.replace("-", "_")
 
 
 def run_name(collections: Sequence[Collection]) -> str:
-    """What job, schedule and step of collections that are run together are named for: the provider, or all providers of one queue."""
+    """Returns the name for job, schedule and step of collections that run together: the provider, or all providers of one queue."""
     return "_".join(sorted({group_name(collection.provider) for collection in collections}))
 
 
 def build_source_spec(collection: Collection) -> dg.AssetSpec:
-    """The collection as it stands in the API: never materialized by us."""
+    """Builds the spec of the collection as it stands in the API: we never materialize it."""
     return dg.AssetSpec(
         source_key(collection),
         description=f"Collection {collection.id!r} as source {collection.source.kind!r} has it.",
@@ -58,7 +58,7 @@ def build_source_spec(collection: Collection) -> dg.AssetSpec:
 
 
 def build_spec(collection: Collection) -> dg.AssetSpec:
-    """What the graph says about the collection's table, however it is filled."""
+    """Builds what the graph says about the collection's table, however it is filled."""
     return dg.AssetSpec(
         asset_key(collection),
         deps=[source_key(collection)],
@@ -72,7 +72,7 @@ def build_spec(collection: Collection) -> dg.AssetSpec:
 
 
 def build_asset(collection: Collection, *, retry_policy: dg.RetryPolicy = RETRY_POLICY) -> dg.AssetsDefinition:
-    """One step that reads the collection's stream and, on the rows it wrote, yields its checks."""
+    """Builds one step that reads the collection's stream and, on the rows it wrote, yields its checks."""
     spec = build_spec(collection)
     key = spec.key
 
@@ -113,7 +113,7 @@ def build_asset(collection: Collection, *, retry_policy: dg.RetryPolicy = RETRY_
 
 
 def _materialized(context: dg.AssetExecutionContext, run_config: RunConfig, outcome: SyncOutcome) -> dg.MaterializeResult[None]:
-    """What holds for the run stands with every window; counts stand with the window that they belong to."""
+    """Returns the materializations: what holds for the run stands with every window, counts stand with the window that they belong to."""
     for window in run_config.partition_keys:
         counts = outcome.counts_by_window.get(window, Counts())
         context.add_asset_metadata(count_metadata(counts), partition_key=window)

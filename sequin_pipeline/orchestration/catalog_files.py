@@ -1,4 +1,4 @@
-"""Where the YAML files stand: defs/ of the package, or the folder that SEQUIN_COLLECTIONS names; and the catalog that they declare.
+"""This module finds the YAML files, in defs/ of the package or the folder that SEQUIN_COLLECTIONS names, and loads their catalog.
 
 Dagster's own loading reads them, so that a file means the same in the UI, to `dg` and to our commands.
 """
@@ -24,7 +24,7 @@ PACKAGE = Path(__file__).resolve().parents[1]
 
 
 def load_collections(environment: Mapping[str, str]) -> dict[str, Collection]:
-    """The catalog by label, in the order of the files, without building definitions.
+    """Returns the catalog by label, in the order of the files, without building definitions.
 
     Raises CatalogError with file and line, where definitions would show it inside Dagster's tree of files.
     """
@@ -38,12 +38,12 @@ def load_collections(environment: Mapping[str, str]) -> dict[str, Collection]:
 
 
 def check_files(tree: dg.ComponentTree) -> dict[str, Collection]:
-    """The catalog of the files in `tree`, once they have been checked against each other. Raises what a file raises, wrapped."""
+    """Returns the catalog of the files in `tree`, once they are checked against each other; raises what a file raises, wrapped."""
     return checked_collections(tree.get_all_components(CollectionSync), ledger_schema=DEFAULT_SCHEMA)
 
 
 def component_tree(environment: Mapping[str, str]) -> dg.ComponentTree:
-    """The tree of files; none has been read yet. Raises ConfigurationError when the folder that is named holds none."""
+    """Returns the tree of files, none of them read yet; raises ConfigurationError when the folder that is named holds none."""
     folder = _folder(environment)
     if folder is None:
         # Not by pyproject.toml, which an installed package has not.
@@ -62,7 +62,7 @@ def component_tree(environment: Mapping[str, str]) -> dg.ComponentTree:
 
 
 def _folder(environment: Mapping[str, str]) -> Path | None:
-    """The one that the environment names; None: that of the package."""
+    """Returns the folder that the environment names, or None for that of the package."""
     named = environment.get(FOLDER_VARIABLE)
     return Path(named).expanduser().resolve() if named else None
 

@@ -1,7 +1,7 @@
-"""CollectionSync, the Dagster component that a `defs/<provider>/defs.yaml` configures.
+"""CollectionSync is the Dagster component that a `defs/<provider>/defs.yaml` configures.
 
-It joins what is declared (declared.py) to what Dagster shows (assets.py, schedules.py), and knows where a declaration stands in its
-file. What only shows among several files is found by `checked_collections`.
+It joins what is declared (declare/parse.py) to what Dagster shows (assets.py, schedules.py), and knows where a declaration stands in
+its file. What only shows across several files is found by `checked_collections`.
 """
 
 from collections.abc import Iterable, Sequence
@@ -24,7 +24,7 @@ from sequin_pipeline.orchestration.schedules import build_job_and_schedule, chec
 
 
 class CollectionSyncScaffolder(dg.Scaffolder[Any]):
-    """`dg scaffold defs sequin_pipeline.component.CollectionSync stripe`: the folder's name is taken as the provider."""
+    """This scaffolds `dg scaffold defs sequin_pipeline.component.CollectionSync stripe`, taking the folder's name as the provider."""
 
     def scaffold(self, request: dg.ScaffoldRequest[Any]) -> None:
         """Writes a defs.yaml that loads: one collection named example, for the user to rename."""
@@ -44,17 +44,17 @@ class CollectionSync(dg.Component, dg.Resolvable):
 
     @classmethod
     def model(cls) -> type[BaseModel]:
-        """The schema of `attributes`."""
+        """Returns the schema of `attributes`."""
         return ProviderModel
 
     @classmethod
     def get_spec(cls) -> dg.ComponentTypeSpec:
-        """What `dg list components` and the docs of the component say."""
+        """Returns what `dg list components` and the docs of the component say."""
         return dg.ComponentTypeSpec(description=cls.__doc__, produces=["asset", "asset_check", "job", "schedule"])
 
     @classmethod
     def load(cls, attributes: BaseModel | None, context: dg.ComponentLoadContext) -> "CollectionSync":
-        """As Dagster's own, but for a file without attributes, which would otherwise be asked for arguments of Python."""
+        """Loads as Dagster does, but refuses a file without attributes, which would otherwise be asked for arguments of Python."""
         if attributes is None:
             raise CatalogError(
                 "`attributes` are missing: name at least `provider` and `collections`", f"{context.path / 'defs.yaml'}:1"
@@ -64,7 +64,7 @@ class CollectionSync(dg.Component, dg.Resolvable):
 
     @classmethod
     def resolve_from_model(cls, context: dg.ResolutionContext, model: BaseModel) -> "CollectionSync":
-        """The component that a file declares. Raises CatalogError with file and line of the node at fault."""
+        """Returns the component that a file declares; raises CatalogError with file and line of the faulty node."""
         assert isinstance(model, ProviderModel)  # noqa: S101 - what model() says, and nobody else calls this
 
         def origin_of(path: tuple[str | int, ...]) -> str | None:
@@ -90,11 +90,11 @@ class CollectionSync(dg.Component, dg.Resolvable):
     def get_code_references_for_yaml(
         cls, yaml_path: Path, source_position: object, context: dg.ComponentLoadContext
     ) -> Sequence[dg.LocalFileCodeReference]:
-        """None beside the assets' own, which point at the line of their collection."""
+        """Returns none beside the assets' own, which point at the line of their collection."""
         return []
 
     def build_defs(self, context: dg.ComponentLoadContext) -> dg.Definitions:
-        """Assets with their checks, the API's side of each, the provider's job, and its schedule where one is declared.
+        """Builds the assets with their checks, the API's side of each, the provider's job, and its schedule where one is declared.
 
         Of several files that drain one queue the first one's definitions hold the step, the job and the schedule of all.
         """
@@ -117,13 +117,15 @@ class CollectionSync(dg.Component, dg.Resolvable):
 
     @property
     def is_queued(self) -> bool:
-        """All collections of a file are read from one source."""
+        """This is true where the file's collections are read from a queue; all of them are read from one source."""
         return self.collections[0].is_queued
 
 
 def run_together(component: CollectionSync, components: Iterable[CollectionSync]) -> tuple[CollectionSync, ...]:
-    """The files whose collections are one step of one run, `component` among them: those that drain its queue, in the order of
-    `components`; else it alone."""
+    """Returns the files whose collections are one step of one run, `component` among them.
+
+    Those are the files that drain its queue, in the order of `components`; otherwise it is alone.
+    """
     queue = component.collections[0].queue_key
     if queue is None:
         return (component,)
@@ -131,12 +133,12 @@ def run_together(component: CollectionSync, components: Iterable[CollectionSync]
 
 
 def schedule_of(components: Iterable[CollectionSync]) -> str | None:
-    """The schedule of files that are run together, which any of them may declare."""
+    """Returns the schedule of files that run together, which any of them may declare."""
     return next((component.schedule for component in components if component.schedule is not None), None)
 
 
 def checked_collections(components: Iterable[CollectionSync], *, ledger_schema: str) -> dict[str, Collection]:
-    """The collections of all files by label. Raises CatalogError for what two of them cannot both be."""
+    """Returns the collections of all files by label; raises CatalogError where two of them contradict each other."""
     groups: dict[str, CollectionSync] = {}
     steps: dict[str, Collection] = {}
     components = list(components)
@@ -173,7 +175,7 @@ def checked_collections(components: Iterable[CollectionSync], *, ledger_schema: 
 
 
 def _check_together(components: Sequence[CollectionSync]) -> None:
-    """What several files say of the queue that they drain together has to be one thing: none has precedence over another."""
+    """Refuses several files that say different things of the queue that they drain together: none has precedence over another."""
     first, *others = components
     queue = first.collections[0].source.queue
     cron = schedule_of(components)
@@ -181,7 +183,7 @@ def _check_together(components: Sequence[CollectionSync]) -> None:
         between = f"providers {first.provider!r} ({first.origin or 'no file'}) and {other.provider!r} drain"
         if other.collections[0].source.queue != queue:
             raise CatalogError(
-                f"{between} one consumer in one run, and say different things of when it ends: let `queue` be the same in both files",
+                f"{between} one consumer in one run, and disagree about when it ends: make `queue` the same in both files",
                 other.origin,
             )
         if other.schedule not in (None, cron):
@@ -192,11 +194,11 @@ def _check_together(components: Sequence[CollectionSync]) -> None:
 
 
 def _check_name(components: Sequence[CollectionSync], taken: CollectionSync) -> None:
-    """`taken` is the first file of the run that has the name."""
+    """Refuses a run whose name is already taken; `taken` is the first file of the run that has it."""
     if taken is not components[0]:
         name = job_name(run_name([component.collections[0] for component in components]))
         raise CatalogError(
             f"providers {', '.join(repr(component.provider) for component in components)} drain one consumer in one run, whose job "
-            f"{name!r} would be named as that of {taken.provider!r} ({taken.origin or 'no file'}): rename a provider",
+            f"{name!r} would have the same name as that of {taken.provider!r} ({taken.origin or 'no file'}): rename a provider",
             components[0].origin,
         )

@@ -1,4 +1,4 @@
-"""Where errors become Dagster failures: what may pass by itself is left to the step's retry policy, the rest ends the run."""
+"""This module turns errors into Dagster failures: the step's retry policy takes what may pass by itself, the rest ends the run."""
 
 from collections.abc import Iterator
 from contextlib import contextmanager
@@ -12,14 +12,15 @@ from sequin_pipeline.errors import PipelineError
 def failing() -> Iterator[None]:
     """Lets a retryable PipelineError through, and turns every other error into a failure without retries.
 
-    The boundary to Dagster: its policy retries whatever it is not told otherwise about, and a bug does not pass by waiting. Nor is an
-    interrupt (Terminate in the UI, the end of the processes) an error that passes: Dagster would wait for half a minute and go on.
+    This is the boundary to Dagster: its policy retries whatever it is not told otherwise about, and a bug does not pass by waiting.
+    Nor is an interrupt (Terminate in the UI, the end of the processes) an error that passes: Dagster would wait for half a minute and
+    go on.
     """
     try:
         yield
     except (KeyboardInterrupt, dg.DagsterExecutionInterruptedError) as interrupt:
         raise dg.Failure(
-            "the run was interrupted: what has been committed stays, and the next run goes on behind it",
+            "the run was interrupted: what has been committed stays, and the next run continues after it",
             metadata={"error": "interrupt"},
             allow_retries=False,
         ) from interrupt

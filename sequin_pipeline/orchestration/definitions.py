@@ -1,4 +1,4 @@
-"""The code location: what the YAML files declare, what watches over it, and the resources. Nothing else.
+"""This is the code location: what the YAML files declare, what watches over it, and the resources, and nothing else.
 
 Loading needs neither API nor database, and looks for nothing but SEQUIN_COLLECTIONS in the environment.
 """
@@ -22,18 +22,18 @@ from sequin_pipeline.orchestration.table_checks import build_table_checks
 
 @dg.definitions
 def defs() -> dg.Definitions:
-    """What Dagster loads."""
+    """Returns the definitions that Dagster loads."""
     return loaded_definitions(os.environ.get(SEQUIN_COLLECTIONS))
 
 
 @cache
 def loaded_definitions(folder: str | None) -> dg.Definitions:
-    """The definitions of a folder (None: the shipped ones), made once in a process and those forked from it."""
+    """Returns the definitions of a folder (None: the shipped ones), made once in a process and those forked from it."""
     return build_definitions({} if folder is None else {SEQUIN_COLLECTIONS: folder})
 
 
 def build_definitions(environment: Mapping[str, str]) -> dg.Definitions:
-    """The definitions of the files that `environment` names, and what watches over their runs and tables.
+    """Builds the definitions of the files that `environment` names, and what watches over their runs and tables.
 
     Raises what a file at fault raises, in Dagster's tree of files.
     """
@@ -53,7 +53,7 @@ def build_definitions(environment: Mapping[str, str]) -> dg.Definitions:
 
 
 def build_sync_definitions(environment: Mapping[str, str]) -> dg.Definitions:
-    """What runs, without what watches: Dagster would run the checks of whole tables after each sync of a command."""
+    """Builds what runs, without what watches: Dagster would run the checks of whole tables after each sync of a command."""
     tree = component_tree(environment)
     check_files(tree)
     return _build_sync_definitions(tree)

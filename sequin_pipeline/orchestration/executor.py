@@ -1,4 +1,4 @@
-"""The executor of every job: where the steps of a run are executed, and how many beside each other.
+"""This is the executor of every job: it decides where the steps of a run are executed, and how many at once.
 
 A process costs seconds, which a collection with nothing new does not: ticks stay in the process of their run. A first load and a
 backfill have hours of work, and give each collection a process of its own, as many at once as `max_concurrent`. Over all runs the
@@ -25,7 +25,7 @@ RANGE_END_TAG = "dagster/asset_partition_range_end"
 FIRST_LOAD_TAG = "sequin_pipeline/first_load"
 
 PRELOADED = "sequin_pipeline.orchestration.forkserver_preload"
-"""What the process imports from which the others are forked."""
+"""The process from which the others are forked imports this."""
 
 
 @dg.executor(
@@ -42,7 +42,7 @@ PRELOADED = "sequin_pipeline.orchestration.forkserver_preload"
     requirements=dg.multiple_process_executor_requirements(),
 )
 def collections_executor(init_context: dg.InitExecutorContext) -> dg.Executor:
-    """Dagster's own executors, one of which is chosen for each run."""
+    """Returns an executor that chooses one of Dagster's own for each run."""
     retries: Mapping[str, object] = {"retries": {"enabled": {}}}
     processes = {
         "max_concurrent": init_context.executor_config["max_concurrent"] or most_at_once(init_context.instance),
@@ -55,7 +55,8 @@ def collections_executor(init_context: dg.InitExecutorContext) -> dg.Executor:
 
 
 def most_at_once(instance: dg.DagsterInstance, processors: int | None = None) -> int:
-    """Processors, but no more than the pool has places: a process that waits for one looks again only after seconds."""
+    """Returns the number of processors, but no more than the pool has places: a process that waits for one looks again only after
+    seconds."""
     storage, processors = instance.event_log_storage, processors or os.cpu_count() or 1
     if not storage.supports_global_concurrency_limits:
         return processors
@@ -65,7 +66,7 @@ def most_at_once(instance: dg.DagsterInstance, processors: int | None = None) ->
 
 
 def is_heavy(tags: Mapping[str, str]) -> bool:
-    """Does a run with these tags read more than what came since the last one?"""
+    """Says whether a run with these tags reads more than what came since the last one."""
     is_backfill = tags.get(MODE_TAG) != "live" and tags.get(RANGE_START_TAG) != tags.get(RANGE_END_TAG)
     return is_backfill or tags.get(FIRST_LOAD_TAG) == "true"
 

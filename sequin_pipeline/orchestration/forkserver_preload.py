@@ -1,5 +1,7 @@
-"""Imported by the process from which those of a run are forked: each of them finds the definitions made, and the instance's storage
-imported, which takes 0.7 s of a processor."""
+"""This module is imported by the process from which those of a run are forked.
+
+Each of them then finds the definitions made and the instance's storage imported, which takes 0.7 s of a processor.
+"""
 
 import os
 

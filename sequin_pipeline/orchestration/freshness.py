@@ -1,8 +1,8 @@
-"""Freshness: has a live run of each collection come to its end, when by the schedule one should have?
+"""This module checks freshness: whether a live run of each collection has ended when its schedule says that one should have.
 
-Judged by what the ledger says of live runs, not by materializations: a run that does not happen turns the check red, and a backfill
-of an old window does not turn it green. A sensor looks every minute without launching anything; the check can also be executed
-by hand. Both start nothing and need the records API for nothing.
+It is judged by what the ledger says of live runs, not by materializations: a run that does not happen turns the check red, and a
+backfill of an old window does not turn it green. A sensor looks every minute without launching anything; the check can also be
+executed by hand. Neither starts anything or needs the records API.
 """
 
 import json
@@ -22,17 +22,17 @@ from sequin_pipeline.postgres.warehouse import attempt
 FRESHNESS = "freshness"
 
 LOOK_SECONDS = 60
-"""Between two looks of the sensor: one small read of the ledger, and one of Dagster's storage, for all collections of a provider."""
+"""The sensor looks this often: one small read of the ledger, and one of Dagster's storage, for all collections of a provider."""
 
 PATIENCE = timedelta(hours=1)
-"""How long after a tick its run may take before it counts as late; the schedule's own interval where that is shorter."""
+"""A tick's run may take this long before it counts as late, or the schedule's own interval where that is shorter."""
 
 Clock = Callable[[], datetime]
 
 
 @dataclass(frozen=True)
 class FreshnessStatus:
-    """What is to be said about one collection; `mark` changes when there is something new to say."""
+    """This value is the status of one collection; `mark` changes when there is something new to say."""
 
     passed: bool
     severity: dg.AssetCheckSeverity
@@ -44,9 +44,9 @@ class FreshnessStatus:
 def build_freshness(
     provider: str, collections: Sequence[Collection], *, cron: str, clock: Clock = lambda: datetime.now(UTC)
 ) -> dg.Definitions:
-    """The check of each collection, and the sensor that evaluates them all.
+    """Builds the check of each collection, and the sensor that evaluates them all.
 
-    The sensor is stopped until somebody switches it on, as the schedule is: both belong together, and a schedule that somebody has
+    The sensor is stopped until somebody switches it on, as the schedule is: the two belong together, and a schedule that somebody has
     stopped and forgotten shows.
     """
 
@@ -54,7 +54,7 @@ def build_freshness(
         name=f"{group_name(provider)}_freshness",
         minimum_interval_seconds=LOOK_SECONDS,
         default_status=dg.DefaultSensorStatus.STOPPED,
-        description=f"Turns the freshness checks of {provider} red when live runs do not come to their end as scheduled.",
+        description=f"Turns the freshness checks of {provider} red when live runs do not end as scheduled.",
         required_resource_keys={WAREHOUSE},
     )
     def look(context: dg.SensorEvaluationContext) -> dg.SensorResult:
@@ -92,7 +92,7 @@ def build_freshness(
 def judge(
     warehouse: WarehouseResource, collections: Sequence[Collection], *, cron: str, now: datetime
 ) -> list[tuple[Collection, FreshnessStatus]]:
-    """One read of the ledger. Raises WarehouseError."""
+    """Returns the status of each collection by one read of the ledger; raises WarehouseError."""
 
     def read() -> Mapping[str, LiveRuns]:
         with warehouse.open().connect() as connection:
@@ -105,7 +105,7 @@ def judge(
 
 
 def due_since(cron: str, now: datetime) -> datetime:
-    """The newest tick of a cron schedule (UTC) whose run should have ended by now."""
+    """Returns the newest tick of a cron schedule (UTC) whose run should have ended by now."""
     ticks = dg.TimeWindowPartitionsDefinition(
         start=datetime(2000, 1, 1, tzinfo=UTC), fmt="%Y-%m-%dT%H:%M", cron_schedule=cron, timezone="UTC"
     )
@@ -116,11 +116,11 @@ def due_since(cron: str, now: datetime) -> datetime:
 
 
 def freshness_status(runs: LiveRuns, since: datetime) -> FreshnessStatus:
-    """Fresh when a live run has ended since then. A run that is late but at work is a warning: the first load takes its time."""
+    """Returns "fresh" when a live run has ended since then; a late run at work is a warning: the first load takes its time."""
     metadata = {"expected_since": dg.MetadataValue.timestamp(since)}
     if runs.ended_at is not None:
         metadata["last_live_run_ended"] = dg.MetadataValue.timestamp(runs.ended_at)
-    ended = f"the last live run ended at {_minute(runs.ended_at)}" if runs.ended_at else "no live run has come to its end yet"
+    ended = f"the last live run ended at {_minute(runs.ended_at)}" if runs.ended_at else "no live run has ended yet"
     if runs.ended_at is not None and runs.ended_at >= since:
         return FreshnessStatus(True, dg.AssetCheckSeverity.ERROR, ended, metadata, f"fresh {runs.ended_at.isoformat()}")
     expected = f"one should have since {_minute(since)}"
@@ -134,7 +134,7 @@ def _build_check(collection: Collection, *, cron: str, clock: Clock) -> dg.Asset
     @dg.asset_check(
         asset=asset_key(collection),
         name=FRESHNESS,
-        description=f"A live run has ended as the schedule {cron!r} (UTC) lets expect; backfills do not count.",
+        description=f"A live run has ended as the schedule {cron!r} (UTC) demands; backfills do not count.",
         required_resource_keys={WAREHOUSE},
     )
     def freshness(context: dg.AssetCheckExecutionContext) -> dg.AssetCheckResult:

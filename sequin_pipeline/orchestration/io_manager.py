@@ -1,6 +1,6 @@
-"""Dagster on one side, the merge on the other: streams and frames become tables, what happened becomes metadata.
+"""This IO manager stands between Dagster and the merge: streams and frames become tables, what happened becomes metadata.
 
-The one place where errors of the write become Dagster failures. Usable on its own in any Dagster project.
+It is the one place where errors of the write become Dagster failures, and can be used on its own in any Dagster project.
 """
 
 import logging
@@ -38,14 +38,14 @@ COLUMN_NAMES = "sequin_pipeline/column_names"
 COLUMNS = "columns"
 
 LOG_SECONDS = 10.0
-"""Between two lines about a run's progress in Dagster's own log; every line there is a row in its storage."""
+"""Dagster's own log gets a line about a run's progress this often; every line there is a row in its storage."""
 
 
 class PostgresMergeIOManager(dg.ConfigurableIOManager):
-    """Merges what assets return into Postgres tables named for their keys, and loads them again as DataFrames.
+    """This IO manager merges what assets return into Postgres tables named for their keys, and loads them again as DataFrames.
 
-    Takes a RecordStream, or a DataFrame of an asset with the metadata `sequin_pipeline/key` (a column or a list of columns) and
-    optionally `sequin_pipeline/version` (an integer column; without it each delivery is newest). Rows that a frame does not hold are
+    It takes a RecordStream, or a DataFrame of an asset with the metadata `sequin_pipeline/key` (a column or a list of columns) and
+    optionally `sequin_pipeline/version` (an integer column; without it each frame is newest). Rows that a frame does not hold are
     left alone. A table belongs to the first asset that writes it; `sequin_pipeline/takes_over` names the asset whose place another
     takes. An input may name `columns` in its metadata, and `sequin_pipeline/live_only: true` to leave out tombstones; the input of a
     partition holds the rows whose `record_inserted_at` lies in its window. docs/io-manager.md has all of it.
@@ -55,7 +55,7 @@ class PostgresMergeIOManager(dg.ConfigurableIOManager):
     ledger_schema: str = DEFAULT_SCHEMA
 
     def handle_output(self, context: dg.OutputContext, obj: object) -> None:
-        """Writes, and adds what happened to the materialization."""
+        """Writes the output, and adds what happened to the materialization."""
         with failing():
             if isinstance(obj, RecordStream):
                 _add_sync_metadata(context, obj, self.sync(obj, run_id=context.run_id, log=context.log))
@@ -68,7 +68,7 @@ class PostgresMergeIOManager(dg.ConfigurableIOManager):
                 )
 
     def sync(self, stream: RecordStream, *, run_id: str, log: logging.Logger) -> SyncOutcome:
-        """Writes a stream without an output: for a step whose run is not to count as a materialization. Raises PipelineError."""
+        """Writes a stream without an output, for a step whose run is not to count as a materialization; raises PipelineError."""
         return run_sync(
             stream, self.warehouse.open(), run_id=run_id, schema=self.ledger_schema, report=_Reporter(log, stream.run_config)
         )
@@ -83,7 +83,7 @@ class PostgresMergeIOManager(dg.ConfigurableIOManager):
         adopt: bool,
         log: logging.Logger,
     ) -> DrainOutcome:
-        """Writes what a queue delivers, for all of its collections in one step. Raises PipelineError."""
+        """Writes what a queue delivers, for all of its collections in one step; raises PipelineError."""
         return drain(
             source,
             collections,
@@ -96,7 +96,7 @@ class PostgresMergeIOManager(dg.ConfigurableIOManager):
         )
 
     def load_input(self, context: dg.InputContext) -> pd.DataFrame:
-        """The upstream asset's table as a typed DataFrame."""
+        """Loads the upstream asset's table as a typed DataFrame."""
         metadata = context.definition_metadata
         with failing():
             place = _upstream_place(context)
@@ -137,7 +137,7 @@ class PostgresMergeIOManager(dg.ConfigurableIOManager):
 
 
 class _Reporter:
-    """Tells how far a run has come: every time to whoever listens to the logger, now and then in Dagster's log."""
+    """This reporter tells how far a run has come: always to the logger's listeners, now and then in Dagster's log."""
 
     def __init__(self, log: logging.Logger, run_config: RunConfig | None = None) -> None:
         self._log = log
@@ -153,7 +153,10 @@ class _Reporter:
 
 
 def progress_line(progress: Progress, run_config: RunConfig | None, *, now: datetime) -> str:
-    """Pages, records, speed, and how much of the asked windows' time lies behind the last commit; what is to come has no length."""
+    """Returns pages, records, speed, and how much of the asked windows' time lies behind the last commit.
+
+    What is to come has no known length.
+    """
     rate = progress.records / progress.seconds if progress.seconds else 0.0
     line = f"{progress.label}: {progress.pages} pages, {progress.records} records, {rate:,.0f} records/s"
     if progress.stream_time is None or run_config is None or run_config.window is None or not run_config.window_starts:
@@ -172,14 +175,14 @@ def _upstream_place(context: dg.InputContext) -> TablePlace:
 
 
 def _read_names(context: dg.InputContext) -> ReadNames:
-    """Of a table that belongs to an application, its own names."""
+    """Returns the names by which to read: a table that belongs to an application has its own."""
     upstream = context.upstream_output
     mapped = upstream.definition_metadata.get(COLUMN_NAMES) if upstream else None
     return ReadNames(mapped.get("deleted"), mapped.get("record_inserted_at")) if isinstance(mapped, dict) else ReadNames()
 
 
 def _asked_window(context: dg.InputContext) -> TimeWindow | None:
-    """None for the whole table: an upstream without partitions, or all of them at once."""
+    """Returns the window, or None for the whole table: an upstream without partitions, or all of them at once."""
     if not context.has_asset_partitions:
         return None
     partitions = context.asset_partitions_def
@@ -191,7 +194,7 @@ def _asked_window(context: dg.InputContext) -> TimeWindow | None:
 
 
 def _add_sync_metadata(context: dg.OutputContext, stream: RecordStream, outcome: SyncOutcome) -> None:
-    """What holds for the run goes to the output; counts go to the window that they belong to.
+    """Adds what holds for the run to the output, and counts to the window that they belong to.
 
     Dagster goes over all windows of a run for each one that is given metadata of its own: of a long backfill the counts are
     observations of the windows in which something was found.

@@ -1,4 +1,4 @@
-"""Runs of a provider's or a queue's job in this process, on the instance that the environment names: `sync` and `backfill` stand on it."""
+"""This module launches runs of a provider's or a queue's job in this process; `sync` and `backfill` stand on it."""
 
 import os
 from collections.abc import Iterable, Iterator, Mapping, Sequence
@@ -21,7 +21,7 @@ from sequin_pipeline.windows import MODE_TAG, KeyRange, RunMode, live_range, nam
 
 @dataclass(frozen=True)
 class Request:
-    """What runs are asked for beyond their windows."""
+    """A request says what runs are asked for beyond their windows."""
 
     mode: RunMode
     sync_id: str | None = None
@@ -29,7 +29,7 @@ class Request:
     adopt: bool = False
 
     def tags(self, asked: KeyRange | None) -> dict[str, str]:
-        """As every launcher says it."""
+        """Returns the tags of such a run, the same from every launcher."""
         tags = {**live_tags(asked), MODE_TAG: self.mode}
         if self.sync_id is not None:
             tags[SYNC_ID_TAG] = self.sync_id
@@ -42,7 +42,7 @@ class Request:
 
 @dataclass(frozen=True)
 class FinishedRun:
-    """A run, its collections, and by label the message of each that failed."""
+    """This value is a run, its collections, and by label the message of each that failed."""
 
     run_id: str
     collections: tuple[Collection, ...]
@@ -50,11 +50,11 @@ class FinishedRun:
 
 
 Groups = Mapping[tuple[str, KeyRange | None], tuple[Collection, ...]]
-"""Collections by `run_name` and range of windows, None for a queue: those of one key share a run."""
+"""Collections are grouped by `run_name` and range of windows (None for a queue): those of one key share a run."""
 
 
 def whole_queues(selected: Sequence[Collection], declared: Iterable[Collection]) -> tuple[Collection, ...]:
-    """The selected collections, and with one of a queue all that it delivers: one run drains it for all of them."""
+    """Returns the selected collections, and with one of a queue all that it delivers: one run drains it for all of them."""
     queues = {collection.queue_key for collection in selected if collection.is_queued}
     others = (collection for collection in declared if collection.queue_key in queues and collection not in selected)
     return (*selected, *others)
@@ -79,8 +79,10 @@ def unmarked_since(
 def live_groups(
     collections: Sequence[Collection], cursor_times: Mapping[str, datetime | None], request: Request, *, now: datetime
 ) -> Groups:
-    """The runs that live reading takes; of queues `collections` hold all. A restricted or full read asks for all windows. Raises
-    ConfigurationError where that would be asked of a queue."""
+    """Groups collections into the runs that live reading takes; of queues `collections` hold all.
+
+    A restricted or full read asks for all windows. Raises ConfigurationError where that would be asked of a queue.
+    """
     groups: dict[tuple[str, KeyRange | None], tuple[Collection, ...]] = {}
     for collection in collections:
         if collection.source.queue is not None:
@@ -97,7 +99,7 @@ def live_groups(
 
 
 def backfill_groups(collections: Sequence[Collection], first: str, last: str | None, *, now: datetime) -> Groups:
-    """Collections by `run_name` and the windows that `first` and `last` (None: the present) name in each one's own width.
+    """Groups collections by `run_name` and the windows that `first` and `last` (None: the present) name in each one's own width.
 
     Raises ConfigurationError for what names no window of a collection, and for a queue.
     """
@@ -114,7 +116,7 @@ def backfill_groups(collections: Sequence[Collection], first: str, last: str | N
 
 
 def run_groups(groups: Groups, request: Request) -> Iterator[FinishedRun]:
-    """One run after the other; a collection that fails stops neither the others of its run nor the runs after it."""
+    """Runs one group after the other; a failed collection stops neither the others of its run nor the runs after it."""
     repository = build_sync_definitions(os.environ).get_repository_def()
     with dg.DagsterInstance.get() as instance, alive(instance) as life_tags:
         end_abandoned_runs(instance)

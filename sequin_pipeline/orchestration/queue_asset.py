@@ -1,6 +1,6 @@
-"""The collections of a queue as one Dagster step: whatever it delivers belongs to all of them, so none can be run without the others.
+"""This module makes a queue's collections one Dagster step: what it delivers belongs to all, so none can run without the others.
 
-What the graph says about each collection is as for every other (assets.py), but for partitions: a queue has no windows.
+What the graph says about each collection is as for every other (assets.py), except for partitions: a queue has no windows.
 """
 
 from collections.abc import Iterator, Sequence
@@ -20,12 +20,12 @@ from sequin_pipeline.runs.queue_run import DrainOutcome
 
 
 def step_name(collections: Sequence[Collection]) -> str:
-    """The step of a run that drains the queue of these collections."""
+    """Returns the name of the step that drains the queue of these collections."""
     return f"drain_{run_name(collections)}"
 
 
 def build_queue_asset(collections: Sequence[Collection], *, retry_policy: dg.RetryPolicy = RETRY_POLICY) -> dg.AssetsDefinition:
-    """One step that drains the queue that all of these collections share, and yields what it did to each."""
+    """Builds one step that drains the queue that these collections share, and yields what it did to each."""
     first = collections[0]
     queue = first.source.queue
     assert queue is not None  # noqa: S101 - the caller has looked
@@ -71,6 +71,6 @@ def _result(collection: Collection, outcome: DrainOutcome) -> dg.MaterializeResu
 
 
 def _check_all(collections: Sequence[Collection], outcome: DrainOutcome) -> None:
-    """One collection with too many rejects fails the step, after the results of all have been told."""
+    """Fails the step for one collection with too many rejects, after the results of all have been reported."""
     for collection in collections:
         check_rejects(collection, outcome.collections[collection.label])

@@ -1,7 +1,6 @@
-"""What runs and ticks need from outside: sources of records and the warehouse.
+"""These resources are what runs and ticks need from outside: sources of records and the warehouse.
 
-The environment is read when a run or a tick needs it, never while definitions load; a variable that is missing fails the run, by
-its name.
+The environment is read when a run or a tick needs it, never while definitions load; a missing variable fails the run, by its name.
 """
 
 import os
@@ -24,40 +23,46 @@ WAREHOUSE = "warehouse"
 IO_MANAGER = "io_manager"
 
 LIFE_SIGN = timedelta(seconds=60 * HEARTBEAT_SECONDS)
-"""Ten minutes: as long as one page may be asked for again. A run that was silent for longer is taken for dead."""
+"""A run that was silent for longer than these ten minutes is taken for dead: one page may be retried for as long."""
 
 
 class SourceResource(dg.ConfigurableResource["SourceResource"]):
-    """Whatever each collection's provider is read from. `variables` stand before those of the environment; no secrets in there."""
+    """This resource opens each collection's source; `variables` take precedence over the environment, and must hold no secrets."""
 
     variables: dict[str, str] = {}  # noqa: RUF012 - a field of the resource, copied for each
 
     def open(self, collection: Collection) -> Source:
-        """A source with connections of its own. Raises ConfigurationError for a variable that is missing or cannot be used."""
+        """Opens a source with connections of its own.
+
+        Raises ConfigurationError for a variable that is missing or cannot be used.
+        """
         return open_source(collection.source, {**os.environ, **self.variables})
 
 
 class WarehouseResource(dg.ConfigurableResource["WarehouseResource"]):
-    """The Postgres database that holds the tables and the ledger; `url` is what libpq takes."""
+    """This resource is the Postgres database that holds the tables and the ledger; `url` is what libpq takes."""
 
     url: str
 
     def open(self) -> Warehouse:
-        """Where to connect; nothing is connected yet."""
+        """Returns where to connect; nothing is connected yet."""
         return Warehouse(self.url)
 
 
 @dataclass(frozen=True)
 class LiveState:
-    """What the ledger says of live runs: `inserted_at` where each collection's live cursor stands, by label (missing or None: not
-    begun), and which runs have shown life within LIFE_SIGN."""
+    """This value is what the ledger says of live runs.
+
+    It holds `inserted_at` where each collection's live cursor stands, by label (missing or None: not begun), and which runs have shown
+    life within LIFE_SIGN.
+    """
 
     cursor_times: Mapping[str, datetime | None]
     beating_runs: frozenset[str] = frozenset()
 
 
 def live_state(warehouse: WarehouseResource) -> LiveState:
-    """Reads the ledger, which is made where there is none yet. Raises WarehouseError."""
+    """Reads the live state from the ledger, which is made where there is none yet; raises WarehouseError."""
 
     def read() -> LiveState:
         with warehouse.open().connect() as connection:

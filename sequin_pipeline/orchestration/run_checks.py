@@ -1,6 +1,7 @@
-"""The checks that an asset's own step yields, on what this run read and wrote.
+"""These checks are yielded by an asset's own step, on what this run read and wrote.
 
-Declarations and verdicts are here; what was found is counted by whoever writes (`Findings`). Checks over whole tables are not here.
+The declarations and results are here; whoever writes counts what was found (`Findings`). Checks over whole tables are in
+table_checks.py.
 """
 
 from collections.abc import Iterator, Mapping, Sequence
@@ -12,18 +13,18 @@ from sequin_pipeline.ledger.drift import Drift
 from sequin_pipeline.ledger.ledger import Counts
 
 FATES = ("inserted", "updated", "deleted", "unchanged", "stale", "duplicate", "rejected")
-"""Each fetched record has exactly one of them."""
+"""Each fetched record has exactly one of these fates."""
 
 DESCRIPTIONS: Mapping[str, str] = {
     "conservation": "Every fetched record was inserted, updated, deleted, unchanged, stale, duplicate or rejected: none was lost.",
-    "open_rejects": "No record of the collection waits as a reject. Stays red until each is mended, replayed or discarded.",
+    "open_rejects": "The collection has no open rejects. Stays red until each is fixed, replayed or discarded.",
     "required_columns": "Every record of this run that carries an object has the values that the declaration requires.",
     "drift": "The fields of the provider's objects are those that earlier runs saw (at most 200 records a run are looked into).",
 }
 
 
 class Findings(Protocol):
-    """What a run found out about its records.
+    """These are what a run found out about its records.
 
     `open_rejects` counts the collection's rejects over all runs, `reject_examples` are a few record ids with their reasons.
     `required_missing` counts this run's records by column.
@@ -42,18 +43,18 @@ class Findings(Protocol):
 
 
 def build_check_specs(key: dg.AssetKey) -> list[dg.AssetCheckSpec]:
-    """The four checks of a collection's asset; none blocks what is downstream."""
+    """Builds the four checks of a collection's asset; none blocks what is downstream."""
     return [dg.AssetCheckSpec(name, asset=key, description=description) for name, description in DESCRIPTIONS.items()]
 
 
 def check_results(key: dg.AssetKey, findings: Findings) -> Iterator[dg.AssetCheckResult]:
-    """One result for each spec, in their order."""
+    """Yields one result for each spec, in their order."""
     for check in (conservation, open_rejects, required_columns, drift):
         yield check(key, findings)
 
 
 def conservation(key: dg.AssetKey, findings: Findings) -> dg.AssetCheckResult:
-    """An error, never a warning: a lost record is the one thing that must not happen."""
+    """Checks that no record was lost: an error, never a warning, since that is the one thing that must not happen."""
     fates = {fate: getattr(findings.counts, fate) for fate in FATES}
     fetched, accounted = findings.counts.fetched, sum(fates.values())
     return dg.AssetCheckResult(
@@ -67,23 +68,23 @@ def conservation(key: dg.AssetKey, findings: Findings) -> dg.AssetCheckResult:
 
 
 def open_rejects(key: dg.AssetKey, findings: Findings) -> dg.AssetCheckResult:
-    """An error, though the rejects are kept whole and everything else has been committed: somebody has to mend them."""
+    """Checks for open rejects: an error, though they are kept whole and the rest is committed, since somebody has to fix them."""
     examples = "; ".join(f"`{record_id}`: {reason}" for record_id, reason in findings.reject_examples)
-    waits = "1 record waits" if findings.open_rejects == 1 else f"{findings.open_rejects} records wait"
+    waiting = "1 open reject" if findings.open_rejects == 1 else f"{findings.open_rejects} open rejects"
     return dg.AssetCheckResult(
         check_name="open_rejects",
         asset_key=key,
         passed=findings.open_rejects == 0,
         severity=dg.AssetCheckSeverity.ERROR,
-        description=f"{waits} ({examples}). `sequin-pipeline rejects list {key.to_user_string()}` shows all"
+        description=f"{waiting} ({examples}). `sequin-pipeline rejects list {key.to_user_string()}` shows all"
         if findings.open_rejects
-        else "no record waits",
+        else "no open rejects",
         metadata={"open_rejects": findings.open_rejects},
     )
 
 
 def required_columns(key: dg.AssetKey, findings: Findings) -> dg.AssetCheckResult:
-    """An error: such a record was rejected."""
+    """Checks that no required value is missing: an error, since such a record was rejected."""
     missing = {column: count for column, count in findings.required_missing.items() if count}
     described = ", ".join(f"{column} in {count}" for column, count in missing.items())
     return dg.AssetCheckResult(
@@ -97,7 +98,7 @@ def required_columns(key: dg.AssetKey, findings: Findings) -> dg.AssetCheckResul
 
 
 def drift(key: dg.AssetKey, findings: Findings) -> dg.AssetCheckResult:
-    """A warning: fields that are not declared land in `data` in any case."""
+    """Checks whether the objects' fields changed: a warning, since fields that are not declared land in `data` in any case."""
     changes: Mapping[str, list[str] | dict[str, str]] = {
         "new": list(findings.drift.new),
         "gone": list(findings.drift.gone),

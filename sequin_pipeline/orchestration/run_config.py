@@ -1,6 +1,6 @@
-"""What a Dagster run asks of a collection, as the plan that the stream reads by.
+"""This module reads what a Dagster run asks of a collection, as the run config that the stream reads by.
 
-Options come as run config or as run tags, so that every launcher can pass them; the rule that tells live from backfill is
+Options come as Dagster's run config or as run tags, so that every launcher can pass them; the rule that tells live from backfill is
 windows.run_mode.
 """
 
@@ -19,17 +19,17 @@ ADOPT_TAG = "sequin_pipeline/adopt"
 
 
 class CollectionConfig(dg.Config):
-    """What a run may be told beyond its windows."""
+    """This config is what a run may be told beyond its windows."""
 
     sync_id: str | None = Field(default=None, description="read this sync only: a backfill that does not complete its windows")
     full_refresh: bool = Field(
-        default=False, description="read the stream from its earliest record; a live run then goes on from there"
+        default=False, description="read the stream from its earliest record; a live run then continues from there"
     )
     adopt: bool = Field(default=False, description="take over a table that was filled from another URL or stream")
 
 
 def read_run_config(context: dg.AssetExecutionContext, config: CollectionConfig, collection: Collection) -> RunConfig:
-    """The plan of the run that `context` belongs to. Raises ConfigurationError for tags that say nothing we know."""
+    """Returns the run config of the run that `context` belongs to; raises ConfigurationError for tags with unknown values."""
     tags = context.run.tags
     sync_id = config.sync_id or tags.get(SYNC_ID_TAG)
     full_refresh = config.full_refresh or _claims(tags.get(FULL_REFRESH_TAG), FULL_REFRESH_TAG)
@@ -58,7 +58,7 @@ def read_run_config(context: dg.AssetExecutionContext, config: CollectionConfig,
 
 
 class QueueConfig(dg.Config):
-    """What a run of a queue may be told."""
+    """This config is what a run of a queue may be told."""
 
     max_records: int | None = Field(default=None, description="end after the delivery that reaches so many; else as declared")
     max_seconds: float | None = Field(default=None, description="end after the delivery that reaches this time; else as declared")
@@ -66,8 +66,10 @@ class QueueConfig(dg.Config):
 
 
 def read_limits(context: dg.AssetExecutionContext, config: QueueConfig, queue: Queue) -> DrainLimits:
-    """When the run of a queue that `context` belongs to ends. Raises ConfigurationError for one that asks to read something again:
-    what was acknowledged is gone from a queue."""
+    """Returns when the run of a queue that `context` belongs to ends.
+
+    Raises ConfigurationError for a run that asks to read something again: what was acknowledged is gone from a queue.
+    """
     tags = context.run.tags
     asks = [tag for tag in (BACKFILL_TAG, SYNC_ID_TAG) if tag in tags]
     asks += [tag for tag, answer in ((MODE_TAG, "backfill"), (FULL_REFRESH_TAG, "true")) if tags.get(tag) == answer]
@@ -80,12 +82,12 @@ def read_limits(context: dg.AssetExecutionContext, config: QueueConfig, queue: Q
 
 
 def adopts(context: dg.AssetExecutionContext, config: QueueConfig) -> bool:
-    """Whether the run takes over tables, by its config or by the tag that commands set."""
+    """Says whether the run takes over tables, by its config or by the tag that commands set."""
     return config.adopt or _claims(context.run.tags.get(ADOPT_TAG), ADOPT_TAG)
 
 
 def refuse_reread(consumer: str) -> str:
-    """The sentence for whoever asks a queue for windows, one sync, or everything from the beginning."""
+    """Returns the message for whoever asks a queue for windows, one sync, or everything from the beginning."""
     return (
         f"consumer {consumer!r} is a queue, which cannot be read again: it has no windows, no backfill and no full refresh. Run it as it "
         "is, and have the other side send again what is missing"

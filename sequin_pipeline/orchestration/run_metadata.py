@@ -1,4 +1,4 @@
-"""What a run did, in the words of Dagster's metadata: numbers are plotted over time, names are those of the ledger's fields.
+"""This module says what a run did as Dagster's metadata: numbers are plotted over time, names are those of the ledger's fields.
 
 What holds for a run stands with every one of its windows; counts stand with the window that they belong to.
 """
@@ -15,7 +15,7 @@ from sequin_pipeline.runs.outcome import SyncOutcome
 
 
 def run_metadata(outcome: SyncOutcome) -> dict[str, dg.MetadataValue]:
-    """Of a run of a collection; `dagster/row_count` is the table's, by the ledger's running total."""
+    """Returns the metadata of a collection's run; `dagster/row_count` is the table's, by the ledger's running total."""
     numbers: dict[str, int | float] = {
         "dagster/row_count": outcome.rows,
         "pages": outcome.pages,
@@ -40,12 +40,12 @@ def run_metadata(outcome: SyncOutcome) -> dict[str, dg.MetadataValue]:
 
 
 def count_metadata(counts: Counts) -> Mapping[str, int]:
-    """Of one window: the fates of its records, and the rows that the table gained."""
+    """Returns the metadata of one window: the fates of its records, and the rows that the table gained."""
     return {**asdict(counts), "dagster/partition_row_count": counts.created - counts.removed}
 
 
 def frame_metadata(outcome: FrameOutcome) -> Mapping[str, int | str]:
-    """Of a plain DataFrame; `notes` name the columns that its table is still without."""
+    """Returns the metadata of a plain DataFrame; `notes` name the columns that its table still lacks."""
     names = ", ".join(map(repr, outcome.untyped))
     notes = (
         {"notes": f"no value and no dtype tell the type of {names}: the table gets them with their first value"} if names else {}
@@ -54,8 +54,10 @@ def frame_metadata(outcome: FrameOutcome) -> Mapping[str, int | str]:
 
 
 def restricted_observations(key: dg.AssetKey, outcome: SyncOutcome, *, sync_id: str) -> list[dg.AssetObservation]:
-    """What a run that read one sync only says instead of materializing: its windows stay as they were, since the other syncs'
-    records have not been read. One observation for the run, and one for each window that it found records in."""
+    """Returns what a run of one sync says instead of materializing: one observation for the run, and one per window with records.
+
+    Its windows stay as they were, since the other syncs' records have not been read.
+    """
     restriction = {"sync_id": sync_id}
     of_run = dg.AssetObservation(key, metadata={**run_metadata(outcome), **count_metadata(outcome.counts), **restriction})
     return [of_run, *window_observations(key, outcome, restriction)]
@@ -64,7 +66,7 @@ def restricted_observations(key: dg.AssetKey, outcome: SyncOutcome, *, sync_id: 
 def window_observations(
     key: dg.AssetKey, outcome: SyncOutcome, restriction: Mapping[str, str] = MappingProxyType({})
 ) -> list[dg.AssetObservation]:
-    """One observation for each window that the run found records in."""
+    """Returns one observation for each window that the run found records in."""
     return [
         dg.AssetObservation(key, partition=window, metadata={**count_metadata(counts), **restriction})
         for window, counts in sorted(outcome.counts_by_window.items())

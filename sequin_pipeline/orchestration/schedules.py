@@ -1,5 +1,4 @@
-"""The job and the schedule of a provider, or of a queue: live runs of its collections, asked for by the windows since each one's
-cursor."""
+"""This module builds the job and the schedule of a provider or a queue: live runs over the windows since each cursor."""
 
 from collections.abc import Callable, Sequence
 from datetime import UTC, datetime
@@ -17,19 +16,19 @@ from sequin_pipeline.orchestration.unmarked_windows import times_to_ask_from
 from sequin_pipeline.windows import MODE_TAG, KeyRange, live_ranges
 
 WATCHING = frozenset({FRESHNESS, *DESCRIPTIONS})
-"""Names of checks that no run of a collection evaluates by itself."""
+"""No run of a collection evaluates the checks of these names by itself."""
 
 ALIVE = [dg.DagsterRunStatus.QUEUED, dg.DagsterRunStatus.STARTING, dg.DagsterRunStatus.STARTED]
-"""Runs that are at work or will be: another one behind them would find nothing to do."""
+"""Runs in these states are at work or will be: another one behind them would find nothing to do."""
 
 
 def job_name(run: str) -> str:
-    """The job of the collections that are run together, by their `run_name`."""
+    """Returns the name of the job of the collections that run together, by their `run_name`."""
     return f"sync_{run}"
 
 
 def live_tags(asked: KeyRange | None) -> dict[str, str]:
-    """The tags of a live run over these windows, whoever launches it; None: of a queue, which has none."""
+    """Returns the tags of a live run over these windows, whoever launches it; None means a queue, which has no windows."""
     if asked is None:
         return {MODE_TAG: "live"}
     return {RANGE_START_TAG: asked.first, RANGE_END_TAG: asked.last, MODE_TAG: "live"}
@@ -42,10 +41,10 @@ def build_job_and_schedule(
     read_state: Callable[[WarehouseResource], LiveState] = live_state,
     clock: Callable[[], datetime] = lambda: datetime.now(UTC),
 ) -> dg.Definitions:
-    """The job over every asset of the collections' groups, and, where there is a `cron` (UTC), the schedule of its live runs.
+    """Builds the job over all assets of the collections' groups and, where there is a `cron` (UTC), the schedule of its live runs.
 
-    The collections are all of one provider, or of one queue. The schedule is stopped until somebody switches it on. A tick passes while
-    a live run of the job is at work.
+    The collections are all of one provider, or of one queue. The schedule is stopped until somebody switches it on. A tick is skipped
+    while a live run of the job is at work.
     """
     name = job_name(run_name(collections))
     providers = " and ".join(sorted({collection.provider for collection in collections}))
@@ -96,7 +95,7 @@ def build_job_and_schedule(
 
 
 def _load_tags(collections: Sequence[Collection], state: LiveState) -> dict[str, str]:
-    """A queue keeps no cursor here, and its first run is as short as any other."""
+    """Returns tags for a first load; a queue keeps no cursor here, and its first run is as short as any other."""
     if collections[0].is_queued:
         return {}
     is_first = all(state.cursor_times.get(collection.label) is None for collection in collections)
@@ -104,7 +103,7 @@ def _load_tags(collections: Sequence[Collection], state: LiveState) -> dict[str,
 
 
 def check_cron(cron: str, origin: str | None) -> None:
-    """Raises CatalogError for what Dagster does not take as a cron schedule."""
+    """Raises CatalogError for what Dagster does not accept as a cron schedule."""
     try:
         dg.ScheduleDefinition(name="check", job_name="check", cron_schedule=cron)
     except dg.DagsterInvalidDefinitionError as error:
@@ -114,7 +113,7 @@ def check_cron(cron: str, origin: str | None) -> None:
 
 
 def with_followers(repository: dg.RepositoryDefinition, collections: Sequence[Collection]) -> list[dg.AssetKey]:
-    """The collections' assets and those of their groups that are built on them."""
+    """Returns the collections' assets and those of their groups that are built on them."""
     synced = dg.AssetSelection.assets(*(asset_key(collection) for collection in collections))
     return sorted((synced.downstream() & _groups(collections)).resolve(repository.asset_graph))
 
@@ -124,7 +123,7 @@ def _groups(collections: Sequence[Collection]) -> dg.AssetSelection:
 
 
 def step_checks(repository: dg.RepositoryDefinition, keys: Sequence[dg.AssetKey]) -> list[dg.AssetCheckKey]:
-    """The checks of these assets but for those that watch from outside: a tick must not read whole tables."""
+    """Returns the checks of these assets except those that watch from outside: a tick must not read whole tables."""
     checks = dg.AssetSelection.assets(*keys).resolve_checks(repository.asset_graph)
     return sorted(check for check in checks if check.name not in WATCHING)
 
@@ -148,15 +147,18 @@ def _end_silent_runs(instance: dg.DagsterInstance, job: str, state: LiveState, *
             instance.report_run_failed(
                 run,
                 f"The run has shown no life for {minutes} minutes and is taken for dead: its process was killed, or hangs. "
-                "The next run goes on at the first batch that was not committed.",
+                "The next run continues with the first batch that was not committed.",
             )
             instance.event_log_storage.free_concurrency_slots_for_run(run.run_id)
     return at_work
 
 
 def _waiting_runs(instance: dg.DagsterInstance, *, now: datetime) -> frozenset[str]:
-    """The ids of runs that wait for a place in the pool. One that has a place for another of its steps can show life there; and a
-    place that was given and not taken within LIFE_SIGN says that nobody waits any more."""
+    """Returns the ids of runs that wait for a place in the pool.
+
+    A run that has a place for another of its steps can show life there; and a place that was given and not taken within LIFE_SIGN says
+    that nobody waits any more.
+    """
     pool = instance.event_log_storage.get_concurrency_info(POOL)
     waiting = {
         step.run_id for step in pool.pending_steps if step.assigned_timestamp is None or now - step.assigned_timestamp < LIFE_SIGN

@@ -1,4 +1,4 @@
-"""Checks over whole tables, and the daily job that runs them; what they find is table_audit.py's.
+"""This module builds checks over whole tables, and the daily job that runs them; operate/audit.py finds what they report.
 
 They are apart from the checks that a collection's own step yields, since a run that found nothing new must not read a table. A
 materialization that somebody launches by hand from an asset's page runs them as well, as Dagster does with every check of an asset.
@@ -19,17 +19,17 @@ DAILY = "0 5 * * *"
 
 DESCRIPTIONS = {
     "table_row_count": "The table has as many rows as the ledger counted: nobody else added or removed any.",
-    "table_required_columns": "Every live row that carries an object has the values that the declaration requires.",
+    "table_required_columns": "Every row that is not deleted and carries an object has the values that the declaration requires.",
 }
 
 
 def check_keys(collection: Collection) -> list[dg.AssetCheckKey]:
-    """Of the collection's checks over its whole table."""
+    """Returns the keys of the collection's checks over its whole table."""
     return [dg.AssetCheckKey(asset_key(collection), name) for name in DESCRIPTIONS]
 
 
 def build_table_checks(collections: Sequence[Collection]) -> dg.Definitions:
-    """One step for each collection, one job over all of them, and its daily schedule, stopped until somebody switches it on."""
+    """Builds one step per collection, one job over all of them, and its daily schedule, stopped until somebody switches it on."""
     if not collections:
         return dg.Definitions()
     job = dg.define_asset_job(
@@ -51,7 +51,7 @@ def build_table_checks(collections: Sequence[Collection]) -> dg.Definitions:
 
 
 def table_results(key: dg.AssetKey, audit: TableAudit) -> Iterator[dg.AssetCheckResult]:
-    """One result for each description, in their order."""
+    """Yields one result for each description, in their order."""
     yield _row_count(key, audit)
     yield _required_columns(key, audit)
 
@@ -88,7 +88,7 @@ def _row_count(key: dg.AssetKey, audit: TableAudit) -> dg.AssetCheckResult:
     else:
         description = (
             f"{audit.rows} rows, where the ledger counted {audit.expected_rows}: somebody else wrote to the table. "
-            "`sync --full-refresh` brings back rows that are missing; docs/operations.md says how to set the ledger right"
+            "`sync --full-refresh` brings back rows that are missing; docs/operations.md says how to correct the ledger"
         )
     return dg.AssetCheckResult(
         check_name="table_row_count",

@@ -1,4 +1,4 @@
-"""An Arrow table as the bytes of `COPY … (format binary)`, made column by column.
+"""This module writes an Arrow table as the bytes of `COPY … (format binary)`, column by column.
 
 The format is Postgres' own (documentation of COPY, "Binary Format"): a row is a 16-bit field count, then for each field a 32-bit
 length, -1 for null, and that many bytes; all big-endian. Row by row in Python this costs 20 µs a row, by column about one.
@@ -15,14 +15,17 @@ TRAILER = b"\xff\xff"
 
 _NULL = b"\xff\xff\xff\xff"
 _ELEMENT_OIDS = {"boolean": 16, "bigint": 20, "text": 25, "uuid": 2950}
-"""Of pg_type, where they never change."""
+"""These are the numbers in pg_type, where they never change."""
 _DAYS_TO_2000 = 10_957
 _MICROSECONDS_TO_2000 = 946_684_800_000_000
 
 
 def encode(table: pa.Table, staging_types: Sequence[str]) -> memoryview:
-    """All of `table`, with its header and trailer. `staging_types` says for each column what Postgres will read: text, boolean,
-    integer, bigint, double precision, date, timestamptz or uuid (16 bytes)."""
+    """Encodes all of `table`, with header and trailer.
+
+    `staging_types` says for each column what Postgres will read: text, boolean, integer, bigint, double precision, date, timestamptz
+    or uuid (16 bytes).
+    """
     rows = table.num_rows
     if rows == 0:
         return memoryview(HEADER + TRAILER)
@@ -34,15 +37,18 @@ def encode(table: pa.Table, staging_types: Sequence[str]) -> memoryview:
 
 
 def encode_array(values: pa.ChunkedArray, element_type: str) -> bytes:
-    """One-dimensional, as array_recv reads it: a head of five 32-bit numbers (dimensions, whether there are nulls, the elements' type,
-    their count, the first one's index), then each element as a field of COPY. `element_type` is text, boolean, bigint or uuid."""
+    """Encodes a one-dimensional array as array_recv reads it.
+
+    A head of five 32-bit numbers (dimensions, whether there are nulls, the elements' type, their count, the first one's index), then
+    each element as a field of COPY. `element_type` is text, boolean, bigint or uuid.
+    """
     head = (1 if len(values) else 0, int(values.null_count > 0), _ELEMENT_OIDS[element_type], len(values), 1)
     elements = _payload(_joined(_field(values, element_type))) if len(values) else b""
     return np.array(head if len(values) else head[:3], dtype=">i4").tobytes() + bytes(elements)
 
 
 def _field(column: pa.Array | pa.ChunkedArray, staging_type: str) -> list[pa.Array]:
-    """Of each row its length and its bytes, in one piece or in two."""
+    """Returns each row's length and bytes, in one array or in two."""
     values = column.combine_chunks() if isinstance(column, pa.ChunkedArray) else column
     return _text(values) if staging_type == "text" else [_number(values, staging_type)]
 
@@ -52,7 +58,7 @@ def _joined(pieces: Sequence[pa.Array]) -> pa.Array:
 
 
 def _before(rows: int, columns: int) -> pa.Array:
-    """Each row's field count. The header stands in the first of them, so that the payload need not be copied to get one."""
+    """Returns each row's field count, with the header in the first one, so that the payload need not be copied to get one."""
     offsets = np.arange(rows + 1, dtype=np.int32) * 2 + len(HEADER)
     offsets[0] = 0
     content = HEADER + columns.to_bytes(2, "big") * rows
@@ -60,7 +66,7 @@ def _before(rows: int, columns: int) -> pa.Array:
 
 
 def _after(rows: int) -> pa.Array:
-    """Nothing, but for the trailer after the last row."""
+    """Returns nothing but the trailer after the last row."""
     offsets = np.zeros(rows + 1, dtype=np.int32)
     offsets[-1] = len(TRAILER)
     return pa.Array.from_buffers(pa.binary(), rows, [None, pa.py_buffer(offsets), pa.py_buffer(TRAILER)])
@@ -113,7 +119,7 @@ def _with_length(payload: "np.ndarray[tuple[int, int], np.dtype[np.uint8]]") -> 
 def _fixed(
     payload: "np.ndarray[tuple[int, int], np.dtype[np.uint8]]", is_valid: "np.ndarray[tuple[int], np.dtype[np.bool_]] | None"
 ) -> pa.Array:
-    """A binary array of rows of one width; where `is_valid` is false, of the four bytes that stand for null."""
+    """Returns a binary array of rows of one width; where `is_valid` is false, the four bytes that stand for null."""
     rows, width = payload.shape
     if is_valid is None:
         offsets = np.arange(rows + 1, dtype=np.int32) * width
@@ -129,13 +135,16 @@ def _fixed(
 
 
 def _payload(values: pa.Array) -> memoryview:
-    """The bytes of a binary array without nulls, end to end."""
+    """Returns the bytes of a binary array without nulls, end to end."""
     offsets = np.frombuffer(values.buffers()[1], dtype=np.int32)
     first, last = offsets[values.offset], offsets[values.offset + len(values)]
     return memoryview(values.buffers()[2])[first:last] if last > first else memoryview(b"")
 
 
 def array_literal(items: Sequence[str | None]) -> str:
-    """A `text[]` literal (Postgres documentation, 8.15.2): every element quoted, so that none reads as NULL or as a brace."""
+    """Returns a `text[]` literal (Postgres documentation, 8.15.2).
+
+    Every element is quoted, so that none reads as NULL or as a brace.
+    """
     quoted = ("NULL" if item is None else '"' + item.replace("\\", "\\\\").replace('"', '\\"') + '"' for item in items)
     return "{" + ",".join(quoted) + "}"

@@ -1,4 +1,4 @@
-"""What libpq takes from its environment, and how a server of ours is named so that nothing of it is taken.
+"""This module says what libpq takes from its environment, and names our own server so that nothing of it is taken.
 
 For every parameter that a URL does not name, libpq looks into the environment (PGHOSTADDR, PGOPTIONS, PGREQUIREAUTH, …) and into the
 service that PGSERVICE names. For a user's own URL that is the rule. The URL of the embedded server says `hostaddr=`, which nobody else
@@ -14,7 +14,7 @@ import psycopg
 from psycopg import conninfo, pq
 
 UNNAMED_VARIABLES = ("PGSERVICE", "PGSERVICEFILE", "PGSYSCONFDIR", "PGDATESTYLE", "PGTZ", "PGGEQO", "PGREQUIRESSL")
-"""No parameter stands against these: a service that is not there ends every connection, and the others are sent as settings."""
+"""No parameter stands against these: a missing service ends every connection, and the others are sent as settings."""
 
 _CLOSED: tuple[tuple[str, str, int], ...] = (
     ("hostaddr", "", 0),
@@ -45,22 +45,26 @@ _WRAPPED = "/?dsn="
 
 
 def closing_parameters(url: str, major: int) -> dict[str, str]:
-    """What a libpq of this major version has to be told beside a closed URL; nothing for any other. Raises psycopg.ProgrammingError
-    for what is no URL."""
+    """Returns what a libpq of this major version must be told beside a closed URL; nothing for any other.
+
+    Raises psycopg.ProgrammingError for what is not a URL.
+    """
     if conninfo.conninfo_to_dict(url).get("hostaddr") != "":
         return {}
     return {name: value for name, value, since in _CLOSED if major >= since}
 
 
 def wrapped(url: str) -> str:
-    """A closed URL for SQLAlchemy and psycopg2, within which every parameter is named: SQLAlchemy drops empty ones of its own URL. Any
-    other URL is left as it is."""
+    """Returns a closed URL for SQLAlchemy and psycopg2, within which every parameter is named; any other URL is left as it is.
+
+    SQLAlchemy drops empty parameters of its own URL.
+    """
     addition = _addition(url)
     return f"postgresql://{_WRAPPED}{quote(url + addition, safe='')}" if addition else url
 
 
 def unwrapped(url: str) -> str:
-    """The URL that `wrapped` was given; any other is left as it is."""
+    """Returns the URL that `wrapped` was given; any other is left as it is."""
     rest = url.partition("://")[2]
     if not rest.startswith(_WRAPPED):
         return url
@@ -77,7 +81,7 @@ def _addition(url: str) -> str:
 
 
 def is_same_place(url: str, other: str) -> bool:
-    """Do both name one user, database and server, whatever else they say?"""
+    """Says whether both name one user, database and server, whatever else they say."""
     try:
         mine, theirs = conninfo.conninfo_to_dict(url), conninfo.conninfo_to_dict(other)
     except psycopg.ProgrammingError:
@@ -86,15 +90,17 @@ def is_same_place(url: str, other: str) -> bool:
 
 
 def unknown_parameters(url: str) -> list[str]:
-    """Names in the query of a URL that libpq does not know, in their order."""
+    """Returns the names in the query of a URL that libpq does not know, in their order."""
     known = {option.keyword.decode() for option in pq.Conninfo.get_defaults()} | {"ssl"}
     query = url.partition("?")[2]
     return [name for name in dict.fromkeys(name for name, _ in parse_qsl(query, keep_blank_values=True)) if name not in known]
 
 
 def closed_conninfo(url: str, **parameters: str) -> str:
-    """The URL with these parameters; a closed one with every other that psycopg's libpq knows. Raises psycopg.ProgrammingError for what
-    is no URL."""
+    """Returns the URL with these parameters, and a closed one with every other that psycopg's libpq knows.
+
+    Raises psycopg.ProgrammingError for what is not a URL.
+    """
     return conninfo.make_conninfo(url, **{**closing_parameters(url, pq.version() // 10_000), **parameters})
 
 

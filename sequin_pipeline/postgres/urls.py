@@ -1,4 +1,4 @@
-"""URLs of Postgres as people write them: brought to one form, and shown without what is secret in them."""
+"""This module brings URLs of Postgres to one form, and shows them without the secrets in them."""
 
 import re
 
@@ -11,7 +11,7 @@ _SECRET_OPTION = re.compile(r"([?&][^=&]*(?:pass|token|secret|key)[^=&]*=)[^&]*"
 
 
 def plain_postgres_url(url: str, variable: str) -> str:
-    """As libpq takes it: any of the schemes that other programs use becomes `postgresql://`.
+    """Returns the URL as libpq takes it: any of the schemes that other programs use becomes `postgresql://`.
 
     `variable` is where the user wrote it, for the message of the ConfigurationError.
     """
@@ -24,13 +24,13 @@ def plain_postgres_url(url: str, variable: str) -> str:
     plain = unwrapped("postgresql://" + url[scheme.end() :])
     if not _has_sound_ports(plain):
         raise ConfigurationError(
-            f"{variable} names a port that is no number from 1 to 65535: write it as in postgresql://user:password@host:5432/database"
+            f"{variable} names a port that is not a number from 1 to 65535: write it as in postgresql://user:password@host:5432/database"
         )
     return plain
 
 
 def _has_sound_ports(url: str) -> bool:
-    """libpq takes several hosts, each with a port; one that is no number would look to it like a server that is down."""
+    """False where a host's port is not a number, which libpq would take for a server that is down."""
     authority = re.split(r"[/?#]", url.partition("://")[2], maxsplit=1)[0]
     hosts = authority.rpartition("@")[2].split(",")
     ports = [host.rpartition("]")[2].partition(":")[2] for host in hosts]
@@ -38,15 +38,19 @@ def _has_sound_ports(url: str) -> bool:
 
 
 def psycopg2_url(url: str) -> str:
-    """The same for SQLAlchemy, naming the only driver that Dagster's storage works with: since SQLAlchemy 2.1 a bare
-    `postgresql://` means psycopg 3, which its NOTIFY statements do not survive."""
+    """Returns the URL for SQLAlchemy, naming the only driver that Dagster's storage works with.
+
+    Since SQLAlchemy 2.1 a bare `postgresql://` means psycopg 3, which its NOTIFY statements do not survive.
+    """
     return "postgresql+psycopg2://" + wrapped(plain_postgres_url(url, "the URL")).partition("://")[2]
 
 
 def mask_url(url: str) -> str:
-    """To show to people: without password, nor options that sound like one; without user either, outside of Postgres, where a
-    token may stand in its place. Takes any text, and rather shows too little: an `@` or `/` that should have been escaped in a
-    password must not let the rest of it out."""
+    """Returns a URL to show to people: without password or options that sound like one, and outside of Postgres without user.
+
+    A token may stand in the user's place. It takes any text, and rather shows too little: an `@` or `/` that should have been escaped
+    in a password must not let the rest of it out.
+    """
     if "://" not in url:
         return "***"
     shown = _USERINFO.sub(_mask_userinfo, url)

@@ -1,7 +1,7 @@
-"""Connections to the warehouse, and what its errors mean.
+"""This module connects to the warehouse and says what its errors mean.
 
-Which SQLSTATE may pass by itself is data here, and nowhere else. No session locks, no prepared statements, no session settings: a
-transaction pooler may stand in front of Postgres.
+Which SQLSTATE may pass by itself is data here, and nowhere else. There are no session locks, no prepared statements and no session
+settings: a transaction pooler may stand in front of Postgres.
 """
 
 import codecs
@@ -44,23 +44,28 @@ RETRYABLE_SQLSTATES = frozenset(
 )
 RETRYABLE_CLASSES = ("08",)  # connection exceptions
 RECORD_CLASSES = ("22", "23", "54", "P0")
-"""Data exceptions, integrity violations, limits (a key too long for its index, an object nested too deeply), and what triggers
-raise: the fault of single rows."""
+"""These errors are the fault of single rows.
+
+They are data exceptions, integrity violations, limits (a key too long for its index, an object nested too deeply), and what triggers
+raise.
+"""
 
 TURNED_AWAY = re.compile(
     r'password authentication failed|no password supplied|(database|role) "[^"]*" does not exist|pg_hba\.conf'
     r"|permission denied for database|is not permitted to log in"
 )
-"""Of a connection that was not let in, libpq tells no SQLSTATE, only words. A server that says them in another language is taken for
-one that may let us in later."""
+"""For a connection that was refused, libpq gives no SQLSTATE, only words.
+
+A server that says them in another language is taken for one that may let us in later.
+"""
 
 ATTEMPTS = 6
-"""With the waits below about half a minute: longer than a failover's reconnect, shorter than a person's patience."""
+"""With the waits below this takes about half a minute: longer than a failover's reconnect, shorter than a person's patience."""
 FIRST_WAIT_SECONDS = 0.2
 LONGEST_WAIT_SECONDS = 15.0
 
 LOCK_TIMEOUT_SECONDS = 30.0
-"""For a row or a table that somebody else holds: longer than any batch of ours, too short to stand unseen."""
+"""We wait this long for a row or a table that somebody else holds: longer than any batch of ours, too short to go unseen."""
 
 CLIENT_ENCODING = "UTF8"
 """The encoding of our bytes, said when a connection begins: that outranks every default, and pgbouncer keeps it for each client. In
@@ -78,7 +83,10 @@ Connection = psycopg.Connection[tuple[object, ...]]
 
 @dataclass(frozen=True)
 class Warehouse:
-    """Where the tables are, and how long to wait there. `url` is what libpq takes; it is never shown, its place is `name`."""
+    """This value says where the tables are, and how long to wait there.
+
+    `url` is what libpq takes; it is never shown, `name` is shown in its place.
+    """
 
     url: str = field(repr=False)
     lock_timeout_seconds: float = LOCK_TIMEOUT_SECONDS
@@ -87,7 +95,7 @@ class Warehouse:
 
     @property
     def name(self) -> str:
-        """`user@host:port/database`, for messages and metadata: no password, no options."""
+        """This is the name for messages and metadata, `user@host:port/database`: no password, no options."""
         try:
             parts = conninfo.conninfo_to_dict(self.url)
         except psycopg.ProgrammingError:
@@ -97,7 +105,7 @@ class Warehouse:
 
     @contextmanager
     def connect(self) -> Iterator[Connection]:
-        """A connection in autocommit; transactions are opened by `conn.transaction()`. Raises WarehouseError.
+        """Opens a connection in autocommit; transactions are opened by `conn.transaction()`. Raises WarehouseError.
 
         It reads in binary form, times in UTC: the server's time zone and date style change nothing. It speaks UTF-8, whatever the
         environment, the URL, the role or the database say. Raises ConfigurationError for a database of encoding SQL_ASCII.
@@ -156,7 +164,7 @@ class _Connection(psycopg.Connection[tuple[object, ...]]):
 
 
 class _BinaryCursor(psycopg.Cursor[tuple[object, ...]]):
-    """Its statements come one at a time, as the extended protocol wants it, unless `binary=False` is said."""
+    """This cursor sends one statement at a time, as the extended protocol wants it, unless `binary=False` is said."""
 
     def __init__(self, *arguments: Any, **options: Any) -> None:  # psycopg's own overloads
         super().__init__(*arguments, **options)
@@ -164,7 +172,10 @@ class _BinaryCursor(psycopg.Cursor[tuple[object, ...]]):
 
 
 class _UtcLoader(Loader):
-    """The text form, and psycopg's own loader, turn to the session's time zone, in which the years 1 and 9999 are left at their edges."""
+    """This loader reads times in UTC.
+
+    The text form, and psycopg's own loader, turn to the session's time zone, in which the years 1 and 9999 are left at their edges.
+    """
 
     format = pq.Format.BINARY
 
@@ -180,8 +191,10 @@ _POSTGRES_EPOCH = datetime(2000, 1, 1, tzinfo=UTC)
 
 
 def refuse_sql_ascii(connection: Connection, name: str) -> None:
-    """Refuses a database that takes any bytes for text: nothing converts or checks them there, and JSON with escapes is refused late.
-    Costs no statement. Raises ConfigurationError."""
+    """Raises ConfigurationError for a database that takes any bytes for text; costs no statement.
+
+    Nothing converts or checks text there, and JSON with escapes is refused late.
+    """
     if server_encoding(connection) == SQL_ASCII:
         raise ConfigurationError(
             f"the database {name} has the encoding SQL_ASCII, under which Postgres neither checks nor converts text: expected UTF8, "
@@ -190,12 +203,12 @@ def refuse_sql_ascii(connection: Connection, name: str) -> None:
 
 
 def server_encoding(connection: Connection) -> str:
-    """The encoding of the database, as the server told it when the connection began."""
+    """Returns the encoding of the database, as the server told it when the connection began."""
     return connection.info.parameter_status("server_encoding") or CLIENT_ENCODING
 
 
 def held_text(text: str, connection: Connection) -> str:
-    """The text with every character escaped that a database of this encoding cannot hold."""
+    """Returns the text with every character escaped that a database of this encoding cannot hold."""
     encoding = server_encoding(connection)
     if encoding == CLIENT_ENCODING:
         return text
@@ -204,7 +217,7 @@ def held_text(text: str, connection: Connection) -> str:
 
 
 def _codec(encoding: str) -> str:
-    """Python's name of a server's encoding; ASCII where it has none."""
+    """Returns Python's name of a server's encoding; ASCII where it has none."""
     try:
         return codecs.lookup(re.sub("^WIN(?=[0-9])", "cp", encoding.replace("KOI8", "KOI8_"))).name
     except LookupError:
@@ -241,7 +254,7 @@ def session_limits(connection: Connection) -> list[str]:
 
 
 def is_retryable(error: psycopg.Error) -> bool:
-    """May the same transaction succeed later without anybody changing anything? A lost connection has no SQLSTATE."""
+    """Says whether the same transaction may succeed later without anybody changing anything; a lost connection has no SQLSTATE."""
     state = error.sqlstate
     if limit_of(error) is not None:
         return False
@@ -255,17 +268,17 @@ def _was_turned_away(error: psycopg.Error) -> bool:
 
 
 def is_about_a_record(error: psycopg.Error) -> bool:
-    """Did Postgres refuse a value rather than the statement?"""
+    """Says whether Postgres refused a value rather than the statement."""
     return error.sqlstate is not None and error.sqlstate.startswith(RECORD_CLASSES)
 
 
 def explain(error: psycopg.Error, doing: str) -> PipelineError:
-    """The error of ours that a psycopg error ends in; `doing` completes "while …"."""
+    """Returns our error for an error of psycopg; `doing` completes "while …"."""
     state = f" (SQLSTATE {error.sqlstate})" if error.sqlstate else ""
     said = (error.diag.message_primary or str(error).strip().split("\n")[0]).rstrip(".")
     hint = f" Postgres' hint: {error.diag.message_hint}" if error.diag.message_hint else ""
     if is_retryable(error):
-        return WarehouseUnavailable(f"while {doing}, Postgres said {said!r}{state}; it may pass: run again.{hint}")
+        return WarehouseUnavailable(f"while {doing}, Postgres said {said!r}{state}; this may be temporary: run again.{hint}")
     if _was_turned_away(error):
         return ConfigurationError(f"while {doing}, Postgres said {said!r}: mend WAREHOUSE_URL, or let this role in")
     if (limit := limit_of(error)) is not None:
@@ -295,8 +308,10 @@ def attempt(
     sleep: Callable[[float], None] = time.sleep,
     jitter: Callable[[float, float], float] = random.uniform,
 ) -> Result:
-    """Runs `work`, again after a wait when Postgres gave up for a reason that passes. `work` must bring its own transaction and
-    its own connection. Raises what `explain` makes of the last error."""
+    """Runs `work`, and retries it after a wait when Postgres gave up for a reason that passes.
+
+    `work` must bring its own transaction and its own connection. Raises what `explain` makes of the last error.
+    """
     for failures in range(1, ATTEMPTS + 1):
         try:
             return work()
@@ -314,5 +329,5 @@ def attempt(
 
 
 def is_open(connection: Connection) -> bool:
-    """False once the server or the network has gone away."""
+    """Returns False once the server or the network has gone away."""
     return not connection.closed and connection.pgconn.status == pq.ConnStatus.OK

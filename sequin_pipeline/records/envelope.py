@@ -100,7 +100,7 @@ def _read(fields: Mapping[str, bytes], collection: Collection) -> Envelope:
     key = "collection_id" if "collection_id" in fields else "collection"
     if _text(fields, key) != collection.id:
         raise _bad(
-            f"{key} is {show(fields[key])}, but records of {collection.id!r} were asked for: mend the source or the request"
+            f"{key} is {show(fields[key])}, but records of {collection.id!r} were asked for: fix the source or the request"
         )
     sync_id = _sync_id(fields)
     upstream_id = _text(fields, "upstream_id")
@@ -134,7 +134,7 @@ def _id(fields: Mapping[str, bytes], sync_id: str, upstream_id: str, collection:
 def _sync(fields: Mapping[str, bytes]) -> Mapping[str, bytes]:
     raw = fields.get("sync", b"null")
     if kind_of(raw) not in ("object", "null"):
-        raise _bad(f"sync is {show(raw)}, where an object with id and external_id was expected: mend the source")
+        raise _bad(f"sync is {show(raw)}, where an object with id and external_id was expected: fix the source")
     return json_text.members(raw) if raw != b"null" else {}
 
 
@@ -144,14 +144,14 @@ def _sync_id(fields: Mapping[str, bytes]) -> str:
         return _text(sync, "id", "sync.id")
     if "sync_id" in fields:
         return _text(fields, "sync_id")
-    raise _bad("the record names no sync: sync.id (in the older form sync_id) was expected; mend the source")
+    raise _bad("the record names no sync: sync.id (in the older form sync_id) was expected; fix the source")
 
 
 def _text(fields: Mapping[str, bytes], name: str, label: str | None = None) -> str:
     text = _text_or_none(fields, name, label)
     if not text:
         found = show(fields[name]) if name in fields else "missing"
-        raise _bad(f"{label or name} is {found}, where a string that is not empty was expected: mend the source")
+        raise _bad(f"{label or name} is {found}, where a string that is not empty was expected: fix the source")
     return text
 
 
@@ -160,10 +160,10 @@ def _text_or_none(fields: Mapping[str, bytes], name: str, label: str | None = No
     if raw == b"null":
         return None
     if kind_of(raw) != "string":
-        raise _bad(f"{label or name} is {show(raw)}, where a string was expected: mend the source")
+        raise _bad(f"{label or name} is {show(raw)}, where a string was expected: fix the source")
     unstorable = json_text.find_unstorable(raw)
     if unstorable is not None:
-        raise _bad(f"{label or name} is {show(raw)}, and Postgres can hold no {unstorable} in a text: mend the source")
+        raise _bad(f"{label or name} is {show(raw)}, and Postgres can hold no {unstorable} in a text: fix the source")
     return msgspec.json.decode(raw, type=str)
 
 
@@ -173,14 +173,14 @@ def _updated_idx(fields: Mapping[str, bytes]) -> int:
     is_integer = kind_of(raw) == "number" and INTEGER.fullmatch(literal) and len(literal) <= len(str(MIN_UPDATED_IDX))
     if not is_integer or not MIN_UPDATED_IDX <= int(literal) <= MAX_UPDATED_IDX:
         found = show(raw) if "updated_idx" in fields else "missing"
-        raise _bad(f"updated_idx is {found}, where an integer of 64 bits was expected, the record's version: mend the source")
+        raise _bad(f"updated_idx is {found}, where an integer of 64 bits was expected, the record's version: fix the source")
     return int(literal)
 
 
 def _deleted(fields: Mapping[str, bytes]) -> bool:
     raw = fields.get("deleted", b"false")
     if kind_of(raw) != "boolean":
-        raise _bad(f"deleted is {show(raw)}, where true or false was expected: mend the source")
+        raise _bad(f"deleted is {show(raw)}, where true or false was expected: fix the source")
     return raw == b"true"
 
 
@@ -192,12 +192,12 @@ def _time(fields: Mapping[str, bytes], name: str) -> int | None:
     try:
         return iso_microseconds(text or "")
     except Unfit as unfit:
-        raise _bad(f"{name} is {show(raw)}, where {unfit} was expected: mend the source") from unfit
+        raise _bad(f"{name} is {show(raw)}, where {unfit} was expected: fix the source") from unfit
 
 
 def _data(fields: Mapping[str, bytes], *, deleted: bool) -> bytes | None:
     raw = fields.get("data", b"null")
     if kind_of(raw) not in ("object", "null"):
-        raise _bad(f"data is {show(raw)}, where the provider's object was expected: mend the source")
+        raise _bad(f"data is {show(raw)}, where the provider's object was expected: fix the source")
     is_bare = raw == b"null" or (deleted and EMPTY_OBJECT.fullmatch(raw))
     return None if is_bare else raw

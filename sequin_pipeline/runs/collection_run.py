@@ -73,7 +73,7 @@ def check_rejects(collection: Collection, outcome: SyncOutcome) -> None:
         record_id, reason = outcome.reject_examples[0] if outcome.reject_examples else ("", "")
         raise TooManyRejects(
             f"{rejected} of {fetched} records of {collection.label!r} were rejected, everything good has been committed; one of them is "
-            f"{record_id!r}: {reason}. `sequin-pipeline rejects list {collection.label}` shows them; mend the records or the declaration"
+            f"{record_id!r}: {reason}. `sequin-pipeline rejects list {collection.label}` shows them; fix the records or the declaration"
         )
 
 

@@ -100,7 +100,7 @@ def write_frame(
     if counts.rejected:
         raise TooManyRejects(
             f"{counts.rejected} of {counts.fetched} rows of the frame for table {str(table)!r} were refused by Postgres, the others have "
-            f"been merged: the ledger's table `rejects` holds them with their reasons; mend those rows and materialize again"
+            f"been merged: the ledger's table `rejects` holds them with their reasons; fix those rows and materialize again"
         )
     return FrameOutcome(counts, record.row_count if record else 0, given.untyped)
 

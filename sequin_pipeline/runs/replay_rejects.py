@@ -1,6 +1,6 @@
 """Rejects tried again: their records go through normalize and merge as they are declared now, at their own versions.
 
-After the declaration, or what a foreign key points to, has been mended. A record that still does not fit stays an open reject.
+After the declaration, or what a foreign key points to, has been fixed. A record that still does not fit stays an open reject.
 """
 
 from collections.abc import Callable

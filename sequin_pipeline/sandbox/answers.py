@@ -1,4 +1,4 @@
-"""Answers in the API's shapes: JSON, compressed where the client takes it, and errors with a summary."""
+"""This module makes answers in the API's form: JSON, compressed where the client takes it, and errors with a summary."""
 
 import gzip
 import sys
@@ -17,7 +17,7 @@ WORTH_COMPRESSING_BYTES = 1024
 
 
 class ApiError(Exception):
-    """A request that the API refuses; becomes `{"summary": …}`, with `validation_errors` by parameter for a 422."""
+    """The API refuses a request; becomes `{"summary": …}`, with `validation_errors` by parameter for a 422."""
 
     def __init__(self, status: int, summary: str, validation_errors: Mapping[str, Sequence[str]] | None = None) -> None:
         super().__init__(summary)
@@ -42,7 +42,7 @@ def error_answer(error: ApiError) -> Response:
 
 
 def compressed(request: Request, answer: Response) -> Response:
-    """zstd before gzip, each at its lowest level: a page must cost little more than the join of its records."""
+    """Compresses the answer, zstd before gzip, each at its lowest level: a page must cost little more than the join of its records."""
     body = bytes(answer.body)
     encodings = _accepted(request.headers.get("accept-encoding", ""))
     if len(body) < WORTH_COMPRESSING_BYTES or "content-encoding" in answer.headers or not encodings & {"zstd", "gzip"}:
@@ -56,7 +56,7 @@ def compressed(request: Request, answer: Response) -> Response:
 
 
 def _accepted(header: str) -> frozenset[str]:
-    """The codings that the client takes; `;q=0` refuses one (RFC 9110, 12.5.3)."""
+    """Returns the codings that the client takes; `;q=0` refuses one (RFC 9110, 12.5.3)."""
     offers = (offer.partition(";") for offer in header.lower().split(","))
     return frozenset(
         name.strip() for name, _, weight in offers if weight.replace(" ", "") not in ("q=0", "q=0.0", "q=0.00", "q=0.000")

@@ -1,7 +1,7 @@
-"""The records API under `/v1/`, and the queue of a self-hosted Sequin under `/api/`.
+"""This app serves the records API under `/v1/`, and the queue of a self-hosted Sequin under `/api/`.
 
-Every request is counted, meets the faults that were asked for, and is answered. What a fault does is said in damage.py and pages.py,
-what a page is in pages.py, the queues in queue_routes.py, the sandbox's own controls in controls.py.
+Every request is counted, meets the faults that were asked for, and is answered. What a fault does is in damage.py and pages.py, what a
+page is in pages.py, the queues are in queue_routes.py, the sandbox's own controls in controls.py.
 """
 
 import asyncio
@@ -21,7 +21,7 @@ from sequin_pipeline.errors import ConfigurationError
 from sequin_pipeline.sandbox.answers import ApiError, compressed, error_answer, json_answer
 from sequin_pipeline.sandbox.controls import Controls
 from sequin_pipeline.sandbox.damage import refusal, sent_wrongly, with_wrong_content
-from sequin_pipeline.sandbox.faults import CONTENT_FAULTS, PAGE_FAULTS, WIRE_FAULTS, Fault, FaultPlan
+from sequin_pipeline.sandbox.faults import CONTENT_FAULTS, PAGE_FAULTS, WIRE_FAULTS, Fault, FaultSchedule
 from sequin_pipeline.sandbox.feeds import Feed
 from sequin_pipeline.sandbox.pages import faulty_page_body, page_body, page_request
 from sequin_pipeline.sandbox.queue_routes import News, QueueRoutes
@@ -33,12 +33,12 @@ _Answer = Callable[[Request], Awaitable[Response]]
 
 
 def build_app(feed: Feed, settings: Settings, *, clock: Callable[[], float] = time.monotonic) -> Starlette:
-    """One sandbox; its state lives in one event loop and is touched from nowhere else. By `clock` deliveries of a queue expire.
+    """Builds one sandbox; its state lives in one event loop and is touched from nowhere else.
 
-    Raises ConfigurationError for a fault that is not understood.
+    By `clock` deliveries of a queue expire. Raises ConfigurationError for a fault that is not understood.
     """
-    plan, log, news = FaultPlan(settings.faults), RequestLog(), News()
-    api = _Api(feed, settings, plan=plan, log=log)
+    schedule, log, news = FaultSchedule(settings.faults), RequestLog(), News()
+    api = _Api(feed, settings, schedule=schedule, log=log)
     queue = QueueRoutes(feed, settings, news, clock=clock)
     routes = [
         Route("/v1/records", api.served(api.records)),
@@ -56,22 +56,22 @@ def build_app(feed: Feed, settings: Settings, *, clock: Callable[[], float] = ti
                 ("nack", queue.nack_received, ["POST"]),
             )
         ),
-        *Controls(feed, settings, plan=plan, log=log, news=news).routes(),
+        *Controls(feed, settings, schedule=schedule, log=log, news=news).routes(),
     ]
     return Starlette(routes=routes, exception_handlers={HTTPException: _http_error})
 
 
 class _Api:
-    """What every request of the API goes through, and the endpoints that read."""
+    """This class holds what every request of the API goes through, and the endpoints that read."""
 
-    def __init__(self, feed: Feed, settings: Settings, *, plan: FaultPlan, log: RequestLog) -> None:
+    def __init__(self, feed: Feed, settings: Settings, *, schedule: FaultSchedule, log: RequestLog) -> None:
         self._feed = feed
         self._settings = settings
-        self._plan = plan
+        self._schedule = schedule
         self._log = log
 
     def served(self, answer: _Answer) -> _Answer:
-        """The endpoint, counted, checked, and with the fault that its number calls for."""
+        """Returns the endpoint, counted, checked, and with the fault that its number calls for."""
 
         async def serve(request: Request) -> Response:
             number = request.state.number = self._log.arrived()
@@ -90,7 +90,7 @@ class _Api:
     def _fault(self, request: Request) -> Fault | None:
         query = request.query_params
         try:
-            return self._plan.strike(request.url.path, query.get("collection_id"), asked=query.getlist("fault"))
+            return self._schedule.strike(request.url.path, query.get("collection_id"), asked=query.getlist("fault"))
         except ConfigurationError as error:
             raise ApiError(400, str(error)) from error
 
@@ -119,7 +119,7 @@ class _Api:
         return json_answer({"data": [_described(sync) for sync in self._feed.syncs()]})
 
     async def collections(self, request: Request) -> Response:
-        """A credential is what one sync connects with: it goes by the sync's id here."""
+        """Describes the collections of a credential, which is what one sync connects with: it goes by the sync's id here."""
         credential_id = request.path_params["credential_id"]
         for sync in self._feed.syncs():
             if sync.id == credential_id:
@@ -132,20 +132,20 @@ class _Api:
 
 
 def _encoded(request: Request, fault: Fault | None, response: Response) -> Response:
-    """Wrong content goes out as it is: compressing it would hide the fault behind another layer."""
+    """Encodes the response, unless its content is wrong: compressing that would hide the fault behind another layer."""
     if fault and fault.kind in CONTENT_FAULTS:
         return with_wrong_content(fault, response)
     return compressed(request, response)
 
 
 async def _http_error(request: Request, error: Exception) -> Response:
-    """Paths and methods that do not exist."""
+    """Answers for paths and methods that do not exist."""
     assert isinstance(error, HTTPException)  # noqa: S101 - registered for this class alone
     return error_answer(ApiError(error.status_code, error.detail))
 
 
 def _described(sync: SyncInfo) -> Mapping[str, object]:
-    """Times of this endpoint have no zone and mean UTC."""
+    """Describes a sync; times of this endpoint have no zone and mean UTC."""
     at = sync.initial_backfill_completed_at
     completed_at = at.astimezone(UTC).strftime("%Y-%m-%d %H:%M:%S") if at else None
     return asdict(sync) | {"initial_backfill_completed_at": completed_at}

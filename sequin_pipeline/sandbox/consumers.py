@@ -1,4 +1,4 @@
-"""Consumers: the stream as a work queue, at least once, with acknowledgements.
+"""A consumer reads the stream as a work queue, at least once, with acknowledgements.
 
 A record that changes comes again as its new version; one whose newer version has come in is not delivered in its old one.
 """
@@ -16,19 +16,19 @@ _TOKEN_NAMESPACE = uuid.uuid5(uuid.NAMESPACE_URL, "https://github.com/sequinstre
 
 @dataclass(frozen=True)
 class Message:
-    """A delivery of a record: every delivery has an `ack_token` of its own."""
+    """A message is a delivery of a record: every delivery has an `ack_token` of its own."""
 
     ack_token: str
     entry: Entry
 
 
 def opaque_token(delivery: int, position: int) -> str:
-    """As consumers of the records API call them."""
+    """Returns a token as consumers of the records API call them."""
     return base64.urlsafe_b64encode(f"{delivery}:{position}".encode()).decode()
 
 
 def uuid_token(delivery: int, position: int) -> str:
-    """As a self-hosted Sequin calls them."""
+    """Returns a token as a self-hosted Sequin calls them."""
     return str(uuid.uuid5(_TOKEN_NAMESPACE, f"{delivery}:{position}"))
 
 
@@ -39,8 +39,10 @@ class _Delivery:
 
 
 class Consumer:
-    """One reader's progress through the whole stream, from its start. `clock` gives monotonic seconds, `build_token` a delivery's
-    token from its number and the entry's position."""
+    """A consumer is one reader's progress through the whole stream, from its start.
+
+    `clock` gives monotonic seconds, `build_token` a delivery's token from its number and the entry's position.
+    """
 
     def __init__(
         self,
@@ -63,7 +65,7 @@ class Consumer:
 
     @property
     def num_pending(self) -> int:
-        """Records that wait for delivery, first or repeated."""
+        """This is the number of records that wait for delivery, first or repeated."""
         self._take_back_expired()
         return len(self._again) + self._stream.count_after(self._position)
 
@@ -73,7 +75,7 @@ class Consumer:
         return len(self._unacknowledged)
 
     def next_messages(self, batch_size: int) -> list[Message]:
-        """Up to `batch_size` messages; fewer when that many more would be unacknowledged than the consumer allows."""
+        """Returns up to `batch_size` messages; fewer when that many more would be unacknowledged than the consumer allows."""
         self._take_back_expired()
         room = min(batch_size, self._max_ack_pending - len(self._unacknowledged))
         repeated, self._again = self._again[:room], self._again[room:]
@@ -83,19 +85,19 @@ class Consumer:
         return [self._deliver(entry) for entry in (*repeated, *fresh)]
 
     def ack(self, tokens: Iterable[str]) -> None:
-        """A token that is not known, or no longer, is passed over."""
+        """Acknowledges messages; a token that is not known, or no longer, is ignored."""
         self._take_back_expired()
         for token in tokens:
             self._unacknowledged.pop(token, None)
 
     def nack(self, tokens: Iterable[str]) -> None:
-        """The messages come again at once."""
+        """Makes the messages come again at once."""
         self._take_back_expired()
         refused = (self._unacknowledged.pop(token, None) for token in tokens)
         self._again.extend(delivery.entry for delivery in refused if delivery is not None)
 
     def seconds_to_redelivery(self) -> float | None:
-        """Until the oldest unacknowledged message comes again; None: nothing is unacknowledged."""
+        """Returns the time until the oldest unacknowledged message comes again, or None where nothing is unacknowledged."""
         oldest = next(iter(self._unacknowledged.values()), None)
         return max(0.0, oldest.expires_at_seconds - self._clock()) if oldest else None
 
@@ -106,7 +108,7 @@ class Consumer:
         return Message(token, entry)
 
     def _take_back_expired(self) -> None:
-        """Deliveries stand in the order in which they expire, since all wait equally long."""
+        """Takes back expired deliveries, which stand in the order in which they expire, since all wait equally long."""
         now = self._clock()
         expired = list(takewhile(lambda item: item[1].expires_at_seconds <= now, self._unacknowledged.items()))
         for token, delivery in expired:

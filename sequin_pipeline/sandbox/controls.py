@@ -1,4 +1,7 @@
-"""`/_sandbox/…`: what a test or a launcher asks of the sandbox itself. No part of the records API, and no password: loopback only."""
+"""`/_sandbox/…` is what a test or a launcher asks of the sandbox itself.
+
+It is not part of the records API, and asks for no password: it is reachable on loopback only.
+"""
 
 import os
 from collections.abc import Awaitable, Callable
@@ -10,7 +13,7 @@ from starlette.routing import Route
 
 from sequin_pipeline.errors import ConfigurationError
 from sequin_pipeline.sandbox.answers import ApiError, error_answer, invalid, json_answer
-from sequin_pipeline.sandbox.faults import FaultPlan
+from sequin_pipeline.sandbox.faults import FaultSchedule
 from sequin_pipeline.sandbox.feeds import BadLine, Feed, append_lines
 from sequin_pipeline.sandbox.parameters import json_object, strings
 from sequin_pipeline.sandbox.queue_routes import News
@@ -20,12 +23,12 @@ from sequin_pipeline.sandbox.stream import cursor_at
 
 
 class Controls:
-    """Looks into one sandbox and changes it while it runs."""
+    """The controls look into one sandbox and change it while it runs."""
 
-    def __init__(self, feed: Feed, settings: Settings, *, plan: FaultPlan, log: RequestLog, news: News) -> None:
+    def __init__(self, feed: Feed, settings: Settings, *, schedule: FaultSchedule, log: RequestLog, news: News) -> None:
         self._feed = feed
         self._settings = settings
-        self._plan = plan
+        self._schedule = schedule
         self._log = log
         self._news = news
 
@@ -48,25 +51,25 @@ class Controls:
         return json_answer(health)
 
     async def _requests(self, request: Request) -> Response:
-        """DELETE begins to count anew."""
+        """Lists the requests; DELETE begins to count anew."""
         if request.method == "DELETE":
             self._log.clear()
             return Response(status_code=204)
         return json_answer(self._log.described())
 
     async def _faults(self, request: Request) -> Response:
-        """POST `{"faults": ["status:503,at=2"]}` puts these in the place of all others, and they begin to count anew."""
+        """Replaces the faults by POST `{"faults": ["status:503,at=2"]}`, and they begin to count anew."""
         if request.method == "DELETE":
-            self._plan.replace(())
+            self._schedule.replace(())
         elif request.method == "POST":
             try:
-                self._plan.replace(strings(await json_object(request), "faults"))
+                self._schedule.replace(strings(await json_object(request), "faults"))
             except ConfigurationError as error:
                 raise invalid("faults", str(error)) from error
-        return json_answer({"faults": self._plan.texts})
+        return json_answer({"faults": self._schedule.texts})
 
     async def _append(self, request: Request) -> Response:
-        """The body is lines of JSON, each the newest version of its record."""
+        """Appends the body's lines of JSON, each the newest version of its record."""
         self._feed.catch_up()
         try:
             appended = append_lines(self._feed.stream, (await request.body()).split(b"\n"))

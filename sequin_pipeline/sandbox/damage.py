@@ -1,4 +1,4 @@
-"""Answers that go wrong on their way out: wrong content, and connections that end or crawl.
+"""This module damages answers on their way out: wrong content, and connections that end or crawl.
 
 What uvicorn would rightly refuse to send (a body shorter than its length, a reset) is written to the connection's own transport,
 which `OpenProtocol` lays open to the application.
@@ -23,11 +23,11 @@ from sequin_pipeline.sandbox.faults import Fault
 _TRANSPORT = "sequin_pipeline.transport"
 _SLOW_PIECES = 10
 _RESET_ON_CLOSE = struct.pack("ii", 1, 0)
-"""SO_LINGER, on, for 0 seconds: closing sends RST instead of FIN (socket(7))."""
+"""SO_LINGER is on, for 0 seconds: closing sends RST instead of FIN (socket(7))."""
 
 
 class OpenProtocol(H11Protocol):
-    """uvicorn's protocol, telling the application which transport a request came in on."""
+    """This is uvicorn's protocol, telling the application which transport a request came in on."""
 
     def connection_made(self, transport: asyncio.Transport) -> None:  # type: ignore[override]  # as in H11Protocol
         super().connection_made(transport)
@@ -41,7 +41,7 @@ class OpenProtocol(H11Protocol):
 
 
 def refusal(fault: Fault, now: datetime) -> Response:
-    """The answer of a `status` fault, with `Retry-After` where the fault names one."""
+    """Returns the answer of a `status` fault, with `Retry-After` where the fault names one."""
     answer = error_answer(ApiError(fault.value, _phrase(fault.value)))
     if fault.retry_after is not None:
         answer.headers["retry-after"] = str(fault.retry_after)
@@ -53,7 +53,7 @@ def refusal(fault: Fault, now: datetime) -> Response:
 
 
 def with_wrong_content(fault: Fault, answer: Response) -> Response:
-    """A sound answer whose content is not what was asked for."""
+    """Returns a sound answer whose content is not what was asked for."""
     body = bytes(answer.body)
     match fault.kind:
         case "html":
@@ -73,7 +73,7 @@ def with_wrong_content(fault: Fault, answer: Response) -> Response:
 
 
 def sent_wrongly(fault: Fault, answer: Response) -> Response:
-    """The answer, but its connection fails or crawls."""
+    """Returns the answer, but its connection fails or crawls."""
     if fault.kind == "slow":
         headers = dict(answer.headers)
         return StreamingResponse(_crawl(bytes(answer.body), fault.value / 1000), answer.status_code, headers)
@@ -88,7 +88,7 @@ async def _crawl(body: bytes, seconds: float) -> AsyncIterator[bytes]:
 
 
 class _Broken(Response):
-    """An answer written past uvicorn, after which the connection is gone."""
+    """This answer is written past uvicorn, after which the connection is gone."""
 
     def __init__(self, fault: Fault, answer: Response) -> None:
         super().__init__(bytes(answer.body), answer.status_code, dict(answer.headers))
@@ -117,7 +117,7 @@ class _Broken(Response):
 
 
 def _phrase(status: int) -> str:
-    """Proxies answer with numbers of their own, such as 520."""
+    """Returns the status' phrase; proxies answer with numbers of their own, such as 520."""
     try:
         return HTTPStatus(status).phrase
     except ValueError:

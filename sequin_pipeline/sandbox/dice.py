@@ -1,4 +1,4 @@
-"""Chance for the sandbox: the same draws for the same seed on every version of Python.
+"""These dice are the sandbox's chance: the same draws for the same seed on every version of Python.
 
 Only `Random.random` is promised to give the same sequence in later versions (documentation of `random`, "Notes on
 Reproducibility"), so everything is drawn from it and nothing from `choice`, `randrange` or `sample`.
@@ -17,37 +17,37 @@ BASE62 = DIGITS + "ABCDEFGHIJKLMNOPQRSTUVWXYZabcdefghijklmnopqrstuvwxyz"
 
 
 class Dice:
-    """Draws that depend on the seed and on what was drawn before, and on nothing else."""
+    """The draws depend on the seed and on what was drawn before, and on nothing else."""
 
     def __init__(self, *seed: object) -> None:
         self._random = Random("/".join(map(str, seed))).random
 
     def below(self, bound: int) -> int:
-        """0 to `bound` - 1."""
+        """Draws a number from 0 to `bound` - 1."""
         return int(self._random() * bound)
 
     def between(self, lowest: int, highest: int) -> int:
-        """Both ends included."""
+        """Draws a number between the two, both included."""
         return lowest + int(self._random() * (highest - lowest + 1))
 
     def chance(self, share: float) -> bool:
-        """True in `share` of the draws, 0 to 1."""
+        """Returns True in `share` of the draws, 0 to 1."""
         return self._random() < share
 
     def pick(self, items: Sequence[Item]) -> Item:
-        """One of at least one item, each as likely as the others."""
+        """Picks one of at least one item, each as likely as the others."""
         return items[int(self._random() * len(items))]
 
     def maybe(self, share: float, item: Item) -> Item | None:
-        """The item in `share` of the draws, else None."""
+        """Returns the item in `share` of the draws, else None."""
         return item if self._random() < share else None
 
     def token(self, length: int, alphabet: str = BASE62) -> str:
-        """Characters of the alphabet, as in the ids that providers give."""
+        """Draws characters of the alphabet, as in the ids that providers give."""
         draw, size = self._random, len(alphabet)
         return "".join([alphabet[int(draw() * size)] for _ in range(length)])
 
     def moment(self, start: datetime, end: datetime) -> datetime:
-        """A time in [start, end), to the millisecond."""
+        """Draws a time in [start, end), to the millisecond."""
         span_milliseconds = (end - start) // timedelta(milliseconds=1)
         return start + timedelta(milliseconds=self.below(span_milliseconds))

@@ -1,9 +1,9 @@
-"""Which request goes wrong, and how: faults are texts such as `status:503,at=2` or `cut:120,every=5,collection=stripe:customer`.
+"""A fault is a text that says which request goes wrong and how, as `status:503,at=2` or `cut:120,every=5,collection=stripe:customer`.
 
     KIND[:VALUE][,at=N | ,every=N | ,first=K | ,from=N][,path=TEXT][,collection=ID][,retry-after=SECONDS | ,retry-after-date=SECONDS]
 
 Each fault counts the requests under `/v1/` that it applies to, from 1; without `at`, `every`, `first` or `from` it strikes every one. How
-a fault is carried out is damage.py's and pages.py's business.
+a fault is carried out is in damage.py and pages.py.
 """
 
 from collections.abc import Iterable, Mapping
@@ -24,8 +24,10 @@ WIRE_FAULTS: frozenset[str] = frozenset(get_args(WireFault))
 KINDS = ANSWER_FAULTS | PAGE_FAULTS | CONTENT_FAULTS | WIRE_FAULTS
 
 DEFAULT_VALUES: Mapping[str, int] = {"cut": 100, "reset-in-body": 100, "slow": 1000, "wrong-length": 10}
-"""Bytes of the body that are sent, milliseconds that the body takes, bytes that the header promises too many. A reset throws away
-what the sockets have not taken yet: of more than some 50 kB less may arrive."""
+"""These are bytes of the body that are sent, milliseconds that it takes, and bytes that the header promises too many.
+
+A reset throws away what the sockets have not taken yet: of more than some 50 kB less may arrive.
+"""
 
 _OCCASIONS = ("at", "every", "first", "from")
 _NUMBERS = (*_OCCASIONS, "retry-after", "retry-after-date")
@@ -34,7 +36,7 @@ _TEXTS = ("path", "collection")
 
 @dataclass(frozen=True)
 class Fault:
-    """One fault and when it strikes; `text` is how it was asked for."""
+    """A fault says what goes wrong and when it strikes; `text` is how it was asked for."""
 
     text: str
     kind: str
@@ -62,7 +64,7 @@ class Fault:
 
 
 def parse_fault(text: str) -> Fault:
-    """Raises ConfigurationError that names the part which is not understood."""
+    """Parses a fault; raises ConfigurationError that names the part which is not understood."""
     head, *conditions = text.split(",")
     kind, _, value_text = head.partition(":")
     if kind not in KINDS:
@@ -113,14 +115,14 @@ def _not_understood(text: str, reason: str) -> ConfigurationError:
     )
 
 
-class FaultPlan:
-    """Counts requests, so that the same requests meet the same faults."""
+class FaultSchedule:
+    """These faults count requests, so that the same requests meet the same faults."""
 
     def __init__(self, texts: Iterable[str] = ()) -> None:
         self.replace(texts)
 
     def replace(self, texts: Iterable[str]) -> None:
-        """Other faults, counted anew. Raises ConfigurationError, and keeps those that there were."""
+        """Replaces the faults, counted anew; raises ConfigurationError, and keeps the former ones then."""
         self._faults = tuple(parse_fault(text) for text in texts)
         self._counts: dict[str, int] = {}
 
@@ -129,7 +131,7 @@ class FaultPlan:
         return tuple(fault.text for fault in self._faults)
 
     def strike(self, path: str, collection_id: str | None, *, asked: Iterable[str] = ()) -> Fault | None:
-        """The fault that this request meets: the first to strike of the plan's and of those that the request asks for itself.
+        """Returns the fault that this request meets: the first to strike of ours and of those that the request asks for itself.
 
         Raises ConfigurationError for one that is not understood.
         """

@@ -1,6 +1,6 @@
-"""Where the records of a sandbox come from: a file of records, or a source of made-up changes.
+"""A feed gives a sandbox its records, from a file of records or a source of made-up changes.
 
-A feed owns its stream and is the only one to append to it. Nothing here knows HTTP.
+It owns its stream and is the only one to append to it. Nothing here knows HTTP.
 """
 
 from collections.abc import Callable, Iterable
@@ -24,7 +24,7 @@ class BadLine(ValueError):
 
 
 class Feed(Protocol):
-    """What a sandbox serves."""
+    """A feed is what a sandbox serves."""
 
     stream: Stream
 
@@ -33,7 +33,7 @@ class Feed(Protocol):
         ...
 
     def seconds_to_next_change(self) -> float | None:
-        """None: nothing will happen by itself."""
+        """Returns the time to the next change, or None where nothing will happen by itself."""
         ...
 
     def syncs(self) -> tuple[SyncInfo, ...]: ...
@@ -42,9 +42,9 @@ class Feed(Protocol):
 
 
 def append_lines(stream: Stream, lines: Iterable[bytes]) -> int:
-    """Each line of JSON becomes the newest version of its record, byte for byte; empty lines are passed over.
+    """Appends each line of JSON as the newest version of its record, byte for byte; empty lines are ignored.
 
-    All or nothing: raises BadLine before anything is appended. Returns how many there were.
+    It appends all or nothing: raises BadLine before anything is appended. Returns how many there were.
     """
     entries: list[Entry] = []
     for line_number, line in enumerate(lines, start=1):
@@ -60,7 +60,7 @@ def append_lines(stream: Stream, lines: Iterable[bytes]) -> int:
 
 
 class RecordedFeed:
-    """Records as they were given, in the order in which they were given; nothing happens by itself."""
+    """This feed serves records as they were given, in the order in which they were given; nothing happens by itself."""
 
     def __init__(self, lines: Iterable[bytes] = (), *, is_compacted: bool = True) -> None:
         self.stream = Stream(is_compacted=is_compacted)
@@ -73,7 +73,7 @@ class RecordedFeed:
         return None
 
     def syncs(self) -> tuple[SyncInfo, ...]:
-        """The syncs that the records name, each as its newest record describes it."""
+        """Returns the syncs that the records name, each as its newest record describes it."""
         newest: dict[str, Entry] = {}
         collection_ids: dict[str, set[str]] = {}
         for entry in self.stream.after(START, len(self.stream), EVERYTHING):
@@ -83,7 +83,7 @@ class RecordedFeed:
         return tuple(_described_sync(sync_id, entry, collection_ids[sync_id]) for sync_id, entry in newest.items())
 
     def fields(self, collection_id: str) -> tuple[FieldInfo, ...]:
-        """None: a file of records describes no fields."""
+        """Returns nothing: a file of records describes no fields."""
         return ()
 
 
@@ -101,7 +101,7 @@ def _described_sync(sync_id: str, entry: Entry, collection_ids: Iterable[str]) -
 
 
 def feed_of_file(path: Path, *, is_compacted: bool = True) -> RecordedFeed:
-    """Reads a file of one JSON record a line. Raises ConfigurationError when it cannot be read or a line is not JSON."""
+    """Reads a file of one JSON record a line; raises ConfigurationError when it cannot be read or a line is not JSON."""
     try:
         with path.open("rb") as lines:
             return RecordedFeed(lines, is_compacted=is_compacted)
@@ -109,12 +109,12 @@ def feed_of_file(path: Path, *, is_compacted: bool = True) -> RecordedFeed:
         raise ConfigurationError(f"the sandbox cannot read the records of {str(path)!r}: {error.strerror}") from error
     except BadLine as error:
         raise ConfigurationError(
-            f"the sandbox was to serve {str(path)!r}, which must hold one JSON record a line: {error}. Nothing is served; mend the line."
+            f"the sandbox was to serve {str(path)!r}, which must hold one JSON record a line: {error}. Nothing is served; fix the line."
         ) from error
 
 
 class GeneratedFeed:
-    """Made-up objects, and `rate` changes a second for as long as the sandbox runs.
+    """This feed serves made-up objects, and `rate` changes a second for as long as the sandbox runs.
 
     `clock` gives aware times in UTC. The journal remembers how many changes there were and when, so that positions and versions go
     on after a restart.

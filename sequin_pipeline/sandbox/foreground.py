@@ -1,4 +1,4 @@
-"""A sandbox in this process, until it is interrupted: what the command runs, with a terminal or as a child of the launcher."""
+"""This module runs a sandbox in this process until it is interrupted: from a terminal or as a child of the launcher."""
 
 import os
 import shlex
@@ -29,8 +29,10 @@ def serve(
     port: int,
     listener_fd: int | None,
 ) -> None:
-    """Serves the records of a file, or made-up ones, on `port` of loopback or on a socket that was inherited, and then leaves the
-    terminal. Raises ConfigurationError for a port that is taken or a file that holds no records."""
+    """Serves the records of a file, or made-up ones, on `port` of loopback or on an inherited socket, and then leaves the terminal.
+
+    Raises ConfigurationError for a port that is taken or a file that holds no records.
+    """
     listener = listening_socket(port) if listener_fd is None else socket.socket(fileno=listener_fd)
     if records is not None:
         feed_opened = _recorded(records, is_compacted=is_compacted)
@@ -56,6 +58,6 @@ def _recorded(path: Path, *, is_compacted: bool) -> Iterator[Feed]:
 
 @contextmanager
 def _generated(seed: int, rate: float, *, state: Path, is_compacted: bool) -> Iterator[Feed]:
-    """A sandbox that stands still, and always did, leaves no state and shares the one of nobody."""
+    """Yields a feed of made-up objects; a sandbox that stands still, and always did, leaves no state and shares nobody's."""
     with closing(Journal(seed, state if rate or state.exists() else None)) as journal:
         yield GeneratedFeed(Population(seed), journal, rate=rate, clock=lambda: datetime.now(UTC), is_compacted=is_compacted)

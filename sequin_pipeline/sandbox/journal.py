@@ -1,4 +1,4 @@
-"""When the changes of a running sandbox happened, kept in a file so that a restarted sandbox repeats them and goes on.
+"""The journal records when the changes of a running sandbox happened, so that a restarted sandbox repeats them and goes on.
 
 The changes themselves are not kept: the same seed and the same times give the same changes.
 """
@@ -16,7 +16,7 @@ from sequin_pipeline.errors import ConfigurationError
 
 @dataclass(frozen=True)
 class Run:
-    """One life of the sandbox: change number n of it, from 1, happened n / `rate` seconds after `started_at`."""
+    """A run is one life of the sandbox: change number n of it, from 1, happened n / `rate` seconds after `started_at`."""
 
     started_at: datetime
     rate: float
@@ -27,7 +27,7 @@ class Run:
 
 
 class Journal:
-    """The runs of one sandbox. Without a file they are forgotten with the process.
+    """A journal holds the runs of one sandbox; without a file they are forgotten with the process.
 
     Raises ConfigurationError when the file belongs to another seed, to a sandbox that is still alive, or cannot be understood.
     """
@@ -50,25 +50,27 @@ class Journal:
             self._lock.close()
 
     def changes_at(self) -> Iterator[datetime]:
-        """The times of every change so far, in order."""
+        """Yields the times of every change so far, in order."""
         return (run.change_at(number) for run in self._runs for number in range(1, run.changes + 1))
 
     def begin_run(self, now: datetime, rate: float, *, not_before: datetime) -> None:
-        """The stream's time does not go back: the run begins where the last one ended, and not before `not_before`, whatever the
-        clock says; from there on only what the clock has moved counts."""
+        """Begins a run where the last one ended, and not before `not_before`: the stream's time does not go back.
+
+        From there on only what the clock has moved counts, whatever it says.
+        """
         last = self._runs[-1] if self._runs else None
         ended_at = last.change_at(last.changes) if last and last.changes else not_before
         self._runs = (*(run for run in self._runs if run.changes), Run(max(now, ended_at, not_before), rate))
         self._began_at = now
 
     def due_at(self, now: datetime) -> list[datetime]:
-        """The times of the changes that should have happened by now and are not recorded."""
+        """Returns the times of the changes that should have happened by now and are not recorded."""
         run = self._runs[-1]
         due = int(self._seconds_run(now) * run.rate)
         return [run.change_at(number) for number in range(run.changes + 1, due + 1)]
 
     def seconds_to_next(self, now: datetime) -> float | None:
-        """None: this run makes no changes."""
+        """Returns the time to the next change, or None where this run makes no changes."""
         run = self._runs[-1]
         return max(0.0, (run.changes + 1) / run.rate - self._seconds_run(now)) if run.rate else None
 
@@ -78,7 +80,7 @@ class Journal:
         return (now - self._began_at).total_seconds()
 
     def record(self, count: int) -> None:
-        """The next `count` changes of this run are happening."""
+        """Records that the next `count` changes of this run are happening."""
         run = self._runs[-1]
         self._runs = (*self._runs[:-1], replace(run, changes=run.changes + count))
         if self._path:

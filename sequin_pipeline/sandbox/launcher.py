@@ -1,4 +1,4 @@
-"""A sandbox that outlives the command which needed it: started, found again and stopped through files in one folder.
+"""This launcher starts, finds and stops a sandbox that outlives the command which needed it, through files in one folder.
 
     sandbox.json    url and pid of the one that was started last; stays, so that the next one gets the same url
     sandbox.lock    held while somebody looks, starts or stops
@@ -37,22 +37,21 @@ _STOP_SECONDS = 10
 
 @dataclass(frozen=True)
 class _Answer:
-    """What the health endpoint of a sandbox says of it."""
+    """This value is what the health endpoint of a sandbox says of it."""
 
     pid: int
     version: str
 
 
 def default_home(environ: Mapping[str, str]) -> Path:
-    """The sandbox's folder below the pipeline's own."""
+    """Returns the sandbox's folder below the pipeline's own."""
     return embedded.find_home(environ).root / "sandbox"
 
 
 def ensure_running(home: Path) -> str:
-    """The URL of the sandbox of this folder: the one that runs, or one started now, with made-up objects that stand still.
+    """Returns the URL of this folder's sandbox: a running one, or one started now, whose made-up objects stand still.
 
-    One of another version of the pipeline is replaced. Raises ConfigurationError with what the sandbox said when it does not
-    start.
+    One of another version of the pipeline is replaced. Raises ConfigurationError with what the sandbox said when it does not start.
     """
     with _locked(home):
         url = _recorded_url(home)
@@ -65,13 +64,13 @@ def ensure_running(home: Path) -> str:
 
 
 def running_url(home: Path) -> str | None:
-    """The URL of the sandbox of this folder, when one runs."""
+    """Returns the URL of the sandbox of this folder, when one runs."""
     url = _recorded_url(home)
     return url if url and _ask(url, home) else None
 
 
 def stop(home: Path) -> bool:
-    """Stops the sandbox of this folder and waits until it is gone; False: none was running."""
+    """Stops the sandbox of this folder and waits until it is gone; returns False where none was running."""
     with _locked(home):
         url = _recorded_url(home)
         answer = _ask(url, home) if url else None
@@ -114,7 +113,7 @@ def _start(home: Path) -> str:
 
 
 def _listener(home: Path) -> socket.socket:
-    """On the port of the sandbox before, where it is free: rows that have been synced belong to the URL that they came from."""
+    """Opens a socket on the port of the sandbox before, where it is free: synced rows belong to the URL that they came from."""
     url = _recorded_url(home)
     if url and (port := urlsplit(url).port):
         with suppress(ConfigurationError):
@@ -123,7 +122,7 @@ def _listener(home: Path) -> socket.socket:
 
 
 def _ask(url: str, home: Path) -> _Answer | None:
-    """None: nobody answers there, or somebody who is not the sandbox of this folder."""
+    """Asks for the health of the sandbox; None means that nobody answers, or somebody who is not the sandbox of this folder."""
     try:
         health = httpx2.get(f"{url}/_sandbox/health", timeout=_ANSWER_SECONDS, trust_env=False).json()
         return _Answer(int(health["pid"]), str(health["version"])) if health["home"] == str(home) else None

@@ -1,4 +1,4 @@
-"""`GET /v1/records`: one page of the stream after a cursor."""
+"""This module answers `GET /v1/records`: one page of the stream after a cursor."""
 
 from collections.abc import Mapping
 from dataclasses import dataclass
@@ -13,13 +13,16 @@ from sequin_pipeline.sandbox.stream import START, Entry, Selection, Stream, curs
 from sequin_pipeline.sandbox.wire import older_form
 
 PageFault = Literal["duplicate-page", "cursor-loop", "cursor-back", "empty-page"]
-"""Pages that break or strain the contract: the records before the cursor once more, under a new cursor that leads on; the page
-under the cursor that was sent; the page under a cursor given earlier; no records under a new cursor that leads on."""
+"""These pages break or strain the contract.
+
+The records before the cursor once more, under a new cursor that leads on; the page under the cursor that was sent; the page under a
+cursor given earlier; no records under a new cursor that leads on.
+"""
 
 
 @dataclass(frozen=True)
 class PageRequest:
-    """`sent_cursor` is the cursor as the client sent it, `after` its position."""
+    """This value is a request for a page; `sent_cursor` is the cursor as the client sent it, `after` its position."""
 
     selection: Selection
     sent_cursor: str | None
@@ -30,9 +33,10 @@ class PageRequest:
 
 
 def page_request(query: Mapping[str, str], stream: Stream, settings: Settings) -> PageRequest:
-    """Raises ApiError: 422 for a parameter that is none, 400 for a cursor that nobody gave out, 404 for one beyond the stream.
+    """Reads the request for a page; raises ApiError.
 
-    More records than the limit's cap are granted as the cap, which the contract tells clients to expect.
+    That is 422 for an invalid parameter, 400 for a cursor that nobody gave out, 404 for one beyond the stream. More records than the
+    limit's cap are granted as the cap, which the contract tells clients to expect.
     """
     collection_id = query.get("collection_id")
     if collection_id is not None and not all(collection_id.partition(":")):
@@ -59,7 +63,7 @@ def _position(cursor: str, stream: Stream) -> int:
 
 
 def page_body(request: PageRequest, stream: Stream) -> bytes:
-    """The JSON text of the page."""
+    """Returns the JSON text of the page."""
     entries = stream.after(request.after, request.limit, request.selection)
     ends_with_records = request.end in ("records-null", "records-absent")
     if entries and not (ends_with_records and not stream.after(entries[-1].position, 1, request.selection)):
@@ -72,7 +76,7 @@ def page_body(request: PageRequest, stream: Stream) -> bytes:
 
 
 def faulty_page_body(fault: str, request: PageRequest, stream: Stream, *, mark: int) -> bytes:
-    """The page with one of the `PageFault`s in it; `mark` makes the cursor a new one."""
+    """Returns the page with one of the `PageFault`s in it; `mark` makes the cursor a new one."""
     entries = stream.after(request.after, request.limit, request.selection)
     earlier = stream.up_to(request.after, request.limit + 1, request.selection)
     match fault:

@@ -1,4 +1,4 @@
-"""What a request asks for: its parameters and its body, refused in the API's words when they are not what they should be."""
+"""This module reads a request's parameters and body, and refuses in the API's words what is not as it should be."""
 
 import json
 from collections.abc import Mapping
@@ -12,7 +12,7 @@ _Choice = TypeVar("_Choice", bound=str)
 
 
 async def json_object(request: Request) -> dict[str, object]:
-    """The body of a request; an empty one is an empty object. Raises ApiError (400)."""
+    """Reads the body of a request; an empty one is an empty object; raises ApiError (400)."""
     text = await request.body()
     try:
         content = json.loads(text) if text else {}
@@ -24,7 +24,7 @@ async def json_object(request: Request) -> dict[str, object]:
 
 
 def whole_number(asked: Mapping[str, object], name: str, *, default: int, lowest: int, highest: int) -> int:
-    """Raises ApiError (422)."""
+    """Reads a whole number; raises ApiError (422)."""
     text = str(asked.get(name, default))
     if not (text.isascii() and text.isdigit() and len(text) < 10 and lowest <= int(text) <= highest):
         raise invalid(name, f"must be a whole number from {lowest} to {highest}")
@@ -32,7 +32,7 @@ def whole_number(asked: Mapping[str, object], name: str, *, default: int, lowest
 
 
 def choice(asked: Mapping[str, object], name: str, *, choices: tuple[_Choice, ...], default: _Choice) -> _Choice:
-    """Raises ApiError (422)."""
+    """Reads one of some choices; raises ApiError (422)."""
     if name not in asked:
         return default
     for possible in choices:
@@ -42,7 +42,7 @@ def choice(asked: Mapping[str, object], name: str, *, choices: tuple[_Choice, ..
 
 
 def strings(asked: Mapping[str, object], name: str) -> list[str]:
-    """Raises ApiError (422)."""
+    """Reads a list of strings; raises ApiError (422)."""
     values = asked.get(name)
     if not isinstance(values, list) or not all(isinstance(value, str) for value in values):
         raise invalid(name, "must be a list of strings")

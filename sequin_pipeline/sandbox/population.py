@@ -1,7 +1,7 @@
-"""What there is in the sandbox, and what happens next: the ChangeSource behind its stream.
+"""The population is what there is in the sandbox, and what happens next: the ChangeSource behind its stream.
 
-How objects look is said in objects/, whose they are in tenants.py. Here is decided how many there are, when they were created and
-changed, and which of them are deleted. Nothing knows the clock.
+How objects look is in objects/, whose they are in tenants.py. How many there are, when they were created and changed, and which of
+them are deleted is decided here. Nothing knows the clock.
 """
 
 from collections.abc import Iterator
@@ -18,24 +18,27 @@ FIRST_CHANGE_AT = datetime(2024, 1, 5, tzinfo=UTC)
 LAST_CHANGE_AT = datetime(2026, 10, 31, tzinfo=UTC)
 
 ACCOUNT_SHARES = (3, 2, 1)
-"""How a kind's objects are divided among the three syncs of its provider."""
+"""A kind's objects are divided among the three syncs of its provider in these shares."""
 
 INITIAL_DELETED_SHARE = 0.05
 BARE_TOMBSTONE_SHARE = 0.4
-"""Of the deleted objects: how many come without their last state."""
+"""This share of the deleted objects comes without their last state."""
 
 UPDATE_SHARE, CREATE_SHARE = 0.72, 0.16
-"""Of what happens next; the rest are deletions, which are fewer than creations, so that no kind dies out."""
+"""These shares of what happens next are updates and creations.
+
+The rest are deletions, which are fewer than creations, so that no kind dies out.
+"""
 
 FEWEST_OBJECTS = 5
 """A kind that has no more objects than this in its sync loses none: new objects must have something to refer to."""
 
 JSON_TYPES = {"bool": "boolean", "dict": "object", "list": "array", "str": "string"}
-"""The words of JSON schema; everything else is a number."""
+"""These are the words of JSON schema; everything else is a number."""
 
 
 class Population:
-    """About 12,000 objects in 18 collections and 12 syncs, and an endless sequence of changes to them."""
+    """The population has about 12,000 objects in 18 collections and 12 syncs, and an endless sequence of changes to them."""
 
     def __init__(self, seed: int) -> None:
         self._providers = {provider.name: provider for provider in PROVIDERS}
@@ -46,11 +49,11 @@ class Population:
         self._initial = tuple(sorted(initial, key=lambda change: change.changed_at))
 
     def initial(self) -> Iterator[Change]:
-        """What is there before the sandbox starts, one change per object, ordered by `changed_at`, at fixed dates."""
+        """Yields what is there before the sandbox starts, one change per object, ordered by `changed_at`, at fixed dates."""
         return iter(self._initial)
 
     def next_change(self, at: datetime) -> Change:
-        """The next thing to happen: an update, a deletion with or without its object, or a creation.
+        """Makes the next change: an update, a deletion with or without its object, or a creation.
 
         Larger collections change more often.
         """
@@ -65,11 +68,11 @@ class Population:
         return self._update(account, kind, at)
 
     def syncs(self) -> tuple[SyncInfo, ...]:
-        """Every sync that a change may name."""
+        """Returns every sync that a change may name."""
         return tuple(account.sync for account in self._accounts.values())
 
     def fields(self, collection_id: str) -> tuple[FieldInfo, ...]:
-        """The keys that objects of the collection have at present; empty for a collection that it does not know."""
+        """Returns the keys that objects of the collection have at present; empty for a collection that it does not know."""
         if collection_id not in self._kinds:
             return ()
         provider_name, _, kind_name = collection_id.partition(":")

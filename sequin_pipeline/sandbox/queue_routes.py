@@ -1,4 +1,4 @@
-"""The queues: `/v1/http-consumers/{id}/…` (next, ack, nack) and, as a self-hosted Sequin serves them, `…/{name}/receive`, ack, nack.
+"""These routes serve the queues: `/v1/http-consumers/{id}/…` and, as a self-hosted Sequin does, `…/{name}/receive`, ack, nack.
 
 What a Sequin Stream's message holds is stream_messages.py; how messages are waited for and come again is the same for both.
 """
@@ -31,7 +31,7 @@ _UUID = re.compile(r"[0-9a-f]{8}(-[0-9a-f]{4}){3}-[0-9a-f]{12}")
 
 
 class News:
-    """Wakes those who wait for messages."""
+    """This wakes those who wait for messages."""
 
     def __init__(self) -> None:
         self._event = asyncio.Event()
@@ -48,7 +48,7 @@ class News:
 
 
 class QueueRoutes:
-    """The consumers of one sandbox; a consumer comes into being when it first asks for messages."""
+    """These routes hold the consumers of one sandbox; a consumer comes into being when it first asks for messages."""
 
     def __init__(self, feed: Feed, settings: Settings, news: News, *, clock: Callable[[], float]) -> None:
         self._clock = clock
@@ -140,7 +140,7 @@ class QueueRoutes:
 
 
 async def _ack_ids(request: Request) -> list[str]:
-    """Refused as the server itself does, which takes UUIDs only and no empty list."""
+    """Reads the ids and refuses as the server itself does, which takes UUIDs only and no empty list."""
     ack_ids = strings(await json_object(request), "ack_ids")
     if not ack_ids or not all(map(_UUID.fullmatch, ack_ids)):
         raise ApiError(400, "Invalid ack_ids: send a list of UUIDs that is not empty")

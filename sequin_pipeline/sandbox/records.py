@@ -1,4 +1,4 @@
-"""The values that whoever makes up the sandbox's objects hands to whoever serves them.
+"""These values go from whoever makes up the sandbox's objects to whoever serves them.
 
 What an object looks like is decided by a `ChangeSource` (population.py); its position, version and wire form are given to it by
 the stream. Nothing here knows HTTP.
@@ -12,9 +12,9 @@ from typing import Protocol
 
 @dataclass(frozen=True)
 class SyncInfo:
-    """One connection to one account of a provider, as `/v1/syncs` describes it; `external_id` is the tenant's id in your system.
+    """A sync is one connection to one account of a provider, as `/v1/syncs` describes it.
 
-    Times are aware and UTC.
+    `external_id` is the tenant's id in your system. Times are aware and UTC.
     """
 
     id: str
@@ -33,7 +33,7 @@ class SyncInfo:
 
 @dataclass(frozen=True)
 class FieldInfo:
-    """One field of a collection, as `/v1/collections/{credential_id}` describes it; `accessor` is its key in `data`."""
+    """This value is one field of a collection, as `/v1/collections/{credential_id}` describes it; `accessor` is its key in `data`."""
 
     id: str
     name: str
@@ -44,7 +44,7 @@ class FieldInfo:
 
 @dataclass(frozen=True)
 class Change:
-    """An object was created, changed or deleted at its provider.
+    """A change says that an object was created, changed or deleted at its provider.
 
     `data` is the JSON text of the whole object, in UTF-8, sent out as it is; None: a bare tombstone. `changed_at` is when the
     change enters the stream. Times are aware and UTC.
@@ -61,21 +61,23 @@ class Change:
 
 
 class ChangeSource(Protocol):
-    """Makes objects up, deterministically: two sources of the same seed give the same changes, byte for byte, when they are asked
-    for the same things in the same order."""
+    """A change source makes objects up, deterministically.
+
+    Two sources of the same seed give the same changes, byte for byte, when they are asked for the same things in the same order.
+    """
 
     def initial(self) -> Iterator[Change]:
-        """What is there before the sandbox starts, ordered by `changed_at`, at fixed dates."""
+        """Yields what is there before the sandbox starts, ordered by `changed_at`, at fixed dates."""
         ...
 
     def next_change(self, at: datetime) -> Change:
-        """The next thing to happen: an update, a deletion with or without its object, or a creation. Follows `initial`."""
+        """Makes the next change, after `initial`: an update, a deletion with or without its object, or a creation."""
         ...
 
     def syncs(self) -> tuple[SyncInfo, ...]:
-        """Every sync that a change may name."""
+        """Returns every sync that a change may name."""
         ...
 
     def fields(self, collection_id: str) -> tuple[FieldInfo, ...]:
-        """The fields of the collection's objects; empty for a collection that it does not know."""
+        """Returns the fields of the collection's objects; empty for a collection that it does not know."""
         ...

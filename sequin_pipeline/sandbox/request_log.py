@@ -1,4 +1,4 @@
-"""Which requests of the API the sandbox has answered, for tests that count them."""
+"""The request log says which requests of the API the sandbox has answered, for tests that count them."""
 
 from collections import deque
 from collections.abc import Mapping
@@ -15,8 +15,10 @@ KEPT_REQUESTS = 10_000
 
 @dataclass(frozen=True)
 class LoggedRequest:
-    """`number` counts from 1 in order of arrival; `status` is None when the connection was reset before an answer. The bearer
-    token is not kept."""
+    """This value is one request; `number` counts from 1 in order of arrival, and the bearer token is not kept.
+
+    `status` is None when the connection was reset before an answer.
+    """
 
     number: int
     at: str
@@ -31,14 +33,14 @@ class LoggedRequest:
 
 
 class RequestLog:
-    """Counts requests when they arrive and keeps them, in order of their answers."""
+    """This log counts requests when they arrive and keeps them, in order of their answers."""
 
     def __init__(self) -> None:
         self._requests: deque[LoggedRequest] = deque(maxlen=KEPT_REQUESTS)
         self._count = 0
 
     def arrived(self) -> int:
-        """The number of a request that has just come in."""
+        """Returns the number of a request that has just come in."""
         self._count += 1
         return self._count
 

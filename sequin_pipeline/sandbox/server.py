@@ -1,4 +1,4 @@
-"""Running a sandbox: on loopback only, in this process or in a thread of it."""
+"""This module runs a sandbox on loopback only, in this process or in a thread of it."""
 
 import asyncio
 import socket
@@ -17,13 +17,13 @@ from sequin_pipeline.sandbox.feeds import Feed
 from sequin_pipeline.sandbox.settings import Settings
 
 LOOPBACK = "127.0.0.1"
-"""The only address that a sandbox listens on: its controls know no password."""
+"""A sandbox listens on this address only: its controls know no password."""
 
 _SHUTDOWN_SECONDS = 1
 
 
 def listening_socket(port: int = 0) -> socket.socket:
-    """A socket that takes connections at once, also before anybody serves them; 0: any free port.
+    """Returns a socket that takes connections at once, even before anybody serves them; port 0 means any free one.
 
     Raises ConfigurationError when the port is taken.
     """
@@ -46,7 +46,7 @@ def url_of(listener: socket.socket) -> str:
 
 
 def server_of(feed: Feed, settings: Settings) -> uvicorn.Server:
-    """`run(sockets=[…])` serves until SIGINT or SIGTERM, or until `should_exit` is set."""
+    """Returns a server: `run(sockets=[…])` serves until SIGINT or SIGTERM, or until `should_exit` is set."""
     return uvicorn.Server(_configured(build_app(feed, settings)))
 
 
@@ -66,7 +66,7 @@ def _configured(app: ASGIApp, *, sends_date: bool = True) -> uvicorn.Config:
 
 
 class _PromptServer(uvicorn.Server):
-    """Notices within 10 ms that it is to stop, where uvicorn takes 100: tests start and stop many."""
+    """This server notices within 10 ms that it is to stop, where uvicorn takes 100: tests start and stop many."""
 
     async def main_loop(self) -> None:
         while not await self.on_tick(0):
@@ -77,14 +77,14 @@ class _PromptServer(uvicorn.Server):
 def running_sandbox(
     feed: Feed, settings: Settings | None = None, *, port: int = 0, clock: Callable[[], float] = time.monotonic
 ) -> Iterator[str]:
-    """Serves the feed in a thread for as long as the context lasts; gives the URL. `clock` is that of build_app."""
+    """Serves the feed in a thread for as long as the context lasts, and gives the URL; `clock` is that of build_app."""
     with running_app(build_app(feed, settings or Settings(), clock=clock), port=port) as url:
         yield url
 
 
 @contextmanager
 def running_app(app: ASGIApp, *, port: int = 0, sends_date: bool = True) -> Iterator[str]:
-    """The same for any application, to whose answers damage.py may be done; one that sends no `Date` has a clock of its own."""
+    """Serves any application so, to whose answers damage.py may be done; one that sends no `Date` has a clock of its own."""
     with listening_socket(port) as listener:
         server = _PromptServer(_configured(app, sends_date=sends_date))
         thread = threading.Thread(target=server.run, kwargs={"sockets": [listener]}, name="sandbox")

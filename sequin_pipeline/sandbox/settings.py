@@ -1,15 +1,15 @@
-"""How a sandbox answers, chosen once at its start; where the API's contract leaves a form open, a test chooses one here."""
+"""These settings say how a sandbox answers; where the API's contract leaves a form open, a test chooses one here."""
 
 from dataclasses import dataclass, field
 from typing import Literal, get_args
 
 End = Literal["empty-null", "empty-absent", "empty-same", "records-null", "records-absent"]
-"""What the end of the stream looks like: an empty page, or the last records, with the cursor null, absent, or the one sent."""
+"""This is what the end of the stream looks like: an empty page, or the last records, with the cursor null, absent, or the one sent."""
 
 RecordForm = Literal["current", "old"]
 NextForm = Literal["object", "array"]
 MessageForm = Literal["nested", "flat"]
-"""Whether a Sequin Stream's message holds its change below `data`, as servers send it, or beside `ack_id`, as they document it."""
+"""A Sequin Stream's message holds its change below `data`, as servers send it, or beside `ack_id`, as they document it."""
 
 ENDS: tuple[End, ...] = get_args(End)
 RECORD_FORMS: tuple[RecordForm, ...] = get_args(RecordForm)
@@ -18,13 +18,15 @@ MESSAGE_FORMS: tuple[MessageForm, ...] = get_args(MessageForm)
 
 DEFAULT_LIMIT = 100
 MAX_LIMIT = 1000
-"""Records a page; the contract leaves both open and gives the sandbox these."""
+"""A page holds at most so many records; the contract leaves default and cap open, and the sandbox uses this for both."""
 
 
 @dataclass(frozen=True)
 class Settings:
-    """`token` None: every request is let in. `faults` are texts that faults.py understands. `home` is told by the health
-    endpoint, so that a launcher knows its own."""
+    """These are the settings of one sandbox; `token` None lets every request in.
+
+    `faults` are texts that faults.py understands. `home` is told by the health endpoint, so that a launcher knows its own.
+    """
 
     token: str | None = field(default=None, repr=False)
     limit_cap: int = MAX_LIMIT

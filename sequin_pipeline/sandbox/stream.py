@@ -1,7 +1,7 @@
-"""The compacted stream: where each record stands, and reading on from a position.
+"""The compacted stream knows where each record stands, and reads on from a position.
 
-Each record stands in the stream once; a newer version of it goes to the end. Positions count up from 1, are never used again, and
-stay valid when the record that stood there has moved on. What a record looks like is wire.py's business.
+Each record stands in the stream once; a newer version of it goes to the end. Positions count up from 1, are never used again, and stay
+valid when the record that stood there has moved on. What a record looks like is in wire.py.
 """
 
 import base64
@@ -13,12 +13,12 @@ from dataclasses import dataclass, field
 from itertools import islice
 
 START = 0
-"""The position before the earliest record."""
+"""This is the position before the earliest record."""
 
 
 @dataclass(frozen=True, slots=True)
 class Entry:
-    """One version of a record at its position; `body` is its JSON text, ready to be sent.
+    """An entry is one version of a record at its position; `body` is its JSON text, ready to be sent.
 
     `key` is what the versions of one record share; None: nothing will ever replace this entry.
     """
@@ -33,7 +33,7 @@ class Entry:
 
 @dataclass(frozen=True, slots=True)
 class Selection:
-    """Which records a reader wants; None: all."""
+    """A selection says which records a reader wants; None means all."""
 
     collection_id: str | None = None
     sync_id: str | None = None
@@ -51,8 +51,11 @@ EVERYTHING = Selection()
 
 
 class _Index:
-    """The entries of one selection by position. A removed entry leaves a hole, so that no removal moves the rest; the holes are
-    closed when they outnumber the entries, which keeps a page's walk in proportion to the page."""
+    """An index holds the entries of one selection by position.
+
+    A removed entry leaves a hole, so that no removal moves the rest; the holes are closed when they outnumber the entries, which keeps
+    a page's walk in proportion to the page.
+    """
 
     def __init__(self) -> None:
         self._positions: list[int] = []
@@ -85,7 +88,7 @@ class _Index:
 
 
 class Stream:
-    """The records of all syncs, in the order in which their versions came in.
+    """The stream holds the records of all syncs, in the order in which their versions came in.
 
     Not compacted, it keeps every version where it came in, which shows a reader the history that the real stream forgets.
     """
@@ -101,11 +104,11 @@ class Stream:
 
     @property
     def head(self) -> int:
-        """The position of the last version that came in."""
+        """This is the position of the last version that came in."""
         return self._head
 
     def append(self, entry: Entry) -> None:
-        """Puts a version at the end and takes the record's earlier one out. `entry.position` must be `head + 1`."""
+        """Puts a version at the end and takes the record's earlier one out; `entry.position` must be `head + 1`."""
         if entry.position != self._head + 1:
             raise ValueError(
                 f"the stream stands at {self._head}: the next entry has position {self._head + 1}, not {entry.position}"
@@ -121,22 +124,22 @@ class Stream:
         self._head = entry.position
 
     def after(self, position: int, limit: int, selection: Selection = EVERYTHING) -> list[Entry]:
-        """The next `limit` entries of the selection, in stream order."""
+        """Returns the next `limit` entries of the selection, in stream order."""
         return list(islice(self._index(selection).after(position), limit))
 
     def up_to(self, position: int, limit: int, selection: Selection = EVERYTHING) -> list[Entry]:
-        """The last `limit` entries of the selection that do not lie after `position`, in stream order."""
+        """Returns the last `limit` entries of the selection that do not lie after `position`, in stream order."""
         return list(islice(self._index(selection).up_to(position), limit))[::-1]
 
     def count_after(self, position: int, selection: Selection = EVERYTHING) -> int:
         return self._index(selection).count_after(position)
 
     def holds(self, entry: Entry) -> bool:
-        """False once a newer version has taken the entry's place."""
+        """Returns False once a newer version has taken the entry's place."""
         return not self._is_compacted or entry.key is None or self._newest[entry.key] is entry
 
     def _index(self, selection: Selection) -> _Index:
-        """Made when a selection is first asked for, kept up from then on."""
+        """Returns the index of a selection, made when it is first asked for and kept up from then on."""
         if selection not in self._indexes:
             index = _Index()
             for entry in self._indexes[EVERYTHING].after(START):
@@ -150,13 +153,13 @@ _CURSOR = re.compile(r"(\d{1,18})(?:\.\d+)?")
 
 
 def cursor_at(position: int, mark: int | None = None) -> str:
-    """The opaque token of a position; different marks give different tokens of the same position."""
+    """Returns the opaque token of a position; different marks give different tokens of the same position."""
     text = str(position) if mark is None else f"{position}.{mark}"
     return base64.urlsafe_b64encode(text.encode()).decode().rstrip("=")
 
 
 def position_of(cursor: str) -> int | None:
-    """None when no sandbox ever made this cursor."""
+    """Returns the position of a cursor, or None when no sandbox ever made it."""
     padded = cursor + "=" * (-len(cursor) % 4)
     try:
         text = base64.b64decode(padded, altchars=b"-_", validate=True).decode("ascii")

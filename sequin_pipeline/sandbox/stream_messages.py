@@ -1,4 +1,4 @@
-"""The records of the sandbox as a self-hosted Sequin would send them: each object is a row of table `provider.collection`.
+"""This module sends the sandbox's records as a self-hosted Sequin would: each object is a row of table `provider.collection`.
 
 A sync stands for the database that a row lies in, an object's own id for its primary key, a position for a place in the log.
 """
@@ -14,7 +14,7 @@ LSN_STEP = 64
 
 
 class ChangeMessages:
-    """Builds the messages of one consumer; remembers the last object of each record, which a delete carries.
+    """This builds the messages of one consumer, and remembers the last object of each record, which a delete carries.
 
     What lies up to position `backfilled_to` is sent as rows of a backfill.
     """
@@ -25,14 +25,14 @@ class ChangeMessages:
         self._last_rows: dict[str, bytes] = {}
 
     def text(self, message: Message, form: MessageForm) -> bytes:
-        """The message's JSON text."""
+        """Returns the message's JSON text."""
         ack_id, change = msgspec.json.encode(message.ack_token), self._change(message)
         if form == "flat":
             return b'{"ack_id":' + ack_id + b"," + change + b"}"
         return b'{"ack_id":' + ack_id + b',"data":{' + change + b"}}"
 
     def _change(self, message: Message) -> bytes:
-        """Its members; a record that cannot be told from others is sent whole, as a row of no table."""
+        """Returns the change's members; a record that cannot be told from others is sent whole, as a row of no table."""
         entry = message.entry
         if entry.key is None or entry.collection_id is None:
             return b'"record":' + entry.body

@@ -1,4 +1,4 @@
-"""The syncs of the sandbox: three accounts at each provider, with and without an id of the tenant in the user's own system."""
+"""The sandbox has three accounts at each provider, with and without an id of the tenant in the user's own system."""
 
 from collections.abc import Iterator, Mapping
 from datetime import UTC, datetime
@@ -19,7 +19,7 @@ TENANTS: tuple[tuple[str, str | None, Mapping[str, object]], ...] = (
     ("Kestrel Foods", "acct_ø_1002", {"plan": "team", "seats": 12, "tags": ["pilot", None]}),
     ("Tidewater Labs", None, {}),
 )
-"""Name, external id and metadata of the tenant behind a sync, the largest first."""
+"""These are name, external id and metadata of the tenant behind a sync, the largest first."""
 
 SYNC_IDS = {
     "stripe": (
@@ -46,7 +46,7 @@ SYNC_IDS = {
 
 
 def syncs_of(provider: Provider) -> Iterator[SyncInfo]:
-    """In the order of TENANTS."""
+    """Yields the provider's syncs in the order of TENANTS."""
     for sync_id, (name, external_id, metadata) in zip(SYNC_IDS[provider.name], TENANTS, strict=True):
         yield SyncInfo(
             id=sync_id,

@@ -1,4 +1,4 @@
-"""The JSON text of a record: written once when its version comes in, read for its envelope, rewritten to the older form.
+"""This module writes the JSON text of a record once when its version comes in, reads its envelope, rewrites it to the older form.
 
 `data` is only ever copied, never read: numbers, escapes and repeated keys go out exactly as they came in.
 """
@@ -23,7 +23,7 @@ _WHITESPACE = " \t\r\n"
 
 
 def entry_of_change(change: Change, position: int) -> Entry:
-    """The record that a change leaves in the stream; its version follows from its position."""
+    """Returns the record that a change leaves in the stream; its version follows from its position."""
     record_id = _record_id(change.sync.id, change.collection_id, change.upstream_id)
     envelope = {
         "id": record_id,
@@ -43,7 +43,7 @@ def entry_of_change(change: Change, position: int) -> Entry:
 
 
 def entry_of_line(line: bytes, position: int) -> Entry:
-    """The record that a line of JSON is, in either form, kept byte for byte.
+    """Returns the record that a line of JSON is, in either form, kept byte for byte.
 
     Any JSON value is taken, so that a reader can be shown bad records: what cannot be told of it is None. Raises ValueError when
     the line is not JSON.
@@ -60,7 +60,7 @@ def entry_of_line(line: bytes, position: int) -> Entry:
 
 
 def older_form(body: bytes) -> bytes:
-    """The same record as the older API sent it: a flat `sync_id`, `collection`, `created_at`, no `id`, `provider`, `stream_id`."""
+    """Returns the record as the older API sent it: a flat `sync_id`, `collection`, `created_at`, no `id`, `provider`, `stream_id`."""
     record = members_of(body)
     if not record:
         return body
@@ -75,14 +75,14 @@ def older_form(body: bytes) -> bytes:
 
 
 def sync_of(body: bytes) -> tuple[str | None, Mapping[str, object]]:
-    """`external_id` and `metadata` of the sync that a record names."""
+    """Returns `external_id` and `metadata` of the sync that a record names."""
     sync = members_of(members_of(body).get("sync", b"null"))
     metadata = json.loads(sync.get("metadata", b"null"))
     return _text(sync.get("external_id")), metadata if isinstance(metadata, dict) else {}
 
 
 def members_of(text: bytes) -> dict[str, bytes]:
-    """The members of an object by name, each as its own JSON text; none for any other JSON value. Raises ValueError."""
+    """Returns an object's members by name, each as JSON text, or none for any other JSON value; raises ValueError."""
     if not text.isascii():
         text.decode()  # msgspec does not look into strings that it skips
     try:
@@ -108,7 +108,7 @@ def _text(value: bytes | None) -> str | None:
 
 
 def _lenient_members(text: str) -> dict[str, bytes]:
-    """Python's own parser takes what msgspec does not and the JSON grammar allows: lone surrogates as escapes."""
+    """Reads with Python's parser what msgspec refuses but the JSON grammar allows: lone surrogates as escapes."""
     if not isinstance(json.loads(text, parse_int=str, parse_constant=_refuse_constant), dict):
         return {}
     decoder = json.JSONDecoder(parse_int=str)

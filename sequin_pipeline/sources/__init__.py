@@ -12,7 +12,8 @@ from typing import Protocol
 
 @dataclass(frozen=True)
 class TimeWindow:
-    """Half-open, aware, UTC: start <= record's `inserted_at` < end. `start` None: open to the left."""
+    """A time window is half-open, aware and in UTC: start <= the record's `inserted_at` < end; `start` None means open to the
+    left."""
 
     start: datetime | None
     end: datetime
@@ -20,8 +21,11 @@ class TimeWindow:
 
 @dataclass(frozen=True)
 class ReadRequest:
-    """What to read: `collections` are collection ids (`stripe:subscription`), `after` an opaque cursor of the same source (None:
-    from the earliest record), `window` a hint for sources that can filter by time, `sync_ids` None for all syncs."""
+    """A request says what to read from a source.
+
+    `collections` are collection ids (`stripe:subscription`), `after` is an opaque cursor of the same source (None: from the
+    earliest record), `window` is a hint for sources that can filter by time, and `sync_ids` None means all syncs.
+    """
 
     collections: frozenset[str]
     after: str | None = None
@@ -31,8 +35,11 @@ class ReadRequest:
 
 @dataclass(frozen=True)
 class PageCost:
-    """What fetching one page took: requests sent, bytes received on the wire, requests beyond the first, seconds spent waiting
-    because the source said so (`Retry-After`), and seconds in all."""
+    """This value counts what fetching one page took.
+
+    Requests sent, bytes received on the wire, requests beyond the first, seconds spent waiting because the source said so
+    (`Retry-After`), and seconds in all.
+    """
 
     requests: int = 1
     bytes: int = 0
@@ -55,8 +62,11 @@ NO_COST = PageCost(requests=0)
 
 @dataclass(frozen=True)
 class Listed:
-    """What a page says of a listing of everything that one sync has: the `ids` of records it holds, of a listing that began at
-    `version`. `is_complete`: with the pages before it, nothing that exists has been left out, and the page itself is empty."""
+    """This value says which records a page of a full listing of one sync holds.
+
+    `ids` are those records, `version` is the one at which the listing began. `is_complete`: with the pages before it nothing that
+    exists has been left out, and the page itself is empty.
+    """
 
     sync_id: str
     version: int
@@ -66,7 +76,7 @@ class Listed:
 
 @dataclass(frozen=True)
 class Page:
-    """One answer of a source.
+    """A page is one answer of a source.
 
     `records` is the JSON text of an array of records in the envelope of the records API, not looked into: it may hold several
     collections, bad records, or none. Its brackets and strings balance, but a single record may be no valid JSON (NaN, half of a
@@ -84,13 +94,15 @@ class Page:
 
     @property
     def completes_a_listing(self) -> bool:
-        """Such a page stands alone in its batch: what it says holds once everything before it has been committed."""
+        """This is true where the page ends a listing: it stands alone in its batch, as what it says holds once all before it is
+        committed."""
         return self.listed is not None and self.listed.is_complete
 
 
 @dataclass(frozen=True)
 class FieldDescription:
-    """One field of a collection as the source describes it; `path` is its key in `data`, `type` the source's own word."""
+    """This value is one field of a collection as the source describes it; `path` is its key in `data`, `type` the source's own
+    word."""
 
     path: str
     type: str
@@ -98,7 +110,7 @@ class FieldDescription:
 
 @dataclass(frozen=True)
 class SourceIdentity:
-    """Whose positions these cursors are: `base_url` without credentials, query and trailing slash."""
+    """This value says whose cursors these are; `base_url` has no credentials, no query and no trailing slash."""
 
     kind: str
     base_url: str
@@ -109,7 +121,7 @@ class SourceIdentity:
 
 
 class Source(Protocol):
-    """A stream of records that can be read from a cursor on.
+    """A source is a stream of records that can be read from a cursor on.
 
     `can_reread` is false for queues: no windows, no backfill. `observes_time` is true where versions are times of observation
     rather than counters: then equal content at a newer version is *unchanged* and the stored version stays.
@@ -120,25 +132,28 @@ class Source(Protocol):
     observes_time: bool
 
     def pages(self, request: ReadRequest) -> Iterator[Page]:
-        """Pages in the order of the stream until its end; lazy, one request ahead of nobody. Raises SourceError only.
+        """Yields the pages of the stream in order until its end, each requested only when asked for; raises SourceError only.
 
-        Of a queue a generator: a page is a delivery, and when the generator is closed or fails, it gives back those not committed.
+        For a queue this is a generator: a page is a delivery, and when the generator is closed or fails, it gives back the
+        deliveries that were not committed.
         """
         ...
 
     def committed(self, cursor: str) -> None:
-        """Called after the commit that stored everything up to `cursor`; a queue acknowledges here, and only here, perhaps while
-        another thread asks for its next page."""
+        """Tells the source, after the commit that stored everything up to `cursor`, that it did.
+
+        A queue acknowledges here and only here, perhaps while another thread asks for its next page.
+        """
         ...
 
     def head(self, collection_id: str) -> str | None:
-        """The cursor at the end of the stream, where the source can say; None where it cannot."""
+        """Returns the cursor at the end of the stream, or None where the source cannot say."""
         ...
 
     def describe(self, collection_id: str) -> tuple[FieldDescription, ...]:
-        """The fields of `data`, where the source can say; empty where it cannot."""
+        """Returns the fields of `data`; the result is empty where the source cannot say."""
         ...
 
     def collection_ids(self) -> frozenset[str] | None:
-        """What the source offers; None where it cannot say."""
+        """Returns the ids of the collections that the source offers, or None where it cannot say."""
         ...

@@ -1,8 +1,9 @@
-"""The envelope of a page, `{"records": […], "cursor": …}`: takes it apart without looking into the records.
+"""This module takes apart the envelope of a page, `{"records": […], "cursor": …}`, without looking into the records.
 
-A page as servers write it, `records` first and `cursor` last, is told by its two ends: what stands between them is parsed once, by
-whoever normalizes it. Any other page is parsed here. A record that strict JSON refuses (half of a surrogate pair, NaN, nesting deeper
-than a decoder goes) is a matter of that record, but msgspec refuses the whole page for it; then brackets and strings alone decide.
+A page as servers usually write it, `records` first and `cursor` last, is recognised by its two ends: what stands between them is
+parsed once, by whoever normalizes it. Any other page is parsed here. A record that strict JSON refuses (half of a surrogate pair,
+NaN, nesting deeper than a decoder goes) concerns that record alone, but msgspec refuses the whole page for it; then brackets and
+strings alone decide.
 """
 
 import re
@@ -15,12 +16,13 @@ MAX_CURSOR_CHARACTERS = 4096
 
 
 class EnvelopeError(ValueError):
-    """The text is no page; the message completes "the request ended with …"."""
+    """The text is not a page; the message completes "the request ended with …"."""
 
 
 @dataclass(frozen=True)
 class PageEnvelope:
-    """`records` is the text of an array, as far as its ends tell; `cursor` None is the end of the stream."""
+    """A page's envelope holds `records`, the text of an array as far as its ends tell, and `cursor`, which is None at the end of
+    the stream."""
 
     records: bytes = field(repr=False)
     cursor: str | None
@@ -40,7 +42,7 @@ _USUAL_END = re.compile(
     rb'(?<=\])[ \t\r\n]*+,[ \t\r\n]*+"cursor"[ \t\r\n]*+:[ \t\r\n]*+(?P<cursor>null|"[^"\\]*+")[ \t\r\n]*+\}[ \t\r\n]*+\Z'
 )
 _USUAL_END_BYTES = 8192
-"""As far from the end as a usual end begins."""
+"""A usual end begins at most this far from the end of the page."""
 _EMPTY_ARRAY = re.compile(rb"\[\s*\]")
 _TOKEN = re.compile(rb'"(?:[^"\\]++|\\.)*+"|["\[\]{},:]', re.DOTALL)
 _OPEN_STRING = b'"'
@@ -50,7 +52,8 @@ _decoder = msgspec.json.Decoder(_Members)
 
 
 def read_page(body: bytes) -> PageEnvelope:
-    """Raises EnvelopeError for what is no JSON object with an array `records` and a usable `cursor`.
+    """Reads the envelope of a page; raises EnvelopeError for what is no JSON object with an array `records` and a usable
+    `cursor`.
 
     A cursor that is a number is taken as its literal text: it is opaque, and goes back as it came. Null, absent and the empty
     string are no cursor.
@@ -62,22 +65,25 @@ def read_page(body: bytes) -> PageEnvelope:
         members = _decoder.decode(body)
         records, cursor = bytes(members.records), bytes(members.cursor)
     except msgspec.ValidationError as error:
-        raise EnvelopeError(f"JSON that is no page: {error}") from error
+        raise EnvelopeError(f"JSON that is not a page: {error}") from error
     except (msgspec.DecodeError, RecursionError) as error:
         spans = _members_by_brackets(body)
         if spans is None:
             raise EnvelopeError(f"a body that is not JSON: {error}") from error
         if b'"records"' not in spans:
-            raise EnvelopeError("JSON that is no page: it has no field `records`") from error
+            raise EnvelopeError("JSON that is not a page: it has no field `records`") from error
         records, cursor = spans[b'"records"'], spans.get(b'"cursor"', b"null")
     if not records.startswith(b"["):
-        raise EnvelopeError("JSON that is no page: its `records` are not an array")
+        raise EnvelopeError("JSON that is not a page: its `records` are not an array")
     return PageEnvelope(records, _cursor(cursor))
 
 
 def _usual(body: bytes) -> PageEnvelope | None:
-    """In JSON the last quoted word before a closing brace is a value, and one before a comma and a bracket a key of the same object:
-    inside of a string each of these quotes would be escaped. None where the ends are others."""
+    """Reads a page of the usual form by its two ends; returns None where the ends are others.
+
+    In JSON the last quoted word before a closing brace is a value, and one before a comma and a bracket is a key of the same
+    object: inside a string each of these quotes would be escaped.
+    """
     beginning = _USUAL_BEGINNING.match(body)
     tail_start = max(0, len(body) - _USUAL_END_BYTES)
     end = _USUAL_END.search(body[tail_start:])
@@ -102,7 +108,7 @@ def _cursor(literal: bytes) -> str | None:
 
 
 def _members_by_brackets(body: bytes) -> dict[bytes, bytes] | None:
-    """The members of the outermost object, key literal → value text; None where brackets or strings do not balance."""
+    """Returns the members of the outermost object (key literal → value text), or None where brackets or strings do not balance."""
     text = body.strip(_JSON_SPACE)
     members: dict[bytes, bytes] = {}
     closing: list[bytes] = []

@@ -1,7 +1,8 @@
-"""What the sources that are queues share: each delivery is a page, acknowledged after its commit and given back when none comes.
+"""This module holds what all queues share: each delivery is a page, acknowledged after its commit and given back if there is
+none.
 
-How messages are asked for and what a message holds is the business of each source. A queue keeps its own place, so a cursor is only
-the number of a delivery within this read, and means nothing to another run.
+How messages are requested and what a message holds is up to each source. A queue keeps its own place, so a cursor is only the
+number of a delivery within this read, and means nothing to another run.
 """
 
 import logging
@@ -27,49 +28,55 @@ LOGGER = logging.getLogger("sequin_pipeline.sources")
 DEFAULT_OPTIONS = HttpOptions()
 
 DELIVERY_MESSAGES = 1000
-"""The most that both queues give at once; a consumer has no more than so many unacknowledged either, unless it was told otherwise."""
+"""Both queues give at most so many messages at once.
+
+A consumer has no more than so many unacknowledged either, unless it was told otherwise.
+"""
 
 WAIT_MILLISECONDS = 1000
-"""How long a request waits for messages before the queue counts as empty; Sequin Stream refuses less than 500."""
+"""A request waits so long for messages before the queue counts as empty; Sequin Stream refuses less than 500."""
 
 GIVE_BACK = RetryPolicy(budget_seconds=5.0)
-"""For a read that failed: what cannot be given back in this time comes again by itself, once the queue stops waiting for it."""
+"""This policy is for a read that failed.
+
+What cannot be given back in this time comes again by itself, once the queue stops waiting for it.
+"""
 
 MALFORMED_REPEATS = 6
-"""As for pages: half a minute for a gateway that shows its error page with status 200."""
+"""As for pages, this is half a minute, for a gateway that shows its error page with status 200."""
 
 
 UNPROCESSABLE = frozenset({HTTPStatus.BAD_REQUEST, HTTPStatus.UNPROCESSABLE_ENTITY})
 
 NEVER_DELIVERED = "00000000-0000-0000-0000-000000000000"
-"""A token that no queue gives out: acknowledging it does nothing, and shows who is asked and whether the token is taken."""
+"""No queue gives out this token: acknowledging it does nothing, and shows who answers and whether our token is accepted."""
 
 
 class QueueUnknown(SourceRefused):
-    """The server answers, and has no such consumer."""
+    """The server answers, but has no such consumer."""
 
 
 @dataclass(frozen=True)
 class Message:
-    """One message: what acknowledges it, and its record as JSON text in the envelope of the records API."""
+    """A message consists of what acknowledges it and of its record, as JSON text in the envelope of the records API."""
 
     ack_id: str
     record: bytes = field(repr=False)
 
 
 class QueueSource(ABC):
-    """A queue that hands each message to one reader at a time, until it is acknowledged.
+    """A queue hands each message to one reader at a time, until it is acknowledged.
 
-    Any number of readers may drain one queue beside each other. What one of them has neither acknowledged nor given back comes again
-    by itself. One thread at a time, but that the next page may be asked for while another thread calls `committed`; connections are
-    closed when a read ends.
+    Any number of readers may drain one queue at once. What one of them has neither acknowledged nor given back comes again by
+    itself. One instance serves one thread at a time, except that the next page may be asked for while another thread calls
+    `committed`. Connections are closed when a read ends.
     """
 
     can_reread = False
     observes_time = False
 
     ack_field: ClassVar[str]
-    """What the queue calls the tokens in the body of `ack` and `nack`."""
+    """This is the queue's name for the tokens in the body of `ack` and `nack`."""
 
     identity: SourceIdentity
 
@@ -99,10 +106,10 @@ class QueueSource(ABC):
 
     @abstractmethod
     def _receive(self, http: HttpClient) -> Answer[list[Message]]:
-        """The next messages; empty when none came in the time that is waited."""
+        """Returns the next messages, or none when none came within the waiting time."""
 
     def pages(self, request: ReadRequest) -> Iterator[Page]:
-        """One delivery a page, all collections of the queue together, until it has nothing more: `request` narrows nothing.
+        """Yields each delivery as one page, all collections of the queue together, until it is empty; `request` narrows nothing.
 
         When the read fails or is closed, what was delivered and not committed is given back, to come again at once.
         Raises SourceRefused, SourceUnavailable, SourceFault.
@@ -139,11 +146,11 @@ class QueueSource(ABC):
         if refusal.status != HTTPStatus.NOT_FOUND:
             return refusal
         return QueueUnknown(
-            f"{refusal}. Is there a consumer {self.identity.stream!r}? Mend `queue` in the defs.yaml, or the address"
+            f"{refusal}. Is there a consumer {self.identity.stream!r}? Fix `queue` in the defs.yaml, or the address"
         )
 
     def check_access(self, options: HttpOptions) -> None:
-        """Is the queue there, and does it take the token? Takes no message. Raises QueueUnknown, and what `pages` raises."""
+        """Raises QueueUnknown, or what `pages` raises, unless the queue is there and accepts the token; takes no message."""
         with HttpClient(self._endpoint, options) as http:
             try:
                 self._settle(http, "ack", [NEVER_DELIVERED])
@@ -153,7 +160,8 @@ class QueueSource(ABC):
                     raise self._unknown_if_missing(refusal) from refusal
 
     def committed(self, cursor: str) -> None:
-        """Acknowledges every delivery up to `cursor`. Raises as `pages` does; then the rows are there, and the messages come again."""
+        """Acknowledges every delivery up to `cursor`; raises as `pages` does, and then the rows are stored and the messages come
+        again."""
         with self._settling_lock:
             # A copy: the next delivery may come in meanwhile.
             done = [number for number in list(self._outstanding) if number <= int(cursor)]
@@ -167,15 +175,15 @@ class QueueSource(ABC):
                 del self._outstanding[number]
 
     def head(self, collection_id: str) -> str | None:
-        """A queue does not say where it ends."""
+        """Returns None: a queue does not say where it ends."""
         return None
 
     def describe(self, collection_id: str) -> tuple[FieldDescription, ...]:
-        """A queue describes nothing."""
+        """Returns nothing: a queue does not describe its records."""
         return ()
 
     def collection_ids(self) -> frozenset[str] | None:
-        """What a queue holds shows when it is drained."""
+        """Returns None: what a queue holds is known only after it has been drained."""
         return None
 
     def _give_back(self) -> None:
@@ -187,7 +195,9 @@ class QueueSource(ABC):
             with HttpClient(self._endpoint, replace(self._options, retry=GIVE_BACK)) as http:
                 self._settle(http, "nack", ack_ids)
         except SourceError as error:
-            LOGGER.warning("%d messages could not be given back and come again later: %s", len(ack_ids), error)
+            LOGGER.warning(
+                "%d messages could not be returned to the queue and will be delivered again later: %s", len(ack_ids), error
+            )
 
     def _settle(self, http: HttpClient, verb: str, ack_ids: Sequence[str]) -> None:
         for start in range(0, len(ack_ids), DELIVERY_MESSAGES):
@@ -195,7 +205,7 @@ class QueueSource(ABC):
             http.post(f"{self._path}/{verb}", content, purpose=f"{self._purpose}: {verb}", read=lambda response: None)
 
     def _read(self, response: Response) -> list[Message]:
-        """The messages of an answer in either of its forms: an object with `data`, or a bare array. Raises AskAgain."""
+        """Reads the messages of an answer in either of its forms, an object with `data` or a bare array; raises AskAgain."""
         body = response.body.strip(json_text.SPACE)
         try:
             array = member(json_text.members(body), "data") if body.startswith(b"{") else body
@@ -211,16 +221,16 @@ class QueueSource(ABC):
 
     @abstractmethod
     def _message(self, element: bytes) -> Message:
-        """One message of an answer. Raises ValueError for what could never be acknowledged."""
+        """Reads one message of an answer; raises ValueError for what could never be acknowledged."""
 
 
 def member(members: Mapping[str, bytes], name: str) -> bytes:
-    """The JSON text of a member that must be there. Raises ValueError."""
+    """Returns the JSON text of a member that must be there; raises ValueError where it is not."""
     if name not in members:
         raise ValueError(f"a message has no {name!r}")
     return members[name]
 
 
 def text_member(members: Mapping[str, bytes], name: str) -> str:
-    """A member that must be a string. Raises ValueError."""
+    """Returns a member that must be a string; raises ValueError where it is not."""
     return msgspec.json.decode(member(members, name), type=str)

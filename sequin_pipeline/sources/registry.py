@@ -1,4 +1,4 @@
-"""The kinds of sources that a defs.yaml can name: what each one is, what it needs from the environment, how it is opened.
+"""This module lists the kinds of sources that a defs.yaml can name: what each needs from the environment, and how it is opened.
 
 A new kind is a module beside this one, an entry in KINDS, and its name in `catalog.SourceKindName`.
 """
@@ -21,7 +21,7 @@ Environment = Mapping[str, str]
 
 @dataclass(frozen=True)
 class SourceKind:
-    """One kind of source.
+    """This value describes one kind of source.
 
     `variables` names what the environment must hold for a declaration, `open` builds the source once it does. `collections` are the
     names that can be declared (None: any). `reads_records_api`: the sandbox can stand in for it, and does where no address is set.
@@ -65,7 +65,7 @@ def _open_stream(declaration: SourceDeclaration, environment: Environment) -> So
 
 
 def _token(declaration: SourceDeclaration, environment: Environment) -> str | None:
-    """None for a sandbox, which asks for none and is on this machine."""
+    """Returns the token, or None for a sandbox, which asks for none and is on this machine."""
     token = environment.get("SEQUIN_API_TOKEN", "").strip() or None
     if token is None and not Endpoint(environment["SEQUIN_API_URL"]).is_loopback:
         raise _lacking(declaration, ("SEQUIN_API_TOKEN",))
@@ -73,7 +73,7 @@ def _token(declaration: SourceDeclaration, environment: Environment) -> str | No
 
 
 def _queue_of(declaration: SourceDeclaration) -> Queue:
-    assert declaration.queue is not None  # noqa: S101 - declared.py refuses a queue without one
+    assert declaration.queue is not None  # noqa: S101 - parse.py refuses a queue without one
     return declaration.queue
 
 
@@ -110,13 +110,13 @@ KINDS: Mapping[SourceKindName, SourceKind] = {
 
 
 def missing_variables(declaration: SourceDeclaration, environment: Environment) -> tuple[str, ...]:
-    """What the environment lacks, or holds empty, for this source."""
+    """Returns the variables of this source that the environment lacks or holds empty."""
     needed = dict.fromkeys(KINDS[declaration.kind].variables(declaration))
     return tuple(name for name in needed if not environment.get(name, "").strip())
 
 
 def open_source(declaration: SourceDeclaration, environment: Environment) -> Source:
-    """A source that has sent nothing yet. Raises ConfigurationError for a variable that is missing or cannot be used."""
+    """Opens a source that has sent nothing yet; raises ConfigurationError for a variable that is missing or cannot be used."""
     missing = missing_variables(declaration, environment)
     if missing:
         raise _lacking(declaration, missing)

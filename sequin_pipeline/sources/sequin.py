@@ -1,7 +1,7 @@
-"""The page API of Sequin's API sync, `GET /v1/records`: pages of a compacted stream from a cursor on, to its end.
+"""This source reads the page API of Sequin's API sync, `GET /v1/records`: pages of a compacted stream from a cursor to its end.
 
-What the API promises, and where it is silent, decides the rules of `SequinSource.pages`; how requests are sent and repeated is
-http.py, how a page is taken apart envelope.py.
+What the API promises, and where it is silent, decides the rules of `SequinSource.pages`; how requests are sent and repeated is in
+http/client.py, how a page is taken apart in page_envelope.py.
 """
 
 import hashlib
@@ -25,22 +25,27 @@ DEFAULT_PAGE_SIZE_RECORDS = 1000
 """The most that servers of this API are known to give; they may give fewer."""
 
 MAX_EMPTY_PAGES = 10_000
-"""Empty pages in a row, each with a new cursor, before the stream counts as endless: a server that looks for a rare collection in
-steps of 1,000 records passes over 10 million of them in so many. Each cursor has been handed on, so the next run continues there."""
+"""So many empty pages in a row, each with a new cursor, make the stream count as endless.
+
+A server that looks for a rare collection in steps of 1,000 records passes over 10 million of them in so many. Each cursor has
+been handed on, so the next run continues there.
+"""
 
 CURSOR_REFUSALS = frozenset({HTTPStatus.BAD_REQUEST, HTTPStatus.NOT_FOUND, HTTPStatus.UNPROCESSABLE_ENTITY})
 MISSING_ENDPOINT = frozenset({HTTPStatus.NOT_FOUND, HTTPStatus.NOT_IMPLEMENTED})
 DESCRIBED_SYNCS = 3
-"""How many syncs are asked for a collection's fields: they are alike across accounts, but a sync may not be described yet."""
+"""So many syncs are asked for a collection's fields: they are alike across accounts, but a sync may not be described yet."""
 
 DEFAULT_OPTIONS = HttpOptions()
 
 LISTING_SECONDS = 15.0
-"""For what only somebody who watches wants to know: no record depends on it."""
+"""This is the time for what only somebody who watches wants to know: no record depends on it."""
 
 MALFORMED_REPEATS = 6
-"""Of a request whose answer is no page: half a minute, for a gateway that shows its error page with status 200. A wrong address
-answers so for ever."""
+"""A request whose answer is not a page is repeated so often.
+
+That is half a minute, for a gateway that shows its error page with status 200; a wrong address answers so for ever.
+"""
 
 
 class _Sync(msgspec.Struct):
@@ -73,10 +78,10 @@ Listing = TypeVar("Listing", _Syncs, _Collections)
 
 
 class SequinSource:
-    """Reads `url`, the base address with or without a path prefix, with bearer `token`.
+    """This source reads the records API at `url`, the base address with or without a path prefix, with bearer `token`.
 
-    Opens its connections when something is read and closes them with it, so there is nothing to close, and reads in several
-    threads do not meet. Raises ConfigurationError for an address, a token or a page size that cannot be used.
+    It opens its connections when something is read and closes them with it, so there is nothing to close, and reads in several
+    threads do not share any. Raises ConfigurationError for an address, a token or a page size that cannot be used.
     """
 
     can_reread = True
@@ -93,7 +98,7 @@ class SequinSource:
     ) -> None:
         if page_size_records < 1:
             raise ConfigurationError(
-                f"the page size is {page_size_records} records: it must be at least 1, or no page ever moves on"
+                f"the page size is {page_size_records} records: it must be at least 1, since an empty page never moves on"
             )
         self._endpoint = Endpoint(url, token)
         self._page_size_records = page_size_records
@@ -105,11 +110,11 @@ class SequinSource:
         return f"SequinSource({self._endpoint.base_url!r})"
 
     def pages(self, request: ReadRequest) -> Iterator[Page]:
-        """One request per page, sent when the page is asked for; every answer is a page, the empty last one too.
+        """Sends one request per page, when the page is asked for; every answer is a page, the empty last one too.
 
-        The stream ends at a page without a cursor, or an empty one with the cursor that was sent. The API filters by one
-        collection, or one provider, and by one sync: for more of them it is read unfiltered, and whoever reads passes over what it
-        does not want. It has no filter by time.
+        The stream ends at a page without a cursor, or at an empty one with the cursor that was sent. The API filters by one
+        collection or one provider, and by one sync: for more of them the stream is read unfiltered, and the reader passes over
+        what it does not want. The API has no filter by time.
 
         Raises CursorRefused, SourceRefused, SourceUnavailable, SourceFault.
         """
@@ -135,15 +140,15 @@ class SequinSource:
                 seen.add(after)
 
     def committed(self, cursor: str) -> None:
-        """Nothing to do: a stream that can be read again needs no acknowledgement."""
+        """Does nothing: a stream that can be read again needs no acknowledgement."""
 
     def head(self, collection_id: str) -> None:
-        """The API does not say where its stream ends."""
+        """Returns None: the API does not say where its stream ends."""
 
     def collection_ids(self) -> frozenset[str] | None:
-        """The collections of all syncs that the token can see; None where the server has no `/v1/syncs`.
+        """Returns the collections of all syncs that the token can see, or None where the server has no `/v1/syncs`.
 
-        Given up after LISTING_SECONDS rather than after the time for a page.
+        It gives up after LISTING_SECONDS, sooner than a page would.
         """
         retry = replace(self._options.retry, budget_seconds=min(LISTING_SECONDS, self._options.retry.budget_seconds))
         with HttpClient(self._endpoint, replace(self._options, retry=retry)) as http:
@@ -153,7 +158,7 @@ class SequinSource:
         return frozenset(collection_id for sync in syncs for collection_id in sync.collection_ids or ())
 
     def describe(self, collection_id: str) -> tuple[FieldDescription, ...]:
-        """The fields as one of the first syncs that offer the collection describes them.
+        """Returns the fields as one of the first syncs that offer the collection describes them.
 
         The API names the parameter of `/v1/collections` a credential id; a sync is the connection to one account, so its id is
         what is sent.
@@ -178,7 +183,8 @@ class SequinSource:
             is_end = envelope.is_empty and envelope.cursor == after
             if envelope.cursor in seen and not is_end:
                 raise AskAgain(
-                    f"cursor {envelope.cursor!r}, which was used before in the same read: the source leads in a circle", at_most=1
+                    f"cursor {envelope.cursor!r}, which was used before in the same read: the source goes round in a circle",
+                    at_most=1,
                 )
             return envelope
 
@@ -211,13 +217,13 @@ class SequinSource:
         return None if listing is None else listing.data
 
     def _listing(self, http: HttpClient, path: str, kind: type[Listing], *, purpose: str) -> Listing | None:
-        """A listing of what there is, None where the server has no such endpoint."""
+        """Returns what the endpoint at `path` lists, or None where the server has no such endpoint."""
 
         def read(response: Response) -> Listing:
             try:
                 return msgspec.json.decode(response.body, type=kind)
             except (msgspec.DecodeError, RecursionError) as error:
-                raise AskAgain(f"an answer that is no listing: {self._endpoint.excerpt(str(error))}", at_most=1) from error
+                raise AskAgain(f"an answer that is not a listing: {self._endpoint.excerpt(str(error))}", at_most=1) from error
 
         try:
             return http.get(path, purpose=purpose, read=read).value
@@ -228,7 +234,7 @@ class SequinSource:
 
 
 class _SeenCursors:
-    """The cursors of one read, as 8 bytes each, however long they are."""
+    """This set remembers the cursors of one read, as 8 bytes each, however long they are."""
 
     def __init__(self, first: str | None) -> None:
         self._digests: set[bytes] = set()
@@ -247,7 +253,7 @@ def _digest(cursor: str) -> bytes:
 
 
 def _filters(request: ReadRequest) -> list[tuple[str, str]]:
-    """The narrowest filters that the API has for what is asked; they may let more pass, never less."""
+    """Returns the narrowest filters that the API has for a request; they may let through more than was asked for, never less."""
     filters: list[tuple[str, str]] = []
     providers = {collection_id.partition(":")[0] for collection_id in request.collections}
     if len(request.collections) == 1:

@@ -1,6 +1,7 @@
-"""A consumer of Sequin's API sync, `/v1/http-consumers/{id}`: the records of a whole stream as a work queue.
+"""This source drains a consumer of Sequin's API sync, `/v1/http-consumers/{id}`: the records of a whole stream as a work queue.
 
-At least once and in any order; all collections of the stream together. Records come in the envelope of the records API as they are.
+It delivers at least once and in any order, all collections of the stream together. Records come in the envelope of the records
+API.
 """
 
 from urllib.parse import quote
@@ -21,7 +22,7 @@ from sequin_pipeline.sources.queue import (
 
 
 class SequinConsumerSource(QueueSource):
-    """Drains consumer `consumer` of the records API at `url`, with bearer `token`."""
+    """This source drains consumer `consumer` of the records API at `url`, with bearer `token`."""
 
     ack_field = "ack_tokens"
 

@@ -1,4 +1,4 @@
-"""Sequin Stream, the queue of a self-hosted Sequin: changes of Postgres tables, each turned into a record of the records API.
+"""This source drains Sequin Stream, the queue of a self-hosted Sequin, and turns each change of a Postgres table into a record.
 
 A collection is `schema:table`. What the messages do not say is decided here: the record's id, its tenant and its version.
 """
@@ -23,7 +23,7 @@ from sequin_pipeline.sources.queue import (
 )
 
 VERSIONS_A_COMMIT = 4096
-"""How far apart the versions of two neighbouring log positions lie, so that 64 bits hold the log's first 2 PB.
+"""The versions of two neighbouring log positions lie this far apart, so that 64 bits hold the log's first 2 PB.
 
 A transaction of more changes runs on into the versions of later positions, which is harmless: another transaction that changes the
 same row commits at least 64 bytes of log later, so that its versions are greater unless the first had 262,144 changes, and then too
@@ -33,7 +33,7 @@ DELETED = {"insert": False, "update": False, "read": False, "delete": True}
 
 
 class SequinStreamSource(QueueSource):
-    """Drains the Sequin Stream sink `consumer` of the server at `url`, with bearer `token`."""
+    """This source drains the Sequin Stream sink `consumer` of the server at `url`, with bearer `token`."""
 
     ack_field = "ack_ids"
 
@@ -85,10 +85,10 @@ class _Metadata(msgspec.Struct):
 
 
 def record_of_change(change: dict[str, bytes], *, stream: str) -> bytes:
-    """A change's `record`, `action` and `metadata` as a record's JSON text. Raises ValueError where they name no table.
+    """Turns a change's `record`, `action` and `metadata` into a record's JSON text; raises ValueError where they name no table.
 
-    `upstream_id` is the row's primary key: the metadata's where it tells, else the column `id`; several columns become a JSON array.
-    What is missing or unknown stays out, and the record is rejected for it with everything that came.
+    `upstream_id` is the row's primary key: from the metadata if it tells, else the column `id`; several columns become a JSON
+    array. What is missing or unknown is left out, and the record is then rejected for it together with everything that came.
     """
     metadata = msgspec.json.decode(member(change, "metadata"), type=_Metadata)
     row = member(change, "record")
@@ -117,10 +117,10 @@ def record_of_change(change: dict[str, bytes], *, stream: str) -> bytes:
 
 
 def version_of(commit_lsn: int | None, commit_idx: int | None, *, action: str | None = None) -> int | None:
-    """The version of a row: greater for what was committed later, and within one transaction for what was changed later.
+    """Returns the version of a row: greater for what was committed later, and within one transaction for what was changed later.
 
-    A row of a backfill for which the server tells no position is older than any change that is known; None for every other change
-    without one.
+    A row of a backfill for which the server tells no position is older than any known change; any other change without a position
+    has the version None.
     """
     if commit_lsn is None:
         return 0 if action == "read" else None
@@ -128,7 +128,7 @@ def version_of(commit_lsn: int | None, commit_idx: int | None, *, action: str | 
 
 
 def _primary_key(metadata: _Metadata, row: bytes) -> list[str]:
-    """The values of the key's columns as texts; empty where they cannot be told."""
+    """Returns the values of the key's columns as texts; the list is empty where they cannot be told."""
     if metadata.record_pks is not None:
         return [str(value) for value in metadata.record_pks]
     found = json_text.members(row).get("id", b"null")
@@ -136,7 +136,8 @@ def _primary_key(metadata: _Metadata, row: bytes) -> list[str]:
 
 
 def _is_key_only(row: bytes, key: list[str]) -> bool:
-    """Under REPLICA IDENTITY DEFAULT a delete carries nothing but the key: its nulls are no values, and must not replace any."""
+    """True where a delete carries only the key, as under REPLICA IDENTITY DEFAULT: its nulls are not values and must not replace
+    any."""
     values = [value for value in json_text.members(row).values() if value != b"null"]
     return all(value.strip(b'"').decode() in key for value in values)
 

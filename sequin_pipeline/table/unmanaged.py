@@ -1,6 +1,6 @@
 """Tables that belong to an application: what is declared, matched against the table that is there, before the first row.
 
-The table is never created, altered or commented on. What cannot work is refused here, with the column and its mend; what may fail for
+The table is never created, altered or commented on. What cannot work is refused here, with the column and its fix; what may fail for
 single rows (a text too long, a CHECK, a parent that is missing) becomes a reject of those rows alone. Not about foreign data wrappers.
 """
 
@@ -72,14 +72,14 @@ def look_up(connection: Connection, target: Target) -> Target:
     if introspected is None:
         raise TableRefused(
             f"table {str(target.table)!r} of {target.label!r} does not exist, and `managed: false` says that an application creates it: "
-            "run its migrations, or mend the name in the YAML (upper and lower case count)"
+            "run its migrations, or fix the name in the YAML (upper and lower case count)"
         )
     lacking = [wanted for wanted in introspected.lacking if wanted != "DELETE" or target.removes]
     if lacking:
-        mends = "; ".join(grant(introspected, target.table, wanted, connection) for wanted in lacking)
+        fixes = "; ".join(grant(introspected, target.table, wanted, connection) for wanted in lacking)
         raise TableRefused(
             f"role {introspected.role!r} lacks the right to {', '.join(lacking).lower()} on table {str(target.table)!r} "
-            f"of {target.label!r}: run `{mends}`"
+            f"of {target.label!r}: run `{fixes}`"
         )
     return fitted(target, introspected)
 
@@ -125,7 +125,7 @@ class _Match:
         if fit is None:
             raise self._refused(
                 f"has column {found.name!r} of type {found.shown!r}, in which {column.name!r} of type {column.type!r} cannot be kept: "
-                f"{self._mend(column, found)}"
+                f"{self._fix(column, found)}"
             )
         limits, rounds_to = [*fit.limits], None
         if found.characters is not None:
@@ -201,7 +201,7 @@ class _Match:
             return IDENTIFIERS[found.type]
         return TAKES[column.type].get(found.type)
 
-    def _mend(self, column: TargetColumn, found: IntrospectedColumn) -> str:
+    def _fix(self, column: TargetColumn, found: IntrospectedColumn) -> str:
         if column.name == self.target.version:
             return f'versions exceed 32 bits, so `alter table … alter column "{found.name}" type bigint`, or leave it out of the mapping'
         taken = ", ".join(TAKES[column.type])

@@ -2,7 +2,7 @@
 
 import pytest
 
-from sequin_pipeline.cli.landed import Landed, _verdict
+from sequin_pipeline.cli.landed import Landed, _summary
 from sequin_pipeline.ledger.ledger import Counts
 
 
@@ -23,7 +23,7 @@ def landed(counts: Counts = Counts(), *, filled: int = 0, failure: str | None = 
         pytest.param([landed(filled=883)], ["883 rows filled with new or changed columns."], id="a column filled"),
         pytest.param(
             [landed(), landed(failure="no answer")],
-            ["1 of 2 failed; the next run goes on where they stopped."],
+            ["1 of 2 failed; the next run continues where they stopped."],
             id="one failed, nobody knows whether there was anything new",
         ),
         pytest.param(
@@ -34,4 +34,4 @@ def landed(counts: Counts = Counts(), *, filled: int = 0, failure: str | None = 
     ],
 )
 def test_verdict_says_what_happened(results: list[Landed], sentences: list[str]) -> None:
-    assert list(_verdict(results)) == sentences
+    assert list(_summary(results)) == sentences

@@ -1,4 +1,4 @@
-"""`sequin-pipeline doctor`: each thing that can be wrong is told with its mend, and nothing is changed by looking."""
+"""`sequin-pipeline doctor`: each thing that can be wrong is told with its fix, and nothing is changed by looking."""
 
 import json
 from collections.abc import Iterator
@@ -42,7 +42,7 @@ class Examined:
 
     @property
     def problems(self) -> list[tuple[str, str]]:
-        return [(finding["check"], finding["mend"]) for finding in self.findings if finding["level"] == "problem"]
+        return [(finding["check"], finding["fix"]) for finding in self.findings if finding["level"] == "problem"]
 
 
 def examine(command: Command, project: Project) -> Examined:
@@ -118,15 +118,15 @@ def test_servers_that_do_not_answer_are_told_each_and_the_rest_is_looked_at(
 
     assert found.status == 1
     assert found.problems == [
-        ("warehouse", "mend WAREHOUSE_URL, or start the server that it names"),
-        ("Dagster storage", "mend DAGSTER_POSTGRES_URL, or start the server that it names"),
-        ("records API", "start it, or mend SEQUIN_API_URL"),
+        ("warehouse", "fix WAREHOUSE_URL, or start the server that it names"),
+        ("Dagster storage", "fix DAGSTER_POSTGRES_URL, or start the server that it names"),
+        ("records API", "start it, or fix SEQUIN_API_URL"),
     ]
     assert found.told("versions") != []
     assert "s3cret" not in found.printed
 
 
-def test_each_right_that_lacks_comes_with_the_grant_that_mends_it(api: str, make_project: MakeProject, command: Command) -> None:
+def test_each_right_that_lacks_comes_with_the_grant_that_fixes_it(api: str, make_project: MakeProject, command: Command) -> None:
     project = make_project(api).declare(demo=DECLARED)
     database = project.query("select current_database()")[0][0]
     role = f"poor_{database}"
@@ -139,9 +139,9 @@ def test_each_right_that_lacks_comes_with_the_grant_that_mends_it(api: str, make
     poor = replace(project, warehouse_url=project.warehouse_url.replace("postgres@", f"{role}@"))
     try:
         found = examine(command, poor)
-        mends = [mend for check, mend in found.problems if check == "rights"]
-        project.execute(*mends)
-        mended = examine(command, poor)
+        fixes = [fix for check, fix in found.problems if check == "rights"]
+        project.execute(*fixes)
+        fixed = examine(command, poor)
         run_sync(
             live_stream(replace(collection(), columns=COLUMNS[1:]), [record("a", 1)]),
             Warehouse(project.warehouse_url),
@@ -158,12 +158,12 @@ def test_each_right_that_lacks_comes_with_the_grant_that_mends_it(api: str, make
     finally:
         project.execute(f"drop owned by {role}", f"drop role {role}")
 
-    assert mends == [
+    assert fixes == [
         f'grant temporary on database "{database}" to "{role}"',
         f'grant create on database "{database}" to "{role}"',
         f'grant usage, create on schema "demo" to "{role}"',
     ]
-    assert (mended.status, mended.problems) == (least.status, least.problems) == (0, [])
+    assert (fixed.status, fixed.problems) == (least.status, least.problems) == (0, [])
 
 
 def test_a_ledger_of_a_newer_pipeline_and_a_table_of_somebody_else_are_problems(
@@ -213,7 +213,7 @@ def test_collections_that_only_one_side_knows_are_warnings(api: str, make_projec
             Finding(
                 "clock",
                 "warning",
-                "90 s behind ours: ages and lags are told wrong by that much",
+                "90 s behind ours: ages and lags are wrong by that much",
                 "set both machines by the same time server (NTP)",
             ),
             id="behind",

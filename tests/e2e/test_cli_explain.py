@@ -66,13 +66,15 @@ def test_a_stored_record_is_shown_with_the_merge_that_wrote_it_and_the_source(
 
     parts = told(done)
     assert (done.status, done.stdout.splitlines()[0]) == (0, "record 'b' of demo/thing, table demo.thing")
-    assert parts["row"] == ["version 2, live"]
+    assert parts["row"] == ["version 2, not deleted"]
     assert (parts["amount"], parts["internal_id"], parts["data"]) == (["2"], ["tenant-1"], ['{"amount": 2, "status": "active"}'])
     (written,) = parts["written"]
     assert written.startswith(f"by batch {batch} of live run run-1, at 20")
     assert parts["rejects"] == ["none"]
     assert parts["history"] == ["is not kept: `history: 30d` in the YAML of the collection keeps it from then on"]
-    assert parts["source"] == ["holds version 2, which is what is stored (1 page read from the beginning; it has no lookup)"]
+    assert parts["source"] == [
+        "holds version 2, which is what is stored (1 page read from the beginning; the source has no lookup by id)"
+    ]
     assert TOKEN not in done.stdout + done.stderr
 
 
@@ -88,7 +90,7 @@ def test_what_the_source_changed_since_is_told(api: SandboxControls, make_projec
         "b": (
             0,
             "holds it, and it is rejected: column 'amount' (path $.amount, bigint) found the string 'x', where a number or a "
-            "decimal string was expected: mend the value at the provider or the column's declaration",
+            "decimal string was expected: fix the value at the provider or the column's declaration",
         ),
         "c": (0, "holds version 8, which is not stored"),
         "d": (1, "not found, to the end of the stream"),

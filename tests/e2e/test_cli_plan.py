@@ -11,7 +11,7 @@ import pytest
 
 from sequin_pipeline.catalog import Collection, OnDelete
 from sequin_pipeline.ledger.ledger import Counts
-from sequin_pipeline.operate.dry_run import Difference, Rehearsal, rehearse
+from sequin_pipeline.operate.dry_run import Difference, DryRun, dry_run
 from sequin_pipeline.postgres.warehouse import Warehouse
 from sequin_pipeline.read.stream import RecordStream
 from sequin_pipeline.runs.collection_run import run_sync
@@ -54,10 +54,10 @@ def everything(url: str) -> dict[str, object]:
     return seen
 
 
-def plan(url: str, source: ListSource, of: Collection = THING) -> Rehearsal:
-    """Rehearses, and sees that nothing remains."""
+def plan(url: str, source: ListSource, of: Collection = THING) -> DryRun:
+    """Does a dry run, and sees that nothing remains."""
     before = everything(url)
-    found = rehearse(source, Warehouse(url), of)
+    found = dry_run(source, Warehouse(url), of)
     assert everything(url) == before
     return found
 
@@ -140,8 +140,8 @@ def test_a_lock_of_somebody_else_ends_it_soon(warehouse_url: str, command: Comma
 
     with psycopg.connect(warehouse_url) as holder:
         holder.execute("select from demo.thing where id = 'a' for update")
-        with pytest.raises(Exception, match=r"rehearsing a run of 'demo/thing' \(nothing of it remains\).*SQLSTATE 55P03"):
-            rehearse(source, Warehouse(warehouse_url), THING)
+        with pytest.raises(Exception, match=r"doing a dry run of 'demo/thing' \(nothing of it remains\).*SQLSTATE 55P03"):
+            dry_run(source, Warehouse(warehouse_url), THING)
 
 
 def test_pages_lie_in_no_file_that_has_a_name(warehouse_url: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -154,7 +154,7 @@ def test_pages_lie_in_no_file_that_has_a_name(warehouse_url: str, tmp_path: Path
                 seen.append(list(tmp_path.iterdir()))
                 yield page
 
-    rehearse(Watched([FIRST, SECOND]), Warehouse(warehouse_url), THING)
+    dry_run(Watched([FIRST, SECOND]), Warehouse(warehouse_url), THING)
 
     assert seen == [[], []]
     assert list(tmp_path.iterdir()) == []
@@ -191,7 +191,7 @@ def test_the_command_tells_what_would_happen_and_exits_as_the_sync_would(
         "  4 records from 2 pages: 4 inserted\n"
         "  inserted  a\n  inserted  b\n  inserted  c\n  inserted  same" + end,
     )
-    assert (nothing.status, nothing.stdout) == (0, "demo/thing, table demo.thing\n  no record is new" + end)
+    assert (nothing.status, nothing.stdout) == (0, "demo/thing, table demo.thing\n  no new records" + end)
     head, counts, rejected, *differences = second.stdout.splitlines()
     assert (second.status, head) == (3, "demo/thing, table demo.thing")
     assert counts == ("  7 records from 2 pages: 1 inserted, 1 updated, 1 deleted, 1 unchanged, 1 stale, 1 duplicate, 1 rejected")
@@ -217,7 +217,7 @@ def test_what_would_fail_is_told_and_stops_no_other(api: SandboxControls, make_p
         "demo/thing would fail: table 'demo.thing' of 'demo/thing' exists already, and this pipeline did not create it"
         in done.stderr
     )
-    assert done.stdout.startswith("demo/part, table demo.part, which would be created\n  no record is new\n")
+    assert done.stdout.startswith("demo/part, table demo.part, which would be created\n  no new records\n")
 
 
 @pytest.mark.parametrize(

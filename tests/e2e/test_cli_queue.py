@@ -54,7 +54,7 @@ def test_undeclared_records_of_a_queue_are_listed_shown_discarded_and_replayed_o
     assert (too_early.status, "declare it in a defs.yaml, then replay them" in too_early.stderr) == (2, True)
     assert replayed.stdout == "1 of 1 rejects of demo/later have been settled.\n"
     assert project.query("select id, updated_idx from demo.elsewhere") == [("u", 7)]
-    assert rest.stdout == "No record waits.\n"
+    assert rest.stdout == "No open rejects.\n"
 
 
 def test_the_doctor_tells_of_each_queue_whether_it_is_there_and_takes_the_token(project: Project, command: Command) -> None:
@@ -64,7 +64,7 @@ def test_the_doctor_tells_of_each_queue_whether_it_is_there_and_takes_the_token(
 
     assert "demo: draining sequin_consumer 'c1': ack from" in unknown.stdout
     assert "Is there a consumer 'c1'?" in unknown.stdout
-    assert f"sequin_consumer {project.api_url} stream 'c1' is drained for demo, and takes the token" in known.stdout
+    assert f"sequin_consumer {project.api_url} stream 'c1' is drained for demo, and accepts the token" in known.stdout
     assert "\nok       records API" not in known.stdout  # its pages are not asked for: nobody reads them
     assert (unknown.status, known.status) == (0, 0)
 
@@ -89,7 +89,7 @@ def test_one_queue_of_several_providers_is_drained_and_told_once_whichever_of_th
     assert synced.status == 0, synced.stderr
     assert "2 rows written from 2 records." in synced.stdout
     assert project.query('select id from demo.thing union all select id from shop."order"') == [("a",), ("c",)]
-    assert f"sequin_consumer {url} stream 'c1' is drained for demo and shop, and takes the token" in examined.stdout
+    assert f"sequin_consumer {url} stream 'c1' is drained for demo and shop, and accepts the token" in examined.stdout
 
 
 @pytest.mark.parametrize(

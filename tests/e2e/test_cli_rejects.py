@@ -45,7 +45,7 @@ def test_list_counts_by_reason_and_shows_the_newest(make_project: MakeProject, c
     assert "are shown" not in whole.stdout
 
 
-def test_a_reject_is_shown_whole_replayed_after_a_mend_or_discarded(make_project: MakeProject, command: Command) -> None:
+def test_a_reject_is_shown_whole_replayed_after_a_fix_or_discarded(make_project: MakeProject, command: Command) -> None:
     project = make_project(NO_API).declare(demo=AMOUNT % "bigint")
     fill(project, bad(1, "a dozen"), bad(2, 1.5), bad(3, "\u001b[31m"))
     numbers = dict(project.query("select record_id, left(content_hash::text, 8) from sequin_pipeline.rejects"))
@@ -55,18 +55,18 @@ def test_a_reject_is_shown_whole_replayed_after_a_mend_or_discarded(make_project
     given_up = command(project, "rejects", "discard", "demo/thing", str(numbers["b01"]), str(numbers["b03"]))
     project.execute("alter table demo.thing alter column amount type numeric")
     (project.folder / "collections" / "demo" / "defs.yaml").write_text(HEAD + AMOUNT % "numeric")
-    mended = command(project, "rejects", "replay", "demo/thing", str(numbers["b02"]))
+    fixed = command(project, "rejects", "replay", "demo/thing", str(numbers["b02"]))
     empty = command(project, "rejects", "list")
 
     assert shown.stdout.startswith("record    b03, version 3\nreason    column 'amount'")
     assert "\x1b" not in shown.stdout
     assert again.stdout == (
         "0 of 3 rejects of demo/thing have been settled.\n"
-        "3 still do not fit: `sequin-pipeline rejects list demo/thing` says why.\n"
+        "3 still cannot be stored: `sequin-pipeline rejects list demo/thing` says why.\n"
     )
     assert given_up.stdout == "2 rejects of demo/thing have been discarded.\n"
-    assert mended.stdout == "1 of 1 rejects of demo/thing have been settled.\n"
-    assert empty.stdout == "No record waits.\n"
+    assert fixed.stdout == "1 of 1 rejects of demo/thing have been settled.\n"
+    assert empty.stdout == "No open rejects.\n"
     assert project.query("select id, updated_idx, amount::text from demo.thing") == [("b02", 2, "1.5")]
 
 

@@ -62,7 +62,7 @@ def api() -> Iterator[SandboxControls]:
 
 
 NO_PARTS = (
-    "\ndemo/part: the source offers no collection 'demo:part', so that no record of it can come: mend its name in the defs.yaml, or "
+    "\ndemo/part: the source offers no collection 'demo:part', so that no record of it can come: fix its name in the defs.yaml, or "
     "have it synced there\n"
 )
 
@@ -119,7 +119,7 @@ def test_what_is_asked_again_is_told_once_while_the_sync_goes_on(
     [told] = [line for line in ended.stderr.splitlines() if "attempt" in line]
     assert told.startswith(
         "reading demo:thing from the start: attempt 1 failed with status 503 (Service Unavailable), saying "
-        '\'{"summary":"Service Unavailable"}\'; asking again in '
+        '\'{"summary":"Service Unavailable"}\'; retrying in '
     )
 
 
@@ -129,7 +129,7 @@ def test_what_is_asked_again_is_told_once_while_the_sync_goes_on(
         pytest.param("status:404,path=/v1/syncs", "", id="cannot say"),
         pytest.param(
             "status:403,path=/v1/syncs",
-            "\nWhat 'sequin' offers could not be asked: reading which collections there are from ",
+            "\nWhat 'sequin' offers could not be found out: reading which collections there are from ",
             id="will not say",
         ),
     ],
@@ -278,7 +278,7 @@ def test_a_declaration_at_fault_exits_with_2_and_names_its_line(
     [
         pytest.param(
             {"api_url": ""},
-            "would come from the sandbox: set SEQUIN_API_URL, unset WAREHOUSE_URL, or say --sandbox to have them there",
+            "would come from the sandbox: set SEQUIN_API_URL, unset WAREHOUSE_URL, or pass --sandbox to put them there",
             id="made-up records for the user's own database",
         ),
         pytest.param(
@@ -343,7 +343,7 @@ def test_a_warehouse_that_does_not_answer_is_told_at_once_and_without_its_passwo
     assert ended.status == 1
     assert f"sequin-pipeline: while connecting to me@127.0.0.1:{port}/records, Postgres said" in ended.stderr
     assert "Connection refused" in ended.stderr
-    assert ended.stderr.endswith("it may pass: run again. If your Postgres is elsewhere, mend WAREHOUSE_URL\n")
+    assert ended.stderr.endswith("this may be temporary: run again. If your Postgres is elsewhere, fix WAREHOUSE_URL\n")
     assert "s3cret" not in ended.stderr
     assert "attempt 1 of" not in caplog.text
     assert api.arrived() == 0
@@ -359,7 +359,7 @@ def test_a_warehouse_that_does_not_let_us_in_is_told_at_once_as_wrong_usage(
     ended = command(stranger, name)
 
     assert ended.status == 2
-    assert 'FATAL:  role "nobody_known" does not exist\': mend WAREHOUSE_URL, or let this role in\n' in ended.stderr
+    assert 'FATAL:  role "nobody_known" does not exist\': fix WAREHOUSE_URL, or allow this role to connect\n' in ended.stderr
     assert "s3cret" not in ended.stderr
     assert "attempt 1 of" not in caplog.text
     assert api.arrived() == 0
@@ -393,7 +393,7 @@ def test_an_interrupt_ends_the_command_at_once_and_the_next_one_goes_on(api: San
     again = project.run("sync", "--collection", "demo/thing")
 
     assert process.returncode == 130
-    assert "Interrupted. What has been committed stays; the next run goes on behind it.\n" in stderr
+    assert "Interrupted. What has been committed stays; the next run continues after it.\n" in stderr
     assert again.returncode == 0, again.stderr
     assert project.query("select count(*)::int from demo.thing") == [(3,)]
 

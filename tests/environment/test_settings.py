@@ -118,7 +118,7 @@ def test_a_warehouse_of_yours_gets_no_sandbox_rows_by_accident() -> None:
 
     assert str(refusal.value) == (
         "WAREHOUSE_URL names a database of yours (postgresql://you:***@db.example/yours), but SEQUIN_API_URL is not set, so that "
-        "records would come from the sandbox: set SEQUIN_API_URL, unset WAREHOUSE_URL, or say --sandbox to have them there"
+        "records would come from the sandbox: set SEQUIN_API_URL, unset WAREHOUSE_URL, or pass --sandbox to put them there"
     )
 
 

@@ -245,9 +245,7 @@ class OfQueue:
     def refused(self, status: int) -> str:
         if status in (401, 403):
             return token_refused(status, f"{self.variables}_TOKEN")
-        unknown = (
-            rf"\. Is there a consumer '{CONSUMER}'\? Mend `queue` in the defs\.yaml, or the address" if status == 404 else ""
-        )
+        unknown = rf"\. Is there a consumer '{CONSUMER}'\? Fix `queue` in the defs\.yaml, or the address" if status == 404 else ""
         return not_served(status, f"{self.variables}_URL") + unknown
 
     def begins_anew_after(self, status: int | None) -> bool:
@@ -330,8 +328,8 @@ class OfStripe:
 
 
 def token_refused(status: int, variable: str) -> str:
-    mend = rf"the source does not accept the token that was sent: set {variable} to a token that may read there"
-    return rf"status {status} \(.*\), saying '.*': {mend}"
+    fix = rf"the source does not accept the token that was sent: set {variable} to a token that may read there"
+    return rf"status {status} \(.*\), saying '.*': {fix}"
 
 
 def not_served(status: int, variable: str) -> str:

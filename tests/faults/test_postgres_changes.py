@@ -37,11 +37,11 @@ class ChangedMeanwhile(ListSource):
 
 @dataclass(frozen=True)
 class Change:
-    """What is done to the table, what the run says, and what mends it where the next run cannot by itself."""
+    """What is done to the table, what the run says, and what fixes it where the next run cannot by itself."""
 
     statement: str
     said: str
-    mend: str | None = None
+    fix: str | None = None
 
 
 CHANGES = {
@@ -67,7 +67,7 @@ CHANGES = {
 
 
 @pytest.mark.parametrize("change", [pytest.param(change, id=name) for name, change in CHANGES.items()])
-def test_change_of_the_table_stops_the_run_and_after_it_is_mended_the_next_one_goes_on(landing: Landing, change: Change) -> None:
+def test_change_of_the_table_stops_the_run_and_after_it_is_fixed_the_next_one_goes_on(landing: Landing, change: Change) -> None:
     landing.sync(ListSource([]))
     waits = Waits()
     source = ChangedMeanwhile([FIRST, SECOND], url=landing.url, statement=change.statement)
@@ -75,8 +75,8 @@ def test_change_of_the_table_stops_the_run_and_after_it_is_mended_the_next_one_g
     with pytest.raises(TableRefused) as caught:
         landing.sync(source, warehouse=Warehouse(landing.url, sleep=waits), batch_records=1)
     cursors = landing.cursors()
-    if change.mend is not None:
-        execute(landing.url, change.mend)
+    if change.fix is not None:
+        execute(landing.url, change.fix)
     landing.sync(ListSource([FIRST, SECOND]))
 
     assert_says(str(caught.value), change.said)

@@ -59,8 +59,8 @@ FAULTS = {"backend terminated": terminate, "backend killed": kill, "immediate re
 def test_batch_that_a_dying_server_interrupts_is_written_once(
     own_server: PostgresServer, landing: Landing, fault: Callable[[PostgresServer, HeldBatch, int], None], phase: str
 ) -> None:
-    mended = threading.Event()
-    waits = Waits(meanwhile=mended.wait)
+    fixed = threading.Event()
+    waits = Waits(meanwhile=fixed.wait)
     with held_in(phase, landing.url) as held, ThreadPoolExecutor(1) as threads:
         try:
             warehouse = Warehouse(held.url, sleep=waits)
@@ -68,7 +68,7 @@ def test_batch_that_a_dying_server_interrupts_is_written_once(
 
             fault(own_server, held, held.arrived())
         finally:
-            mended.set()
+            fixed.set()
         outcome = running.result()
 
     landing.deliver(*SECOND)
@@ -93,7 +93,7 @@ def test_server_that_stays_away_ends_the_run_and_the_next_one_goes_on(own_server
 
     assert_says(
         str(caught.value),
-        r"while connecting to postgres@\S+/test_\d+, Postgres said 'connection (failed|is bad): .*'; it may pass: run again\.",
+        r"while connecting to postgres@\S+/test_\d+, Postgres said 'connection (failed|is bad): .*'; this may be temporary: run again\.",
     )
     assert len(waits.seconds) == ATTEMPTS - 1
     landing.deliver(*SECOND)

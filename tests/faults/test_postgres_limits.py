@@ -104,7 +104,8 @@ def test_full_disk_under_the_log_stops_the_server_and_the_next_run_after_its_ret
             landing.check(cursor=str(len(pages)))
     assert 0 < cursor < len(pages)
     assert_says(
-        str(caught.value), r"while connecting to \S+, Postgres said 'connection (failed|is bad): .*'; it may pass: run again\."
+        str(caught.value),
+        r"while connecting to \S+, Postgres said 'connection (failed|is bad): .*'; this may be temporary: run again\.",
     )
     assert len(waits.seconds) == ATTEMPTS - 1
 
@@ -139,7 +140,7 @@ def test_too_many_connections_are_waited_for_and_told_when_they_do_not_end(landi
     assert_says(
         str(caught.value),
         r"while connecting to limited@\S+, Postgres said 'connection failed: .*FATAL:  too many connections for role \"limited\"'; "
-        r"it may pass: run again\.",
+        r"this may be temporary: run again\.",
     )
 
 
@@ -205,7 +206,7 @@ def test_role_that_is_not_let_in_is_told_at_once(landing: Landing) -> None:
     assert_says(
         str(caught.value),
         r"while connecting to nobody_known@\S+, Postgres said '.*FATAL:  role \"nobody_known\" does not exist': "
-        r"mend WAREHOUSE_URL, or let this role in",
+        r"fix WAREHOUSE_URL, or allow this role to connect",
     )
     assert waits.seconds == []
     landing.deliver(*FIRST)

@@ -29,15 +29,15 @@ from tests.support.waits import Waits
 def test_batch_of_any_source_that_a_dying_server_interrupts_is_written_once(
     own_server: PostgresServer, place: Place, fault: Callable[[PostgresServer, HeldBatch, int], None], phase: str
 ) -> None:
-    mended = threading.Event()
-    waits = Waits(meanwhile=mended.wait)
+    fixed = threading.Event()
+    waits = Waits(meanwhile=fixed.wait)
 
     with held_in(phase, place.landing.url) as held, ThreadPoolExecutor(1) as threads:
         try:
             running = threads.submit(place.sync, warehouse=Warehouse(held.url, sleep=waits))
             fault(own_server, held, held.arrived())
         finally:
-            mended.set()
+            fixed.set()
         outcome = running.result()
 
     place.landing.deliver(*place.records[3:], rejected=[place.records[2]])

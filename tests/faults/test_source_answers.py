@@ -17,7 +17,7 @@ RECORDS = things(1, 6)
 """Three pages."""
 
 GAVE_UP = r"gave up after 3 requests in 2 seconds; the last one ended with "
-RUN_AGAIN = r"\. Run again once the source is well"
+RUN_AGAIN = r"\. Run again once the source has recovered"
 
 
 @dataclass(frozen=True)
@@ -82,9 +82,9 @@ OUTAGES = {
     ),
     "JSON cut": not_an_answer("json-cut", r"a body that is not JSON: ", r"'{\".*'"),
     "JSON that is not an object": not_an_answer(
-        "not-object", r"JSON that is no page: Expected `object`, got `array`", r"'\[{\".*'"
+        "not-object", r"JSON that is not a page: Expected `object`, got `array`", r"'\[{\".*'"
     ),
-    "JSON of something else": not_an_answer("other-object", r"JSON that is no page: ", r"'{\"status\":\"maintenance\"}'"),
+    "JSON of something else": not_an_answer("other-object", r"JSON that is not a page: ", r"'{\"status\":\"maintenance\"}'"),
     "empty body": not_an_answer("empty-body", r"a body that is not JSON: ", "''"),
 }
 

@@ -118,7 +118,7 @@ def test_source_that_is_gone_changes_nothing_until_it_is_back(landing: Landing) 
     assert_says(
         str(caught.value),
         rf"reading demo:thing after cursor '{cursor_after(2)}' from {api.url}: gave up after 3 requests in 2 seconds; the last one "
-        r"ended with ConnectError: '.*Connection refused'\. Run again once the source is well",
+        r"ended with ConnectError: '.*Connection refused'\. Run again once the source has recovered",
     )
     landing.deliver(*since)
     landing.check(cursor=cursor_after(4))
@@ -139,7 +139,7 @@ def test_server_that_is_gone_is_told_in_bounded_time_and_changes_nothing(warehou
     assert_says(
         str(caught.value),
         rf"{re.escape(place.purpose(2))} from {place.url}: gave up after 3 requests in 2 seconds; the last one ended with "
-        r"ConnectError: '.*Connection refused'\. Run again once the source is well",
+        r"ConnectError: '.*Connection refused'\. Run again once the source has recovered",
     )
     place.check(2)
 
@@ -185,7 +185,7 @@ def test_tls_that_is_not_agreed_on_is_tried_again_until_time_is_up(landing: Land
     assert_says(
         str(caught.value),
         rf"reading demo:thing from the start from {server.url}: gave up after 3 requests in 2 seconds; the last one ended with "
-        r"(ConnectError|ReadError): '.*'\. Run again once the source is well",
+        r"(ConnectError|ReadError): '.*'\. Run again once the source has recovered",
     )
     landing.deliver(*records)
     landing.check(cursor="1")
@@ -208,7 +208,7 @@ def test_redirect_to_another_host_is_not_followed(landing: Landing) -> None:
         str(caught.value),
         rf"reading demo:thing after cursor '1' from {server.url}: status 307 \(Temporary Redirect\): a redirect to "
         r"'http://127\.0\.0\.1', which is not followed, so that the token reaches no other host: set SEQUIN_API_URL to the address "
-        r"that answers by itself",
+        r"that answers without redirecting",
     )
     assert (elsewhere.asked, time.waits) == ([], [])
     landing.deliver(*records[2:])

@@ -55,7 +55,7 @@ def test_circle_of_cursors_ends_the_run_before_it_repeats_itself(landing: Landin
     assert_says(
         str(caught.value),
         rf"reading demo:thing after cursor '{cursor_after(4)}' from {api.url}: cursor '{cursor}', which was used before in the same "
-        r"read: the source leads in a circle, and so again when the same request was sent once more",
+        r"read: the source goes round in a circle, and the same again when the request was repeated once",
     )
     landing.deliver(*records[4:])
     landing.check(cursor=cursor_after(6))
@@ -140,7 +140,7 @@ def test_records_of_another_collection_are_rejected_one_by_one(landing: Landing)
         (
             "f",
             "envelope",
-            "collection_id is the string 'demo:other', but records of 'demo:thing' were asked for: mend the source or the request",
+            "collection_id is the string 'demo:other', but records of 'demo:thing' were asked for: fix the source or the request",
         )
     ]
 

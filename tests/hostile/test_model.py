@@ -202,14 +202,14 @@ class History:
             self.world.finish()
         self._check()
 
-    def mend_and_replay(self) -> None:
+    def fix_and_replay(self) -> None:
         """Declared so that some of what waits fits now, or in any other way."""
         if not any(self.world.rejects.values()):
             self.change_records()
             self.run_live()
         waiting = [json.loads(raw)["data"] for raw, is_open in self.world.rejects.items() if is_open]
-        mends = [columns for columns in DECLARATIONS.values() if any(derived(columns, data)[1] for data in waiting)]
-        self.world.columns = self.chance.choice(mends or list(DECLARATIONS.values()))
+        fixes = [columns for columns in DECLARATIONS.values() if any(derived(columns, data)[1] for data in waiting)]
+        self.world.columns = self.chance.choice(fixes or list(DECLARATIONS.values()))
         self.run_live()
         replay(self.warehouse, self.world.collection, LEDGER, run_id="replay")
         self.world.replay()
@@ -383,7 +383,7 @@ CASES = {
     "a full refresh",
     "a late older copy",
     "a record that moves",
-    "a reject that was mended",
+    "a reject that was fixed",
     "a reject that was outdated",
     "a row that changes",
     "a row that somebody changed",
@@ -414,7 +414,7 @@ STEPS = {
     History.run_live_and_lose_the_server_in_a_commit: 1,
     History.backfill: 2,
     History.overlap: 2,
-    History.mend_and_replay: 2,
+    History.fix_and_replay: 2,
     History.read_everything_again_twice: 1,
 }
 """By how often they come."""

@@ -35,7 +35,7 @@ DECLARATIONS: Mapping[str, tuple[Column, ...]] = {
     "plain": (STATUS, AMOUNT),
     "a column more": (STATUS, AMOUNT, Column("size", parse_path("size"), "integer")),
     "found elsewhere": (STATUS, AMOUNT, Column("size", parse_path("length"), "integer")),
-    "mended": (STATUS, Column("amount_text", parse_path("amount"), "text")),
+    "fixed": (STATUS, Column("amount_text", parse_path("amount"), "text")),
 }
 
 
@@ -227,7 +227,7 @@ class World:
             self.rejects[raw] = False
             self.deliver([json.loads(raw)])
             if not self.rejects[raw]:
-                self.cases.add("a reject that was mended")
+                self.cases.add("a reject that was fixed")
 
     def _reached(self, record_id: str) -> int:
         row = self.fold.rows.get(record_id)

@@ -140,7 +140,7 @@ CLOCK = "an ISO time from 00:00:00 to 23:59:59 with a zone of less than 24 hours
 YEARS = "a time in the years 0001 to 9999, in UTC"
 SIX = "at most 6 digits after the point"
 CANONICAL = "a UUID as 8-4-4-4-12 hexadecimal digits"
-NOT_EMPTY = "something else than an empty string (or say `empty_as_null: true`)"
+NOT_EMPTY = "something other than an empty string (or say `empty_as_null: true`)"
 
 REFUSED = {
     "text refuses an object": (
@@ -295,7 +295,7 @@ def test_a_type_refuses(type_, options, literal, found, wanted):
     assert (reject.record_id, reject.raw, reject.reject_class) == ("rec_1", raw, "value")
     assert reject.reason == (
         f"column 'v' (path $.v, {type_}) found {found}, where {wanted} was expected: "
-        "mend the value at the provider or the column's declaration"
+        "fix the value at the provider or the column's declaration"
     )
 
 
@@ -313,7 +313,7 @@ def test_a_required_column_refuses_an_object_without_it_but_not_a_record_without
 
     reason = (
         "column 'status' (path $.status, text) found null, where a value (the column is required) was expected: "
-        "mend the value at the provider or the column's declaration"
+        "fix the value at the provider or the column's declaration"
     )
     assert [(reject.record_id, reject.reason, reject.missing) for reject in normalized.rejects] == [
         ("missing", reason, ("status",)),
@@ -329,9 +329,9 @@ def test_every_misfit_of_a_record_is_named_in_its_one_reject():
 
     assert [reject.reason for reject in normalized.rejects] == [
         "column 'a' (path $.a, integer) found the string 'x', where a number or a decimal string was expected: "
-        "mend the value at the provider or the column's declaration; "
+        "fix the value at the provider or the column's declaration; "
         "column 'b' (path $.b, boolean) found the string 'y', where true or false was expected: "
-        "mend the value at the provider or the column's declaration"
+        "fix the value at the provider or the column's declaration"
     ]
 
 

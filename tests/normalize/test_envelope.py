@@ -126,12 +126,12 @@ def test_a_member_may_be(changes, name, expected):
     assert rows(normalized, name) == [(expected,)]
 
 
-FILLED = "where a string that is not empty was expected: mend the source"
-STRING = "where a string was expected: mend the source"
-VERSION = "where an integer of 64 bits was expected, the record's version: mend the source"
-ISO = "where an ISO time as 2024-01-31T12:00:00Z was expected: mend the source"
-ZONE = "where an ISO time with a zone was expected: mend the source"
-NO_SYNC = "the record names no sync: sync.id (in the older form sync_id) was expected; mend the source"
+FILLED = "where a string that is not empty was expected: fix the source"
+STRING = "where a string was expected: fix the source"
+VERSION = "where an integer of 64 bits was expected, the record's version: fix the source"
+ISO = "where an ISO time as 2024-01-31T12:00:00Z was expected: fix the source"
+ZONE = "where an ISO time with a zone was expected: fix the source"
+NO_SYNC = "the record names no sync: sync.id (in the older form sync_id) was expected; fix the source"
 
 FAULTS = {
     "id null": ({"id": None}, None, f"id is null, {FILLED}"),
@@ -140,7 +140,7 @@ FAULTS = {
     "id with NUL": (
         {"id": "a\x00"},
         None,
-        r"""id is the string '"a\\u0000"', and Postgres can hold no \u0000 in a text: mend the source""",
+        r"""id is the string '"a\\u0000"', and Postgres can hold no \u0000 in a text: fix the source""",
     ),
     "upstream_id absent": ({"upstream_id": ...}, "rec_1", f"upstream_id is missing, {FILLED}"),
     "upstream_id empty": ({"upstream_id": ""}, "rec_1", f"upstream_id is the string '', {FILLED}"),
@@ -149,14 +149,14 @@ FAULTS = {
     "another collection": (
         {"collection_id": "stripe:invoice"},
         "rec_1",
-        "collection_id is the string 'stripe:invoice', but records of 'stripe:subscription' were asked for: mend the source or the request",
+        "collection_id is the string 'stripe:invoice', but records of 'stripe:subscription' were asked for: fix the source or the request",
     ),
     "sync absent": ({"sync": ...}, "rec_1", NO_SYNC),
     "sync without id": ({"sync": {}}, "rec_1", NO_SYNC),
     "sync a string": (
         {"sync": "s"},
         "rec_1",
-        "sync is the string 's', where an object with id and external_id was expected: mend the source",
+        "sync is the string 's', where an object with id and external_id was expected: fix the source",
     ),
     "sync.id null": ({"sync": {"id": None}}, "rec_1", f"sync.id is null, {FILLED}"),
     "sync.id a number": ({"sync": {"id": 1}}, "rec_1", f"sync.id is the number '1', {STRING}"),
@@ -167,8 +167,8 @@ FAULTS = {
     "updated_idx a fraction": ({"updated_idx": 1.0}, "rec_1", f"updated_idx is the number '1.0', {VERSION}"),
     "updated_idx a boolean": ({"updated_idx": True}, "rec_1", f"updated_idx is the boolean 'true', {VERSION}"),
     "updated_idx of 65 bits": ({"updated_idx": 2**63}, "rec_1", f"updated_idx is the number '9223372036854775808', {VERSION}"),
-    "deleted null": ({"deleted": None}, "rec_1", "deleted is null, where true or false was expected: mend the source"),
-    "deleted a number": ({"deleted": 1}, "rec_1", "deleted is the number '1', where true or false was expected: mend the source"),
+    "deleted null": ({"deleted": None}, "rec_1", "deleted is null, where true or false was expected: fix the source"),
+    "deleted a number": ({"deleted": 1}, "rec_1", "deleted is the number '1', where true or false was expected: fix the source"),
     "inserted_at no time": ({"inserted_at": "soon"}, "rec_1", f"inserted_at is the string 'soon', {ISO}"),
     "inserted_at a number": ({"inserted_at": 5}, "rec_1", f"inserted_at is the number '5', {STRING}"),
     "inserted_at without zone": (
@@ -181,9 +181,9 @@ FAULTS = {
     "data a string": (
         {"data": "x"},
         "rec_1",
-        "data is the string 'x', where the provider's object was expected: mend the source",
+        "data is the string 'x', where the provider's object was expected: fix the source",
     ),
-    "data an array": ({"data": []}, "rec_1", "data is the array '[]', where the provider's object was expected: mend the source"),
+    "data an array": ({"data": []}, "rec_1", "data is the array '[]', where the provider's object was expected: fix the source"),
 }
 
 
@@ -199,15 +199,15 @@ def test_a_fault_of_the_envelope_is_one_reject_that_says_what_was_found(changes,
 
 
 NOT_RECORDS = {
-    "a number": (b"5", "the record is the number '5', where an object was expected: mend the source"),
-    "null": (b"null", "the record is null, where an object was expected: mend the source"),
-    "an array": (b"[1, {}]", "the record is the array '[1, {}]', where an object was expected: mend the source"),
-    "not UTF-8": (b'{"id": "\xff"}', "the record is not JSON: it is not UTF-8; mend the source"),
+    "a number": (b"5", "the record is the number '5', where an object was expected: fix the source"),
+    "null": (b"null", "the record is null, where an object was expected: fix the source"),
+    "an array": (b"[1, {}]", "the record is the array '[1, {}]', where an object was expected: fix the source"),
+    "not UTF-8": (b'{"id": "\xff"}', "the record is not JSON: it is not UTF-8; fix the source"),
     "not UTF-8 where nobody looks": (
         text(record(data={"a": "@"})).replace(b"@", b"\xff"),
-        "the record is not JSON: it is not UTF-8; mend the source",
+        "the record is not JSON: it is not UTF-8; fix the source",
     ),
-    "a word": (b'{"id": tru}', "the record is not JSON: JSON is malformed: invalid character (byte 8); mend the source"),
+    "a word": (b'{"id": tru}', "the record is not JSON: JSON is malformed: invalid character (byte 8); fix the source"),
 }
 
 
@@ -237,7 +237,7 @@ def test_what_jsonb_cannot_hold_is_a_reject_and_nothing_is_altered(string, found
     assert rows(normalized, "id", "data") == [("after", '{"a": "é"}')]
     [reject] = normalized.rejects
     assert (reject.record_id, reject.raw, reject.reject_class) == ("rec_1", raw, "value")
-    assert reject.reason == f"data holds {found}, which neither jsonb nor text can hold: mend the object at the provider"
+    assert reject.reason == f"data holds {found}, which neither jsonb nor text can hold: fix the object at the provider"
 
 
 def test_a_backslash_before_u0000_and_a_pair_of_surrogates_are_kept():

@@ -237,14 +237,14 @@ def test_a_webhook_that_does_not_take_it_is_given_up_without_an_error(
 
     alerted = alert({"SEQUIN_ALERT_WEBHOOK_URL": webhook.url})
 
-    assert alerted.skipped == f"the webhook in SEQUIN_ALERT_WEBHOOK_URL did not take the message: {refusal}"
+    assert alerted.skipped == f"the webhook in SEQUIN_ALERT_WEBHOOK_URL did not accept the message: {refusal}"
     assert len(webhook.messages) == attempts
 
 
 def test_a_webhook_that_is_not_there_is_told_without_its_url() -> None:
     alerted = alert({"SEQUIN_ALERT_WEBHOOK_URL": "http://127.0.0.1:1/hook?token=s3cret"})
 
-    assert alerted.skipped == "the webhook in SEQUIN_ALERT_WEBHOOK_URL did not take the message: ConnectError"
+    assert alerted.skipped == "the webhook in SEQUIN_ALERT_WEBHOOK_URL did not accept the message: ConnectError"
 
 
 def test_without_a_webhook_nothing_is_sent() -> None:

@@ -64,7 +64,7 @@ def tries(result: dg.ExecuteInProcessResult) -> int:
         pytest.param("status:403", 1, 1, id="no permission"),
         pytest.param("status:422", 1, 1, id="request refused"),
         pytest.param("status:429,retry-after=3600", 1, 1, id="told to come back in an hour"),
-        pytest.param("cursor-loop,from=2", 1, 3, id="cursor loop, asked once more"),
+        pytest.param("cursor-loop,from=2", 1, 3, id="cursor loop, repeated once"),
         pytest.param("html", 1, 3, id="no page, asked until time is up"),
         pytest.param("status:503", 2, 6, id="unavailable, asked until time is up, twice"),
     ],
@@ -109,7 +109,7 @@ def test_retries_of_requests_are_in_the_log_and_the_metadata_of_a_run(
 
     assert told == [
         "reading demo:thing after cursor 'Mg': attempt 1 failed with status 429 (Too Many Requests), saying "
-        '\'{"summary":"Too Many Requests"}\'; asking again in 7.0 s'
+        '\'{"summary":"Too Many Requests"}\'; retrying in 7.0 s'
     ]
     [materialization] = result.asset_materializations_for_node("demo__thing")
     numbers = {name: materialization.metadata[name].value for name in ("requests", "retries", "rate_limit_seconds")}

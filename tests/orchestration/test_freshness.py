@@ -97,7 +97,7 @@ def test_a_backfill_does_not_turn_it_green(instance: dg.DagsterInstance, warehou
 
     evaluated, _ = look(instance, warehouse, TICK + QUARTER)
 
-    assert evaluated == [(False, "ERROR", "no live run has come to its end yet, one should have since 2024-05-02 12:00Z")]
+    assert evaluated == [(False, "ERROR", "no live run has ended yet, one should have since 2024-05-02 12:00Z")]
 
 
 def test_a_late_run_that_is_at_work_is_a_warning(instance: dg.DagsterInstance, warehouse: WarehouseResource) -> None:
@@ -105,7 +105,7 @@ def test_a_late_run_that_is_at_work_is_a_warning(instance: dg.DagsterInstance, w
 
     evaluated, _ = look(instance, warehouse, TICK + QUARTER)
 
-    said = "no live run has come to its end yet, one should have since 2024-05-02 12:00Z; run first-load is at work"
+    said = "no live run has ended yet, one should have since 2024-05-02 12:00Z; run first-load is at work"
     assert evaluated == [(False, "WARN", said)]
 
 

@@ -505,7 +505,7 @@ def test_the_checks_say_what_the_run_found(shop: Shop) -> None:
     }
     found = checks(second)
     waiting = str(found.pop("open_rejects"))
-    assert waiting.startswith('(False, "2 records wait (')
+    assert waiting.startswith('(False, "2 open rejects (')
     assert "`r8`: column 'status' (path $.status, text) found null" in waiting
     assert "`r9`: column 'amount' (path $.amount, bigint) found the string 'many'" in waiting
     assert found == {

@@ -214,13 +214,13 @@ def test_commands_run_a_queue_as_a_whole_and_refuse_to_read_it_again(tmp_path: P
         pytest.param(
             DEMO.replace("sequin_consumer", "sequin"),
             5,
-            "'queue' means nothing to source 'sequin', which is none: remove it",
+            "source 'sequin' is not a queue and takes no 'queue': remove it",
             id="no queue",
         ),
         pytest.param(
             DEMO + "  windows: {every: day}\n",
             8,
-            "source 'sequin_consumer' is a queue, whose records cannot be asked for by time, nor a second time: remove 'windows'",
+            "source 'sequin_consumer' is a queue, whose records can be read neither by time nor twice: remove 'windows'",
             id="windows",
         ),
     ],
@@ -283,8 +283,8 @@ def test_commands_run_a_queue_for_all_its_providers_whichever_is_named(tmp_path:
     [
         pytest.param(
             {"shop": SHOP.replace("500", "600")},
-            "{folder}/shop/defs.yaml:3: providers 'demo' ({folder}/demo/defs.yaml:3) and 'shop' drain one consumer in one run, and say "
-            "different things of when it ends: let `queue` be the same in both files",
+            "{folder}/shop/defs.yaml:3: providers 'demo' ({folder}/demo/defs.yaml:3) and 'shop' drain one consumer in one run, and "
+            "disagree about when it ends: make `queue` the same in both files",
             id="limits",
         ),
         pytest.param(
@@ -295,8 +295,8 @@ def test_commands_run_a_queue_for_all_its_providers_whichever_is_named(tmp_path:
         ),
         pytest.param(
             {"shop": SHOP, "taken": "  provider: demo-shop\n  collections: {thing: {}}\n"},
-            "{folder}/demo/defs.yaml:3: providers 'demo', 'shop' drain one consumer in one run, whose job 'sync_demo_shop' would be "
-            "named as that of 'demo-shop' ({folder}/taken/defs.yaml:3): rename a provider",
+            "{folder}/demo/defs.yaml:3: providers 'demo', 'shop' drain one consumer in one run, whose job 'sync_demo_shop' would "
+            "have the same name as that of 'demo-shop' ({folder}/taken/defs.yaml:3): rename a provider",
             id="names",
         ),
         pytest.param(
@@ -306,7 +306,7 @@ def test_commands_run_a_queue_for_all_its_providers_whichever_is_named(tmp_path:
                 "taker": SHOP.replace("provider: shop", "provider: eu").replace("c1", "c2"),
             },
             "{folder}/taken/defs.yaml:3: providers 'demo_shop', 'eu' drain one consumer in one run, whose job 'sync_demo_shop_eu' would "
-            "be named as that of 'demo' ({folder}/demo/defs.yaml:3): rename a provider",
+            "have the same name as that of 'demo' ({folder}/demo/defs.yaml:3): rename a provider",
             id="names of queues",
         ),
     ],

@@ -23,7 +23,7 @@ REFUSED = {
     "system column": (
         "  provider: stripe\n  collections:\n    a:\n      columns:\n        xmin: {path: x, type: text}\n",
         7,
-        "column 'xmin' has a name that Postgres keeps for itself: choose another one",
+        "column 'xmin' has a name that Postgres reserves: choose another one",
     ),
     "name of a column": (
         "  provider: stripe\n  collections:\n    a:\n      columns:\n        a-b: {path: x, type: text}\n",
@@ -83,7 +83,7 @@ REFUSED = {
     "accounts of a source without": (
         "  provider: stripe\n  syncs:\n    - name: main\n  collections: {a: }\n",
         4,
-        "'syncs' means nothing to source 'sequin', whose records come from one place: remove it",
+        "source 'sequin' takes no 'syncs', since its records come from one place: remove it",
     ),
     "no provider": ("  collections: {a: }\n", 2, "attributes.provider: Field required"),
     "no collections": ("  provider: stripe\n", 2, "attributes.collections: Field required"),
@@ -148,18 +148,18 @@ REFUSED = {
     "key twice": (
         "  provider: stripe\n  collections:\n    a:\n    b:\n    a:\n",
         7,
-        "key 'a' stands here for the second time, after line 5: remove one of the two",
+        "duplicate key 'a' (first on line 5): remove one of the two",
     ),
     "schema of Postgres by default": (
         "  provider: pg_x\n  collections:\n    a:\n",
         5,
-        "collection 'a' would land in schema 'pg_x', which Postgres keeps for itself: name another table with "
+        "collection 'a' would land in schema 'pg_x', which Postgres reserves: name another table with "
         "`table: {name: schema.table}`",
     ),
     "schema of Postgres by name": (
         "  provider: stripe\n  collections:\n    a:\n      table:\n        name: information_schema.a\n",
         6,
-        "collection 'a' would land in schema 'information_schema', which Postgres keeps for itself: name another table with "
+        "collection 'a' would land in schema 'information_schema', which Postgres reserves: name another table with "
         "`table: {name: schema.table}`",
     ),
     "schema of the ledger": (
@@ -171,7 +171,7 @@ REFUSED = {
     "public without asking": (
         "  provider: public\n  collections:\n    a:\n",
         5,
-        "collection 'a' of provider 'public' would land in schema 'public' without having been asked to: name its table with "
+        "collection 'a' of provider 'public' would land in schema 'public', which nobody asked for: name its table with "
         "`table: {name: schema.table}`",
     ),
     "name of a table": (
@@ -194,7 +194,7 @@ REFUSED = {
         "  provider: stripe\n  collections:\n    a:\n      table:\n        name: public.a\n        managed: false\n"
         "        columns:\n          id: id\n          content_hash: hash\n",
         11,
-        "collection 'a' maps 'content_hash', which it neither declares nor has of the record: name one of id, upstream_id, "
+        "collection 'a' maps 'content_hash', which is neither declared nor a field of the record: name one of id, upstream_id, "
         "internal_id, sync_id, updated_idx, deleted, inserted_at, updated_at, record_inserted_at, upstream_created_at, "
         "upstream_updated_at, data, or declare it below `columns` of the collection",
     ),
@@ -227,7 +227,7 @@ REFUSED = {
     "index on what is no column": (
         "  provider: stripe\n  collections:\n    a:\n      indexes: [[sync_id, upstreamid]]\n",
         6,
-        "collection 'a' asks for an index on 'upstreamid', which is no column of its table: name some of id, upstream_id, internal_id, "
+        "collection 'a' asks for an index on 'upstreamid', which is not a column of its table: name some of id, upstream_id, internal_id, "
         "sync_id, updated_idx, deleted, inserted_at, updated_at, record_inserted_at, upstream_created_at, upstream_updated_at, data, "
         "content_hash",
     ),
@@ -315,11 +315,11 @@ def test_a_file_without_attributes_says_what_it_needs(tmp_path: Path, text: str)
         pytest.param(
             HEAD.encode() + b"  collections: [a\n",
             4,
-            "this is no YAML: while parsing a flow sequence did not find expected ',' or ']'",
+            "this is not YAML: while parsing a flow sequence did not find expected ',' or ']'",
             id="not closed",
         ),
-        pytest.param(HEAD.encode() + b"\tprovider: stripe\n", 3, "this is no YAML: while scanning for the next token", id="tab"),
-        pytest.param(HEAD.encode() + b"  provider: \xe9\n", 3, "the file is not UTF-8: save it as that", id="latin-1"),
+        pytest.param(HEAD.encode() + b"\tprovider: stripe\n", 3, "this is not YAML: while scanning for the next token", id="tab"),
+        pytest.param(HEAD.encode() + b"  provider: \xe9\n", 3, "the file is not UTF-8: save it as UTF-8", id="latin-1"),
         pytest.param(b"", 1, "the file declares nothing: begin it with `type:` and `attributes:`, or remove it", id="empty"),
         pytest.param(b"- a\n", 1, "a mapping with `type` and `attributes` was expected here", id="list"),
         pytest.param(

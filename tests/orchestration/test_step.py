@@ -269,7 +269,7 @@ def test_the_step_yields_its_checks(instance: dg.DagsterInstance) -> None:
             replace(GOOD, open_rejects=2, reject_examples=(("r1", "quantity: '1.5' is not integral"),)),
             "open_rejects",
             dg.AssetCheckSeverity.ERROR,
-            "2 records wait (`r1`: quantity: '1.5' is not integral). `sequin-pipeline rejects list stripe/plan` shows all",
+            "2 open rejects (`r1`: quantity: '1.5' is not integral). `sequin-pipeline rejects list stripe/plan` shows all",
             id="rejects wait",
         ),
         pytest.param(

@@ -41,7 +41,7 @@ def test_port_that_is_none_is_refused_without_showing_the_url(url: str) -> None:
         plain_postgres_url(url, "WAREHOUSE_URL")
 
     assert str(raised.value) == (
-        "WAREHOUSE_URL names a port that is no number from 1 to 65535: write it as in postgresql://user:password@host:5432/database"
+        "WAREHOUSE_URL names a port that is not a number from 1 to 65535: write it as in postgresql://user:password@host:5432/database"
     )
 
 

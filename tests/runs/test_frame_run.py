@@ -58,7 +58,7 @@ def test_a_row_that_postgres_refuses_is_kept_whole_as_a_reject_and_told(warehous
 
     assert str(raised.value) == (
         "1 of 3 rows of the frame for table 'shop.orders' were refused by Postgres, the others have been merged: the ledger's table "
-        "`rejects` holds them with their reasons; mend those rows and materialize again"
+        "`rejects` holds them with their reasons; fix those rows and materialize again"
     )
     assert query(warehouse_url, "select id from shop.orders order by id") == [(1,), (3,)]
     assert query(warehouse_url, "select record_id, convert_from(raw, 'UTF8'), sqlstate from sequin_pipeline.rejects") == [

@@ -24,11 +24,11 @@ def resolutions(url: str) -> list[tuple[object, ...]]:
         return connection.execute("select record_id, resolution from sequin_pipeline.rejects order by record_id").fetchall()
 
 
-def test_mended_declaration_lets_rejects_in_with_their_own_versions(warehouse_url: str) -> None:
+def test_fixed_declaration_lets_rejects_in_with_their_own_versions(warehouse_url: str) -> None:
     warehouse = Warehouse(warehouse_url)
     bad = record("b", 7, data={"status": "x", "amount": "a dozen"})
     run_sync(live_stream(collection(), [record("a", 1), bad]), warehouse, run_id="first")
-    run_sync(live_stream(AMOUNT_AS_TEXT, []), warehouse, run_id="mended")
+    run_sync(live_stream(AMOUNT_AS_TEXT, []), warehouse, run_id="fixed")
 
     counts = replay(warehouse, AMOUNT_AS_TEXT, LEDGER, run_id="replay")
 
@@ -41,7 +41,7 @@ def test_replay_of_a_record_that_still_does_not_fit_leaves_it_open(warehouse_url
     warehouse = Warehouse(warehouse_url)
     bad = record("b", 7, data={"status": ["x"], "amount": "a dozen"})
     run_sync(live_stream(collection(), [record("a", 1), bad]), warehouse, run_id="first")
-    run_sync(live_stream(AMOUNT_AS_TEXT, []), warehouse, run_id="mended")
+    run_sync(live_stream(AMOUNT_AS_TEXT, []), warehouse, run_id="fixed")
 
     counts = replay(warehouse, AMOUNT_AS_TEXT, LEDGER, run_id="replay")
 
@@ -54,7 +54,7 @@ def test_replay_never_overwrites_a_newer_version(warehouse_url: str) -> None:
     warehouse = Warehouse(warehouse_url)
     source = ListSource([[record("b", 7, data={"status": "x", "amount": "a dozen"}), record("a", 1)], [record("b", 8)]])
     run_sync(RecordStream(live_run_config(collection()), source), warehouse, run_id="first")
-    run_sync(live_stream(AMOUNT_AS_TEXT, [], []), warehouse, run_id="mended")
+    run_sync(live_stream(AMOUNT_AS_TEXT, [], []), warehouse, run_id="fixed")
 
     counts = replay(warehouse, AMOUNT_AS_TEXT, LEDGER, run_id="replay")
 

@@ -9,7 +9,7 @@ from email.utils import parsedate_to_datetime
 import pytest
 
 from sequin_pipeline.errors import ConfigurationError
-from sequin_pipeline.sandbox.faults import FaultPlan, parse_fault
+from sequin_pipeline.sandbox.faults import FaultSchedule, parse_fault
 from sequin_pipeline.sandbox.feeds import RecordedFeed
 from sequin_pipeline.sandbox.server import running_sandbox
 from sequin_pipeline.sandbox.settings import Settings
@@ -41,10 +41,10 @@ def test_faults_strike_by_the_count_of_requests(faults: tuple[str, ...], expecte
 
 
 def test_a_fault_counts_only_requests_of_its_collection() -> None:
-    plan = FaultPlan(["status:503,at=2,collection=stripe:customer"])
+    schedule = FaultSchedule(["status:503,at=2,collection=stripe:customer"])
 
     struck = [
-        plan.strike("/v1/records", collection) is not None
+        schedule.strike("/v1/records", collection) is not None
         for collection in ("stripe:customer", "stripe:invoice", "stripe:invoice", "stripe:customer", "stripe:customer")
     ]
 

@@ -79,7 +79,7 @@ def test_the_command_goes_on_where_a_killed_one_stood(tmp_path: Path) -> None:
         pytest.param(("--fault", "bang"), "does not understand the fault 'bang'", id="fault"),
     ],
 )
-def test_the_command_says_what_to_mend(tmp_path: Path, arguments: tuple[str, ...], said: str) -> None:
+def test_the_command_says_what_to_fix(tmp_path: Path, arguments: tuple[str, ...], said: str) -> None:
     state = () if "--rate" in arguments else ("--home", str(tmp_path))
 
     outcome = subprocess.run((*PROGRAM, *arguments, *state), capture_output=True, text=True, cwd=tmp_path, check=False)

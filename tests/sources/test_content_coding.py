@@ -81,9 +81,9 @@ def test_body_of_every_coding_is_read_whole(reply: Reply) -> None:
             "gzip data is broken: Error -3 while decompressing data: incorrect data check",
             id="a wrong checksum",
         ),
-        pytest.param(packed(deflated(GOOD.body, 15)[:-1], "deflate"), "deflate data ends before its end", id="deflate cut"),
-        pytest.param(packed(deflated(GOOD.body, -15)[:-1], "deflate"), "deflate data ends before its end", id="bare deflate cut"),
-        pytest.param(packed(b"x", "deflate"), "deflate data ends before its end", id="one byte of deflate"),
+        pytest.param(packed(deflated(GOOD.body, 15)[:-1], "deflate"), "deflate data is cut off", id="deflate cut"),
+        pytest.param(packed(deflated(GOOD.body, -15)[:-1], "deflate"), "deflate data is cut off", id="bare deflate cut"),
+        pytest.param(packed(b"x", "deflate"), "deflate data is cut off", id="one byte of deflate"),
         pytest.param(
             packed(deflated(GOOD.body, 15) + b"x", "deflate"), "something follows the end of deflate data", id="behind deflate"
         ),
@@ -114,8 +114,8 @@ def test_coding_that_was_not_asked_for_and_cannot_be_undone_is_told(codings: tup
 
     assert str(caught.value) == (
         f"reading stripe:price from the start from {server.url}: an answer with Content-Encoding '{', '.join(codings)}', where "
-        "'zstd, gzip' was asked for: have the server, or the proxy before it, send what is asked for, and so again when the same "
-        "request was sent 6 times more"
+        "'zstd, gzip' was asked for: have the server, or the proxy before it, send what is asked for, and the same again when the "
+        "request was repeated 6 times"
     )
     assert len(server.asked) == 7
 

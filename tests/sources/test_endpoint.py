@@ -29,8 +29,8 @@ def test_spellings_of_one_address_are_one_source(written: str, base_url: str) ->
 )
 def test_what_is_no_http_address_is_refused(written: str) -> None:
     message = (
-        "SEQUIN_API_URL is not an address that can be asked: "
-        "write http:// or https://, a host, and a path if the API stands below one, as in https://api.sequin.io"
+        "SEQUIN_API_URL is not a usable address: "
+        "write http:// or https://, a host, and a path if the API is served below one, as in https://api.sequin.io"
     )
 
     with pytest.raises(ConfigurationError, match=f"^{re.escape(message)}$"):

@@ -68,11 +68,11 @@ def test_record_that_json_refuses_does_not_take_its_page_along(record: bytes) ->
         pytest.param(
             b'{"records": [NaN]} x', "a body that is not JSON: JSON is malformed: invalid character (byte 13)", id="tail"
         ),
-        pytest.param(b"[]", "JSON that is no page: Expected `object`, got `array`", id="array"),
-        pytest.param(b'{"cursor": null}', "JSON that is no page: Object missing required field `records`", id="no records"),
-        pytest.param(b'{"data": NaN}', "JSON that is no page: it has no field `records`", id="no records, no JSON either"),
-        pytest.param(b'{"records": {}}', "JSON that is no page: its `records` are not an array", id="records no array"),
-        pytest.param(b'{"records": null}', "JSON that is no page: its `records` are not an array", id="records null"),
+        pytest.param(b"[]", "JSON that is not a page: Expected `object`, got `array`", id="array"),
+        pytest.param(b'{"cursor": null}', "JSON that is not a page: Object missing required field `records`", id="no records"),
+        pytest.param(b'{"data": NaN}', "JSON that is not a page: it has no field `records`", id="no records, no JSON either"),
+        pytest.param(b'{"records": {}}', "JSON that is not a page: its `records` are not an array", id="records no array"),
+        pytest.param(b'{"records": null}', "JSON that is not a page: its `records` are not an array", id="records null"),
         pytest.param(b'{"records": [], "cursor": true}', "a cursor that is neither a string nor null", id="cursor true"),
         pytest.param(b'{"records": [], "cursor": {}}', "a cursor that is neither a string nor null", id="cursor object"),
         pytest.param(

@@ -87,7 +87,7 @@ def test_status_that_does_not_pass_ends_as_unavailable_within_the_budget(status:
 
     assert str(caught.value) == (
         f"reading stripe:price from the start from {server.url}: gave up after 3 requests in 2 seconds; the last one ended with "
-        f"status {status} ({HTTPStatus(status).phrase}), saying 'busy'. Run again once the source is well"
+        f"status {status} ({HTTPStatus(status).phrase}), saying 'busy'. Run again once the source has recovered"
     )
     assert len(server.asked) == 3
 
@@ -99,7 +99,7 @@ def test_any_other_status_is_refused_at_once(status: int) -> None:
     with scripted_server(Reply(status, b'{"summary": "no"}')) as server, pytest.raises(SourceRefused) as caught:
         read(server.url, time=time)
 
-    phrase = {599: "no standard status"}.get(status) or HTTPStatus(status).phrase
+    phrase = {599: "not a standard status"}.get(status) or HTTPStatus(status).phrase
     assert str(caught.value) == (
         f'reading stripe:price from the start from {server.url}: status {status} ({phrase}), saying \'{{"summary": "no"}}\': '
         "the source will not serve this request: check SEQUIN_API_URL and what is asked for"
@@ -108,7 +108,7 @@ def test_any_other_status_is_refused_at_once(status: int) -> None:
 
 
 @pytest.mark.parametrize(("status", "phrase"), [(401, "Unauthorized"), (403, "Forbidden")])
-def test_refused_token_names_the_variable_to_mend(status: int, phrase: str) -> None:
+def test_refused_token_names_the_variable_to_fix(status: int, phrase: str) -> None:
     with scripted_server(Reply(status, f"bad key {TOKEN}".encode())) as server, pytest.raises(SourceRefused) as caught:
         read(server.url)
 
@@ -138,7 +138,7 @@ def test_redirect_is_an_error_that_names_the_host_and_takes_the_token_nowhere(st
     assert str(caught.value) == (
         f"reading stripe:price from the start from {server.url}: status {status} ({HTTPStatus(status).phrase}): "
         "a redirect to 'http://127.0.0.1', which is not followed, so that the token reaches no other host: "
-        "set SEQUIN_API_URL to the address that answers by itself"
+        "set SEQUIN_API_URL to the address that answers without redirecting"
     )
     assert elsewhere.asked == []
 
@@ -236,7 +236,7 @@ def test_source_that_cannot_be_reached_is_unavailable() -> None:
     assert str(caught.value) == (
         f"reading stripe:price from the start from http://127.0.0.1:{port}: gave up after 3 requests in 2 seconds; the last one "
         f"ended with ConnectError: '[Errno {errno.ECONNREFUSED}] {os.strerror(errno.ECONNREFUSED)}'. "
-        "Run again once the source is well"
+        "Run again once the source has recovered"
     )
 
 
@@ -343,10 +343,10 @@ def test_each_retry_is_logged_once_and_nothing_shows_the_token(caplog: pytest.Lo
     about = "reading stripe:price after cursor 'NjA3'"
     ours = [record.getMessage() for record in caplog.records if record.name == "sequin_pipeline.sources"]
     assert ours[0] == (
-        f"{about}: attempt 1 failed with status 503 (Service Unavailable), saying 'no such key: ***'; asking again in 0.5 s"
+        f"{about}: attempt 1 failed with status 503 (Service Unavailable), saying 'no such key: ***'; retrying in 0.5 s"
     )
     assert ours[1].startswith(f"{about}: attempt 2 failed with a body that is not JSON: ")
-    assert ours[1].endswith("; asking again in 1.0 s")
+    assert ours[1].endswith("; retrying in 1.0 s")
     assert len(ours) == 2
     shown = [caplog.text, str(caught.value), repr(reader), repr(vars(reader)), repr(HttpOptions())]
     assert [text for text in shown if TOKEN in text] == []

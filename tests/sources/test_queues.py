@@ -201,7 +201,7 @@ def test_what_cannot_be_given_back_is_logged_and_hides_no_error(caplog: pytest.L
 
     assert [asked.path for asked in server.asked][1:] == ["/v1/http-consumers/c1/nack"] * 4
     assert caplog.messages[-1].startswith(
-        "1 messages could not be given back and come again later: draining sequin_consumer 'c1': nack"
+        "1 messages could not be returned to the queue and will be delivered again later: draining sequin_consumer 'c1': nack"
     )
 
 

@@ -29,7 +29,7 @@ def test_page_size_that_never_moves_on_is_refused(size: int) -> None:
     with pytest.raises(ConfigurationError) as caught:
         SequinSource("https://api.test", page_size_records=size)
 
-    assert str(caught.value) == f"the page size is {size} records: it must be at least 1, or no page ever moves on"
+    assert str(caught.value) == f"the page size is {size} records: it must be at least 1, since an empty page never moves on"
 
 
 @pytest.mark.parametrize(
@@ -107,7 +107,7 @@ def test_cursor_that_leads_in_a_circle_is_asked_once_more_and_then_a_fault(circl
     cursor = json.loads(circle.body)["cursor"]
     assert str(caught.value) == (
         f"reading stripe:price after cursor 'b' from {server.url}: cursor {cursor!r}, which was used before in the same read: the "
-        "source leads in a circle, and so again when the same request was sent once more"
+        "source goes round in a circle, and the same again when the request was repeated once"
     )
     assert server.cursors_asked == ["start", "a", "b", "b"]
     assert [page.cursor for page in pages] == ["a", "b"]
@@ -161,13 +161,13 @@ def test_refusal_that_is_not_about_the_cursor_offers_no_refresh(status: int, aft
         pytest.param(Reply(204), None, id="no content"),
         pytest.param(
             Reply(body=b'["' + b"x" * 100 + b'"]'),
-            "JSON that is no page: Expected `object`, got `array`; content type 'application/json', "
+            "JSON that is not a page: Expected `object`, got `array`; content type 'application/json', "
             "beginning with '[\"" + "x" * 78 + "…'",
             id="array",
         ),
         pytest.param(
             Reply(body=f'{{"error": "{TOKEN}"}}'.encode()),
-            "JSON that is no page: Object missing required field `records`; content type 'application/json', "
+            "JSON that is not a page: Object missing required field `records`; content type 'application/json', "
             'beginning with \'{"error": "***"}\'',
             id="no records, and the token",
         ),
@@ -183,7 +183,7 @@ def test_body_that_is_no_page_is_asked_again_and_then_shown(reply: Reply, found:
     assert str(caught.value) == (
         f"reading stripe:price from the start from {server.url}: gave up after 3 requests in 2 seconds; the last one ended with "
         f"{found}, where a JSON object with `records` and `cursor` was expected (does SEQUIN_API_URL name the records API?). "
-        "Run again once the source is well"
+        "Run again once the source has recovered"
     )
     assert time.waits == [0.5, 1.0]
 
@@ -194,7 +194,7 @@ def test_address_that_answers_with_something_else_is_given_up_long_before_the_bu
 
     with (
         scripted_server(*[reply] * 7) as server,
-        pytest.raises(SourceFault, match=r"when the same request was sent 6 times more$"),
+        pytest.raises(SourceFault, match=r"when the request was repeated 6 times$"),
     ):
         read(server.url, time=time)
 
@@ -293,8 +293,8 @@ def test_listing_that_is_none_is_asked_once_more_and_then_a_fault() -> None:
         source(server.url).collection_ids()
 
     assert str(caught.value) == (
-        f"reading which collections there are from {server.url}: an answer that is no listing: 'Expected `array`, got `object` - at "
-        "`$.data`', and so again when the same request was sent once more"
+        f"reading which collections there are from {server.url}: an answer that is not a listing: 'Expected `array`, got `object` - at "
+        "`$.data`', and the same again when the request was repeated once"
     )
 
 

@@ -62,14 +62,14 @@ def test_a_second_one_says_where_the_first_runs_and_starts_nothing(ui: RunningUi
 
     second = ui.start_another("--port", port)
 
-    assert (second.returncode, second.stdout) == (0, f"The UI runs already at {ui.url} (process {ui.process.pid}).\n")
+    assert (second.returncode, second.stdout) == (0, f"The UI is already running at {ui.url} (process {ui.process.pid}).\n")
 
 
 def test_a_second_one_on_another_port_is_refused(ui: RunningUi) -> None:
     second = ui.start_another("--port", "1")
 
     assert second.returncode == 2
-    assert f"a UI on the same Dagster storage runs at {ui.url} already (process {ui.process.pid})" in second.stderr
+    assert f"a UI on the same Dagster storage is already running at {ui.url} (process {ui.process.pid})" in second.stderr
 
 
 def test_a_port_that_another_program_has_is_refused_by_its_number(

@@ -130,7 +130,7 @@ def test_a_failing_check_is_red_and_says_which_records(viewer: Viewer, ui: Runni
 
     page = viewer.open("/assets/hubspot/company?view=checks&checkDetail=open_rejects")
 
-    expect(page.get_by_text("1 record waits")).to_contain_text("(company-without-a-number: column 'annual_revenue'")
+    expect(page.get_by_text("1 open reject")).to_contain_text("(company-without-a-number: column 'annual_revenue'")
     failed = page.locator("[class*=Tag]").filter(has_text=re.compile("^Failed$"))
     expect(failed).to_be_visible()
     red, green, blue = map(int, re.findall(r"\d+", failed.evaluate("tag => getComputedStyle(tag).color"))[:3])

@@ -164,10 +164,10 @@ def test_a_replay_of_anything_writes_nothing(warehouse_url: str) -> None:
 def test_a_replayed_reject_is_an_entry_of_its_own(warehouse_url: str) -> None:
     warehouse = Warehouse(warehouse_url)
     run_sync(live_stream(THING, [record("a", 1), record("b", 7, data={"amount": "x"})]), warehouse, run_id="first")
-    mended = replace(THING, columns=(COLUMNS[0], replace(COLUMNS[1], name="amount_text", type="text")))
-    run_sync(live_stream(mended, []), warehouse, run_id="mended")
+    fixed = replace(THING, columns=(COLUMNS[0], replace(COLUMNS[1], name="amount_text", type="text")))
+    run_sync(live_stream(fixed, []), warehouse, run_id="fixed")
 
-    replay(warehouse, mended, LEDGER, run_id="replay")
+    replay(warehouse, fixed, LEDGER, run_id="replay")
 
     with warehouse.connect() as connection:
         told = history_of(connection, LEDGER, "b")

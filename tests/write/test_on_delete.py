@@ -49,9 +49,9 @@ def test_replay_of_a_reject_brings_no_removed_row_back(warehouse_url: str) -> No
     ledger = Ledger("demo.thing", "demo/thing")
     with psycopg.connect(warehouse_url) as connection:
         connection.execute("update sequin_pipeline.rejects set resolved_at = null, resolution = null")
-    mended = replace(collection(), columns=(COLUMNS[0],))
+    fixed = replace(collection(), columns=(COLUMNS[0],))
 
-    counts = replay(warehouse, mended, ledger, run_id="replay")
+    counts = replay(warehouse, fixed, ledger, run_id="replay")
 
     assert counts == Counts(fetched=1, stale=1)
     assert ids_and_versions(warehouse_url) == [("a", 3, False)]

@@ -61,7 +61,7 @@ def test_a_lock_that_is_never_let_go_ends_the_run_with_nothing_written_and_the_n
     assert caught.value.is_retryable
     assert str(caught.value) == (
         "while writing a batch of 'demo/thing' to table 'demo.thing', Postgres said 'canceling statement due to lock timeout' "
-        "(SQLSTATE 55P03); it may pass: run again."
+        "(SQLSTATE 55P03); this may be temporary: run again."
     )
     assert len(waits.seconds) == ATTEMPTS - 1
     assert all(0 <= seconds <= LONGEST_WAIT_SECONDS for seconds in waits.seconds)
@@ -118,7 +118,7 @@ def terminate(url: str, condition: str = "true") -> int:
 
 
 def test_a_connection_lost_after_a_batch_is_opened_anew(warehouse_url: str) -> None:
-    """When the run learns of the first commit, the second batch is on its way or committed, too: either is found out and mended."""
+    """When the run learns of the first commit, the second batch is on its way or committed, too: either is found out and fixed."""
     terminated: list[int] = []
     waits = Waits()
     source = InterruptingSource(

@@ -1,7 +1,7 @@
-"""The embedded Postgres: a private server for a machine on which nobody has set one up.
+"""This room runs the embedded Postgres: a private server for a machine on which nobody has set one up.
 
-One server per home folder, on a unix socket that only its own account can reach, no network. It outlives the command that started
-it, and the next command adopts it. Here are its public names; nothing in this package knows what the databases hold.
+There is one server per home folder, on a unix socket that only its own account can reach, and on no network. It outlives the
+command that started it, and the next command adopts it. Nothing in this room knows what the databases hold.
 
     home.py       where its files lie, and who may look at them
     os_user.py    whose account it runs as, and running its programs

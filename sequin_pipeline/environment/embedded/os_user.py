@@ -1,7 +1,7 @@
-"""Whose account the embedded server runs as, and running Postgres' programs as that account.
+"""This module chooses the account that the embedded server runs as, and runs Postgres' programs as that account.
 
-Postgres refuses to run as root. Then it runs as `postgres` where the machine has that account, else as `nobody`; no user is
-ever made.
+Postgres refuses to run as root. Then it runs as `postgres` where the machine has that account, else as `nobody`; no account is ever
+made.
 """
 
 import os
@@ -15,12 +15,12 @@ from typing import IO
 from sequin_pipeline.errors import ConfigurationError
 
 INHERITED_VARIABLES = ("PATH", "LD_LIBRARY_PATH", "DYLD_LIBRARY_PATH")
-"""Nothing else of our environment: it holds tokens, and the server's is readable by everything that runs as its account."""
+"""Nothing else of our environment is passed on: it holds tokens, and everything that runs as the server's account could read them."""
 
 
 @dataclass(frozen=True)
 class Outcome:
-    """What a program left behind; `output` is stdout and stderr in the order of writing."""
+    """This value is what a program left behind; `output` is stdout and stderr in the order of writing."""
 
     returncode: int
     output: str
@@ -28,7 +28,7 @@ class Outcome:
 
 @dataclass(frozen=True)
 class OsUser:
-    """An account; `is_other` where it is not our own, which only root can become."""
+    """This value is an account of the operating system; `is_other` where it is not our own, which only root can become."""
 
     name: str
     uid: int
@@ -36,12 +36,12 @@ class OsUser:
     is_other: bool
 
     def give(self, path: Path) -> None:
-        """Makes it the owner of something that we have just made."""
+        """Makes the account the owner of something that we have just made."""
         if self.is_other:
             os.chown(path, self.uid, self.gid, follow_symlinks=False)
 
     def run(self, command: Sequence[str | Path], stdout: IO[bytes] | None = None) -> Outcome:
-        """Output goes to a file, not a pipe: a server that inherits a pipe keeps whoever reads it waiting."""
+        """Runs a program as the account; output goes to a file, since a server that inherits a pipe keeps its reader waiting."""
         with tempfile.TemporaryFile() as output:
             try:
                 done = subprocess.run(  # noqa: S603 - programs of the Postgres in use and paths of ours, no shell
@@ -66,13 +66,13 @@ class OsUser:
             return Outcome(done.returncode, output.read().decode(errors="replace").strip())
 
     def can_execute(self, path: Path) -> bool:
-        """Whether it may run a program or enter a folder; asks the system, which knows of more than modes."""
+        """Says whether the account may run a program or enter a folder; asks the system, which knows of more than modes."""
         if not self.is_other:
             return os.access(path, os.X_OK)
         return self.run(["test", "-x", path]).returncode == 0
 
     def first_closed_folder(self, path: Path) -> Path | None:
-        """The topmost folder on the way to `path`, itself included, that it cannot enter."""
+        """Returns the topmost folder on the way to `path`, itself included, that the account cannot enter."""
         if self.can_execute(path):
             return None
         return next((folder for folder in [*reversed(path.parents), path] if not self.can_execute(folder)), path)
@@ -90,7 +90,10 @@ def own_user() -> OsUser:
 
 
 def server_user(data: Path) -> OsUser:
-    """Ours; for root the one that owns `data`, so that an account added later does not lock the server out of its files."""
+    """Returns our own account; for root the one that owns `data`.
+
+    So an account added later does not lock the server out of its files.
+    """
     if os.geteuid() != 0:
         return own_user()
     candidates = [data.stat().st_uid] if data.exists() else ["postgres", "nobody"]

@@ -1,7 +1,7 @@
-"""Whether the process whose number a lock file holds is the server of a data directory.
+"""This module decides whether the process whose number a lock file holds is the server of a data directory.
 
-Numbers are used again: after a reboot, or in a restarted container, the number of a server that is gone may be anybody's. And a
-dead server may keep its number, as a zombie, where process 1 does not reap. Postgres takes both for a running server.
+Numbers are used again: after a reboot, or in a restarted container, the number of a former server may be anybody's. And a dead server
+may keep its number, as a zombie, where process 1 does not reap. Postgres takes both for a running server.
 """
 
 import subprocess
@@ -11,14 +11,14 @@ PROCESSES = Path("/proc")
 
 
 def is_server(pid: int, data: Path) -> bool | None:
-    """None: it cannot be told, because there is no such process or we may not look at it."""
+    """Says whether the process is the server; None where it cannot be told: there is no such process, or we may not look at it."""
     if (PROCESSES / "self" / "stat").exists():
         return _is_server_by_proc(PROCESSES / str(pid), data)
     return _is_server_by_ps(pid, data)
 
 
 def read_pid(lock: Path) -> int | None:
-    """The number in the first line of a lock file of Postgres; None if the file is missing, empty or half-written."""
+    """Returns the number in the first line of a lock file of Postgres, or None if the file is missing, empty or half-written."""
     try:
         first_line = lock.read_bytes().split(b"\n", 1)[0].strip()
     except FileNotFoundError:

@@ -1,4 +1,4 @@
-"""Starting or adopting the embedded server, stopping it, looking at it, saving its databases."""
+"""This module starts or adopts the embedded server, stops it, looks at it, and saves its databases."""
 
 import os
 import tempfile
@@ -18,19 +18,19 @@ from sequin_pipeline.postgres.libpq import alone, closed_conninfo
 
 DAGSTER = "dagster"
 DATABASES = ("warehouse", "sandbox", DAGSTER)
-"""Made at the first start: the tables, the tables of the sandbox's records, and Dagster's own storage."""
+"""The first start makes these: the tables, the tables of the sandbox's records, and Dagster's own storage."""
 
 
 @dataclass(frozen=True)
 class EmbeddedServer:
-    """A server that was running a moment ago; `version` is the server's, `was_running` whether it did before we asked."""
+    """This server was running a moment ago; `version` is the server's, `was_running` says whether it ran before we asked."""
 
     home: Home
     version: str
     was_running: bool
 
     def url(self, database: str) -> str:
-        """A plain libpq URL, as psycopg and psql take it."""
+        """Returns a plain libpq URL, as psycopg and psql take it."""
         return self.home.url(database)
 
 
@@ -55,7 +55,7 @@ def start(environ: Mapping[str, str]) -> EmbeddedServer:
 
 
 def status(environ: Mapping[str, str]) -> EmbeddedServer | None:
-    """The server, if it accepts connections; changes nothing."""
+    """Returns the server if it accepts connections; changes nothing."""
     home = find_home(environ)
     if not home.socket_directory.exists():
         return None
@@ -67,7 +67,7 @@ def status(environ: Mapping[str, str]) -> EmbeddedServer | None:
 
 
 def stop(environ: Mapping[str, str]) -> bool:
-    """Ends the server and every session in it; False if none was running."""
+    """Ends the server and every session in it; returns False if none was running."""
     home = find_home(environ)
     if not home.data.exists():
         return False
@@ -76,8 +76,10 @@ def stop(environ: Mapping[str, str]) -> bool:
 
 
 def dump(environ: Mapping[str, str], database: str, *, path: Path) -> None:
-    """Saves a database in pg_dump's custom format, which pg_restore of the same or a later version reads; starts the server if
-    need be. `path` is replaced only by a complete dump, which nobody else can read."""
+    """Saves a database in pg_dump's custom format, which pg_restore of the same or a later version reads.
+
+    It starts the server if need be. `path` is replaced only by a complete dump, which nobody else can read.
+    """
     server = start(environ)
     program = find_binaries(environ).program("pg_dump")
     try:

@@ -1,4 +1,4 @@
-"""The doctor: everything that a run needs, looked at without changing anything.
+"""The doctor looks at everything that a run needs, without changing anything.
 
 A check is a function from the patient to its findings; what it cannot find out because of an error of ours is a finding too. A new one
 is a function and its line in CHECKS.
@@ -22,37 +22,39 @@ from sequin_pipeline.postgres.warehouse import explain
 
 @dataclass(frozen=True)
 class Check:
-    """`name` and `mend` are those of the finding when the check itself fails; `needs_databases`: it is left out while the embedded
-    Postgres does not run."""
+    """A check is a function, with `name` and `fix` for the finding when the check itself fails.
+
+    `needs_databases`: it is left out while the embedded Postgres does not run.
+    """
 
     name: str
     look: Callable[[Patient], Iterator[Finding]]
-    mend: str
+    fix: str
     needs_databases: bool = False
 
 
 CHECKS: tuple[Check, ...] = (
     Check("versions", versions, "install the project as its README says"),
-    Check("disk", disk, "the sentence says what to do"),
-    Check("warehouse", warehouse, "mend WAREHOUSE_URL, or start the server that it names", needs_databases=True),
+    Check("disk", disk, "the message says what to do"),
+    Check("warehouse", warehouse, "fix WAREHOUSE_URL, or start the server that it names", needs_databases=True),
     Check(
-        "Dagster storage", dagster_storage, "mend DAGSTER_POSTGRES_URL, or start the server that it names", needs_databases=True
+        "Dagster storage", dagster_storage, "fix DAGSTER_POSTGRES_URL, or start the server that it names", needs_databases=True
     ),
     Check("records API", records_api, "look at what the source answers"),
-    Check("queues", queues, "mend the variables of the source, or `queue` in the defs.yaml"),
-    Check("keys", accounts, "mend the variables of the source"),
-    Check("sources", other_sources, "mend the variables of the source"),
+    Check("queues", queues, "fix the variables of the source, or `queue` in the defs.yaml"),
+    Check("keys", accounts, "fix the variables of the source"),
+    Check("sources", other_sources, "fix the variables of the source"),
 )
 
 
 def examine(patient: Patient, *, has_databases: bool = True) -> Iterator[Finding]:
-    """Lazily, so that each finding is told as soon as it is there. Raises nothing that a check can meet."""
+    """Yields each finding as soon as it is there; raises nothing that a check can meet."""
     for check in CHECKS:
         if check.needs_databases and not has_databases:
             continue
         try:
             yield from check.look(patient)
         except psycopg.Error as error:
-            yield Finding(check.name, "problem", str(explain(error, f"looking at the {check.name}")), check.mend)
+            yield Finding(check.name, "problem", str(explain(error, f"looking at the {check.name}")), check.fix)
         except PipelineError as error:
-            yield Finding(check.name, "problem", str(error), check.mend)
+            yield Finding(check.name, "problem", str(error), check.fix)

@@ -1,4 +1,4 @@
-"""Sources that are read account by account: which key reaches which account, and what of the declared collections there?"""
+"""This check finds out, for sources that are read account by account, which account each key reaches and what it may read there."""
 
 from collections.abc import Iterator
 
@@ -12,7 +12,7 @@ from sequin_pipeline.sources.stripe.source import StripeSource
 
 
 def accounts(patient: Patient) -> Iterator[Finding]:
-    """A finding for each account that a key reaches, and one for what it does not access."""
+    """Yields a finding for each account that a key reaches, and one for what it may not read."""
     declarations = {one.provider: one.source for one in patient.collections.values() if KINDS[one.source.kind].reads_accounts}
     for provider, declaration in declarations.items():
         missing = missing_variables(declaration, patient.environment)
@@ -23,7 +23,7 @@ def accounts(patient: Patient) -> Iterator[Finding]:
         try:
             source = open_source(declaration, patient.environment)
         except ConfigurationError as error:
-            yield Finding("keys", "problem", f"{provider}: {error}", "the sentence says what to do")
+            yield Finding("keys", "problem", f"{provider}: {error}", "the message says what to do")
             continue
         assert isinstance(source, StripeSource)  # noqa: S101 - what KINDS opens for a declaration of accounts
         collection_ids = [one.id for one in patient.collections.values() if one.provider == provider]
@@ -35,7 +35,7 @@ def _findings(provider: str, access: KeyAccess, *, mode: str) -> Iterator[Findin
     key = f"{provider}: the key in {access.account.key_variable}"
     of_sync = f"of sync {access.account.name!r}"
     if access.failure is not None:
-        yield Finding("keys", "problem", f"{key} {of_sync} reaches nothing: {access.failure}", "the sentence says what to do")
+        yield Finding("keys", "problem", f"{key} {of_sync} reaches nothing: {access.failure}", "the message says what to do")
         return
     if access.readable:
         account = f"account {access.account_id!r}" if access.account_id else "an account that it may not name"
@@ -46,5 +46,5 @@ def _findings(provider: str, access: KeyAccess, *, mode: str) -> Iterator[Findin
     if access.refused:
         first = next(iter(access.refused.values()))
         said = f"{key} does not reach {some(list(access.refused))} {of_sync}: {first}"
-        mend = "let the key read them and Events, in Stripe's dashboard under Developers, API keys; or do not declare them"
-        yield Finding("keys", "problem", said, mend)
+        fix = "let the key read them and Events, in Stripe's dashboard under Developers, API keys; or do not declare them"
+        yield Finding("keys", "problem", said, fix)

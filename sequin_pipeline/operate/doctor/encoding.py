@@ -1,4 +1,7 @@
-"""The encoding of the warehouse, and rows that a session of another encoding stored wrongly. Reads a sample of each table."""
+"""This check looks at the encoding of the warehouse, and for rows that a session of another encoding stored wrongly.
+
+It reads a sample of each table.
+"""
 
 from collections.abc import Iterator
 
@@ -11,14 +14,14 @@ from sequin_pipeline.table.managed import existing_columns
 from sequin_pipeline.table.target import Target, TargetColumn, collection_target
 
 CODECS = ("latin-1", "iso8859-15", "cp1252")
-"""What sessions say that do not say UTF8. Each turns a character of several bytes into as many characters."""
+"""Sessions that do not say UTF8 say one of these, which turn a character of several bytes into as many characters."""
 
 SAMPLE_PAGES = 1_000
-"""Of a table, spread over all of it: 8 MB and what is kept apart from it, some tenths of a second."""
+"""So many pages are read of a table, spread over all of it: 8 MB and what is kept apart from it, some tenths of a second."""
 
 
 def encoding(connection: Connection, patient: Patient) -> Iterator[Finding]:
-    """What the database can hold, and which tables hold text that was mistaken for another encoding's."""
+    """Checks what the database can hold, and which tables hold text that was mistaken for another encoding's."""
     found = server_encoding(connection)
     if found != CLIENT_ENCODING:
         said = f"the database is encoded in {found}: a record with a character that it cannot hold becomes a reject"
@@ -40,8 +43,8 @@ def encoding(connection: Connection, patient: Patient) -> Iterator[Finding]:
                 f"{target.table}: text of column {' and '.join(map(repr, wrong))} was stored by a session of another encoding than UTF8, "
                 f"as in {len(ids)} of the rows looked at, {name!r} of {ids[0]!r} among them"
             )
-            mend = f"`sequin-pipeline sync --collection {label} --full-refresh` writes them again; of keys see docs/operations.md"
-            yield Finding("encoding", "problem", said, mend)
+            fix = f"`sequin-pipeline sync --collection {label} --full-refresh` writes them again; of keys see docs/operations.md"
+            yield Finding("encoding", "problem", said, fix)
     if not damaged and found == CLIENT_ENCODING:
         yield Finding(
             "encoding", "ok", "the database is encoded in UTF8, and a sample of its rows shows no text of another encoding"
@@ -53,7 +56,7 @@ def _texts(target: Target) -> list[TargetColumn]:
 
 
 def _is_readable(connection: Connection, target: Target) -> bool:
-    """A table that can be sampled; what is not there yet, or a view, holds nothing of its own."""
+    """Says whether the table can be sampled; what is not there yet, or a view, holds nothing of its own."""
     row = connection.execute(
         "select from pg_class c join pg_namespace n on n.oid = c.relnamespace where n.nspname = %s and c.relname = %s"
         " and c.relkind in ('r', 'p') and has_schema_privilege(n.oid, 'USAGE') and has_table_privilege(c.oid, 'SELECT')",
@@ -63,7 +66,7 @@ def _is_readable(connection: Connection, target: Target) -> bool:
 
 
 def _mistaken(connection: Connection, target: Target, column: TargetColumn) -> list[str]:
-    """Keys of sampled rows in which the whole value reads as UTF-8 once the bytes of its characters are taken together again."""
+    """Returns keys of sampled rows in which the whole value reads as UTF-8 once the bytes of its characters are put together again."""
     table = sql.Identifier(target.table.schema, target.table.name)
     name = sql.Identifier(column.table_name)
     rows = connection.execute(
@@ -86,7 +89,7 @@ def _mistaken(connection: Connection, target: Target, column: TargetColumn) -> l
 
 
 def _pattern(connection: Connection) -> str:
-    """The first byte of such a character and its second, as the characters that they became."""
+    """Returns a pattern of such a character's first byte and second byte, as the characters that they became."""
     seconds = {bytes([byte]).decode(codec, "ignore") for codec in CODECS for byte in range(0x80, 0xC0)}
     held = "".join(sorted(letter for letter in seconds if held_text(letter, connection) == letter))
     return f"[{''.join(map(chr, range(0xC2, 0xF5)))}][{held}]" if held_text("Ã", connection) == "Ã" else "$^"

@@ -1,4 +1,4 @@
-"""What a check of the doctor looks at, and what it says."""
+"""This module defines what a check of the doctor looks at, and what it says."""
 
 from collections.abc import Mapping
 from dataclasses import dataclass, field
@@ -11,23 +11,29 @@ from sequin_pipeline.environment.settings import Settings
 Level = Literal["ok", "warning", "problem"]
 
 MAX_SKEW = timedelta(seconds=5)
-"""Between two clocks. Ages and lags are told wrong by it, and heartbeats look older than they are; no row depends on a clock."""
+"""Two clocks may differ by this.
+
+Beyond it ages and lags are reported wrong, and heartbeats look older than they are; no row depends on a clock.
+"""
 
 
 @dataclass(frozen=True)
 class Finding:
-    """One line: `mend` is what to do, empty where there is nothing to do."""
+    """A finding is one line; `fix` is what to do, empty where there is nothing to do."""
 
     check: str
     level: Level
     said: str
-    mend: str = ""
+    fix: str = ""
 
 
 @dataclass(frozen=True)
 class Patient:
-    """What is looked at. `environment` holds secrets; in it the records API is named, also when it is the sandbox (`api_url` None: none
-    is needed, or the sandbox does not run)."""
+    """The patient is what the checks look at.
+
+    `environment` holds secrets; in it the records API is named, also when it is the sandbox (`api_url` None: none is needed, or the
+    sandbox does not run).
+    """
 
     settings: Settings
     environment: Mapping[str, str] = field(repr=False)
@@ -36,10 +42,10 @@ class Patient:
 
 
 def clock_finding(check: str, theirs: datetime, ours: datetime) -> Finding:
-    """`ours` is the moment at which `theirs` was told."""
+    """Compares two clocks; `ours` is the moment at which `theirs` was told."""
     skew = theirs - ours
     seconds = abs(skew.total_seconds())
     if abs(skew) <= MAX_SKEW:
         return Finding(check, "ok", f"within {MAX_SKEW.seconds} s of ours")
-    said = f"{seconds:,.0f} s {'ahead of' if skew > timedelta() else 'behind'} ours: ages and lags are told wrong by that much"
+    said = f"{seconds:,.0f} s {'ahead of' if skew > timedelta() else 'behind'} ours: ages and lags are wrong by that much"
     return Finding(check, "warning", said, "set both machines by the same time server (NTP)")

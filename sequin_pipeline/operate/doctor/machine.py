@@ -1,4 +1,4 @@
-"""This machine: versions that go together, and room on disk."""
+"""These checks look at this machine: versions that go together, and room on disk."""
 
 import platform
 import shutil
@@ -18,7 +18,7 @@ LOW_BYTES, FULL_BYTES = 2 * 1024**3, 200 * 1024**2
 
 
 def versions(patient: Patient) -> Iterator[Finding]:
-    """Python's and the packages'."""
+    """Checks the versions of Python and of the packages."""
     found = {name: _version(name) for name in SHOWN}
     told = ", ".join(f"{name} {number or 'missing'}" for name, number in found.items())
     yield Finding("versions", "ok", f"Python {platform.python_version()}, {told}")
@@ -33,15 +33,15 @@ def versions(patient: Patient) -> Iterator[Finding]:
 
 
 def disk(patient: Patient) -> Iterator[Finding]:
-    """Where files of ours lie on this machine; the disk of a server elsewhere cannot be seen."""
+    """Checks the disks of this machine that hold files of ours; the disk of a server elsewhere cannot be seen."""
     places = {"temporary files": Path(tempfile.gettempdir())}
     if patient.settings.needs_embedded:
         places["embedded Postgres"] = embedded.find_home(patient.environment).root
     for name, place in places.items():
         free = shutil.disk_usage(next(folder for folder in (place, *place.parents) if folder.exists())).free
         level: Level = "problem" if free < FULL_BYTES else "warning" if free < LOW_BYTES else "ok"
-        mend = "" if level == "ok" else "make room there"
-        yield Finding("disk", level, f"{free / 1024**3:,.1f} GiB free for {name} in {place}", mend)
+        fix = "" if level == "ok" else "make room there"
+        yield Finding("disk", level, f"{free / 1024**3:,.1f} GiB free for {name} in {place}", fix)
 
 
 def _version(package: str) -> str | None:

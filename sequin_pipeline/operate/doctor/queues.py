@@ -1,4 +1,4 @@
-"""Queues that are drained: is each there, and does it take the token? No message is taken by looking."""
+"""This check asks each queue whether it is there and accepts the token; no message is taken by looking."""
 
 from collections.abc import Iterator
 
@@ -10,7 +10,7 @@ from sequin_pipeline.sources.registry import missing_variables, open_source
 
 
 def queues(patient: Patient) -> Iterator[Finding]:
-    """One finding for each queue, by the providers that it delivers."""
+    """Yields one finding for each queue, by the providers that it delivers."""
     declarations = {one.queue_key: one.source for one in patient.collections.values() if one.is_queued}
     for key, declaration in declarations.items():
         providers = " and ".join(dict.fromkeys(one.provider for one in patient.collections.values() if one.queue_key == key))
@@ -22,15 +22,15 @@ def queues(patient: Patient) -> Iterator[Finding]:
         try:
             source = open_source(declaration, patient.environment)
         except ConfigurationError as error:
-            yield Finding("queues", "problem", f"{providers}: {error}", "the sentence says what to do")
+            yield Finding("queues", "problem", f"{providers}: {error}", "the message says what to do")
             continue
         assert isinstance(source, QueueSource)  # noqa: S101 - what KINDS opens for a declaration of a queue
         try:
             source.check_access(PATIENCE)
         except QueueUnknown as error:
-            mend = "mend queue.consumer in the defs.yaml; a sandbox's comes into being with the first run"
-            yield Finding("queues", "warning", f"{providers}: {error}", mend)
+            fix = "fix queue.consumer in the defs.yaml; a sandbox creates it at the first run"
+            yield Finding("queues", "warning", f"{providers}: {error}", fix)
         except PipelineError as error:
-            yield Finding("queues", "problem", f"{providers}: {error}", "the sentence says what to do")
+            yield Finding("queues", "problem", f"{providers}: {error}", "the message says what to do")
         else:
-            yield Finding("queues", "ok", f"{source.identity} is drained for {providers}, and takes the token")
+            yield Finding("queues", "ok", f"{source.identity} is drained for {providers}, and accepts the token")

@@ -1,5 +1,7 @@
-"""What records are read from: is it there, does it take the token, and does it know what is declared? Queues are queues.py, Stripe's
-keys accounts.py."""
+"""These checks ask a source whether it is there, accepts the token, and knows what is declared.
+
+Queues are in queues.py, Stripe's keys in accounts.py.
+"""
 
 from collections.abc import Iterator, Mapping
 from datetime import UTC, datetime
@@ -15,19 +17,19 @@ from sequin_pipeline.sources.registry import KINDS, missing_variables
 from sequin_pipeline.sources.sequin import SequinSource
 
 PATIENCE = HttpOptions(retry=RetryPolicy(budget_seconds=5.0), connect_timeout_seconds=5.0, read_timeout_seconds=5.0)
-"""A run asks for minutes; somebody who waits for an answer does not."""
+"""A run retries for minutes; somebody who waits for an answer does not want to."""
 SHOWN = 8
 
 
 def records_api(patient: Patient) -> Iterator[Finding]:
-    """One page of one record, and the list of what there is."""
+    """Reads one page of one record, and the list of what there is."""
     declared = {
         one.id: one for one in patient.collections.values() if KINDS[one.source.kind].reads_records_api and not one.is_queued
     }
     if not declared:
         return
     if patient.api_url is None:
-        yield Finding("records API", "ok", "the sandbox, which does not run: the next command that needs it starts it")
+        yield Finding("records API", "ok", "the sandbox, which is not running: the next command that needs it starts it")
         return
     if not patient.environment.get(SEQUIN_API_TOKEN, "").strip():
         yield Finding("records API", "problem", f"{SEQUIN_API_TOKEN} is not set", "set it to the token of the records API")
@@ -42,11 +44,11 @@ def records_api(patient: Patient) -> Iterator[Finding]:
         )
         return
     except SourceUnavailable as error:
-        yield Finding("records API", "problem", str(error), f"start it, or mend {SEQUIN_API_URL}")
+        yield Finding("records API", "problem", str(error), f"start it, or fix {SEQUIN_API_URL}")
         return
     answered_at = datetime.now(UTC)
     took = (answered_at - asked_at).total_seconds()
-    yield Finding("records API", "ok", f"{source.identity.base_url} answers in {took * 1000:,.0f} ms and takes the token")
+    yield Finding("records API", "ok", f"{source.identity.base_url} answers in {took * 1000:,.0f} ms and accepts the token")
     # Its Date has whole seconds: half of one is lost on average.
     yield clock_finding("API clock", page.received_at, asked_at + (answered_at - asked_at) / 2)
     offered = source.collection_ids()
@@ -57,16 +59,16 @@ def records_api(patient: Patient) -> Iterator[Finding]:
 
 
 def other_sources(patient: Patient) -> Iterator[Finding]:
-    """Sources of which nothing is known here: only whether the environment has what they need."""
+    """Checks, for sources of which nothing else is known here, only whether the environment has what they need."""
     declarations = {one.provider: one.source for one in patient.collections.values() if not one.is_queued}
     for provider, source in declarations.items():
         if KINDS[source.kind].reads_records_api or KINDS[source.kind].reads_accounts:
             continue
         missing = missing_variables(source, patient.environment)
         if missing:
-            mend = "set it in the environment or in .env"
+            fix = "set it in the environment or in .env"
             yield Finding(
-                "sources", "problem", f"{provider} is read from {source.kind}, which needs {' and '.join(missing)}", mend
+                "sources", "problem", f"{provider} is read from {source.kind}, which needs {' and '.join(missing)}", fix
             )
         else:
             yield Finding("sources", "ok", f"{provider} is read from {source.kind}, whose variables are set")
@@ -76,8 +78,8 @@ def _compared(declared: Mapping[str, Collection], offered: frozenset[str]) -> It
     unknown, undeclared = sorted(declared.keys() - offered), sorted(offered - declared.keys())
     yield Finding("collections", "ok", f"{len(declared.keys() & offered)} are declared, and offered by the API")
     if unknown:
-        mend = "mend the name, or connect an account that has it"
-        yield Finding("collections", "warning", f"declared, and offered by no sync: {some(unknown)}", mend)
+        fix = "fix the name, or connect an account that has it"
+        yield Finding("collections", "warning", f"declared, and offered by no sync: {some(unknown)}", fix)
     if undeclared:
         yield Finding("collections", "warning", f"offered, and not declared: {some(undeclared)}", "declare them, or leave them")
 

@@ -1,4 +1,4 @@
-"""Dagster's own storage and home."""
+"""This check looks at Dagster's own storage and home."""
 
 from collections.abc import Iterator
 
@@ -12,7 +12,7 @@ from sequin_pipeline.postgres.warehouse import Warehouse
 def dagster_storage(patient: Patient) -> Iterator[Finding]:
     home = patient.settings.dagster_home
     if not (home / "dagster.yaml").is_file():
-        said = f"{DAGSTER_HOME} is {home}, where no dagster.yaml stands: Dagster would keep runs in files there"
+        said = f"{DAGSTER_HOME} is {home}, which has no dagster.yaml: Dagster would keep runs in files there"
         yield Finding("Dagster home", "problem", said, "copy the project's dagster.yaml there, or name the project's folder")
     else:
         yield Finding("Dagster home", "ok", f"{home}")

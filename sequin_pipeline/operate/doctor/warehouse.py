@@ -1,4 +1,4 @@
-"""The warehouse: is it there, may we write, and does the ledger fit this code? Reads only."""
+"""These checks look at the warehouse: is it there, may we write, and does the ledger fit this code? They only read."""
 
 from collections.abc import Callable, Iterator
 from datetime import UTC, datetime
@@ -17,7 +17,7 @@ from sequin_pipeline.table.managed import pending_changes
 from sequin_pipeline.table.target import collection_target
 
 OLDEST, NEWEST = 13, 18
-"""Versions of Postgres that the tests run on."""
+"""The tests run on these versions of Postgres."""
 FREE_CONNECTIONS = 10
 """A run of two lanes holds four."""
 
@@ -25,7 +25,7 @@ Check = Callable[[Connection, Patient], Iterator[Finding]]
 
 
 def warehouse(patient: Patient) -> Iterator[Finding]:
-    """Everything that one connection can tell. Raises PipelineError when there is none."""
+    """Yields everything that one connection can tell; raises PipelineError when there is none."""
     with Warehouse(patient.settings.warehouse_url).connect() as connection:
         yield Finding("warehouse", "ok", f"connected as {Warehouse(patient.settings.warehouse_url).name}")
         for check in CHECKS:
@@ -54,7 +54,7 @@ def server(connection: Connection, patient: Patient) -> Iterator[Finding]:
             "warehouse", "problem", f"the server {said}", "point WAREHOUSE_URL at the primary server, with a role that writes"
         )
     if int(str(free)) < FREE_CONNECTIONS:
-        yield Finding("warehouse", "warning", f"{free} connections are left", "end idle ones, or raise max_connections")
+        yield Finding("warehouse", "warning", f"only {free} connections are left", "end idle ones, or raise max_connections")
 
 
 def clock(connection: Connection, patient: Patient) -> Iterator[Finding]:
@@ -68,7 +68,7 @@ def clock(connection: Connection, patient: Patient) -> Iterator[Finding]:
 
 
 def rights(connection: Connection, patient: Patient) -> Iterator[Finding]:
-    """Of the schemas and the ledger, as far as a run would need them now; those of the tables are told by `tables`."""
+    """Checks the rights on the schemas and the ledger, as far as a run would need them now; `tables` checks those on the tables."""
     row = connection.execute(
         "select current_user::text, current_database()::text, has_database_privilege(current_database(), 'TEMPORARY'),"
         " has_database_privilege(current_database(), 'CREATE')"
@@ -115,8 +115,8 @@ def rights(connection: Connection, patient: Patient) -> Iterator[Finding]:
             (DEFAULT_SCHEMA,),
         ).fetchall()
     ]
-    for what, mend in lacking:
-        yield Finding("rights", "problem", f"role {role} may not {what}", mend.as_string(connection))
+    for what, fix in lacking:
+        yield Finding("rights", "problem", f"role {role} may not {what}", fix.as_string(connection))
     if not lacking:
         yield Finding("rights", "ok", f"role {role} may create what is missing, and write the ledger")
 
@@ -139,7 +139,7 @@ def ledger(connection: Connection, patient: Patient) -> Iterator[Finding]:
 
 
 def tables(connection: Connection, patient: Patient) -> Iterator[Finding]:
-    """As a run would find them."""
+    """Checks the tables as a run would find them."""
     version = ledger_version(connection)
     counts = {"ready": 0, "to be created": 0, "to be changed": 0}
     for label, collection in patient.collections.items():
@@ -150,13 +150,13 @@ def tables(connection: Connection, patient: Patient) -> Iterator[Finding]:
             record = of.find_table(connection) if version is not None else None
             changes = pending_changes(connection, target, record, source=source)
         except PipelineError as error:
-            yield Finding("tables", "problem", str(error), "the sentence says what to do")
+            yield Finding("tables", "problem", str(error), "the message says what to do")
             continue
         counts["to be created" if changes is None else "to be changed" if changes else "ready"] += 1
     told = ", ".join(f"{count} {what}" for what, count in counts.items() if count)
-    mend = "`sequin-pipeline plan` shows the statements and their locks" if counts["to be changed"] else ""
+    fix = "`sequin-pipeline plan` shows the statements and their locks" if counts["to be changed"] else ""
     if told:
-        yield Finding("tables", "ok", told, mend)
+        yield Finding("tables", "ok", told, fix)
 
 
 def time_limits(connection: Connection, patient: Patient) -> Iterator[Finding]:
@@ -174,4 +174,4 @@ def _names(*names: object) -> list[sql.Identifier]:
 
 
 CHECKS: tuple[Check, ...] = (server, clock, rights, ledger, tables, encoding, time_limits)
-"""In the order in which they are told."""
+"""The findings are reported in this order."""

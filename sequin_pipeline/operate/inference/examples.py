@@ -1,4 +1,4 @@
-"""What a value looks like, for a comment: short, on one line, and nothing that could let somebody in."""
+"""This module shows what a value looks like, for a comment: short, on one line, and nothing that could let somebody in."""
 
 import json
 import re
@@ -18,7 +18,7 @@ HIDDEN = "…"
 
 
 def example_of(value: bytes, *, steps: tuple[str, ...]) -> str:
-    """The JSON text `value`, which stands at `steps`, as far as it may be shown; HIDDEN for a secret.
+    """Returns the JSON text `value`, which stands at `steps`, as far as it may be shown; HIDDEN for a secret.
 
     Of a URL only scheme and host are shown, since those of invoices and files open for whoever has them; of an e-mail address its
     domain.

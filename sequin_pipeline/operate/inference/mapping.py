@@ -1,6 +1,7 @@
-"""A mapping onto a table that an application made, proposed by the names and types of its columns.
+"""This module proposes a mapping onto a table that an application made, by the names and types of its columns.
 
-Whether it holds is not decided here: what is proposed passes unmanaged.py's own look at the table, or says what that look refuses.
+Whether it holds is not decided here: what is proposed is checked against the table by table/unmanaged.py, or says what that check
+refuses.
 """
 
 import re
@@ -20,14 +21,14 @@ from sequin_pipeline.table.target import collection_target
 from sequin_pipeline.table.unmanaged import IDENTIFIERS, RECORD_IDS, TAKES, fitted
 
 _ALIASES = {"externalid": "internal_id", "syncexternalid": "internal_id", "isdeleted": "deleted"}
-"""Names that guides and applications have for fields of the record."""
+"""Guides and applications use these names for fields of the record."""
 
 _STAMPS = ("inserted_at", "updated_at")
 
 
 @dataclass(frozen=True)
 class _Match:
-    """What a column of the table takes: one of the record's own columns (`ours`), or a field with the column declared for it."""
+    """A match is what a column of the table takes: one of the record's own columns (`ours`), or a field with its declared column."""
 
     found: IntrospectedColumn
     ours: str
@@ -35,7 +36,7 @@ class _Match:
 
 
 def propose_mapping(collection: Collection, sample: Sample, table: TableName, introspected: IntrospectedTable) -> Proposal:
-    """Columns that both sides have, by name and type, and remarks about the table's others.
+    """Proposes the columns that both sides have, by name and type, and remarks about the table's others.
 
     Raises ConfigurationError where no column can find a record's row again.
     """
@@ -81,7 +82,7 @@ def _match(
 
 
 def _alike(provider: str, found: IntrospectedColumn, fields: Sequence[SampledField]) -> Iterator[tuple[SampledField, bool]]:
-    """Fields of the column's name, those of a similar one behind them: without the provider, or without `Id` or `At`."""
+    """Yields fields of the column's name, then those of a similar one: without the provider, or without `Id` or `At`."""
     name = _plain(found.name)
     yield from ((field, False) for field in fields if _plain("".join(field.steps)) == name)
     bare = name.removeprefix(_plain(provider))
@@ -109,7 +110,7 @@ def _takes_record(collection: Collection, ours: str, found: IntrospectedColumn) 
 
 
 def _fitting(found: IntrospectedColumn, field: SampledField, name: str) -> Column | None:
-    """A declaration whose values the column keeps, whatever the sample holds; the type nearest to the column's own."""
+    """Returns a declaration whose values the column keeps, whatever the sample holds: the type nearest to the column's own."""
     if found.is_enum:
         return fitting(name, field, "text[]" if found.cast.endswith("[]") else "text")
     kinds = [declared for declared, types in TAKES.items() if found.type in types]

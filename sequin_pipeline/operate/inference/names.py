@@ -1,4 +1,4 @@
-"""Names of columns for fields: snake_case, none of the record's own, no two the same."""
+"""This module names columns for fields: snake_case, none of the record's own, no two the same."""
 
 import re
 import unicodedata
@@ -13,14 +13,14 @@ _COUNT_CHARACTERS = 4
 
 
 def snake_case(text: str) -> str:
-    """`currentPeriodEnd`, `Current period-end` → `current_period_end`; letters without an ASCII form are left out."""
+    """Turns `currentPeriodEnd` or `Current period-end` into `current_period_end`; letters without an ASCII form are left out."""
     plain = unicodedata.normalize("NFKD", text).encode("ascii", "ignore").decode()
     words = _OTHER.sub("_", _HUMP.sub("_", plain)).strip("_").lower()
     return words if words[:1].isalpha() else f"n_{words}".rstrip("_")
 
 
 def column_names(provider: str, fields: Iterable[tuple[str, ...]]) -> Mapping[tuple[str, ...], str]:
-    """By steps, a name that declared.py accepts; `<provider>_` stands before one that every table has."""
+    """Returns, by steps, a name that declare/parse.py accepts; `<provider>_` stands before one that every table has."""
     taken = {*RECORD_COLUMNS, *SYSTEM_COLUMNS}
     chosen: dict[tuple[str, ...], str] = {}
     for steps in fields:

@@ -1,4 +1,4 @@
-"""A proposed declaration: its columns, what the sample says about each, and the YAML that declares it."""
+"""A proposal is a declaration: its columns, what the sample says about each, and the YAML that declares it."""
 
 import json
 from collections.abc import Mapping, Sequence
@@ -19,7 +19,7 @@ _EMPTY_VALUES = (b'""', b"[]", b"{}")
 
 @dataclass(frozen=True)
 class ProposedColumn:
-    """A column, and the field whose every value it takes."""
+    """This value is a column, and the field whose every value it takes."""
 
     column: Column
     field: SampledField
@@ -27,7 +27,7 @@ class ProposedColumn:
 
 @dataclass(frozen=True)
 class Proposal:
-    """`keys` are further keys of the collection, as YAML values; `remarks` are comments, a line each; the sample is from `source`."""
+    """A proposal has columns, `keys` as further YAML values of the collection, and `remarks` as comments; the sample is from `source`."""
 
     provider: str
     name: str
@@ -38,7 +38,7 @@ class Proposal:
 
 
 def propose(collection: Collection, sample: Sample, described: Sequence[FieldDescription]) -> Proposal:
-    """A column for each field of the sample, and for each that the source describes and the sample does not have."""
+    """Proposes a column for each field of the sample, and for each that the source describes and the sample does not have."""
     words = {description.path: description.type for description in described}
     sampled = fields_of(sample)
     known = {field.steps[0] for field in sampled}
@@ -57,7 +57,7 @@ def propose(collection: Collection, sample: Sample, described: Sequence[FieldDes
 
 
 def written(proposal: Proposal, heading: Sequence[str] = ()) -> str:
-    """A whole defs.yaml: the heading as comments first, behind each column how often it is null and an example."""
+    """Returns a whole defs.yaml: the heading as comments first, behind each column how often it is null and an example."""
     lines = [f"# {line}" for line in heading]
     lines += ["type: sequin_pipeline.component.CollectionSync", "attributes:", f"  {_flow({'provider': proposal.provider})}"]
     lines += [f"  {_flow({key: value})}" for key, value in _source_keys(proposal.source).items()]
@@ -70,7 +70,7 @@ def written(proposal: Proposal, heading: Sequence[str] = ()) -> str:
 
 
 def _source_keys(source: SourceDeclaration) -> dict[str, object]:
-    """What says where the records come from, where it is not what a file without them means."""
+    """Returns the keys that say where the records come from, unless a file without them means the same."""
     accounts = [
         {
             "name": account.name,
@@ -96,7 +96,7 @@ def _keys_of(column: Column) -> dict[str, object]:
 
 
 def path_text(path: Path) -> str:
-    """As people write it: without the leading `$` where it means the same."""
+    """Returns the path as people write it: without the leading `$` where it means the same."""
     text = str(path)
     return text if text.startswith("$.record") else text.removeprefix("$").removeprefix(".")
 
@@ -116,7 +116,7 @@ def _nulls(share: float) -> str:
 
 
 def _flow(value: object) -> str:
-    """One line of YAML: a scalar, or a mapping of one key as a line of a block."""
+    """Returns one line of YAML: a scalar, or a mapping of one key as a line of a block."""
     if isinstance(value, dict):
         ((key, inner),) = value.items()
         return f"{_flow(key)}: {_flow_value(inner)}"

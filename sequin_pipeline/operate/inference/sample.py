@@ -1,4 +1,4 @@
-"""A sample of a collection's records, and the fields that its objects have."""
+"""This module takes a sample of a collection's records, and finds the fields that its objects have."""
 
 from collections import Counter
 from collections.abc import Iterable, Iterator, Sequence
@@ -14,16 +14,18 @@ from sequin_pipeline.sources import Page
 MIN_ALIKE = 10
 MAX_ALIKE_KEYS = 40
 MIN_ALIKE_SHARE = 0.5
-"""A field is taken apart when it has held that many objects, of no more keys in all, each of them in that share of the objects: else it
-may be a map, whose keys are data."""
+"""A field is taken apart when each key is in at least this share of its objects: otherwise it may be a map, whose keys are data.
+
+It must have held that many objects, with no more keys in all.
+"""
 MAX_DEPTH = 3
 
 
 @dataclass(frozen=True)
 class Sample:
-    """Records of one collection: those that break the API's promises are `rejects`, the others' objects are JSON texts in `objects`.
+    """A sample is records of one collection: those that break the API's promises are `rejects`, the others' objects are in `objects`.
 
-    `pages` are JSON arrays as they came.
+    `objects` are JSON texts; `pages` are JSON arrays as they came.
     """
 
     pages: tuple[bytes, ...] = field(repr=False)
@@ -34,7 +36,7 @@ class Sample:
 
 @dataclass(frozen=True)
 class SampledField:
-    """A value that objects may have at `steps`: the texts of those that are not null, of `objects` objects."""
+    """This value is a field at `steps`: the texts of the values that are not null, of `objects` objects."""
 
     steps: tuple[str, ...]
     values: tuple[bytes, ...] = field(repr=False)
@@ -42,17 +44,17 @@ class SampledField:
 
     @property
     def kinds(self) -> frozenset[Kind]:
-        """Of the values; empty when all are null."""
+        """These are the kinds of the values; there are none when all are null."""
         return frozenset(map(kind_of, self.values))
 
     @property
     def null_share(self) -> float:
-        """Of the objects, those where it is null or absent."""
+        """This is the share of the objects in which the field is null or absent."""
         return 1 - len(self.values) / self.objects if self.objects else 1.0
 
 
 def bare_collection(provider: str, name: str, source: SourceDeclaration = SourceDeclaration()) -> Collection:  # noqa: B008 - frozen
-    """The collection with the record's own columns only, for reading a sample of it."""
+    """Returns the collection with the record's own columns only, for reading a sample of it."""
     windows = Windows("month", datetime(2024, 1, 1, tzinfo=UTC))
     return Collection(provider, name, default_table(provider, name), windows, source=source)
 
@@ -74,8 +76,10 @@ def read_sample(pages: Iterable[Page], collection: Collection, *, wanted_records
 
 
 def fields_of(sample: Sample, *, wholes: bool = False) -> tuple[SampledField, ...]:
-    """Every field of the objects, in the order in which they are first met; objects that are alike are taken apart, and with `wholes`
-    stand before their parts."""
+    """Returns every field of the objects, in the order in which they are first met.
+
+    Objects that are alike are taken apart, and with `wholes` stand before their parts.
+    """
     return tuple(_fields(sample.objects, (), of=len(sample.objects), wholes=wholes))
 
 

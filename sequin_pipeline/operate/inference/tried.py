@@ -1,4 +1,4 @@
-"""A proposal tried before it is printed: read back by the validation of every file, and run over the sample."""
+"""This module tries a proposal before it is printed: it is read back by the validation of every file, and run over the sample."""
 
 from collections.abc import Sequence
 from datetime import UTC, datetime
@@ -15,12 +15,13 @@ from sequin_pipeline.operate.inference.sample import Sample
 
 
 def tried(proposal: Proposal, sample: Sample) -> str:
-    """The YAML of the proposal, with what came of trying it at its head. Raises CatalogError if our own validation refuses it."""
+    """Returns the YAML of the proposal, with the result of trying it at its head; raises CatalogError if our own validation refuses
+    it."""
     return written(proposal, _heading(proposal, sample))
 
 
 def declared(text: str) -> Collection:
-    """The one collection that a defs.yaml with literal values declares. Raises CatalogError."""
+    """Returns the one collection that a defs.yaml with literal values declares; raises CatalogError."""
     model = ProviderModel.model_validate(yaml.safe_load(text)["attributes"])
     (collection,) = collections_of(model, Node(lambda path: None), now=datetime.now(UTC))
     return collection
@@ -38,6 +39,6 @@ def _heading(proposal: Proposal, sample: Sample) -> Sequence[str]:
 
 
 def _misfits(collection: Collection, sample: Sample) -> int:
-    """Records that this declaration would reject, beside those that every declaration does."""
+    """Counts records that this declaration would reject, beyond those that every declaration does."""
     normalize = Normalizer(collection)
     return sum(len(normalize(page).rejects) for page in sample.pages) - len(sample.rejects)

@@ -1,6 +1,6 @@
-"""From the values of a field to a column that takes every one of them.
+"""This module finds a column that takes every value of a field.
 
-A column is proposed only when casts.py has cast each value of the sample; among those that pass, the first in the order here.
+A column is proposed only when value_casts.py has cast each value of the sample; among those that pass, the first in the order here.
 """
 
 import re
@@ -9,6 +9,7 @@ from collections.abc import Iterable, Iterator, Mapping
 from sequin_pipeline.catalog import Column, ColumnType, Path, TimeFormat
 from sequin_pipeline.normalize.value_casts import cast
 from sequin_pipeline.operate.inference.sample import SampledField
+from sequin_pipeline.records.json_text import Kind
 from sequin_pipeline.records.literals import Unfit
 
 _TIME_NAME = re.compile(r"(^|_)(at|on|time|timestamp|date|created|updated|start|end|until|expires|since)$|(At|Time|Date|On)$")
@@ -17,7 +18,7 @@ _EPOCHS: tuple[tuple[TimeFormat, int, int], ...] = (
     ("epoch_seconds", 631_152_000, 4_102_444_800),
     ("epoch_milliseconds", 631_152_000_000, 4_102_444_800_000),
 )
-"""From 1990 to 2100: a number in a field that is named as a time, and that would be one in these years."""
+"""A number in a field that is named as a time counts as one if it falls into the years 1990 to 2100."""
 
 _EMPTY = b'""'
 
@@ -30,11 +31,20 @@ _DESCRIBED: Mapping[str, ColumnType] = {
     "float": "numeric",
     "decimal": "numeric",
 }
-"""Words of collections endpoints for types; of another word nothing is known, and jsonb takes anything."""
+"""Collections endpoints use these words for types; of another word nothing is known, and jsonb takes anything."""
+
+
+_OF_KIND: Mapping[Kind, tuple[ColumnType, ...]] = {
+    "boolean": ("boolean",),
+    "number": ("bigint", "numeric"),
+    "string": ("uuid", "date", "timestamptz"),
+    "array": ("text[]",),
+}
+"""By kind of JSON value, these types are tried before text and jsonb."""
 
 
 def propose_column(name: str, field: SampledField, *, described_as: str = "") -> Column:
-    """A column that takes every value of the field. `described_as` is the source's own word, which decides where all are null."""
+    """Returns a column that takes every value of the field; `described_as`, the source's own word, decides where all are null."""
     for column in _candidates(name, field, described_as=described_as):
         if takes_all(column, field.values):
             return column
@@ -42,7 +52,7 @@ def propose_column(name: str, field: SampledField, *, described_as: str = "") ->
 
 
 def fitting(name: str, field: SampledField, kind: ColumnType) -> Column | None:
-    """A column of that type that takes every value of the field; None where the type takes them in no format."""
+    """Returns a column of that type that takes every value of the field, or None where the type takes them in no format."""
     plain = _column(name, field, kind)
     columns = [plain]
     if kind == "timestamptz":
@@ -51,7 +61,7 @@ def fitting(name: str, field: SampledField, kind: ColumnType) -> Column | None:
 
 
 def takes_all(column: Column, values: Iterable[bytes]) -> bool:
-    """Would a record be stored with any of these values?"""
+    """Says whether a record would be stored with any of these values."""
     try:
         for value in values:
             cast(column, value)
@@ -62,25 +72,22 @@ def takes_all(column: Column, values: Iterable[bytes]) -> bool:
 
 def _candidates(name: str, field: SampledField, *, described_as: str) -> Iterator[Column]:
     kinds = field.kinds
-    if not kinds:
-        yield _column(name, field, _DESCRIBED.get(described_as.lower(), "jsonb"))
-    elif kinds == {"boolean"}:
-        yield _column(name, field, "boolean")
-    elif kinds == {"number"}:
-        if _TIME_NAME.search(field.steps[-1]):
-            for time_format in _plausible_epochs(field):
-                yield _column(name, field, "timestamptz", time_format=time_format)
-        yield _column(name, field, "bigint")
-        yield _column(name, field, "numeric")
-    elif kinds == {"string"}:
-        if any(value != _EMPTY for value in field.values):
-            for kind in ("uuid", "date", "timestamptz"):
-                yield _column(name, field, kind)
-    elif kinds == {"array"} and any(value != b"[]" for value in field.values):
-        yield _column(name, field, "text[]")
+    if kinds == {"number"} and _TIME_NAME.search(field.steps[-1]):
+        for time_format in _plausible_epochs(field):
+            yield _column(name, field, "timestamptz", time_format=time_format)
+    for kind in (_DESCRIBED.get(described_as.lower(), "jsonb"),) if not kinds else _typed(kinds, field):
+        yield _column(name, field, kind)
     if not kinds & {"array", "object"}:
         yield _column(name, field, "text")
     yield _column(name, field, "jsonb")
+
+
+def _typed(kinds: frozenset[Kind], field: SampledField) -> tuple[ColumnType, ...]:
+    """Returns the types for values of one kind, narrowest first; an empty string or array tells no type."""
+    empty = _EMPTY if kinds == {"string"} else b"[]"
+    if len(kinds) > 1 or all(value == empty for value in field.values):
+        return ()
+    return _OF_KIND.get(next(iter(kinds)), ())
 
 
 def _column(name: str, field: SampledField, kind: ColumnType, *, time_format: TimeFormat = "iso") -> Column:

@@ -1,7 +1,7 @@
-"""The managed tables as the models of somebody's application: what `sequin-pipeline schema` prints.
+"""This room writes the managed tables as models of somebody's application: what `sequin-pipeline schema` prints.
 
-One module per format, each a pure function of tables to text. Everything derives from the target that the pipeline itself creates the
-table from. Tables that somebody else manages have no model here: their application has it.
+There is one module per format, each a pure function of tables to text. Everything derives from the target that the pipeline itself
+creates the table from. Tables that somebody else manages have no model here: their application has it.
 """
 
 from collections.abc import Callable, Mapping, Sequence
@@ -20,4 +20,4 @@ FORMATS: Mapping[str, Callable[[Sequence[ModelTable]], str]] = {
     "sqlalchemy": sqlalchemy_models,
     "sql": sql_models,
 }
-"""By the name of the format: tables → the text of one file, with a line break at its end."""
+"""This maps the name of each format to a function from tables to the text of one file, which ends with a line break."""

@@ -1,4 +1,4 @@
-"""Tables of Drizzle ORM (`drizzle-orm/pg-core`), in TypeScript."""
+"""This module writes tables of Drizzle ORM (`drizzle-orm/pg-core`), in TypeScript."""
 
 from collections.abc import Mapping, Sequence
 
@@ -19,11 +19,11 @@ _BUILDERS: Mapping[str, tuple[str, str, str]] = {
     "text[]": ("text", "", ".array()"),
     "jsonb": ("jsonb", "", ""),
 }
-"""By type: the builder, its options, and what follows the call. A bigint as a number would lose digits beyond 2^53."""
+"""By type, this gives the builder, its options, and what follows the call; a bigint as a number would lose digits beyond 2^53."""
 
 
 def drizzle_models(tables: Sequence[ModelTable]) -> str:
-    """A module that exports each table in camelCase, and each schema but public."""
+    """Returns a module that exports each table in camelCase, and each schema but public."""
     names = model_names(tables)
     schemas = _schema_names(tables, taken=[camel_case(name) for name in names.values()])
     builders = {_BUILDERS[column.type][0] for table in tables for column in table.columns}

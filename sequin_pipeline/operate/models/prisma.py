@@ -1,4 +1,4 @@
-"""Models of Prisma, for a schema.prisma whose datasource is postgresql."""
+"""This module writes models of Prisma, for a schema.prisma whose datasource is postgresql."""
 
 from collections.abc import Mapping, Sequence
 
@@ -18,11 +18,14 @@ _TYPES: Mapping[str, tuple[str, str]] = {
     "text[]": ("String[]", ""),
     "jsonb": ("Json", ""),
 }
-"""By type: Prisma's own, and the native type where it is not what Prisma would choose."""
+"""By type, this gives Prisma's own, and the native type where it is not what Prisma would choose."""
 
 
 def prisma_models(tables: Sequence[ModelTable]) -> str:
-    """The models only: generator and datasource are the application's. A null list is read as an empty one."""
+    """Returns the models only: generator and datasource are the application's.
+
+    A null list is read as an empty one.
+    """
     names = model_names(tables)
     schemas = ", ".join(literal(schema) for schema in dict.fromkeys(table.name.schema for table in tables))
     blocks = [f"// The datasource needs: schemas = [{schemas}]"]

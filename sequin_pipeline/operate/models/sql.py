@@ -1,4 +1,4 @@
-"""SQL that creates the tables as the pipeline does, for migrations that should hold them before the first sync."""
+"""This module writes SQL that creates the tables as the pipeline does, for migrations that run before the first sync."""
 
 from collections.abc import Sequence
 
@@ -8,7 +8,10 @@ from sequin_pipeline.operate.models.table import ModelColumn, ModelTable
 
 
 def sql_models(tables: Sequence[ModelTable]) -> str:
-    """Statements for Postgres, in an order in which they can be executed. Compression of `data` is left to the server's default."""
+    """Returns statements for Postgres, in an order in which they can be executed.
+
+    Compression of `data` is left to the server's default.
+    """
     schemas = dict.fromkeys(table.name.schema for table in tables if table.name.schema != "public")
     statements = [sql.SQL("create schema if not exists {};").format(sql.Identifier(schema)) for schema in schemas]
     for table in tables:

@@ -1,4 +1,4 @@
-"""Declarative classes of SQLAlchemy 2.0, in Python."""
+"""This module writes declarative classes of SQLAlchemy 2.0, in Python."""
 
 import json
 import keyword
@@ -21,7 +21,7 @@ _TYPES: Mapping[str, tuple[str, str]] = {
     "text[]": ("ARRAY(Text)", "list[str | None]"),
     "jsonb": ("JSONB", "Any"),
 }
-"""By type: SQLAlchemy's, and that of the value."""
+"""By type, this gives SQLAlchemy's, and that of the value."""
 
 _IMPORTS: Mapping[str, frozenset[str]] = {
     "datetime": frozenset({"date", "datetime"}),
@@ -38,11 +38,11 @@ _IMPORTS: Mapping[str, frozenset[str]] = {
 _NAMES = re.compile(r"[A-Za-z_]+")
 
 _TAKEN = frozenset({"metadata", "registry"}).union(*_IMPORTS.values(), *(_NAMES.findall(value) for _, value in _TYPES.values()))
-"""What the declarative base has for itself, and what definitions further down in the class would no longer find."""
+"""The declarative base has these names for itself, and definitions further down in the class would no longer find the others."""
 
 
 def sqlalchemy_models(tables: Sequence[ModelTable]) -> str:
-    """A module with a class for each table on a base of its own: replace that by your own."""
+    """Returns a module with a class for each table on a base of its own: replace that by your own."""
     names = distinct([("", "Base"), *((str(t.name), pascal_case(f"{t.name.schema}_{t.name.name}")) for t in tables)])
     classes = ["class Base(DeclarativeBase):\n    pass\n"]
     classes += ["\n".join(_lines(names[str(table.name)], table)) + "\n" for table in tables]
@@ -74,7 +74,7 @@ def _lines(name: str, table: ModelTable) -> list[str]:
 
 
 def _attribute(name: str) -> str:
-    """The column's own name, unless Python or SQLAlchemy mean something else by it."""
+    """Returns the column's own name, unless Python or SQLAlchemy mean something else by it."""
     bare = name.strip("_")
     if name.startswith("_"):
         return f"{bare}_" if bare.isidentifier() else f"n{bare}_"
@@ -92,5 +92,5 @@ def _definition(column: ModelColumn) -> str:
 
 
 def _literal(text: str) -> str:
-    """JSON's string literals are Python's, too."""
+    """Returns a string literal; JSON's are Python's, too."""
     return json.dumps(text, ensure_ascii=False)

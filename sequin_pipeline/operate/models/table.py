@@ -1,4 +1,4 @@
-"""A managed table as an application sees it: every column in order, the two stamps too."""
+"""A model table is a managed table as an application sees it: every column in order, the two stamps too."""
 
 from dataclasses import dataclass
 
@@ -8,7 +8,7 @@ from sequin_pipeline.table.indexes import index_name
 
 @dataclass(frozen=True)
 class ModelColumn:
-    """`type` is one of catalog.ColumnType; `description` is one line, empty where there is none."""
+    """This value is a column; `type` is one of catalog.ColumnType, `description` is one line, empty where there is none."""
 
     name: str
     type: str
@@ -19,7 +19,7 @@ class ModelColumn:
 
 @dataclass(frozen=True)
 class ModelIndex:
-    """`columns` are names of the table's columns, in the index's order."""
+    """This value is an index; `columns` are names of the table's columns, in the index's order."""
 
     name: str
     columns: tuple[str, ...]
@@ -27,7 +27,10 @@ class ModelIndex:
 
 @dataclass(frozen=True)
 class ModelTable:
-    """The columns stand in the order in which the pipeline creates them. `indexes` are those beside the primary key's."""
+    """This value is a table; its columns stand in the order in which the pipeline creates them.
+
+    `indexes` are those beside the primary key's.
+    """
 
     name: TableName
     columns: tuple[ModelColumn, ...]
@@ -36,7 +39,7 @@ class ModelTable:
 
 
 def model_table(collection: Collection) -> ModelTable:
-    """The table that the pipeline would create for the collection."""
+    """Returns the table that the pipeline would create for the collection."""
     # Not above: the names of the formats stand in a command's help, which is not to wait for pandas.
     from sequin_pipeline.table.target import collection_target
 

@@ -1,4 +1,4 @@
-"""Entity schemas of TypeORM, in TypeScript without decorators."""
+"""This module writes entity schemas of TypeORM, in TypeScript without decorators."""
 
 from collections.abc import Mapping, Sequence
 
@@ -18,11 +18,14 @@ _TYPES: Mapping[str, tuple[str, str]] = {
     "text[]": ("text", "(string | null)[]"),
     "jsonb": ("jsonb", "unknown"),
 }
-"""By type: the column's, and the one of the value that TypeORM reads: a bigint and a numeric are strings, which keep every digit."""
+"""By type, this gives the column's, and that of the value as TypeORM reads it.
+
+A bigint and a numeric are strings, which keep every digit.
+"""
 
 
 def typeorm_models(tables: Sequence[ModelTable]) -> str:
-    """A module that exports for each table an interface, and its entity as `<interface>Entity`."""
+    """Returns a module that exports for each table an interface, and its entity as `<interface>Entity`."""
     names = model_names(tables)
     blocks = ['import { EntitySchema } from "typeorm";']
     blocks += ["\n".join(_lines(names[str(table.name)], table)) for table in tables]

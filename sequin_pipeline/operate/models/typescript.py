@@ -1,4 +1,4 @@
-"""What the formats of TypeScript share: literals, comments, names of tables and properties."""
+"""This module holds what the formats of TypeScript share: literals, comments, names of tables and properties."""
 
 import json
 from collections.abc import Mapping, Sequence
@@ -8,26 +8,26 @@ from sequin_pipeline.operate.models.table import ModelTable
 
 
 def literal(text: str) -> str:
-    """A string literal; JSON's are TypeScript's."""
+    """Returns a string literal; JSON's are TypeScript's."""
     return json.dumps(text, ensure_ascii=False)
 
 
 def doc_comment(text: str, *, indent: str = "") -> list[str]:
-    """The lines of a comment that editors show; none where there is nothing to say."""
+    """Returns the lines of a comment that editors show, or none where there is nothing to say."""
     line = one_line(text)
     return [f"{indent}/** {line} */"] if line else []
 
 
 def one_line(text: str) -> str:
-    """The text without line breaks, and without what would end a comment."""
+    """Returns the text without line breaks, and without what would end a comment."""
     return " ".join(text.split()).replace("*/", "*\\/")
 
 
 def model_names(tables: Sequence[ModelTable]) -> Mapping[str, str]:
-    """By `schema.table`, a PascalCase name that is no other table's."""
+    """Returns, by `schema.table`, a PascalCase name that is no other table's."""
     return distinct((str(table.name), pascal_case(f"{table.name.schema}_{table.name.name}")) for table in tables)
 
 
 def property_names(table: ModelTable) -> Mapping[str, str]:
-    """By column, a camelCase name that is no other column's."""
+    """Returns, by column, a camelCase name that is no other column's."""
     return distinct((column.name, camel_case(column.name)) for column in table.columns)

@@ -1,4 +1,4 @@
-"""GitHub: whole users stand inside other objects, which refer to each other by address."""
+"""GitHub's objects hold whole users, and refer to each other by address."""
 
 from datetime import datetime
 
@@ -22,7 +22,7 @@ from sequin_pipeline.sandbox.objects.github_work import (
 
 
 def _as_it_was(deleted: JsonObject, at: datetime) -> JsonObject:
-    """What the event of a deletion carries."""
+    """Returns what the event of a deletion carries."""
     return deleted
 
 

@@ -1,4 +1,4 @@
-"""Who is at GitHub and what they publish: users, repositories, releases; and what all GitHub's objects have in common.
+"""This module makes GitHub's users, repositories and releases, and what all its objects have in common.
 
 Ids are integers, many beyond 32 bits; times are to the second.
 """
@@ -25,7 +25,7 @@ def next_id(dice: Dice, account: Account, sequence: str, *, first: int) -> int:
 
 
 def reference_of(user: JsonObject) -> JsonObject:
-    """A user as it stands inside other objects."""
+    """Returns a user as it stands inside other objects."""
     keys = ("login", "id", "node_id", "avatar_url", "url", "html_url", "type", "site_admin")
     return {key: user[key] for key in keys}
 
@@ -187,6 +187,6 @@ def revise_repository(dice: Dice, repository: JsonObject, at: datetime) -> JsonO
 
 
 def revise_release(dice: Dice, release: JsonObject, at: datetime) -> JsonObject:
-    """Releases have no `updated_at`; the note is written anew."""
+    """Writes the note anew; releases have no `updated_at`."""
     published_at = release["published_at"] or time_of(at)
     return {**release, "body": words.text(dice, 3), "draft": False, "published_at": published_at}

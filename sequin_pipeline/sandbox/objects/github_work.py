@@ -1,4 +1,4 @@
-"""What is worked on at GitHub: issues, pull requests, comments on both.
+"""This module makes what is worked on at GitHub: issues, pull requests, comments on both.
 
 Issues and pull requests are numbered in one sequence of the owner.
 """
@@ -17,7 +17,7 @@ LABELS = (
     ("good first issue", "7057ff"),
     ("p1", "e11d21"),
 )
-"""Name and colour."""
+"""These are name and colour."""
 ASSOCIATIONS = ("OWNER", "MEMBER", "CONTRIBUTOR", "NONE")
 
 
@@ -52,7 +52,7 @@ def _milestone(dice: Dice, repository_url: str, life: Lifetime) -> JsonObject:
 
 
 def _ticket(dice: Dice, account: Account, life: Lifetime, *, endpoint: str, page: str) -> JsonObject:
-    """What issues and pull requests share; about a third are closed."""
+    """Makes what issues and pull requests share; about a third are closed."""
     repository, author = account.pick("repository", dice), account.pick("user", dice)
     assignee = reference_of(account.pick("user", dice)) if dice.chance(0.5) else None
     number, is_closed = account.next_serial("ticket"), dice.chance(0.35)
@@ -120,7 +120,7 @@ def make_pull_request(dice: Dice, account: Account, life: Lifetime) -> JsonObjec
 
 
 def make_comment(dice: Dice, account: Account, life: Lifetime) -> JsonObject:
-    """On an issue, or on a line of a pull request: the two have different keys."""
+    """Makes a comment on an issue, or on a line of a pull request: the two have different keys."""
     author = reference_of(account.pick("user", dice))
     shared = {
         "user": author,
@@ -165,7 +165,7 @@ def make_comment(dice: Dice, account: Account, life: Lifetime) -> JsonObject:
 
 
 def revise_issue(dice: Dice, issue: JsonObject, at: datetime) -> JsonObject:
-    """Closed, or opened again."""
+    """Closes the issue, or opens it again."""
     is_closing = issue["state"] == "open"
     return {
         **issue,
@@ -178,7 +178,7 @@ def revise_issue(dice: Dice, issue: JsonObject, at: datetime) -> JsonObject:
 
 
 def revise_pull_request(dice: Dice, pull_request: JsonObject, at: datetime) -> JsonObject:
-    """More commits."""
+    """Adds more commits."""
     return {
         **pull_request,
         "additions": pull_request["additions"] + dice.below(200),

@@ -1,7 +1,7 @@
-"""HubSpot's objects: everything of interest is in `properties`, where numbers, booleans and times are strings, and what was never
-filled in is null or an empty string.
+"""HubSpot's objects hold everything of interest in `properties`, where numbers, booleans and times are strings.
 
-Every portal counts its contacts from the same number, so that their ids repeat across syncs.
+What was never filled in is null or an empty string. Every portal counts its contacts from the same number, so that their ids repeat
+across syncs.
 """
 
 from collections.abc import Mapping
@@ -12,7 +12,7 @@ from sequin_pipeline.sandbox.objects import JsonObject, Kind, Lifetime, Provider
 from sequin_pipeline.sandbox.objects.account import Account
 
 FIRST_CONTACT_ID = 51
-"""Contacts are the oldest of HubSpot's objects: every portal counts them from here. Ids of the others are drawn by all portals together."""
+"""Every portal counts contacts, the oldest of HubSpot's objects, from here; ids of the others are drawn by all portals together."""
 OWNER_IDS = ("49120031", "49120077", "50233418")
 
 
@@ -29,7 +29,7 @@ def _flag(dice: Dice, share: float) -> str:
 
 
 def _often(dice: Dice, text: str) -> str | None:
-    """Mostly the text; sometimes a field that was emptied, or one that nobody ever filled in."""
+    """Returns mostly the text; sometimes a field that was emptied, or one that nobody ever filled in."""
     return dice.pick((text, text, text, text, text, text, "", None))
 
 

@@ -1,4 +1,4 @@
-"""Salesforce's objects: keys in Pascal case, decimal amounts, times as `2024-01-01T00:00:00.000+0000`, references as 18 characters."""
+"""Salesforce's objects have keys in Pascal case, decimal amounts, times like `2024-01-01T00:00:00.000+0000`, 18-character references."""
 
 from datetime import datetime, timedelta
 from decimal import Decimal
@@ -17,7 +17,7 @@ STAGES = (
     ("Closed Won", 100, "Closed"),
     ("Closed Lost", 0, "Omitted"),
 )
-"""Stage, probability in percent, forecast category."""
+"""These are stage, probability in percent, and forecast category."""
 
 
 def _time(moment: datetime) -> str:
@@ -186,7 +186,7 @@ def revise_opportunity(dice: Dice, opportunity: JsonObject, at: datetime) -> Jso
 
 
 def bury(deleted: JsonObject, at: datetime) -> JsonObject:
-    """Salesforce keeps what is in the recycle bin, with a mark."""
+    """Marks the object as deleted: Salesforce keeps what is in the recycle bin."""
     return {**deleted, **_modified(at), "IsDeleted": True}
 
 

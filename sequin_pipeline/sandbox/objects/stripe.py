@@ -1,4 +1,4 @@
-"""Stripe: objects refer to each other by id, and do not say when they last changed."""
+"""Stripe's objects refer to each other by id, and do not say when they last changed."""
 
 from datetime import datetime
 

@@ -1,4 +1,4 @@
-"""What a Stripe account bills: subscriptions, their invoices, and the charges that pay them."""
+"""This module makes what a Stripe account bills: subscriptions, their invoices, and the charges that pay them."""
 
 from collections.abc import Sequence
 from datetime import datetime
@@ -180,7 +180,7 @@ def make_charge(dice: Dice, account: Account, life: Lifetime) -> JsonObject:
 
 
 def revise_subscription(dice: Dice, subscription: JsonObject, at: datetime) -> JsonObject:
-    """A new period with another number of seats."""
+    """Begins a new period with another number of seats."""
     period = {"current_period_end": seconds(at) + MONTH_SECONDS, "current_period_start": seconds(at)}
     items = subscription["items"]
     item = {**items["data"][0], **period, "quantity": items["data"][0]["quantity"] + dice.between(1, 5)}
@@ -189,7 +189,7 @@ def revise_subscription(dice: Dice, subscription: JsonObject, at: datetime) -> J
 
 
 def revise_invoice(dice: Dice, invoice: JsonObject, at: datetime) -> JsonObject:
-    """Paid; a paid one is tried once more, as a webhook that repeats itself would show it."""
+    """Pays the invoice; a paid one is tried once more, as a webhook that repeats itself would show it."""
     return {
         **invoice,
         "amount_paid": invoice["total"],
@@ -203,7 +203,7 @@ def revise_invoice(dice: Dice, invoice: JsonObject, at: datetime) -> JsonObject:
 
 
 def revise_charge(dice: Dice, charge: JsonObject, at: datetime) -> JsonObject:
-    """Looked at by somebody, who gives back part of what was captured, or all of it."""
+    """Returns part of what was captured, or all of it, after somebody has looked at the charge."""
     refunded = dice.between(0, charge["amount_captured"])
     return {
         **charge,
@@ -214,5 +214,5 @@ def revise_charge(dice: Dice, charge: JsonObject, at: datetime) -> JsonObject:
 
 
 def bury_subscription(subscription: JsonObject, at: datetime) -> JsonObject:
-    """Stripe shows a subscription that is gone as canceled."""
+    """Cancels the subscription: Stripe shows a deleted one so."""
     return {**subscription, "canceled_at": seconds(at), "ended_at": seconds(at), "status": "canceled"}

@@ -1,4 +1,4 @@
-"""What a Stripe account sells and to whom: products, prices, customers; and what all Stripe's objects have in common.
+"""This module makes Stripe's products, prices and customers, and what all its objects have in common.
 
 Money is in minor units (currencies without them, like JPY, count whole units), times are seconds since 1970.
 """
@@ -10,7 +10,7 @@ from sequin_pipeline.sandbox.objects import JsonObject, Lifetime, words
 from sequin_pipeline.sandbox.objects.account import Account
 
 SHARED_PRODUCT_IDS = ("starter", "team", "business", "support-hours", "onboarding")
-"""Products whose id the seller chose: every account has them, so upstream ids repeat across syncs."""
+"""These products' ids were chosen by the seller: every account has them, so upstream ids repeat across syncs."""
 
 
 def seconds(moment: datetime) -> int:

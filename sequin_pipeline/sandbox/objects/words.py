@@ -1,4 +1,4 @@
-"""Names, places and sentences that the objects of all providers are made of. All made up; several scripts on purpose."""
+"""The objects of all providers are made of these names, places and sentences: all made up, in several scripts on purpose."""
 
 from sequin_pipeline.sandbox.dice import Dice
 
@@ -40,7 +40,7 @@ PLACES = (
     ("Kraków", "PL", "31-042", "pl"),
     ("京都市", "JP", "604-8005", "ja"),
 )
-"""City, country (ISO 3166), postal code and language."""
+"""These are city, country (ISO 3166), postal code and language."""
 CURRENCIES = ("usd", "usd", "usd", "eur", "eur", "gbp", "sek", "jpy")
 INDUSTRIES = ("Agriculture", "Construction", "Education", "Energy", "Finance", "Healthcare", "Hospitality", "Logistics", "Retail")
 JOB_TITLES = (
@@ -69,7 +69,7 @@ SENTENCES = (
 
 
 def person(dice: Dice) -> tuple[str, str]:
-    """First and last name."""
+    """Returns a first and a last name."""
     return dice.pick(FIRST_NAMES), dice.pick(LAST_NAMES)
 
 
@@ -78,7 +78,7 @@ def company(dice: Dice) -> str:
 
 
 def domain(dice: Dice) -> str:
-    """A host name that nobody can own (RFC 2606)."""
+    """Returns a host name that nobody can own (RFC 2606)."""
     return f"{dice.pick(COMPANY_HEADS)}-{dice.pick(COMPANY_TAILS)}.example".lower()
 
 

@@ -1,1 +1,1 @@
-"""HTTP as every source speaks it: one client with retries, a pace, and failures in words; it knows no source."""
+"""This room speaks HTTP for every source: one client with retries, a pace, and failures in words; it knows no source."""

@@ -1,7 +1,7 @@
-"""The HTTP client of every source: one request at a time, asked again until it is answered, refused or out of time.
+"""This client of every source sends one request at a time, again and again until it is answered, refused or out of time.
 
-The effects are here: connections, waits, counts. What a failure means is failures.py, when it is worth asking again retries.py,
-and what an answer means is the business of the source, which hands in a function that reads it.
+The effects are here: connections, waits, counts. What a failure means is in failures.py, when a request is sent again in
+retries.py, and what an answer means is up to the source, which hands in a function that reads it.
 """
 
 import logging
@@ -31,18 +31,18 @@ from sequin_pipeline.sources.http.retries import RETRYABLE_FAILURES, AskAgain, R
 LOGGER = logging.getLogger("sequin_pipeline.sources")
 
 REFUSAL_BYTES = 64 * 1024
-"""How much of a refusal is read: enough for its sentence, and a small body read to its end leaves the connection usable."""
+"""So much of a refusal is read: enough for its sentence, and a small body read to its end leaves the connection usable."""
 
 Value = TypeVar("Value")
 
 
 @dataclass(frozen=True, kw_only=True)
 class HttpOptions:
-    """How requests are sent; what is time or chance is here too, so that nothing waits in tests.
+    """These options say how requests are sent; time and chance are here too, so that nothing waits in tests.
 
     `max_bytes` bounds one decoded answer, checked while it arrives: 256 MB is a page of 1,000 records of 250 KB. The read timeout
-    is for silence on the connection; an answer that trickles is ended by the budget. `ssl_context` None: certificates are verified
-    against the system's authorities, or those that SSL_CERT_FILE names.
+    is for silence on the connection; an answer that trickles is ended by the budget. `ssl_context` None means that certificates
+    are verified against the system's authorities, or those that SSL_CERT_FILE names.
     """
 
     retry: RetryPolicy = field(default_factory=RetryPolicy)
@@ -58,7 +58,7 @@ class HttpOptions:
 
 @dataclass(frozen=True)
 class Response:
-    """A success with its whole body, decompressed. `received_at` is the `Date` of the answer, else our clock."""
+    """A response is a success with its whole body, decompressed; `received_at` is the answer's `Date`, else our clock."""
 
     body: bytes = field(repr=False)
     content_type: str
@@ -67,7 +67,7 @@ class Response:
 
 @dataclass(frozen=True)
 class Answer(Generic[Value]):
-    """What was read from an answer, and what it took to get it, repetitions included."""
+    """An answer is what was read from a response, and what it took to get it, repetitions included."""
 
     value: Value
     received_at: datetime
@@ -84,7 +84,7 @@ class _Request:
 
 @dataclass
 class _Spent:
-    """What one call of `get` or `post` has spent so far."""
+    """This value counts what one call of `get` or `post` has spent so far."""
 
     started_at: float
     requests: int = 0
@@ -103,13 +103,15 @@ def _tls(endpoint: Endpoint, options: HttpOptions) -> ssl.SSLContext:
 
 @cache
 def _verifying_context(cert_file: str | None, cert_dir: str | None) -> ssl.SSLContext:
-    """The system's authorities, or those that the two variables name, as they were when the process first asked. Reading them takes
-    25 ms: no connection to an address with http: asks for them, and Stripe is asked by eight clients at once."""
+    """Returns a context with the system's authorities, or those that the two variables name, as they were at the first call.
+
+    Reading them takes 25 ms: no connection to an http: address needs them, and Stripe is asked by eight clients at once.
+    """
     return httpx2.create_ssl_context()
 
 
 class HttpClient:
-    """Connections to one endpoint, kept for reuse until the `with` block ends. One thread at a time.
+    """A client keeps connections to one endpoint for reuse until the `with` block ends; it serves one thread at a time.
 
     Redirects are not followed: the token goes to the host that was configured and to no other.
     """
@@ -122,7 +124,7 @@ class HttpClient:
         headers: Mapping[str, str] | None = None,
         pace: Pace | None = None,
     ) -> None:
-        """`headers` go with every request; `pace` says when each may be sent, repetitions included."""
+        """Takes `headers`, which go with every request, and `pace`, which says when each may be sent, repetitions included."""
         self._endpoint = endpoint
         self._options = options
         self._pace = pace
@@ -146,20 +148,21 @@ class HttpClient:
         self.close()
 
     def close(self) -> None:
-        """Ends its connections; what is under way in another thread fails."""
+        """Closes the client's connections; what is under way in another thread fails."""
         self._client.close()
 
     def get(
         self, path: str, params: Sequence[tuple[str, str]] = (), *, purpose: str, read: Callable[[Response], Value]
     ) -> Answer[Value]:
-        """Sends until an answer can be read; `read` may raise AskAgain. `purpose` is what we are doing, as in "reading stripe:price".
+        """Sends a request until an answer can be read; `read` may raise AskAgain.
 
-        Raises SourceUnavailable (SourceBusy), SourceRefused (StatusRefused for a status) or SourceFault.
+        `purpose` is what we are doing, as in "reading stripe:price". Raises SourceUnavailable (SourceBusy), SourceRefused
+        (StatusRefused for a status) or SourceFault.
         """
         return self._ask(_Request("GET", path, tuple(params)), purpose=purpose, read=read)
 
     def post(self, path: str, content: object, *, purpose: str, read: Callable[[Response], Value]) -> Answer[Value]:
-        """As `get`, with `content` as JSON in the body; for requests that may be repeated without harm only."""
+        """Does as `get`, with `content` as JSON in the body; only for requests that may be repeated without harm."""
         return self._ask(_Request("POST", path, content=msgspec.json.encode(content)), purpose=purpose, read=read)
 
     def _ask(self, request: _Request, *, purpose: str, read: Callable[[Response], Value]) -> Answer[Value]:
@@ -173,7 +176,7 @@ class HttpClient:
             except AskAgain as failure:
                 wait_seconds = self._wait_or_give_up(failure, failures=failures, spent=spent)
                 LOGGER.warning(
-                    "%s: attempt %d failed with %s; asking again in %.1f s", purpose, spent.requests, failure.reason, wait_seconds
+                    "%s: attempt %d failed with %s; retrying in %.1f s", purpose, spent.requests, failure.reason, wait_seconds
                 )
                 self._options.sleep(wait_seconds)
             else:
@@ -246,7 +249,7 @@ class HttpClient:
         return content_coding.unpack(self._arriving(response, deadline=deadline), content_coding.codings_of(response.headers))
 
     def _arriving(self, response: httpx2.Response, *, deadline: float) -> Iterator[bytes]:
-        """Looks at the clock before anything is unpacked: packed bytes without end need not come to any content."""
+        """Looks at the clock before anything is unpacked: packed bytes without end need not produce any content."""
         for chunk in response.iter_raw():
             if self._options.clock() > deadline:
                 arrived = response.num_bytes_downloaded
@@ -254,7 +257,7 @@ class HttpClient:
             yield chunk
 
     def _beginning(self, response: httpx2.Response, *, deadline: float) -> bytes:
-        """What can be had of a refusal's body; the status counts, also where the body cannot be read."""
+        """Returns what can be had of a refusal's body; the status counts even where the body cannot be read."""
         said = b""
         try:
             for chunk in self._unpacked(response, deadline=deadline):

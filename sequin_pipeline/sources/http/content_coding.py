@@ -1,7 +1,7 @@
-"""Unpacks the body of an answer by its `Content-Encoding` (RFC 9110, 8.4): all of it, or an error.
+"""This module unpacks the body of an answer by its `Content-Encoding` (RFC 9110, 8.4): all of it, or an error.
 
-The HTTP library's own decoders end at the first member of a gzip body, take one that lacks its checksum for whole, and hand on what
-has a name that they do not know as it came.
+The HTTP library's own decoders stop at the first member of a gzip body, take one that lacks its checksum for complete, and hand
+on a coding that they do not know as it came.
 """
 
 import sys
@@ -25,30 +25,36 @@ except ImportError:
     zstd = None
 
 ACCEPTED = "gzip" if zstd is None else "zstd, gzip"
-"""What is asked for; what else can be unpacked comes from servers that do not look at it."""
+"""Requests ask for these codings; what else can be unpacked comes from servers that ignore the request."""
 
 PIECE_BYTES = 2**16
-"""The most that is unpacked at once, so that a small body cannot fill the memory before anybody has counted. As much as a connection
-gives at once: what stands behind a gzip member is copied for each of them, which larger pieces of tiny members would pay for."""
+"""At most so much is unpacked at once, so that a small body cannot fill the memory before anybody has counted.
+
+A connection gives as much at once: what stands behind a gzip member is copied for each of them, which larger pieces of tiny
+members would pay for.
+"""
 
 MAX_CODINGS = 4
-"""One is usual and two a proxy's doing; each more is a chance to multiply what a small body becomes."""
+"""One coding is usual and two are a proxy's doing; each more is a chance to multiply what a small body becomes."""
 
 UNKNOWN_REPEATS = 6
-"""As for bodies that are not JSON: half a minute for a proxy that is being set up."""
+"""As for bodies that are not JSON, this is half a minute, for a proxy that is being set up."""
 
 GZIP, ZLIB, RAW_DEFLATE = zlib.MAX_WBITS | 16, zlib.MAX_WBITS, -zlib.MAX_WBITS
-"""Forms of a deflate stream, as zlib calls them."""
+"""These are the forms of a deflate stream, as zlib calls them."""
 
 
 def codings_of(headers: httpx2.Headers) -> tuple[str, ...]:
-    """The names in the order in which they were applied, those that change nothing left out; several headers are one list."""
+    """Returns the names of the codings in the order in which they were applied, without those that change nothing.
+
+    Several headers are one list.
+    """
     named = (name.strip().lower() for name in headers.get_list("content-encoding", split_commas=True))
     return tuple(name for name in named if name not in ("", "identity"))
 
 
 def unpack(chunks: Iterable[bytes], codings: Sequence[str]) -> Iterator[bytes]:
-    """The content in pieces of at most PIECE_BYTES. Nothing at all is nothing, whatever its coding.
+    """Yields the content in pieces of at most PIECE_BYTES; an empty body is empty, whatever its coding.
 
     Raises AskAgain for codings that cannot be undone, and httpx2.DecodingError where `chunks` do not unpack to their end.
     """
@@ -67,7 +73,7 @@ def unpack(chunks: Iterable[bytes], codings: Sequence[str]) -> Iterator[bytes]:
 
 
 def _gunzip(chunks: Iterable[bytes]) -> Iterator[bytes]:
-    """Member for member (RFC 1952, 2.2); zeros that fill up the last block are no member."""
+    """Unpacks one member after the other (RFC 1952, 2.2); zeros that fill up the last block are not a member."""
     member, has_ended = zlib.decompressobj(GZIP), True
     members = 0
     for chunk in chunks:
@@ -83,7 +89,7 @@ def _gunzip(chunks: Iterable[bytes]) -> Iterator[bytes]:
 
 
 def _undeflate(chunks: Iterable[bytes]) -> Iterator[bytes]:
-    """The zlib format that RFC 9110 (8.4.1.2) means, or the bare stream that some servers send instead."""
+    """Unpacks the zlib format that RFC 9110 (8.4.1.2) means, or the bare stream that some servers send instead."""
     head, stream = b"", None
     for chunk in chunks:
         head += chunk
@@ -99,11 +105,11 @@ def _undeflate(chunks: Iterable[bytes]) -> Iterator[bytes]:
     if head and stream is not None:
         raise httpx2.DecodingError("something follows the end of deflate data")
     if head or (stream is not None and not stream.eof):
-        raise httpx2.DecodingError("deflate data ends before its end")
+        raise httpx2.DecodingError("deflate data is cut off")
 
 
 def _inflate(stream: "zlib._Decompress", data: bytes, coding: str) -> Iterator[bytes]:
-    """All that `data` gives, up to the end of the stream."""
+    """Yields all that `data` gives, up to the end of the stream."""
     try:
         piece = stream.decompress(data, PIECE_BYTES)
         yield piece
@@ -116,7 +122,7 @@ def _inflate(stream: "zlib._Decompress", data: bytes, coding: str) -> Iterator[b
 
 
 def _unzstd(chunks: Iterable[bytes]) -> Iterator[bytes]:
-    """Frame for frame (RFC 8878, 3.1), those to be skipped included."""
+    """Unpacks one frame after the other (RFC 8878, 3.1), skippable frames included."""
     assert zstd is not None  # noqa: S101 - else the coding is unknown
     frame, has_ended = zstd.ZstdDecompressor(), True
     for chunk in chunks:

@@ -1,6 +1,6 @@
-"""Where a source answers and with which token: checked before anything is sent, safe to print.
+"""This module says where a source answers and with which token: checked before anything is sent, safe to print.
 
-Every message that quotes foreign text gets it from `Endpoint.excerpt`, so that a token which a server echoes goes no further.
+Every message that quotes a server's text gets it from `Endpoint.excerpt`, so that a token which a server echoes goes no further.
 """
 
 import ipaddress
@@ -16,7 +16,7 @@ EXCERPT_CHARACTERS = 80
 
 @dataclass(frozen=True)
 class Endpoint:
-    """Where a source answers and what proves who we are; the variables are those that a message tells to mend."""
+    """An endpoint is an address and what proves who we are; the variables are the ones that a message tells people to fix."""
 
     base_url: str
     token: str | None = field(default=None, repr=False)
@@ -46,7 +46,7 @@ class Endpoint:
         return self.base_url.startswith("https:")
 
     def excerpt(self, text: str) -> str:
-        """The beginning of foreign text, quoted, on one line and without the token, which a server may echo."""
+        """Returns the beginning of a server's text, quoted, on one line and without the token, which a server may echo."""
         if self.token:
             text = text.replace(self.token, "***")
         line = " ".join(text.split())
@@ -54,7 +54,8 @@ class Endpoint:
 
 
 def _normalized(url: str, endpoint: Endpoint) -> str:
-    """Scheme and host in lower case, no default port, no trailing slash: two spellings of one address are one source."""
+    """Returns the address with scheme and host in lower case, no default port and no trailing slash: one address has one
+    spelling."""
     try:
         parts = urlsplit(url)
         host, port = parts.hostname, parts.port
@@ -63,8 +64,8 @@ def _normalized(url: str, endpoint: Endpoint) -> str:
         host, port = None, None
     if host is None or parts.scheme not in ("http", "https") or any(character.isspace() for character in url):
         raise ConfigurationError(
-            f"{endpoint.url_variable} is not an address that can be asked: "
-            "write http:// or https://, a host, and a path if the API stands below one, as in https://api.sequin.io"
+            f"{endpoint.url_variable} is not a usable address: "
+            "write http:// or https://, a host, and a path if the API is served below one, as in https://api.sequin.io"
         )
     if parts.username is not None or parts.password is not None:
         raise ConfigurationError(

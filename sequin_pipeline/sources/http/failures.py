@@ -1,4 +1,4 @@
-"""What a status or a failure of the transport means: one of our errors, or AskAgain. Pure: http.py raises what is returned here.
+"""This module turns a status or a failure of the transport into one of our errors or AskAgain; it is pure, client.py raises them.
 
 Which statuses and failures are asked again is data in retries.py.
 """
@@ -22,7 +22,7 @@ from sequin_pipeline.sources.http.retries import (
 
 
 class StatusRefused(SourceRefused):
-    """A status that is not asked again; sources look at `status` to say more precisely what was refused."""
+    """The server answered with a status that is not asked again; sources look at `status` to say more precisely what was refused."""
 
     def __init__(self, message: str, status: int) -> None:
         super().__init__(message)
@@ -30,24 +30,25 @@ class StatusRefused(SourceRefused):
 
 
 class Failures:
-    """The failures of one request; `purpose` opens each message: what we were doing, as in "reading stripe:price"."""
+    """This class words the failures of one request; `purpose` opens each message: what we were doing, as in "reading
+    stripe:price"."""
 
     def __init__(self, endpoint: Endpoint, *, purpose: str) -> None:
         self._endpoint = endpoint
         self._about = f"{purpose} from {endpoint.base_url}"
 
     def of_status(self, status: int, *, headers: httpx2.Headers, body: bytes, received_at: datetime) -> AskAgain | StatusRefused:
-        """For every status other than success; `body` may be cut short, only its beginning is quoted."""
+        """Returns the error for any status other than success; `body` may be cut short, only its beginning is quoted."""
         found = f"status {status} ({_phrase(status)})"
         if body.strip():
             found += f", saying {self._endpoint.excerpt(body.decode(errors='replace'))}"
         if status in RETRYABLE_STATUSES:
             wait_seconds = parse_retry_after(headers.get("retry-after"), answered_at=received_at)
             return AskAgain(found, ends_as=SourceUnavailable, retry_after_seconds=wait_seconds)
-        return StatusRefused(f"{self._about}: {found}: {self._mend(status, headers)}", status)
+        return StatusRefused(f"{self._about}: {found}: {self._fix(status, headers)}", status)
 
     def of_transport(self, failure: httpx2.RequestError) -> AskAgain | SourceRefused:
-        """For every failure that the HTTP library raises for a request."""
+        """Returns the error for any failure that the HTTP library raises for a request."""
         found = f"{type(failure).__name__}: {self._endpoint.excerpt(str(failure))}"
         if _has_cause(failure, ssl.SSLCertVerificationError):
             return SourceRefused(
@@ -65,8 +66,8 @@ class Failures:
         )
 
     def of_repetition(self, failure: AskAgain) -> SourceError:
-        repeats = "once more" if failure.at_most == 1 else f"{failure.at_most} times more"
-        return failure.ends_as(f"{self._about}: {failure.reason}, and so again when the same request was sent {repeats}")
+        repeats = "once" if failure.at_most == 1 else f"{failure.at_most} times"
+        return failure.ends_as(f"{self._about}: {failure.reason}, and the same again when the request was repeated {repeats}")
 
     def of_retry_after(self, failure: AskAgain, *, wait_seconds: float, remaining_seconds: float, now: datetime) -> SourceBusy:
         back = describe_return(wait_seconds, answered_at=now)
@@ -78,14 +79,14 @@ class Failures:
     def of_budget(self, failure: AskAgain, *, requests: int, elapsed_seconds: float) -> SourceError:
         return failure.ends_as(
             f"{self._about}: gave up after {requests} requests in {elapsed_seconds:.0f} seconds; the last one ended with "
-            f"{failure.reason}. Run again once the source is well"
+            f"{failure.reason}. Run again once the source has recovered"
         )
 
-    def _mend(self, status: int, headers: httpx2.Headers) -> str:
+    def _fix(self, status: int, headers: httpx2.Headers) -> str:
         if 300 <= status < 400:
             return (
                 f"a redirect to {_target(headers.get('location', ''))}, which is not followed, so that the token reaches no other "
-                f"host: set {self._endpoint.url_variable} to the address that answers by itself"
+                f"host: set {self._endpoint.url_variable} to the address that answers without redirecting"
             )
         if status in (HTTPStatus.UNAUTHORIZED, HTTPStatus.FORBIDDEN):
             sent = "the token that was sent" if self._endpoint.token else "a request without a token"
@@ -97,11 +98,11 @@ def _phrase(status: int) -> str:
     try:
         return HTTPStatus(status).phrase
     except ValueError:
-        return "no standard status"
+        return "not a standard status"
 
 
 def _target(location: str) -> str:
-    """Scheme and host only: the rest of a location may hold secrets."""
+    """Returns scheme and host only: the rest of a location may hold secrets."""
     try:
         parts = urlsplit(location)
     except ValueError:

@@ -1,4 +1,4 @@
-"""How fast a source may be asked: requests spaced out over all threads, slower after each refusal for haste, faster again in time."""
+"""This module decides how fast a source may be asked: slower after each refusal for haste, and faster again in time."""
 
 import threading
 import time
@@ -6,11 +6,11 @@ from collections.abc import Callable
 
 SLOWEST_REQUESTS_PER_SECOND = 1.0
 RECOVERY = 1.02
-"""Per answered request: from half the speed back to all of it takes some 35 of them."""
+"""The speed grows by this factor per answered request: from half the speed back to all of it takes some 35 of them."""
 
 
 class Pace:
-    """Spaces the requests of one account; shared by the threads that send them."""
+    """A pace spaces out the requests of one account; the threads that send them share it."""
 
     def __init__(
         self,
@@ -27,7 +27,7 @@ class Pace:
         self._lock = threading.Lock()
 
     def wait(self) -> None:
-        """Until the next request may be sent."""
+        """Waits until the next request may be sent."""
         with self._lock:
             now = self._clock()
             at = max(now, self._next_at)
@@ -36,7 +36,7 @@ class Pace:
             self._sleep(at - now)
 
     def answered(self, *, was_too_fast: bool) -> None:
-        """What the last answer said about the pace."""
+        """Adjusts the speed to what the last answer said about it."""
         with self._lock:
             slower, faster = self.requests_per_second / 2, self.requests_per_second * RECOVERY
             self.requests_per_second = max(SLOWEST_REQUESTS_PER_SECOND, slower) if was_too_fast else min(self._fastest, faster)

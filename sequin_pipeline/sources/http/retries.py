@@ -1,6 +1,6 @@
-"""When a request is sent again and how long to wait before it: the policy as data, and the decisions that follow from it.
+"""This module decides when a request is sent again and how long to wait before it, with the policy as data.
 
-No network and no clock in here; http.py sends, waits and counts.
+There is no network and no clock in here; client.py sends, waits and counts.
 """
 
 import re
@@ -24,7 +24,10 @@ RETRYABLE_STATUSES = frozenset(
         HTTPStatus.GATEWAY_TIMEOUT,
     }
 )
-"""Statuses that pass by themselves. Every other one is final: asking again would only delay the sentence that says what to mend."""
+"""These statuses pass by themselves.
+
+Every other one is final: asking again would only delay the sentence that says what to fix.
+"""
 
 RETRYABLE_FAILURES = (
     httpx2.TimeoutException,
@@ -33,28 +36,29 @@ RETRYABLE_FAILURES = (
     httpx2.ProxyError,
     httpx2.DecodingError,
 )
-"""No connection, a connection that was cut or fell silent, an answer that is no HTTP, a compressed body that does not unpack."""
+"""These failures may pass: no connection, a connection that was cut or fell silent, an answer that is not HTTP, a body that does
+not unpack."""
 
 
 @dataclass(frozen=True)
 class RetryPolicy:
-    """Exponential backoff with full jitter within a budget of time per request, its repetitions and waits included."""
+    """A policy is exponential backoff with full jitter within a budget of time per request, its repetitions and waits included."""
 
     budget_seconds: float = 600.0
     first_wait_seconds: float = 0.5
     longest_wait_seconds: float = 60.0
 
     def wait_seconds(self, attempt: int, *, fraction: float) -> float:
-        """The wait after failed attempt number `attempt` (from 1); `fraction` is the draw, from 0 to 1."""
+        """Returns the wait after failed attempt number `attempt` (from 1); `fraction` is the random draw, from 0 to 1."""
         doublings = min(attempt - 1, 30)
         return fraction * min(self.longest_wait_seconds, self.first_wait_seconds * 2.0**doublings)
 
 
 class AskAgain(Exception):
-    """An answer that cannot be used, though the next one may: raised while an answer is read, caught by HttpClient only.
+    """The answer cannot be used, though the next one may: raised while an answer is read, caught by HttpClient only.
 
-    `reason` completes "the request ended with …". Once time is used up, or the same request has been
-    repeated `at_most` times for such a reason (None: while the budget lasts), it ends as an error of class `ends_as`.
+    `reason` completes "the request ended with …". Once time is used up, or the same request has been repeated `at_most` times for
+    such a reason (None: while the budget lasts), it ends as an error of class `ends_as`.
     """
 
     def __init__(
@@ -76,9 +80,11 @@ _SECONDS = re.compile(r"[0-9]+(\.[0-9]+)?")
 
 
 def parse_retry_after(text: str | None, *, answered_at: datetime) -> float | None:
-    """Seconds to wait, from seconds or an HTTP date (RFC 9110, 10.2.3); a date is measured from the answer's own `Date`.
+    """Returns the seconds to wait, from seconds or an HTTP date (RFC 9110, 10.2.3); a date is measured from the answer's own
+    `Date`.
 
-    None for what is neither: then our own backoff decides. A number beyond any calendar comes back as it is, infinity included.
+    For anything else it returns None, and our own backoff decides. A number beyond any calendar comes back as it is, infinity
+    included.
     """
     if text is None:
         return None
@@ -89,7 +95,7 @@ def parse_retry_after(text: str | None, *, answered_at: datetime) -> float | Non
 
 
 def parse_http_date(text: str | None) -> datetime | None:
-    """An aware time in UTC, None where the text is no date."""
+    """Returns an aware time in UTC, or None where the text is not a date."""
     if text is None:
         return None
     try:
@@ -100,7 +106,7 @@ def parse_http_date(text: str | None) -> datetime | None:
 
 
 def describe_return(seconds: float, *, answered_at: datetime) -> str:
-    """When a source wants to see us again, for a message."""
+    """Says when a source wants us to come back, for a message."""
     if seconds > timedelta(days=365).total_seconds():
         return "in more than a year"
     return f"at {answered_at + timedelta(seconds=seconds):%Y-%m-%d %H:%M:%S} UTC"

@@ -1,1 +1,1 @@
-"""Stripe read directly: lists for what exists, events for what changed since."""
+"""This room reads Stripe directly: lists tell what exists, events tell what has changed since."""

@@ -1,6 +1,6 @@
-"""One account of Stripe, one collection of it: everything listed once, then what events say has changed, and a listing again in time.
+"""This module reads one collection of one account: lists everything once, then follows events, and lists again in time.
 
-Here is in which order that is read, and what the cursor remembers of it.
+The order of these reads, and what the cursor remembers of them, is decided here.
 """
 
 import logging
@@ -22,11 +22,11 @@ from sequin_pipeline.sources.stripe.records import listing_version, record_id, w
 LOGGER = logging.getLogger("sequin_pipeline.sources")
 
 QUIET_SECONDS = 3600
-"""While nothing happens, the cursor is moved so often: often enough for events never to expire behind it."""
+"""While nothing happens, the cursor is moved this often, so that events never expire behind it."""
 
 
 class AccountReader:
-    """One read of one collection of one account; `states` is that of the whole cursor, and kept up to date."""
+    """A reader reads one collection of one account once; `states` belongs to the whole cursor and is kept up to date."""
 
     def __init__(
         self,
@@ -49,7 +49,7 @@ class AccountReader:
         self._spent = NO_COST
 
     def live(self) -> Iterator[Page]:
-        """What the state does not know; everything, where it knows nothing."""
+        """Yields what the state does not know: everything, where it knows nothing."""
         state = self._states.get(self._name, SyncState())
         if state.listing is None and self._has_to_list(state):
             state = self._begin(state)
@@ -61,7 +61,7 @@ class AccountReader:
             yield from self._list_new(state)
 
     def window(self, window: TimeWindow) -> Iterator[Page]:
-        """What was created in the window, as it is now; also what does not tell its time, as if at the window's end."""
+        """Yields what was created in the window, as it is now, and also what does not tell its time, as if at the window's end."""
         started = self._look()[0]
         lower = None if window.start is None else int(window.start.timestamp())
         upper = min(int(window.end.timestamp()), started + 1)
@@ -75,7 +75,7 @@ class AccountReader:
             yield self._page(records, None, page.received_at, page.cost)
 
     def _has_to_list(self, state: SyncState) -> bool:
-        """The first time, in time, and after a gap in the events, which is said."""
+        """True the first time, when the last listing is old enough, and after a gap in the events, which is then reported."""
         if state.listed is None or state.known_until is None:
             return True
         now = int(self._options.now().timestamp())
@@ -106,15 +106,15 @@ class AccountReader:
         self._spent += cost
         if account and state.account and account != state.account:
             raise SourceRefused(
-                f"sync {self._name!r} has been filled from account {state.account!r}, and its key in {self._api.account.key_variable} "
-                f"is one of {account!r} now, so that every row would look deleted: set the right key, or give the account a sync of its own"
+                f"sync {self._name!r} has been filled from account {state.account!r}, but its key in {self._api.account.key_variable} "
+                f"now belongs to {account!r}, so every row would look deleted: set the right key, or give the account a sync of its own"
             )
         started, witness = self._look()
         clocks = self._clocks()
         if clocks is None:
             self._notes.append(
-                f"{self._name}: the key in {self._api.account.key_variable} may not list test clocks, so that what is on them is not "
-                "listed, and nothing is taken for deleted because it is not: let it read them"
+                f"{self._name}: the key in {self._api.account.key_variable} may not list test clocks, so objects on them are not listed, "
+                "and no object counts as deleted for being absent: let the key read them"
             )
         return replace(
             state,
@@ -126,7 +126,8 @@ class AccountReader:
         )
 
     def _clocks(self) -> Sequence[str] | None:
-        """The account's test clocks, where something on them would not be listed else; None where the key may not list them."""
+        """Returns the account's test clocks where objects on them would not be listed otherwise, or None where the key may not list
+        them."""
         if not (self._listable.hides_test_clocks and self._api.is_test_mode):
             return ()
         clocks, cost = list_ids(self._api, LISTABLE[TEST_CLOCKS])
@@ -134,13 +135,15 @@ class AccountReader:
         return clocks
 
     def _slices(self, lower: int | None, upper: int, clocks: Sequence[str]) -> tuple[ListSlice, ...]:
-        """Those of the time, and one for each of the test clocks: without an end, since a clock may stand in the future, and then what
-        is on it has been created there."""
+        """Returns the slices of the time span and one for each test clock.
+
+        A clock's slice has no end, since a clock may stand in the future, and then what is on it was created there.
+        """
         slices = slices_between(self._listable, lower, upper)
         return (*slices, *(replace(slices[0], upper=None, variant=(TEST_CLOCK, clock)) for clock in clocks))
 
     def _look(self) -> tuple[int, str | None]:
-        """The second in which Stripe's clock stands before anything is listed, and an event that it knows."""
+        """Returns the second in which Stripe's clock stands before anything is listed, and an event that it knows."""
         if not self._listable.events:
             listed = self._api.list_page(self._listable, limit=1)
             self._spent += listed.cost
@@ -157,7 +160,7 @@ class AccountReader:
             listing = replace(listing, slices=remaining, is_whole=listing.is_whole and not page.unreadable)
             state = replace(state, listing=listing)
             if page.unreadable:
-                self._say("something in the list has no id, so that nothing is taken for deleted; it waits as a reject")
+                self._say("something in the list has no id and waits as a reject, so no object counts as deleted")
             ids = tuple(record_id(self._api.account, self._collection_id, found.id) for found in page.objects)
             records = self._write_all(page, listing.started, page.objects)
             listed = Listed(self._name, version, ids) if self._finds_unseen(listing) else None
@@ -171,7 +174,7 @@ class AccountReader:
         return self._listable.lists_all and listing.is_whole
 
     def _list_new(self, state: SyncState) -> Iterator[Page]:
-        """Of objects that no event tells of: those that have been created since."""
+        """Lists what has been created since, for objects that no event tells of."""
         started, known_until = self._look()[0], state.known_until or 0
         found_any = False
         since = slices_between(self._listable, known_until - OVERLAP_SECONDS, started + 1)
@@ -215,7 +218,7 @@ class AccountReader:
     def _page(
         self, records: list[bytes], cursor: str | None, received_at: datetime, cost: PageCost, *, listed: Listed | None = None
     ) -> Page:
-        """With what there was to say, and what was asked for beside pages, since the last one."""
+        """Makes a page that carries the notes so far, and the cost of what was asked for beside pages since the last one."""
         notes, self._notes = tuple(self._notes), []
         spent, self._spent = self._spent, NO_COST
         return Page(write_page(records), cursor, received_at, spent + cost, listed=listed, notes=notes)
@@ -223,8 +226,11 @@ class AccountReader:
     def _write_all(
         self, page: ListPage, started: int, objects: Iterable[StripeObject], *, untimed: int | None = None
     ) -> list[bytes]:
-        """These objects of the page as the listing that began then saw them, and what on it is none. Each entered the stream when it was
-        created; where it does not tell that, in the second `untimed`, else when the listing began."""
+        """Writes these objects of the page as the listing that began then saw them, and the rest of it as unreadable records.
+
+        Each object entered the stream when it was created; where it does not tell that, in the second `untimed`, else when the listing
+        began.
+        """
         account, collection_id, version = self._api.account, self._collection_id, listing_version(started)
         otherwise = started if untimed is None else untimed
         records = [

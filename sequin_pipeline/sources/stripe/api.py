@@ -1,6 +1,6 @@
-"""Stripe's API as far as it is read: one account's lists, single objects and events, at one API version.
+"""This module reads what we need of Stripe's API: one account's lists, single objects and events, at one API version.
 
-Objects are handed on as the bytes that came. Requests may be sent from several threads; how they are repeated is http.py.
+Objects are handed on as the bytes that came. Requests may be sent from several threads; how they are repeated is in http/client.py.
 """
 
 import re
@@ -25,10 +25,10 @@ from sequin_pipeline.sources.http.retries import AskAgain
 from sequin_pipeline.sources.stripe.objects import LISTABLE, MAX_EVENT_TYPES, Listable
 
 API_VERSION = "2025-03-31.basil"
-"""Objects change their shape with the version; each account has one of its own, so this one is asked for with every request."""
+"""Every request asks for this version: objects change their form with it, and each account has a default of its own."""
 
 PAGE_SIZE_RECORDS = 100
-"""The most that a list gives."""
+"""A list gives at most so many objects a page."""
 
 MALFORMED_REPEATS = 6
 UNREADABLE = frozenset({HTTPStatus.UNAUTHORIZED, HTTPStatus.FORBIDDEN, HTTPStatus.NOT_FOUND})
@@ -40,7 +40,7 @@ Value = TypeVar("Value")
 
 
 class _Head(msgspec.Struct):
-    """Of any type where a value of another one takes nothing away: the object is stored as it came."""
+    """These fields take any type where another type of value takes nothing away: the object is stored as it came."""
 
     id: str
     object: Any = None
@@ -72,7 +72,8 @@ class _Event(msgspec.Struct):
 
 @dataclass(frozen=True)
 class StripeObject:
-    """One object; `created` and `updated` are seconds since 1970 where it tells them. `raw` is its JSON, nested lists whole."""
+    """This value is one object; `created` and `updated` are seconds since 1970 where it tells them, `raw` is its JSON, nested lists
+    whole."""
 
     id: str
     kind: str
@@ -84,7 +85,7 @@ class StripeObject:
 
 @dataclass(frozen=True)
 class StripeEvent:
-    """That an object was changed in the second `created`, and how it looked then, at the account's own `api_version`."""
+    """An event says that an object was changed in the second `created`, and shows it as it was then, at the account's `api_version`."""
 
     id: str
     created: int
@@ -94,7 +95,7 @@ class StripeEvent:
 
 @dataclass(frozen=True)
 class ListPage:
-    """A page of objects, in the server's order; `unreadable` is the JSON of what stood among them and has no id."""
+    """This value is a page of objects in the server's order; `unreadable` is the JSON of what stood among them without an id."""
 
     objects: tuple[StripeObject, ...]
     unreadable: tuple[bytes, ...] = field(repr=False)
@@ -105,7 +106,7 @@ class ListPage:
 
 @dataclass(frozen=True)
 class EventPage:
-    """A page of events, in the server's order."""
+    """This value is a page of events in the server's order."""
 
     events: tuple[StripeEvent, ...]
     has_more: bool
@@ -114,7 +115,7 @@ class EventPage:
 
 
 class StripeApi:
-    """One account, read with `key`. Connections are kept until `close`."""
+    """This client reads one account with `key`; connections are kept until `close`."""
 
     def __init__(
         self, base_url: str, key: str, account: SourceAccount, *, options: HttpOptions, pace: Pace, api_version: str = API_VERSION
@@ -137,11 +138,11 @@ class StripeApi:
         return self._endpoint.base_url
 
     def now(self) -> datetime:
-        """The clock of this side, for what no answer dates."""
+        """Returns our own time, for what no answer dates."""
         return self._options.now()
 
     def close(self) -> None:
-        """Closes what is idle; a request under way closes its own connection when it ends."""
+        """Closes idle connections; a request under way closes its own connection when it ends."""
         with self._lock:
             self._is_closed = True
             idle, self._idle = self._idle, []
@@ -149,7 +150,7 @@ class StripeApi:
             client.close()
 
     def list_page(self, listable: Listable, params: Params = (), *, limit: int = PAGE_SIZE_RECORDS) -> ListPage:
-        """One page. Raises StatusRefused where `starting_after` names what is there no longer."""
+        """Reads one page of a list; raises StatusRefused where `starting_after` names an object that no longer exists."""
         purpose = f"listing stripe:{listable.name} of sync {self.account.name!r}"
         expand = tuple(("expand[]", f"data.{name}") for name in listable.expand)
         answer = self._get(listable.path, (*listable.params, *expand, ("limit", str(limit)), *params), _list, purpose=purpose)
@@ -165,7 +166,7 @@ class StripeApi:
         return ListPage(tuple(objects), tuple(unreadable), answer.value.has_more, answer.received_at, cost)
 
     def retrieve(self, listable: Listable, object_id: str) -> tuple[StripeObject | None, PageCost]:
-        """The object as it is now; None when it is gone."""
+        """Returns the object as it is now, or None when it no longer exists."""
         purpose = f"reading stripe:{listable.name} {object_id!r} of sync {self.account.name!r}"
         expand = tuple(("expand[]", name) for name in listable.expand)
         path = f"{listable.path}/{quote(object_id, safe='')}"
@@ -179,14 +180,14 @@ class StripeApi:
         return (None if found.is_deleted else found), answer.cost + completing
 
     def event_page(self, listable: Listable, params: Params = (), *, limit: int = PAGE_SIZE_RECORDS) -> EventPage:
-        """One page of the events about such objects, and of others where the server does not filter them."""
+        """Reads one page of the events about such objects, and about others where the server does not filter them."""
         purpose = f"reading the events of stripe:{listable.name} of sync {self.account.name!r}"
         answer = self._get("/v1/events", (*_event_filter(listable), ("limit", str(limit)), *params), _events, purpose=purpose)
         events, has_more = answer.value
         return EventPage(events, has_more, answer.received_at, answer.cost)
 
     def has_event(self, event_id: str) -> tuple[bool, PageCost]:
-        """Is the event still there?"""
+        """Says whether the event still exists."""
         purpose = f"looking for event {event_id!r} of sync {self.account.name!r}"
         try:
             answer = self._get(f"/v1/events/{quote(event_id, safe='')}", (), _object, purpose=purpose)
@@ -197,7 +198,7 @@ class StripeApi:
         return True, answer.cost
 
     def account_id(self) -> tuple[str | None, PageCost]:
-        """Whose key it is; None where the key may not ask, or the server cannot say."""
+        """Returns the id of the account that the key belongs to, or None where the key may not ask or the server cannot say."""
         try:
             answer = self._get("/v1/account", (), _account, purpose=f"reading the account of sync {self.account.name!r}")
         except StatusRefused as refusal:
@@ -207,7 +208,7 @@ class StripeApi:
         return answer.value.id, answer.cost
 
     def _get(self, path: str, params: Params, decode: Callable[[bytes], Value], *, purpose: str) -> Answer[Value]:
-        """`decode` raises msgspec.DecodeError for a body that is not what was asked for."""
+        """Sends one request; `decode` raises msgspec.DecodeError for a body that is not what was asked for."""
 
         def read(response: Response) -> Value:
             try:
@@ -238,7 +239,7 @@ class StripeApi:
                 client.close()
 
     def _whole(self, found: StripeObject, *, purpose: str) -> tuple[StripeObject, PageCost]:
-        """The object with every page of the lists that it holds."""
+        """Returns the object with every page of the lists that it holds."""
         if not _HAS_MORE.search(found.raw):
             return found, NO_COST
         whole = msgspec.json.decode(found.raw)
@@ -246,7 +247,7 @@ class StripeApi:
         return _object(msgspec.json.encode(whole)), cost
 
     def _complete(self, node: Any, *, purpose: str) -> PageCost:
-        """Fills up the lists within, in place; `node` is any JSON value."""
+        """Completes the nested lists in place; `node` is any JSON value."""
         cost = NO_COST
         if isinstance(node, dict):
             if node.get("object") == "list" and node.get("has_more") is True and isinstance(node.get("url"), str):
@@ -259,7 +260,7 @@ class StripeApi:
         return cost
 
     def _complete_list(self, nested: dict[str, Any], *, purpose: str) -> PageCost:
-        """Any: the JSON of a list object, whatever its elements are."""
+        """Completes one nested list; its type is Any because its elements may be anything."""
         elements, cost = list(nested["data"]), NO_COST
         has_more = True
         while has_more and elements:
@@ -290,12 +291,12 @@ _account = msgspec.json.Decoder(_Account).decode
 def _list(body: bytes) -> _List:
     page = _pages.decode(body)
     if page.has_more and not page.data:
-        raise msgspec.ValidationError("nothing is on the page, and more is to come")
+        raise msgspec.ValidationError("the page is empty, but more is to come")
     return page
 
 
 def _object(raw: bytes) -> StripeObject:
-    """Raises msgspec.DecodeError for what has no id: an error page in JSON must not be taken for an object that is gone."""
+    """Reads an object; raises msgspec.DecodeError for one without an id: an error page in JSON must not be taken for a deleted object."""
     head = _heads.decode(raw)
     kind = head.object if isinstance(head.object, str) else ""
     created = head.date if kind in LISTABLE and LISTABLE[kind].time == "date" else head.created
@@ -314,7 +315,7 @@ def _object_if_any(raw: bytes) -> StripeObject | None:
 
 
 def _events(body: bytes) -> tuple[tuple[StripeEvent, ...], bool]:
-    """Each with the object that it shows, None where that has no id; and whether there are more."""
+    """Returns each event with the object that it shows (None where that has no id), and whether there are more."""
     page = _list(body)
     found = [_event(raw) for raw in page.data]
     return tuple(

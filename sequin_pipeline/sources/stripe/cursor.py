@@ -1,6 +1,6 @@
-"""Where a read of Stripe stands: for each sync what of a listing is still to come, and up to where its events have been read.
+"""This cursor says where a read of Stripe stands: for each sync what is still to be listed, and up to where events were read.
 
-The text of it is the cursor, opaque to everybody else. Times are seconds since 1970 by Stripe's clock.
+Its text is opaque to everybody else. Times are seconds since 1970 by Stripe's clock.
 """
 
 import msgspec
@@ -9,8 +9,10 @@ from sequin_pipeline.errors import CursorRefused
 
 
 class ListSlice(msgspec.Struct, frozen=True, omit_defaults=True):
-    """Objects that are still to be listed: `lower` <= created < `upper` (None: unbounded), behind the object `after` (None: all), in the
-    list with the parameter `variant` (None: there is only one)."""
+    """A slice of a list holds objects that are still to be listed: `lower` <= created < `upper`, where None means unbounded.
+
+    It starts behind the object `after` (None: at the beginning), in the list with the parameter `variant` (None: there is only one).
+    """
 
     lower: int | None = None
     upper: int | None = None
@@ -19,8 +21,11 @@ class ListSlice(msgspec.Struct, frozen=True, omit_defaults=True):
 
 
 class Listing(msgspec.Struct, frozen=True, omit_defaults=True):
-    """Everything is being listed since `started`; no windows: it has been, and what it did not see is to be marked, if it `is_whole`:
-    false where the key may not list the test clocks, or something in a list had no id."""
+    """A listing of everything has been under way since `started`.
+
+    Without slices it is done, and what it did not see is to be marked if it `is_whole`: false where the key may not list the test
+    clocks, or something in a list had no id.
+    """
 
     started: int
     slices: tuple[ListSlice, ...] = msgspec.field(default=(), name="windows")
@@ -28,7 +33,7 @@ class Listing(msgspec.Struct, frozen=True, omit_defaults=True):
 
 
 class Walk(msgspec.Struct, frozen=True, omit_defaults=True):
-    """Events since the last walk are being read; it began when the clock said `started`, and goes on behind the event `after`."""
+    """A walk reads the events since the last walk; it began when the clock said `started`, and goes on behind the event `after`."""
 
     started: int
     after: str
@@ -37,8 +42,11 @@ class Walk(msgspec.Struct, frozen=True, omit_defaults=True):
 
 
 class SyncState(msgspec.Struct, frozen=True, omit_defaults=True):
-    """One sync: its account, the listing under way, the start of the last complete one, the second up to which changes are known, an
-    event that was seen then, and the walk under way."""
+    """This is the state of one sync.
+
+    It holds the account, the listing under way, the start of the last complete one, the second up to which changes are known, an event
+    that was seen then, and the walk under way.
+    """
 
     account: str | None = None
     listing: Listing | None = None
@@ -55,12 +63,12 @@ _encoder = msgspec.json.Encoder(order="sorted")
 
 
 def write_cursor(states: States) -> str:
-    """By the name of the sync."""
+    """Writes the states, by the name of the sync, as the text of a cursor."""
     return _encoder.encode(states).decode()
 
 
 def read_cursor(cursor: str | None) -> States:
-    """Raises CursorRefused for what was not written here."""
+    """Reads the states from a cursor; raises CursorRefused for text that was not written here."""
     if cursor is None:
         return {}
     try:

@@ -1,7 +1,7 @@
-"""What has changed since: events name the objects, and each object is read again as it is now.
+"""This module finds what has changed since: events name the objects, and each object is read again as it is now.
 
-So neither the order of events counts, nor how many of them fall into one second, nor at which API version they were written; what is
-gone is a tombstone.
+So neither the order of events matters, nor how many of them fall into one second, nor at which API version they were written; an
+object that no longer exists becomes a tombstone.
 """
 
 from collections.abc import Iterator
@@ -18,17 +18,17 @@ from sequin_pipeline.sources.stripe.objects import Listable
 from sequin_pipeline.sources.stripe.records import event_version, write_record, write_tombstone
 
 OVERLAP_SECONDS = 10
-"""Before the last look, read again: an event may show up in the list a little after the second that it bears."""
+"""So many seconds before the last look are read again: an event may appear in the list a little after the second that it bears."""
 
 KEPT_SECONDS = 29 * 86_400
-"""Stripe keeps events for 30 days; a day less, so that none expires while they are being read."""
+"""Stripe keeps events for 30 days; this is a day less, so that none expires while they are being read."""
 
 REQUESTS_BESIDE = 8
 
 
 @dataclass(frozen=True)
 class Changes:
-    """A page of events, and the records of what they changed."""
+    """This value is a page of events and the records of what they changed."""
 
     page: EventPage
     records: list[bytes]
@@ -36,7 +36,7 @@ class Changes:
 
 
 def walk_events(api: StripeApi, listable: Listable, collection_id: str, *, since: int, after: str | None) -> Iterator[Changes]:
-    """From the second `since` on, behind the event `after`, to the end of the list."""
+    """Yields the changes from the second `since`, behind the event `after`, to the end of the list."""
     while True:
         bound = (("created[gte]", str(since)),)
         try:
@@ -54,7 +54,7 @@ def walk_events(api: StripeApi, listable: Listable, collection_id: str, *, since
 
 
 def _read_again(api: StripeApi, listable: Listable, collection_id: str, page: EventPage) -> tuple[list[bytes], PageCost]:
-    """One record for each object that the page names, at the time of its newest event there."""
+    """Returns one record for each object that the page names, at the time of its newest event there."""
     newest: dict[str, int] = {}
     shown: dict[str, StripeObject] = {}
     for event in page.events:

@@ -1,4 +1,4 @@
-"""What the key of an account of Stripe may read: looked at with the smallest requests, before a run finds out."""
+"""This module finds out what the key of a Stripe account may read, with the smallest requests, before a run does."""
 
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
@@ -13,8 +13,11 @@ from sequin_pipeline.sources.stripe.objects import Listable
 
 @dataclass(frozen=True)
 class KeyAccess:
-    """What one key reaches. `account_id` is None where the key may not ask for it, `refused` says by name why a class cannot be read,
-    `api_versions` are the account's own, as far as events tell; `failure` is what kept the rest from being asked."""
+    """This value says what one key may read.
+
+    `account_id` is None where the key may not ask for it, `refused` says by name why a class cannot be read, `api_versions` are the
+    account's own as far as events tell, and `failure` is what kept the rest from being asked.
+    """
 
     account: SourceAccount
     account_id: str | None
@@ -25,7 +28,7 @@ class KeyAccess:
 
 
 def look_up_key_access(api: StripeApi, listables: Iterable[Listable]) -> KeyAccess:
-    """Asks for one object of each class, and for one event where runs follow them. Raises nothing that a request can meet."""
+    """Asks for one object of each class, and for one event where runs follow events; raises nothing that a request can meet."""
     readable, refused, versions = list[str](), dict[str, str](), set[str]()
     account_id, failure = None, None
     try:
@@ -45,7 +48,7 @@ def look_up_key_access(api: StripeApi, listables: Iterable[Listable]) -> KeyAcce
 
 
 def _look(api: StripeApi, listable: Listable) -> set[str]:
-    """The API versions that its newest event bears. Raises StatusRefused where a run would be refused too."""
+    """Returns the API versions that the newest event bears; raises StatusRefused where a run would be refused too."""
     api.list_page(listable, limit=1)
     if not listable.events:
         return set()

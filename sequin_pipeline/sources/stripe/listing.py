@@ -1,6 +1,6 @@
-"""Listing everything there is of one class of objects: part by part of the time of creation, several beside each other.
+"""This module lists all objects of one class: slice by slice of their time of creation, several slices at once.
 
-What remains is always a tuple of slices, so that a reader who was killed goes on where the last page left off.
+What remains is always a tuple of slices, so that a reader who was killed goes on where the last page ended.
 """
 
 import hashlib
@@ -20,20 +20,20 @@ from sequin_pipeline.sources.stripe.cursor import ListSlice
 from sequin_pipeline.sources.stripe.objects import LISTABLE, TEST_CLOCK, TEST_CLOCKS, Listable
 
 SLICES_BESIDE = 8
-"""Requests under way at once: with 50 ms each they reach the 100 a second that an account may send, and not much more."""
+"""So many requests are under way at once: with 50 ms each they come close to the 100 a second that an account may send."""
 
 SHORTEST_SPLIT_SECONDS = 3600
-"""Below it a part is rather read page by page than cut in two."""
+"""A slice shorter than this is read page by page rather than cut in two."""
 
 FOUNDED = 1_262_304_000
-"""2010-01-01: nothing at Stripe is older, so that an open part has a middle to be cut at."""
+"""On 2010-01-01 Stripe held nothing yet, so that even an open slice has a middle at which it can be cut."""
 
 MAX_RESTARTS = 5
-"""Of a list that begins again at its first page, because the object that the next page was to follow has been deleted."""
+"""A list may begin again at its first page this often, because the object that the next page was to follow has been deleted."""
 
 
 def slices_between(listable: Listable, lower: int | None, upper: int) -> tuple[ListSlice, ...]:
-    """All that was created between the two seconds; everything where the list takes no bounds."""
+    """Returns slices for all that was created between the two seconds, or for everything where the list takes no bounds."""
     part = ListSlice(lower, upper) if listable.filters_created else ListSlice()
     return tuple(replace(part, variant=variant) for variant in listable.variants) or (part,)
 
@@ -41,7 +41,7 @@ def slices_between(listable: Listable, lower: int | None, upper: int) -> tuple[L
 def list_slices(
     api: StripeApi, listable: Listable, slices: tuple[ListSlice, ...]
 ) -> Iterator[tuple[ListPage, tuple[ListSlice, ...]]]:
-    """Pages in the order in which they come in, each with the slices that remain behind it. Raises SourceError."""
+    """Yields pages in the order in which they come in, each with the slices that remain behind it; raises SourceError."""
     waiting, under_way = list(slices), dict["Future[tuple[ListSlice, ListPage]]", ListSlice]()
     course = _Course(api, listable)
     while waiting or under_way:
@@ -58,7 +58,7 @@ def list_slices(
 
 
 def list_ids(api: StripeApi, listable: Listable) -> tuple[list[str] | None, PageCost]:
-    """The ids of a class of which there are few; none where the server has no such list, None where the key may not have it."""
+    """Returns the ids of a class with few objects: none where the server has no such list, None where the key may not read it."""
     ids, cost = list[str](), NO_COST
     try:
         for page, _ in list_slices(api, listable, (ListSlice(),)):
@@ -72,7 +72,7 @@ def list_ids(api: StripeApi, listable: Listable) -> tuple[list[str] | None, Page
 
 
 class _Fetch:
-    """The next page of a part, and the part that was really asked for."""
+    """This task fetches the next page of a slice, and returns it with the slice that was really asked for."""
 
     def __init__(self, api: StripeApi, listable: Listable, part: ListSlice) -> None:
         self._api = api
@@ -101,8 +101,8 @@ class _Fetch:
 
 
 class _Course:
-    """Notices a list that leads nowhere, or silently begins again: a page that starts with an object with which another one has
-    started before."""
+    """This class notices a list that leads nowhere or silently begins again: a page that starts with the same object as an earlier
+    one."""
 
     def __init__(self, api: StripeApi, listable: Listable) -> None:
         self._api = api
@@ -114,8 +114,8 @@ class _Course:
         if not page.objects:
             if page.has_more:
                 raise SourceFault(
-                    f"listing stripe:{self._listable.name} of sync {self._api.account.name!r} from {self._api.base_url}: nothing on a page "
-                    f"has an id, and more is to come, which could only be asked for by the last one's: ask whoever runs the source"
+                    f"listing stripe:{self._listable.name} of sync {self._api.account.name!r} from {self._api.base_url}: no object "
+                    f"on a page has an id, but more are to come, which can only be requested by the last id: ask whoever runs the source"
                 )
             return
         digest = hashlib.blake2b(page.objects[0].id.encode(), digest_size=8).digest()
@@ -137,7 +137,7 @@ def _params(part: ListSlice) -> tuple[tuple[str, str], ...]:
 
 
 def _remaining(listable: Listable, part: ListSlice, page: ListPage, *, spare: int) -> tuple[ListSlice, ...]:
-    """What the part still holds behind the page, in two halves where there is room for another request."""
+    """Returns what the slice still holds behind the page, cut in two where there is room for another request."""
     if not page.has_more or not page.objects:
         return ()
     last = page.objects[-1]

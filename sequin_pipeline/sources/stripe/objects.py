@@ -1,4 +1,4 @@
-"""What can be listed at Stripe, and how: one line for each class of objects, by the name that a defs.yaml uses.
+"""This table says what can be listed at Stripe, and how: one line for each class of objects, by the name that a defs.yaml uses.
 
 The names are those of the field `object`. Left out is what can only be listed below a parent (subscription items, line items, tax ids
 of one customer): it is part of the parent's object, or has no list of its own.
@@ -9,21 +9,23 @@ from dataclasses import dataclass
 from typing import Literal
 
 MAX_EVENT_TYPES = 20
-"""The most names that one request for events takes."""
+"""One request for events takes at most so many names."""
 
 
 @dataclass(frozen=True)
 class Listable:
-    """A class of objects with a list of its own.
+    """This value describes a class of objects with a list of its own.
 
-    `params` go with every list; where there are `variants`, the whole is the lists with each of them. `expand` names what is left out, or
-    stands as an id, unless it is asked for. `time` is the field with the second of an object's creation, None where it has none (its times
-    of something else do not count). `filters_created`: the list takes bounds for that time, as `created` whatever the field's name; then it
-    is newest first, too.
-    `events` are the types of event that say that such an object has changed, one pattern or up to 20 names (none: changes show only when
-    it is listed), and `filters_events`: the server takes them as a filter.
-    `retrieves`: there is `path/id`. `lists_all`: what is not listed is no more. `hides_test_clocks`: what is on a test clock stands only in
-    the list of that clock.
+    `params` go with every list; where there are `variants`, the whole is the lists with each of them. `expand` names what is left out,
+    or stands as an id, unless it is asked for. `time` is the field with the second of an object's creation, None where it has none
+    (times of something else do not count). `filters_created`: the list takes bounds for that time, as `created` whatever the field's
+    name, and then it is newest first, too.
+
+    `events` are the types of event that say that such an object has changed, one pattern or up to 20 names (none: changes show only
+    when it is listed), and `filters_events`: the server takes them as a filter.
+
+    `retrieves`: there is `path/id`. `lists_all`: an object that is not listed no longer exists. `hides_test_clocks`: an object on a
+    test clock is only in the list of that clock.
     """
 
     name: str
@@ -41,7 +43,7 @@ class Listable:
 
 
 _ALL = (("status", "all"),)
-"""Without it the canceled ones are left out, and a cancellation would look like a deletion."""
+"""Without this parameter canceled objects are left out, and a cancellation would look like a deletion."""
 
 _ACTIVE_OR_NOT = (("active", "true"), ("active", "false"))
 
@@ -130,6 +132,6 @@ _TABLE = (
 
 TEST_CLOCKS = "test_helpers.test_clock"
 TEST_CLOCK = "test_clock"
-"""The parameter of lists that names one."""
+"""This parameter of lists names a test clock."""
 
 LISTABLE: Mapping[str, Listable] = {listable.name: listable for listable in _TABLE}

@@ -1,4 +1,4 @@
-"""Objects of Stripe as records in the envelope of the records API."""
+"""This module writes objects of Stripe as records in the envelope of the records API."""
 
 from datetime import UTC, datetime
 
@@ -12,39 +12,45 @@ MICROSECONDS = 1_000_000
 
 
 def listing_version(started: int) -> int:
-    """Of what a listing sees that began in that second."""
+    """Returns the version of what a listing sees that began in that second."""
     return started * MICROSECONDS
 
 
 def event_version(created: int) -> int:
-    """Of what an event of that second led to: above a listing that began in the same second, which may have looked before."""
+    """Returns the version of what an event of that second led to.
+
+    It is above that of a listing that began in the same second, which may have looked before.
+    """
     return created * MICROSECONDS + 1
 
 
 def record_id(account: SourceAccount, collection_id: str, upstream_id: str) -> str:
-    """The same for each version of an object, different for each account."""
+    """Returns an id that is the same for each version of an object, and different for each account."""
     return derived_id(account.name, collection_id, upstream_id)
 
 
 def write_record(account: SourceAccount, collection_id: str, found: StripeObject, *, version: int, entered: int) -> bytes:
-    """A live record; it entered the stream in the second `entered`."""
+    """Writes a record that is not deleted; it entered the stream in the second `entered`."""
     head = _head(account, collection_id, found, version=version, entered=entered, is_deleted=False)
     return msgspec.json.encode(head)[:-1] + b',"data":' + found.raw + b"}"
 
 
 def write_tombstone(account: SourceAccount, collection_id: str, last: StripeObject, *, version: int, entered: int) -> bytes:
-    """A bare one, so that the row keeps the object as it last was; of `last`, as an event showed it, there are the times."""
+    """Writes a bare tombstone, so that the row keeps the object as it last was.
+
+    The times are those of `last`, the object as an event showed it.
+    """
     head = _head(account, collection_id, last, version=version, entered=entered, is_deleted=True)
     return msgspec.json.encode(head)
 
 
 def write_unreadable(account: SourceAccount, collection_id: str, raw: bytes) -> bytes:
-    """What stood in a list and has no id: a record that will be rejected, the same at each listing."""
+    """Writes something that stood in a list without an id: a record that will be rejected, the same at each listing."""
     return msgspec.json.encode(_belonging(account, collection_id))[:-1] + b',"data":' + raw + b"}"
 
 
 def write_page(records: list[bytes]) -> bytes:
-    """The records as the text of an array."""
+    """Writes the records as the text of an array."""
     return b"[" + b",".join(records) + b"]"
 
 

@@ -1,7 +1,6 @@
-"""Stripe read directly, with an API key for each account: the source that the rest of the pipeline sees.
+"""This source reads Stripe directly, with an API key for each account.
 
-In which order an account is read is stripe_account.py; lists are stripe_listing.py, events stripe_events.py, single requests
-stripe_api.py.
+The order in which an account is read is in account.py, lists are in listing.py, events in events.py, single requests in api.py.
 """
 
 import logging
@@ -26,16 +25,16 @@ BASE_URL = "https://api.stripe.com"
 
 LIVE_REQUESTS_PER_SECOND = 100.0
 TEST_REQUESTS_PER_SECOND = 25.0
-"""Stripe's own limits, which all users of an account share: each refusal halves ours."""
+"""These are Stripe's own limits, which all users of an account share: each refusal halves our speed."""
 
 DEFAULT_OPTIONS = HttpOptions()
 
 
 class StripeSource:
-    """Reads one collection at a time of each account in `keys`. Times are those of Stripe's clock.
+    """This source reads one collection at a time of each account in `keys`; times are those of Stripe's clock.
 
-    Opens its connections when something is read and closes them with it. Raises ConfigurationError for what is no secret key, and for
-    keys of test and live mode together.
+    It opens its connections when something is read and closes them with it. Raises ConfigurationError for what is not a secret key,
+    and for keys of test and live mode together.
     """
 
     can_reread = True
@@ -75,10 +74,10 @@ class StripeSource:
         return f"StripeSource({self.identity.base_url!r}, {', '.join(self._apis)})"
 
     def pages(self, request: ReadRequest) -> Iterator[Page]:
-        """All of one account, then the next; an account that cannot be read does not keep the others from it.
+        """Yields all pages of one account, then of the next; an account that cannot be read does not keep the others from it.
 
-        With a window: the objects that were created in it, as they are now; `after` means nothing then. Without: what `after` does not
-        know. Raises SourceError, for a window before the present also where the class has no time of creation.
+        With a window it yields the objects that were created in it, as they are now, and `after` means nothing; without one, what
+        `after` does not know. Raises SourceError, for a window before the present also where the class has no time of creation.
         """
         (collection_id,) = request.collections
         listable = self._listable(collection_id)
@@ -108,30 +107,30 @@ class StripeSource:
     def _check_window(self, listable: Listable, window: TimeWindow) -> None:
         if listable.time is None and window.end <= self._options.now():
             raise SourceRefused(
-                f"stripe:{listable.name} has no time of creation, so that nobody can say which objects belong into a window that ended at "
+                f"stripe:{listable.name} has no time of creation, so that nobody can say which objects belong in a window that ended at "
                 f"{window.end:%Y-%m-%d %H:%M} UTC: sync it without windows, or ask for a window that reaches to the present, which holds "
                 "all of them"
             )
 
     def key_access(self, collection_ids: Iterable[str], options: HttpOptions) -> Iterator[KeyAccess]:
-        """What each account's key may read of these collections, account by account; what it may not is no error."""
+        """Yields what each account's key may read of these collections, account by account; what it may not read is not an error."""
         listables = [self._listable(collection_id) for collection_id in collection_ids]
         for open_api in self._apis.values():
             with closing(open_api(options=options)) as api:
                 yield look_up_key_access(api, listables)
 
     def committed(self, cursor: str) -> None:
-        """Nothing to do: what was read can be read again."""
+        """Does nothing: what was read can be read again."""
 
     def head(self, collection_id: str) -> None:
-        """There is no stream whose end could be named."""
+        """Returns None: there is no stream whose end could be named."""
 
     def describe(self, collection_id: str) -> tuple[FieldDescription, ...]:
-        """Stripe does not describe its objects over the API."""
+        """Returns nothing: Stripe does not describe its objects over the API."""
         return ()
 
     def collection_ids(self) -> None:
-        """What can be listed is known without asking: a file that declares anything else is refused."""
+        """Returns None: what can be listed is known without asking, and a file that declares anything else is refused."""
 
     def _listable(self, collection_id: str) -> Listable:
         name = collection_id.partition(":")[2]
@@ -143,7 +142,7 @@ class StripeSource:
 
 
 def _mode(key: str, account: SourceAccount) -> str:
-    """`live` or `test`, as the key says; empty where it does not."""
+    """Returns `live` or `test` as the key says, or an empty text where it does not."""
     if not key.startswith(("sk_", "rk_")):
         raise ConfigurationError(
             f"{account.key_variable} does not hold a secret or restricted key of Stripe, which begins with sk_ or rk_: "

@@ -1,4 +1,4 @@
-"""Where the embedded server will not run: said in a sentence that names the mend, with nothing changed."""
+"""Where the embedded server will not run: said in a sentence that names the fix, with nothing changed."""
 
 import os
 import shutil

@@ -18,7 +18,7 @@ from starlette.responses import JSONResponse, Response
 from starlette.routing import Route
 
 from sequin_pipeline.sandbox.damage import refusal, sent_wrongly, with_wrong_content
-from sequin_pipeline.sandbox.faults import CONTENT_FAULTS, WIRE_FAULTS, Fault, FaultPlan
+from sequin_pipeline.sandbox.faults import CONTENT_FAULTS, WIRE_FAULTS, Fault, FaultSchedule
 from sequin_pipeline.sandbox.server import running_app
 from sequin_pipeline.sources.stripe.objects import LISTABLE, TEST_CLOCKS
 
@@ -51,7 +51,7 @@ class FakeStripe:
     lines: dict[str, list[Object]] = field(default_factory=dict)
     asked: list[Asked] = field(default_factory=list)
     deleted_customers: set[str] = field(default_factory=set)
-    faults: FaultPlan = field(default_factory=FaultPlan)
+    faults: FaultSchedule = field(default_factory=FaultSchedule)
     instead: dict[str, object] = field(default_factory=dict)
     page_records: int = 100
     refused_keys: set[str] = field(default_factory=set)

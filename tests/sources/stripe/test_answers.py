@@ -51,7 +51,7 @@ def test_an_object_without_an_id_is_one_open_reject_and_while_it_is_listed_nothi
         b'"data":{"id":null,"object":"price","created":%d,"nickname":"whose?"}}' % (START - 61)
     )
     assert rejects == [("envelope", None, raw)]
-    said = "main: something in the list has no id, so that nothing is taken for deleted; it waits as a reject"
+    said = "main: something in the list has no id and waits as a reject, so no object counts as deleted"
     assert all(said in each.notes for each in outcomes)
     assert runs.deleted("price") == {"a"}
 
@@ -76,7 +76,7 @@ def test_an_empty_page_that_says_there_is_more_is_no_end(fake: FakeStripe, runs:
     fake.now += 2 * DAY if path == "/v1/prices" else 60
     fake.faults.replace([f"empty-page,path={path},from=2"])
 
-    with pytest.raises(SourceFault, match="nothing is on the page, and more is to come"):
+    with pytest.raises(SourceFault, match="the page is empty, but more is to come"):
         runs.sync("price")
     marked = runs.deleted("price")
     fake.faults.replace([])
@@ -92,7 +92,7 @@ def test_a_page_on_which_nothing_has_an_id_is_no_end(fake: FakeStripe, runs: Run
     fake.kinds["/v1/prices"]["nameless"] = {"id": None, "object": "price", "created": START}
     fake.now += 2 * DAY
 
-    with pytest.raises(SourceFault, match="nothing on a page has an id, and more is to come"):
+    with pytest.raises(SourceFault, match="no object on a page has an id, but more are to come"):
         runs.sync("price")
 
     assert (set(runs.live("price")), runs.deleted("price")) == ({"a", "b", "c"}, set())

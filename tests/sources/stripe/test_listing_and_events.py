@@ -192,10 +192,10 @@ def test_a_record_that_cannot_be_stored_is_one_open_reject_however_often_it_is_l
         open_rejects.append(runs.sync("customer").open_rejects)
     fake.put("customer", "cus_00001", name=good)
     fake.now += 25 * 3600
-    mended = runs.sync("customer")
+    fixed = runs.sync("customer")
 
     assert open_rejects == [1, 1, 1]
-    assert (mended.open_rejects, mended.counts.unchanged) == (0, 5)
+    assert (fixed.open_rejects, fixed.counts.unchanged) == (0, 5)
     assert runs.live("customer") == fake.listed("customer")
 
 
@@ -406,8 +406,8 @@ def test_what_is_on_a_test_clock_is_not_taken_for_deleted_by_a_key_that_may_not_
 
     assert (runs.live("customer"), runs.deleted("customer")) == (fake.listed("customer"), set())
     assert (
-        "main: the key in STRIPE_API_KEY may not list test clocks, so that what is on them is not listed, and nothing is taken for "
-        "deleted because it is not: let it read them"
+        "main: the key in STRIPE_API_KEY may not list test clocks, so objects on them are not listed, and no object counts as "
+        "deleted for being absent: let the key read them"
     ) in outcome.notes
 
 
@@ -524,7 +524,7 @@ def test_a_key_of_another_account_is_refused_before_its_objects_replace_the_othe
     fake.now += 25 * 3600
 
     with pytest.raises(
-        SourceRefused, match="has been filled from account 'acct_1', and its key in STRIPE_API_KEY is one of 'acct_2'"
+        SourceRefused, match="has been filled from account 'acct_1', but its key in STRIPE_API_KEY now belongs to 'acct_2'"
     ):
         runs.sync("customer")
 

@@ -21,7 +21,7 @@ DECLARED = """\
     - {name: us, key: KEY_US}
   collections: {customer: {}, invoice: {}, balance_transaction: {}}
 """
-MEND = "let the key read them and Events, in Stripe's dashboard under Developers, API keys; or do not declare them"
+FIX = "let the key read them and Events, in Stripe's dashboard under Developers, API keys; or do not declare them"
 EU, US = "sk_test_eu_7Qsecret", "rk_test_us_7Qsecret"
 
 
@@ -63,7 +63,7 @@ def test_what_the_rights_of_a_key_leave_out_is_named_also_where_only_events_are_
         "ok",
         "stripe: the key in KEY_US reaches an account that it may not name of sync 'us' in test mode, and there balance_transaction",
     )
-    assert (us_refused.level, us_refused.mend) == ("problem", MEND)
+    assert (us_refused.level, us_refused.fix) == ("problem", FIX)
     assert us_refused.said.startswith(
         "stripe: the key in KEY_US does not reach customer, invoice of sync 'us': reading the events of"
     )

@@ -96,7 +96,7 @@ def test_a_window_of_the_past_is_refused_where_nothing_tells_what_it_holds(fake:
         read_window(runs, name, datetime(2026, 1, 1, tzinfo=UTC), datetime(2026, 2, 1, tzinfo=UTC))
 
     assert str(caught.value) == (
-        f"stripe:{name} has no time of creation, so that nobody can say which objects belong into a window that ended at "
+        f"stripe:{name} has no time of creation, so that nobody can say which objects belong in a window that ended at "
         "2026-02-01 00:00 UTC: sync it without windows, or ask for a window that reaches to the present, which holds all of them"
     )
     assert fake.asked == []

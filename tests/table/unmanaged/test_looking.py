@@ -4,7 +4,7 @@ import psycopg
 import pytest
 
 from sequin_pipeline.ledger.ledger import Counts, Ledger
-from sequin_pipeline.operate.dry_run import rehearse
+from sequin_pipeline.operate.dry_run import dry_run
 from sequin_pipeline.operate.explain import explain_record
 from sequin_pipeline.postgres.warehouse import Warehouse
 from tests.support.builders import ListSource, record
@@ -31,7 +31,7 @@ def test_a_plan_counts_what_the_run_will_and_leaves_the_table_alone(warehouse_ur
     before = rows(warehouse_url)
     page = [record("a", 5), record("b", 2, deleted=True), record("c", 1, data={"status": None, "amount": 1})]
 
-    found = rehearse(ListSource([[], page]), Warehouse(warehouse_url), of)
+    found = dry_run(ListSource([[], page]), Warehouse(warehouse_url), of)
 
     assert (found.changes, found.differences, found.swept) == ((), (), 0)
     assert rows(warehouse_url) == before

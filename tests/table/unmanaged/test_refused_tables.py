@@ -1,4 +1,4 @@
-"""What cannot work is refused before the first row, with the column and its mend, and nothing is written."""
+"""What cannot work is refused before the first row, with the column and its fix, and nothing is written."""
 
 import psycopg
 import pytest
@@ -87,7 +87,7 @@ def create(url: str, changes: dict[str, str | None]) -> None:
 
 
 @pytest.mark.parametrize(("changes", "sentence"), REFUSED.values(), ids=REFUSED.keys())
-def test_a_table_that_cannot_work_is_refused_with_column_and_mend(
+def test_a_table_that_cannot_work_is_refused_with_column_and_fix(
     app_url: str, changes: dict[str, str | None], sentence: str
 ) -> None:
     create(app_url, changes)
