@@ -21,15 +21,15 @@ OF_SQLSTATE = {
 
 @dataclass(frozen=True)
 class SessionLimit:
-    """A limit that is in force: `source` says where it was set, `mend` is how to take it off there."""
+    """A limit that is in force: `source` says where it was set, `fix` is how to take it off there."""
 
     name: str
     value: str
     source: str
-    mend: str
+    fix: str
 
     def __str__(self) -> str:
-        return f"{self.name} is {self.value}, set {self.source}: {self.mend}"
+        return f"{self.name} is {self.value}, set {self.source}: {self.fix}"
 
 
 def limit_of(error: psycopg.Error) -> str | None:
@@ -59,5 +59,5 @@ def limits_in_force(connection: "psycopg.Connection[tuple[object, ...]]") -> Ite
         elif source in ("client", "environment variable"):
             yield SessionLimit(str(name), str(value), "by the options of the URL, or PGOPTIONS", "take it out there")
         else:
-            mend = f"`alter role {role} set {name} = 0`, or a longer time"
-            yield SessionLimit(str(name), str(value), f"by the server ({source})", mend)
+            fix = f"`alter role {role} set {name} = 0`, or a longer time"
+            yield SessionLimit(str(name), str(value), f"by the server ({source})", fix)

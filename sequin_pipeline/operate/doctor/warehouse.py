@@ -164,7 +164,7 @@ def time_limits(connection: Connection, patient: Patient) -> Iterator[Finding]:
     found = list(limits_in_force(connection))
     for limit in found:
         said = f"{limit.name} is {limit.value}, set {limit.source}: what runs outside of a transaction of ours, as an index that is built"
-        yield Finding("time limits", "warning", f"{said} concurrently, ends with it", limit.mend)
+        yield Finding("time limits", "warning", f"{said} concurrently, ends with it", limit.fix)
     if not found:
         yield Finding("time limits", "ok", "none ends what a session of ours does")
 
