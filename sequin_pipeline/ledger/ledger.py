@@ -16,6 +16,7 @@ from psycopg import sql
 from psycopg.types.json import Jsonb
 
 from sequin_pipeline.ledger.schema import DEFAULT_SCHEMA
+from sequin_pipeline.postgres.percent_signs import with_parameters
 from sequin_pipeline.postgres.warehouse import Connection
 from sequin_pipeline.sources import SourceIdentity
 
@@ -333,4 +334,4 @@ class Ledger:
 def _composed(statement: LiteralString, schema: str) -> bytes:
     """The statement over the ledger's tables. A batch runs a dozen of them, and composing one costs as much as running it."""
     names = ("tables", "cursors", "positions", "merges", "rejects", "versions", "columns", "runs")
-    return sql.SQL(statement).format(**{name: sql.Identifier(schema, name) for name in names}).as_bytes()
+    return with_parameters(sql.SQL(statement).format(**{name: sql.Identifier(schema, name) for name in names})).as_bytes()

@@ -13,7 +13,7 @@ from collections.abc import Callable, Iterator
 from contextlib import closing, contextmanager
 from dataclasses import dataclass, field
 from datetime import UTC, datetime, timedelta
-from typing import Any, TypeVar
+from typing import TypeVar
 
 import psycopg
 from psycopg import conninfo, pq
@@ -22,6 +22,7 @@ from psycopg.adapt import Loader
 
 from sequin_pipeline.errors import ConfigurationError, PipelineError, TableRefused, WarehouseError, WarehouseUnavailable
 from sequin_pipeline.postgres.libpq import closed_conninfo
+from sequin_pipeline.postgres.percent_signs import BinaryCursor, ServerCursor
 from sequin_pipeline.postgres.session_limits import LIMITS, SessionLimit, limit_of, limits_in_force
 
 logger = logging.getLogger("sequin_pipeline.warehouse")
@@ -117,7 +118,7 @@ class Warehouse:
                 ),
                 autocommit=True,
                 prepare_threshold=None,
-                cursor_factory=_BinaryCursor,
+                cursor_factory=BinaryCursor,
             )
         except psycopg.ProgrammingError:
             # Without its cause, which quotes the password.
@@ -128,6 +129,7 @@ class Warehouse:
         connection.isolation_level = psycopg.IsolationLevel.READ_COMMITTED
         connection.adapters.register_loader("timestamptz", _UtcLoader)
         connection.url = self.url
+        connection.server_cursor_factory = ServerCursor
         with closing(connection):
             if self.refuses_sql_ascii:
                 refuse_sql_ascii(connection, self.name)
@@ -161,14 +163,6 @@ class _Connection(psycopg.Connection[tuple[object, ...]]):
                 return list(limits_in_force(other))
         except psycopg.Error:
             return []
-
-
-class _BinaryCursor(psycopg.Cursor[tuple[object, ...]]):
-    """This cursor sends one statement at a time, as the extended protocol wants it, unless `binary=False` is said."""
-
-    def __init__(self, *arguments: Any, **options: Any) -> None:  # psycopg's own overloads
-        super().__init__(*arguments, **options)
-        self.format = pq.Format.BINARY
 
 
 class _UtcLoader(Loader):

@@ -18,6 +18,7 @@ from sequin_pipeline.ledger.ledger import Counts, Ledger
 from sequin_pipeline.ledger.schema import DEFAULT_SCHEMA, migrate
 from sequin_pipeline.normalize.normalizer import NormalizedPages
 from sequin_pipeline.normalize.page_reader import POSITION
+from sequin_pipeline.postgres.percent_signs import TypeName
 from sequin_pipeline.postgres.session import Session
 from sequin_pipeline.postgres.warehouse import Connection, Warehouse, attempt, lift_limits
 from sequin_pipeline.sources import TimeWindow
@@ -216,7 +217,7 @@ def _read(
             raise TableRefused(f"table {str(table)!r} has no column {name!r}: its columns are {', '.join(map(repr, types))}")
     reads = {name: _READ.get(types[name], ("text", pa.string())) for name in wanted}
     selected = [
-        sql.SQL("{}::{}").format(sql.Identifier(name), sql.SQL(cast)) if cast else sql.Identifier(name)
+        sql.SQL("{}::{}").format(sql.Identifier(name), TypeName(cast)) if cast else sql.Identifier(name)
         for name, (cast, _) in reads.items()
     ]
     conditions = [sql.SQL("{} is not true").format(sql.Identifier(tombstone))] if tombstone else []

@@ -8,6 +8,7 @@ from functools import cache
 
 from psycopg import sql
 
+from sequin_pipeline.postgres.percent_signs import with_parameters
 from sequin_pipeline.write.removals import STAGED, row_id
 from sequin_pipeline.write.row_expressions import EXCLUDED, STORED, RowExpressions, staged_value
 
@@ -277,4 +278,4 @@ class MergeStatements(RowExpressions):
 @cache
 def merge_statement(statements: MergeStatements) -> bytes:
     """`statements.merge()`, composed once for all batches of one shape."""
-    return statements.merge().as_bytes()
+    return with_parameters(statements.merge()).as_bytes()

@@ -9,6 +9,7 @@ from typing import LiteralString
 
 from psycopg import sql
 
+from sequin_pipeline.postgres.percent_signs import TypeName
 from sequin_pipeline.table.target import Target, TargetColumn
 from sequin_pipeline.write.batch import OBJECT_VERSION
 from sequin_pipeline.write.removals import STAGED, row_id
@@ -167,7 +168,7 @@ class RowExpressions:
 
     def _stamp(self, name: str) -> sql.Composed:
         cast = self.target.stamp_casts.get(name)
-        return sql.SQL("now(){}").format(sql.SQL(f"::{cast}" if cast else ""))
+        return sql.SQL("now()::{}").format(TypeName(cast)) if cast else sql.SQL("now()").format()
 
     def _guard(self, incoming: sql.SQL) -> sql.Composed:
         """What the row must be, once locked, for the incoming one to outrank it."""
@@ -198,7 +199,7 @@ def _all_equal(columns: Sequence[TargetColumn], incoming: sql.SQL) -> sql.Compos
         sql.SQL("t.{name}{form} is not distinct from {value}{form}").format(
             name=sql.Identifier(column.table_name),
             value=sql.SQL("({})").format(_incoming(column, incoming)) if column.compared_as else _incoming(column, incoming),
-            form=sql.SQL(f"::{column.compared_as}" if column.compared_as else ""),
+            form=sql.SQL("::{}").format(TypeName(column.compared_as)) if column.compared_as else sql.SQL(""),
         )
         for column in columns
     ]
@@ -212,7 +213,7 @@ def _incoming(column: TargetColumn, incoming: sql.SQL) -> sql.Composed:
 def staged_value(column: TargetColumn, row: sql.SQL) -> sql.Composed:
     # Only casts without a length or precision: an explicit ::varchar(3) would cut in silence.
     value = _column(row, column.name)
-    return sql.SQL("{}::{}").format(value, sql.SQL(column.cast)) if column.cast else value
+    return sql.SQL("{}::{}").format(value, TypeName(column.cast)) if column.cast else value
 
 
 def _column(row: sql.SQL, name: str) -> sql.Composed:

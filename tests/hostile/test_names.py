@@ -22,6 +22,9 @@ HOSTILE = {
     "other scripts": "таблица 表 😀",
     "a backslash": "x\\",
     "a schema": "demo.victim",
+    "a percent sign": "100%",
+    "a placeholder": "%s",
+    "a named placeholder": "%(table)s %%(batch)s",
 }
 
 
