@@ -274,7 +274,7 @@ def explain(error: psycopg.Error, doing: str) -> PipelineError:
     if is_retryable(error):
         return WarehouseUnavailable(f"while {doing}, Postgres said {said!r}{state}; this may be temporary: run again.{hint}")
     if _was_turned_away(error):
-        return ConfigurationError(f"while {doing}, Postgres said {said!r}: fix WAREHOUSE_URL, or let this role in")
+        return ConfigurationError(f"while {doing}, Postgres said {said!r}: fix WAREHOUSE_URL, or allow this role to connect")
     if (limit := limit_of(error)) is not None:
         where = "; ".join(getattr(error, "__notes__", ())) or f"See {limit} of this role and database in pg_settings"
         return WarehouseError(f"while {doing}, Postgres said {said!r}{state}, and would again. {where}")
