@@ -150,7 +150,7 @@ class Ledger:
             )
 
     def has_removed_rows(self, connection: Connection) -> bool:
-        """Are there versions of rows that were removed?"""
+        """Says whether there are versions of rows that were removed."""
         row = connection.execute(
             self._sql("select exists (select from {versions} where table_name = %s)"), (self.table_name,)
         ).fetchone()
@@ -259,7 +259,7 @@ class Ledger:
     # Merges and runs
 
     def has_batch(self, connection: Connection, batch_id: UUID) -> bool:
-        """Was this batch committed by an attempt whose answer got lost?"""
+        """Says whether this batch was committed by an attempt whose answer got lost."""
         row = connection.execute(self._sql("select from {merges} where batch_id = %s limit 1"), (batch_id,)).fetchone()
         return row is not None
 

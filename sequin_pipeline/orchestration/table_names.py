@@ -1,4 +1,4 @@
-"""Where the table of an asset is, by the asset's metadata and key. No Postgres."""
+"""This module says where the table of an asset is, by the asset's metadata and key."""
 
 from collections.abc import Mapping
 from dataclasses import dataclass
@@ -16,18 +16,18 @@ SCHEMA = "schema"
 
 @dataclass(frozen=True)
 class TablePlace:
-    """A table, and the database that the metadata says it is in; None: whichever the warehouse is."""
+    """This value is a table, and the database that the metadata says it is in; None means whichever the warehouse is."""
 
     table: TableName
     database: str | None = None
 
 
 def table_place(asset_key: dg.AssetKey, metadata: Mapping[str, object]) -> TablePlace:
-    """The declared `database.schema.table`, `schema.table` or `table`; else the key's last part, in the schema that the metadata, or
-    the part before it, names.
+    """Returns the table that the asset's metadata declares, else the one that its key names.
 
-    Names from the key that Postgres would cut are cut here, with a hash that tells them apart. Raises TableRefused for a declared name
-    that cannot be used.
+    It is declared as `database.schema.table`, `schema.table` or `table`; otherwise it is the key's last part, in the schema that the
+    metadata, or the part before it, names. Names from the key that Postgres would cut are cut here, with a hash that tells them apart.
+    Raises TableRefused for a declared name that cannot be used.
     """
     *prefix, last = asset_key.path
     said = plain(metadata.get(SCHEMA))
@@ -40,7 +40,7 @@ def table_place(asset_key: dg.AssetKey, metadata: Mapping[str, object]) -> Table
 
 
 def plain(value: object) -> object:
-    """The value within Dagster's wrapper of metadata, where there is one."""
+    """Returns the value within Dagster's wrapper of metadata, where there is one."""
     return value.value if isinstance(value, dg.MetadataValue) else value
 
 

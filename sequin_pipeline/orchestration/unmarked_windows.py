@@ -1,4 +1,4 @@
-"""Windows that a live run was to mark as materialized, and did not, since it failed or was killed behind its last commit.
+"""This module finds windows that a live run should have marked as materialized, but failed or was killed before it did.
 
 Its rows and its cursor are there, so no later run would ask for these windows by the cursor alone, and they would look missing for ever.
 """
@@ -15,13 +15,13 @@ from sequin_pipeline.orchestration.executor import RANGE_END_TAG, RANGE_START_TA
 from sequin_pipeline.windows import MODE_TAG, SLACK, start_of
 
 RUNS_LOOKED_AT = 50
-"""Of a job, the newest: more than one tick launches, so that each collection's last one is among them."""
+"""So many of a job's newest runs are looked at: more than one tick launches, so that each collection's last one is among them."""
 
 
 def times_to_ask_from(
     instance: dg.DagsterInstance, job: str, collections: Iterable[Collection], cursor_times: Mapping[str, datetime | None]
 ) -> dict[str, datetime | None]:
-    """The times of the live cursors by label, of the collections of one job; earlier where windows before the cursor are unmarked."""
+    """Returns the times of the live cursors by label, of the collections of one job; earlier where windows before are unmarked."""
     times = dict(cursor_times)
     runs = instance.get_runs(dg.RunsFilter(job_name=job, tags={MODE_TAG: "live"}), limit=RUNS_LOOKED_AT)
     for collection in collections:

@@ -1,4 +1,4 @@
-"""Answers of Postgres as values of Python: each row as what the caller makes of its columns, in their order."""
+"""This module reads answers of Postgres as values of Python: each row as what the caller makes of its columns, in their order."""
 
 from collections.abc import Callable, Mapping, Sequence
 from typing import Any, TypeVar
@@ -21,7 +21,7 @@ def fetch_value(connection: Connection, statement: QueryNoTemplate, parameters: 
 def fetch_row(
     connection: Connection, make: Callable[..., Row], statement: QueryNoTemplate, parameters: Parameters = None
 ) -> Row | None:
-    """Returns the first row, None where there is none."""
+    """Returns the first row, or None where there is none."""
     with connection.cursor(row_factory=args_row(make)) as cursor:
         return cursor.execute(statement, parameters).fetchone()
 

@@ -1,4 +1,4 @@
-"""The time that a role, a database or a server gives a session, and where each such limit comes from.
+"""This module finds the time limits that a role, a database or a server sets for a session, and where each comes from.
 
 Transactions of ours take these limits off for themselves, by `set local`, so that a pooler may stand in front. What runs outside of one
 (an index built concurrently, the reading of a whole table) is held to them.
@@ -21,7 +21,7 @@ OF_SQLSTATE = {
 
 @dataclass(frozen=True)
 class SessionLimit:
-    """A limit that is in force: `source` says where it was set, `fix` is how to take it off there."""
+    """This value is a limit that is in force: `source` says where it was set, `fix` is how to take it off there."""
 
     name: str
     value: str
@@ -33,15 +33,18 @@ class SessionLimit:
 
 
 def limit_of(error: psycopg.Error) -> str | None:
-    """The limit that ended a statement or a session. An operator's cancel has the SQLSTATE of a statement_timeout, and only other words;
-    a server that says them in another language is taken for an operator."""
+    """Returns the name of the limit that ended a statement or a session.
+
+    An operator's cancel has the SQLSTATE of a statement_timeout, and only other words; a server that says them in another language is
+    taken for an operator.
+    """
     if error.sqlstate == "57014" and "statement timeout" not in str(error):
         return None
     return OF_SQLSTATE.get(error.sqlstate or "")
 
 
 def limits_in_force(connection: "psycopg.Connection[tuple[object, ...]]") -> Iterator[SessionLimit]:
-    """Every limit of this session that is not zero."""
+    """Yields every limit of this session that is not zero."""
     rows = connection.execute(
         "select name, current_setting(name), source, quote_ident(session_user), quote_ident(current_database())"
         " from pg_settings where name = any(%s) and setting <> '0' order by name",

@@ -69,8 +69,11 @@ LOCK_TIMEOUT_SECONDS = 30.0
 """We wait this long for a row or a table that somebody else holds: longer than any batch of ours, too short to go unseen."""
 
 CLIENT_ENCODING = "UTF8"
-"""The encoding of our bytes, said when a connection begins: that outranks every default, and pgbouncer keeps it for each client. In
-the server's own spelling, so that a pooler sees nothing to change."""
+"""This is the encoding of our bytes, said when a connection begins.
+
+That outranks every default, and pgbouncer keeps it for each client. It is in the server's own spelling, so that a pooler sees nothing
+to change.
+"""
 
 SQL_ASCII = "SQL_ASCII"
 
@@ -137,14 +140,16 @@ class Warehouse:
 
 
 class _Connection(psycopg.Connection[tuple[object, ...]]):
-    """Tells of an error what its reader needs to know and the error does not say: which limit ended it and where that was set, and of
-    a transaction that is aborted, why."""
+    """This connection adds to an error what its reader needs and the error does not say.
+
+    That is which limit ended it and where that was set, and of an aborted transaction, why.
+    """
 
     url = ""
     _first: psycopg.Error | None = None
 
     def wait(self, gen: PQGen[Result], interval: float = 0.1, timeout: float | None = None) -> Result:
-        """Every exchange with the server goes through here."""
+        """Waits for an answer: every exchange with the server goes through here."""
         try:
             return super().wait(gen, interval, timeout)
         except psycopg.errors.InFailedSqlTransaction as error:
@@ -157,7 +162,7 @@ class _Connection(psycopg.Connection[tuple[object, ...]]):
             raise
 
     def _limits(self) -> list[SessionLimit]:
-        """Asked on another connection, since this one may be gone."""
+        """Asks for the limits on another connection, since this one may be gone."""
         try:
             with psycopg.connect(closed_conninfo(self.url, connect_timeout="5"), autocommit=True) as other:
                 return list(limits_in_force(other))
@@ -219,7 +224,10 @@ def _codec(encoding: str) -> str:
 
 
 def limit_lock_waits(connection: Connection, seconds: float) -> None:
-    """Until the open transaction ends: who waits longer for a lock gets an error that passes, and no other limit of time is in force."""
+    """Limits waits for locks until the open transaction ends, and lifts every other limit of time.
+
+    Whoever waits longer for a lock gets an error that is retried.
+    """
     connection.execute(
         "select set_config('lock_timeout', %s, true), (select count(set_config(name, '0', true)) from unnest(%s::text[]) name)",
         (f"{round(seconds * 1000)}ms", session_limits(connection)),
@@ -227,12 +235,12 @@ def limit_lock_waits(connection: Connection, seconds: float) -> None:
 
 
 def lift_limits(connection: Connection) -> None:
-    """Takes every limit of time off the open transaction; one that works for long on what nobody waits for."""
+    """Lifts every limit of time from the open transaction, for one that works long on what nobody waits for."""
     connection.execute("select set_config(name, '0', true) from unnest(%s::text[]) name", (session_limits(connection),))
 
 
 def without_limits(work: Callable[[Connection], Result]) -> Callable[[Connection], Result]:
-    """The same work in a transaction of its own that no limit of time ends."""
+    """Returns the same work in a transaction of its own that no limit of time ends."""
 
     def unlimited(connection: Connection) -> Result:
         with connection.transaction():
@@ -243,7 +251,7 @@ def without_limits(work: Callable[[Connection], Result]) -> Callable[[Connection
 
 
 def session_limits(connection: Connection) -> list[str]:
-    """The limits that this server knows."""
+    """Returns the names of the limits that this server knows."""
     return list(LIMITS if connection.info.server_version >= 170_000 else LIMITS[:2])
 
 

@@ -139,7 +139,7 @@ class Target:
         return "id" if "id" in self.column_names else self.key[0]
 
     def is_stored(self, name: str | None) -> bool:
-        """Does the table have a column for it?"""
+        """Says whether the table has a column of this name of ours."""
         return any(column.name == name for column in self.stored)
 
     def column(self, name: str) -> TargetColumn:

@@ -160,7 +160,7 @@ def tables(connection: Connection, patient: Patient) -> Iterator[Finding]:
 
 
 def time_limits(connection: Connection, patient: Patient) -> Iterator[Finding]:
-    """Limits of time that a role, a database or the server sets for our sessions."""
+    """Reports the limits of time that a role, a database or the server sets for our sessions."""
     found = list(limits_in_force(connection))
     for limit in found:
         said = f"{limit.name} is {limit.value}, set {limit.source}: what runs outside of a transaction of ours, as an index that is built"
