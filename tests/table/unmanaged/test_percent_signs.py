@@ -15,7 +15,7 @@ import sequin_pipeline
 from sequin_pipeline.catalog import TableName
 from sequin_pipeline.ledger.ledger import Counts, Ledger
 from sequin_pipeline.operate.audit import audit_table
-from sequin_pipeline.operate.dry_run import rehearse
+from sequin_pipeline.operate.dry_run import dry_run
 from sequin_pipeline.operate.explain import explain_record
 from sequin_pipeline.postgres.percent_signs import with_parameters
 from sequin_pipeline.postgres.warehouse import Warehouse
@@ -98,8 +98,8 @@ def test_every_name_of_an_application_may_hold_percent_signs(odd_url: str, odd: 
     assert (audit.rows, audit.is_unmanaged) == (len(frame), True)
     assert explained.row is not None
     assert explained.row.version == 5
-    rehearsed = rehearse(ListSource([[record("a", 1)], [record("a", 1)], [record("d", 7)]]), Warehouse(odd_url), of)
-    assert rehearsed.counts == Counts(fetched=1, inserted=1, created=1)
+    tried = dry_run(ListSource([[record("a", 1)], [record("a", 1)], [record("d", 7)]]), Warehouse(odd_url), of)
+    assert tried.counts == Counts(fetched=1, inserted=1, created=1)
 
 
 def test_only_names_and_values_have_their_percent_signs_doubled() -> None:
