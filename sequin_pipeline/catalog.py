@@ -244,23 +244,6 @@ def cut_identifier(name: str, *, told_by: str | None = None) -> str:
     return encoded[: MAX_IDENTIFIER_BYTES - len(mark)].decode(errors="ignore") + mark
 
 
-RECORD_COLUMNS: Mapping[str, str] = {
-    "id": "the record's id in the stream, unique across syncs and providers",
-    "upstream_id": "id of the object at the provider, unique only within one sync and collection",
-    "internal_id": "the sync's external_id: the id of the tenant in your system",
-    "sync_id": "the sync that delivered the record: one connection to one account of the provider",
-    "updated_idx": "version of the record: greater is newer",
-    "deleted": "true once the object was deleted at the provider (a tombstone)",
-    "inserted_at": "when the row was created in this table; never changes",
-    "updated_at": "when the row last changed in this table; moves only when something changed",
-    "record_inserted_at": "when this version entered the stream",
-    "upstream_created_at": "when the object was created at the provider",
-    "upstream_updated_at": "when the object last changed at the provider",
-    "data": "the provider's object, whole",
-    "content_hash": "hash of everything written from the record: equal means unchanged",
-}
-"""The columns that every managed table has, with their comments; a declared column must not take one of these names."""
-
 RESERVED_SCHEMAS = ("information_schema", "pg_catalog", "pg_toast")
 
 

@@ -9,7 +9,6 @@ from datetime import UTC, datetime, timedelta
 from difflib import get_close_matches
 
 from sequin_pipeline.catalog import (
-    RECORD_COLUMNS,
     Collection,
     Column,
     Queue,
@@ -38,6 +37,7 @@ from sequin_pipeline.declare.yaml_models import (
     WindowsModel,
 )
 from sequin_pipeline.errors import CatalogError
+from sequin_pipeline.records.fields import RECORD_COLUMNS
 from sequin_pipeline.sources.registry import KINDS
 from sequin_pipeline.windows import check_windows
 

@@ -3,7 +3,7 @@
 Only what the YAML alone can tell is checked here: the table itself is looked at before the first row.
 """
 
-from sequin_pipeline.catalog import RECORD_COLUMNS, RESERVED_SCHEMAS, TableName, UnmanagedTable, default_table
+from sequin_pipeline.catalog import RESERVED_SCHEMAS, TableName, UnmanagedTable, default_table
 from sequin_pipeline.declare.node import Node, check_text
 from sequin_pipeline.declare.yaml_models import (
     TABLE_PATTERN,
@@ -12,6 +12,7 @@ from sequin_pipeline.declare.yaml_models import (
     CollectionModel,
     TableModel,
 )
+from sequin_pipeline.records.fields import RECORD_COLUMNS
 
 
 def parse_table(provider: str, name: str, model: TableModel | None, *, node: Node) -> TableName:

@@ -24,30 +24,32 @@ from sequin_pipeline.normalize.json_decoders import NULL_RAW, Columns, Decoder, 
 from sequin_pipeline.normalize.value_casts import STORAGE
 from sequin_pipeline.records import json_text
 from sequin_pipeline.records.envelope import EMPTY_OBJECT, ENVELOPE_SCHEMA, MAX_UPDATED_IDX, MIN_UPDATED_IDX
+from sequin_pipeline.records.fields import FIELDS, RecordField
 
 _Text = Annotated[str, msgspec.Meta(min_length=1)]
 _Version = Annotated[int, msgspec.Meta(ge=MIN_UPDATED_IDX, le=MAX_UPDATED_IDX)]
 
-_ENVELOPE_LEAVES = {
-    "id": Leaf(("id",), _Text),
-    "upstream_id": Leaf(("upstream_id",), _Text),
-    "internal_id": Leaf(("sync", "external_id"), str | None),
-    "sync_id": Leaf(("sync", "id"), _Text),
-    "updated_idx": Leaf(("updated_idx",), _Version),
-    "deleted": Leaf(("deleted",), bool, default=False),
-    "record_inserted_at": Leaf(("inserted_at",), str | None),
-    "upstream_created_at": Leaf(("upstream_created_at",), str | None),
-    "upstream_updated_at": Leaf(("upstream_updated_at",), str | None),
-}
+
+def _leaf(field: RecordField) -> Leaf:
+    match field.type:
+        case "bigint":
+            return Leaf(field.path, _Version)
+        case "boolean":
+            return Leaf(field.path, bool, default=False)
+        case "text" if field.is_always_given:
+            return Leaf(field.path, _Text)
+        case _:
+            return Leaf(field.path, str | None)
+
+
+_ENVELOPE_LEAVES = {field.name: _leaf(field) for field in FIELDS}
 _DATA = Leaf(("data",), msgspec.Raw, default=NULL_RAW)
 
 _TIMES = {
-    column.name: Column(column.name, Path("record", (column.name,)), "timestamptz")
-    for column in ENVELOPE_SCHEMA
-    if pa.types.is_timestamp(column.type)
+    field.name: Column(field.name, Path("record", (field.name,)), field.type) for field in FIELDS if field.type == "timestamptz"
 }
 
-_NEVER_NULL = ("id", "upstream_id", "sync_id", "updated_idx", "record_inserted_at")
+_NEVER_NULL = frozenset(field.name for field in FIELDS if field.is_always_given)
 """A null in one of these means the older form, or a fault."""
 
 

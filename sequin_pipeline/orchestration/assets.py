@@ -7,7 +7,7 @@ from collections.abc import Iterator, Mapping, Sequence
 
 import dagster as dg
 
-from sequin_pipeline.catalog import RECORD_COLUMNS, Collection
+from sequin_pipeline.catalog import Collection
 from sequin_pipeline.ledger.ledger import Counts
 from sequin_pipeline.orchestration.dagster_errors import failing
 from sequin_pipeline.orchestration.partitions import build_partitions
@@ -16,6 +16,7 @@ from sequin_pipeline.orchestration.run_checks import build_check_specs, check_re
 from sequin_pipeline.orchestration.run_config import CollectionConfig, read_run_config
 from sequin_pipeline.orchestration.run_metadata import count_metadata, restricted_observations, run_metadata
 from sequin_pipeline.read.stream import RecordStream, RunConfig
+from sequin_pipeline.records.fields import RECORD_COLUMNS
 from sequin_pipeline.runs.outcome import SyncOutcome
 from sequin_pipeline.table.target import collection_target
 

@@ -16,22 +16,13 @@ import pyarrow as pa
 
 from sequin_pipeline.catalog import Collection
 from sequin_pipeline.records import json_text
+from sequin_pipeline.records.fields import FIELDS
 from sequin_pipeline.records.json_text import kind_of, show
 from sequin_pipeline.records.literals import INTEGER, Unfit, iso_microseconds
 
-ENVELOPE_SCHEMA = pa.schema(
-    [
-        pa.field("id", pa.string()),
-        pa.field("upstream_id", pa.string()),
-        pa.field("internal_id", pa.string()),
-        pa.field("sync_id", pa.string()),
-        pa.field("updated_idx", pa.int64()),
-        pa.field("deleted", pa.bool_()),
-        pa.field("record_inserted_at", pa.timestamp("us", "UTC")),
-        pa.field("upstream_created_at", pa.timestamp("us", "UTC")),
-        pa.field("upstream_updated_at", pa.timestamp("us", "UTC")),
-    ]
-)
+_ARROW_TYPES = {"text": pa.string(), "bigint": pa.int64(), "boolean": pa.bool_(), "timestamptz": pa.timestamp("us", "UTC")}
+
+ENVELOPE_SCHEMA = pa.schema([pa.field(field.name, _ARROW_TYPES[field.type]) for field in FIELDS])
 """The frame's columns from the envelope, in the frame's order."""
 
 MIN_UPDATED_IDX, MAX_UPDATED_IDX = -(2**63), 2**63 - 1

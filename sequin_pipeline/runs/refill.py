@@ -8,7 +8,6 @@ import json
 import logging
 from collections.abc import Sequence
 from dataclasses import replace
-from datetime import datetime
 from functools import partial
 
 from psycopg import sql
@@ -20,6 +19,7 @@ from sequin_pipeline.ledger.rejects import record_rejects, settle_refilled
 from sequin_pipeline.normalize.normalizer import Normalizer
 from sequin_pipeline.postgres.session import Session
 from sequin_pipeline.postgres.warehouse import Connection, Warehouse, without_limits
+from sequin_pipeline.records.fields import FIELD_NAMES, compose_envelope
 from sequin_pipeline.table.managed import Preparation
 from sequin_pipeline.table.target import Target, collection_target
 from sequin_pipeline.write.prepare import PageGroup
@@ -126,13 +126,15 @@ def _empty(connection: Connection, *, target: Target, columns: Sequence[str]) ->
 
 
 def _rows(connection: Connection, *, target: Target, after: str | None) -> Sequence[tuple[object, ...]]:
-    """The next rows that carry an object, in the order of the key, on whose index this leans."""
+    """The next rows that carry an object, in the order of the key, on whose index this leans: the record's fields, then `data`."""
     return connection.execute(
         sql.SQL(
-            "select id, upstream_id, internal_id, sync_id, updated_idx, deleted, record_inserted_at, upstream_created_at,"
-            " upstream_updated_at, data::text from {} where data is not null and (%(after)s::text is null or id > %(after)s)"
+            "select {fields}, data::text from {table} where data is not null and (%(after)s::text is null or id > %(after)s)"
             " order by id limit %(limit)s"
-        ).format(sql.Identifier(target.table.schema, target.table.name)),
+        ).format(
+            fields=sql.SQL(", ").join(map(sql.Identifier, FIELD_NAMES)),
+            table=sql.Identifier(target.table.schema, target.table.name),
+        ),
         {"after": after, "limit": REFILL_ROWS},
     ).fetchall()
 
@@ -140,21 +142,7 @@ def _rows(connection: Connection, *, target: Target, after: str | None) -> Seque
 def _records(collection: Collection, rows: Sequence[tuple[object, ...]]) -> bytes:
     """The rows as the source would have sent them, as far as they are kept."""
     records = []
-    for record_id, upstream_id, internal_id, sync_id, version, deleted, inserted_at, created_at, updated_at, data in rows:
-        envelope = {
-            "id": record_id,
-            "collection_id": collection.id,
-            "sync": {"id": sync_id, "external_id": internal_id},
-            "upstream_id": upstream_id,
-            "updated_idx": version,
-            "deleted": deleted,
-            "inserted_at": _time(inserted_at),
-            "upstream_created_at": _time(created_at),
-            "upstream_updated_at": _time(updated_at),
-        }
+    for *fields, data in rows:
+        envelope = compose_envelope(collection.id, dict(zip(FIELD_NAMES, fields, strict=True)))
         records.append(json.dumps(envelope, ensure_ascii=False)[:-1] + f', "data": {data}}}')
     return ("[" + ",".join(records) + "]").encode()
-
-
-def _time(value: object) -> str | None:
-    return value.isoformat() if isinstance(value, datetime) else None

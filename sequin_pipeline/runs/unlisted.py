@@ -6,7 +6,7 @@ run that was killed goes on with them, however long the listing, and memory hold
 
 import json
 from collections.abc import Iterable, Iterator
-from dataclasses import dataclass
+from dataclasses import asdict, dataclass
 from datetime import UTC, datetime, timedelta
 from functools import partial
 
@@ -17,6 +17,7 @@ from sequin_pipeline.ledger.ledger import Ledger
 from sequin_pipeline.normalize.normalizer import Normalizer
 from sequin_pipeline.postgres.session import Session
 from sequin_pipeline.postgres.warehouse import Connection, without_limits
+from sequin_pipeline.records.fields import compose_envelope
 from sequin_pipeline.sources import Listed
 from sequin_pipeline.table.target import Target, TargetColumn
 from sequin_pipeline.table.unmanaged import UTC_WITHOUT_ZONE
@@ -108,18 +109,7 @@ def _stored(column: TargetColumn) -> sql.Composable:
 
 def write_tombstones(collection: Collection, listed: Listed, rows: Iterable[UnseenRow]) -> bytes:
     """As the source would have sent them: bare, at the listing's version."""
-    records = [
-        {
-            "id": row.id,
-            "collection_id": collection.id,
-            "sync": {"id": listed.sync_id, "external_id": row.internal_id},
-            "upstream_id": row.upstream_id,
-            "updated_idx": listed.version,
-            "deleted": True,
-            "inserted_at": (EPOCH + timedelta(microseconds=listed.version)).isoformat(),
-            "upstream_created_at": row.upstream_created_at and row.upstream_created_at.isoformat(),
-            "upstream_updated_at": row.upstream_updated_at and row.upstream_updated_at.isoformat(),
-        }
-        for row in rows
-    ]
+    entered_at = EPOCH + timedelta(microseconds=listed.version)
+    same = {"sync_id": listed.sync_id, "updated_idx": listed.version, "deleted": True, "record_inserted_at": entered_at}
+    records = [compose_envelope(collection.id, asdict(row) | same) for row in rows]
     return json.dumps(records).encode()

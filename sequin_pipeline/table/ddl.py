@@ -7,9 +7,9 @@ from collections.abc import Iterator, Mapping
 
 from psycopg import sql
 
-from sequin_pipeline.catalog import RECORD_COLUMNS
 from sequin_pipeline.ledger.schema import create_schema
 from sequin_pipeline.postgres.warehouse import Connection, held_text
+from sequin_pipeline.records.fields import RECORD_COLUMNS
 from sequin_pipeline.table.target import Target
 
 

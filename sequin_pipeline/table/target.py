@@ -9,8 +9,9 @@ from dataclasses import dataclass, field, replace
 from datetime import timedelta
 from typing import Literal
 
-from sequin_pipeline.catalog import RECORD_COLUMNS, Collection, OnDelete, TableName, UnmanagedTable
+from sequin_pipeline.catalog import Collection, OnDelete, TableName, UnmanagedTable
 from sequin_pipeline.normalize.value_casts import STORAGE
+from sequin_pipeline.records.fields import FIELDS, RECORD_COLUMNS
 from sequin_pipeline.table.type_limits import Limit
 
 ColumnScope = Literal["batch", "staging", "table"]
@@ -182,9 +183,6 @@ def _unmanaged_target(managed: Target, unmanaged: UnmanagedTable) -> Target:
 
 def _managed_target(collection: Collection) -> Target:
 
-    def record(name: str, sql_type: str, *, is_nullable: bool = True) -> TargetColumn:
-        return TargetColumn(name, sql_type, sql_type, is_nullable=is_nullable, description=RECORD_COLUMNS[name])
-
     declared = tuple(
         TargetColumn(
             column.name,
@@ -200,18 +198,13 @@ def _managed_target(collection: Collection) -> Target:
         table=collection.table,
         label=collection.label,
         columns=(
-            record("id", "text", is_nullable=False),
-            record("upstream_id", "text"),
-            record("internal_id", "text"),
-            record("sync_id", "text"),
-            record("updated_idx", "bigint", is_nullable=False),
-            record("deleted", "boolean", is_nullable=False),
-            record("record_inserted_at", "timestamptz"),
-            record("upstream_created_at", "timestamptz"),
-            record("upstream_updated_at", "timestamptz"),
+            *(
+                TargetColumn(field.name, field.type, field.type, is_nullable=field.is_nullable, description=field.description)
+                for field in FIELDS
+            ),
             *declared,
             TargetColumn("data", "jsonb", "text", "jsonb", is_object=True, description=RECORD_COLUMNS["data"]),
-            record("content_hash", "uuid"),
+            TargetColumn("content_hash", "uuid", "uuid", description=RECORD_COLUMNS["content_hash"]),
         ),
         key=("id",),
         version="updated_idx",

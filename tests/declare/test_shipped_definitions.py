@@ -10,9 +10,10 @@ from typing import Any
 import pytest
 import yaml
 
-from sequin_pipeline.catalog import RECORD_COLUMNS, Collection
+from sequin_pipeline.catalog import Collection
 from sequin_pipeline.normalize.normalizer import Normalizer
 from sequin_pipeline.orchestration.catalog_files import load_collections
+from sequin_pipeline.records.fields import RECORD_COLUMNS
 from sequin_pipeline.sandbox.population import Population
 from tests.support.checkout import CHECKOUT
 

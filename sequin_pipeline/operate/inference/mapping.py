@@ -8,7 +8,7 @@ import re
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
 
-from sequin_pipeline.catalog import RECORD_COLUMNS, Collection, Column, TableName
+from sequin_pipeline.catalog import Collection, Column, TableName
 from sequin_pipeline.errors import ConfigurationError, TableRefused
 from sequin_pipeline.normalize.value_casts import cast
 from sequin_pipeline.operate.inference.names import column_names
@@ -16,6 +16,7 @@ from sequin_pipeline.operate.inference.proposal import Proposal, ProposedColumn,
 from sequin_pipeline.operate.inference.sample import Sample, SampledField, fields_of
 from sequin_pipeline.operate.inference.tried import declared
 from sequin_pipeline.operate.inference.types import fitting
+from sequin_pipeline.records.fields import RECORD_COLUMNS
 from sequin_pipeline.table.introspect import IntrospectedColumn, IntrospectedTable
 from sequin_pipeline.table.target import collection_target
 from sequin_pipeline.table.unmanaged import IDENTIFIERS, RECORD_IDS, TAKES, fitted

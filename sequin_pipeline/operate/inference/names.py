@@ -4,8 +4,9 @@ import re
 import unicodedata
 from collections.abc import Iterable, Mapping
 
-from sequin_pipeline.catalog import MAX_IDENTIFIER_BYTES, RECORD_COLUMNS
+from sequin_pipeline.catalog import MAX_IDENTIFIER_BYTES
 from sequin_pipeline.declare.parse import SYSTEM_COLUMNS
+from sequin_pipeline.records.fields import RECORD_COLUMNS
 
 _HUMP = re.compile(r"(?<=[a-z0-9])(?=[A-Z])")
 _OTHER = re.compile(r"[^A-Za-z0-9]+")

@@ -2,7 +2,8 @@
 
 from dataclasses import dataclass
 
-from sequin_pipeline.catalog import RECORD_COLUMNS, Collection, TableName
+from sequin_pipeline.catalog import Collection, TableName
+from sequin_pipeline.records.fields import RECORD_COLUMNS
 from sequin_pipeline.table.indexes import index_name
 
 
