@@ -5,27 +5,34 @@ from collections.abc import Mapping, Sequence
 from psycopg import sql
 
 from sequin_pipeline.ledger.ledger import Ledger
+from sequin_pipeline.postgres.rows import fetch_rows
 from sequin_pipeline.postgres.warehouse import Connection
 
 
 def known_fingerprints(connection: Connection, ledger: Ledger) -> dict[str, str]:
     """By column, the declaration that filled it, or fills it now."""
-    rows = connection.execute(
-        sql.SQL("select column_name, fingerprint from {} where table_name = %s").format(ledger.table("columns")),
-        (ledger.table_name,),
-    ).fetchall()
-    return {str(name): str(fingerprint) for name, fingerprint in rows}
+    return dict(
+        fetch_rows(
+            connection,
+            lambda name, fingerprint: (name, fingerprint),
+            sql.SQL("select column_name, fingerprint from {} where table_name = %s").format(ledger.table("columns")),
+            (ledger.table_name,),
+        )
+    )
 
 
 def unfilled_columns(connection: Connection, ledger: Ledger) -> dict[str, str | None]:
     """Columns whose refill has not ended, and the key after which it goes on."""
-    rows = connection.execute(
-        sql.SQL("select column_name, refilled_after from {} where table_name = %s and refilled_at is null").format(
-            ledger.table("columns")
-        ),
-        (ledger.table_name,),
-    ).fetchall()
-    return {str(name): None if after is None else str(after) for name, after in rows}
+    return dict(
+        fetch_rows(
+            connection,
+            lambda name, after: (name, after),
+            sql.SQL("select column_name, refilled_after from {} where table_name = %s and refilled_at is null").format(
+                ledger.table("columns")
+            ),
+            (ledger.table_name,),
+        )
+    )
 
 
 def declare_column(connection: Connection, ledger: Ledger, name: str, fingerprint: str, *, is_filled: bool) -> None:

@@ -12,6 +12,7 @@ from psycopg.types.json import Jsonb
 
 from sequin_pipeline.ledger.ledger import Ledger
 from sequin_pipeline.normalize.normalizer import NormalizedPages
+from sequin_pipeline.postgres.rows import fetch_rows
 from sequin_pipeline.postgres.warehouse import Connection, held_text
 from sequin_pipeline.records import json_text
 from sequin_pipeline.records.json_text import kind_of
@@ -64,11 +65,14 @@ class Sample:
         if not self.records:
             return Drift()
         self._hold(connection)
-        rows = connection.execute(
-            sql.SQL("select field, present, sampled, types from {} where table_name = %s").format(ledger.table("fields")),
-            (ledger.table_name,),
-        ).fetchall()
-        known = {str(name): (int(str(present)), int(str(sampled)), _as_set(types)) for name, present, sampled, types in rows}
+        known = dict(
+            fetch_rows(
+                connection,
+                lambda name, present, sampled, types: (name, (present, sampled, set(types))),
+                sql.SQL("select field, present, sampled, types from {} where table_name = %s").format(ledger.table("fields")),
+                (ledger.table_name,),
+            )
+        )
         self._pass_over_surplus(known.keys())
         drift = self._drift(known) if known else Drift()
         is_news = not known or drift != Drift()
@@ -122,8 +126,3 @@ class Sample:
                     for name in sorted(self._types.keys() | known.keys())
                 ],
             )
-
-
-def _as_set(value: object) -> set[str]:
-    assert isinstance(value, list)  # noqa: S101 - a jsonb array by this module's own writing
-    return {str(item) for item in value}

@@ -17,6 +17,7 @@ from psycopg.types.json import Jsonb
 
 from sequin_pipeline.ledger.schema import DEFAULT_SCHEMA
 from sequin_pipeline.postgres.percent_signs import with_parameters
+from sequin_pipeline.postgres.rows import fetch_row, fetch_rows, fetch_value
 from sequin_pipeline.postgres.warehouse import Connection
 from sequin_pipeline.sources import SourceIdentity
 
@@ -115,14 +116,12 @@ class Ledger:
 
     def find_table(self, connection: Connection) -> TableRecord | None:
         """None for a table that the ledger does not know."""
-        row = connection.execute(
+        return fetch_row(
+            connection,
+            lambda label, kind, url, stream, *rest: TableRecord(label, SourceIdentity(kind, url, stream), *rest),
             self._sql("select label, source_kind, base_url, stream, on_delete, row_count from {tables} where table_name = %s"),
             (self.table_name,),
-        ).fetchone()
-        if row is None:
-            return None
-        label, kind, base_url, stream, on_delete, row_count = row
-        return TableRecord(str(label), SourceIdentity(str(kind), str(base_url), str(stream)), str(on_delete), int(str(row_count)))
+        )
 
     def register_table(self, connection: Connection, source: SourceIdentity, *, on_delete: str, row_count: int) -> None:
         """Names the table as filled from `source`, from the beginning: cursors and positions of another source mean nothing."""
@@ -151,22 +150,22 @@ class Ledger:
 
     def has_removed_rows(self, connection: Connection) -> bool:
         """Says whether there are versions of rows that were removed."""
-        row = connection.execute(
-            self._sql("select exists (select from {versions} where table_name = %s)"), (self.table_name,)
-        ).fetchone()
-        return row == (True,)
+        return bool(
+            fetch_value(connection, self._sql("select exists (select from {versions} where table_name = %s)"), (self.table_name,))
+        )
 
     # The live cursor
 
     def live_cursors(self, connection: Connection) -> list[LiveCursor]:
         """One row a lane, in order; empty before the first batch."""
-        rows = connection.execute(
+        return fetch_rows(
+            connection,
+            LiveCursor,
             self._sql(
                 "select lane, lanes, epoch, seq, cursor, stream_time, run_id from {cursors} where table_name = %s order by lane"
             ),
             (self.table_name,),
-        ).fetchall()
-        return [LiveCursor(*row) for row in rows]  # type: ignore[arg-type]  # the columns are of these types by their definition
+        )
 
     def move_cursor(
         self, connection: Connection, found: LiveCursor | None, *, cursor: str | None, stream_time: datetime | None, run_id: str
@@ -177,24 +176,26 @@ class Ledger:
         and begun again is never taken for the one before.
         """
         if found is None:
-            row = connection.execute(
+            return fetch_row(
+                connection,
+                LiveCursor,
                 self._sql(
                     "insert into {cursors} (table_name, lane, lanes, epoch, seq, cursor, stream_time, run_id)"
                     " values (%s, 0, 1, extract(epoch from clock_timestamp()) * 1000000, 1, %s, %s, %s) on conflict do nothing"
                     " returning lane, lanes, epoch, seq, cursor, stream_time, run_id"
                 ),
                 (self.table_name, cursor, stream_time, run_id),
-            ).fetchone()
-        else:
-            row = connection.execute(
-                self._sql(
-                    "update {cursors} set seq = seq + 1, cursor = %s, stream_time = %s, run_id = %s, committed_at = now()"
-                    " where table_name = %s and lane = %s and epoch = %s and seq = %s"
-                    " returning lane, lanes, epoch, seq, cursor, stream_time, run_id"
-                ),
-                (cursor, stream_time, run_id, self.table_name, found.lane, found.epoch, found.seq),
-            ).fetchone()
-        return None if row is None else LiveCursor(*row)  # type: ignore[arg-type]  # as above
+            )
+        return fetch_row(
+            connection,
+            LiveCursor,
+            self._sql(
+                "update {cursors} set seq = seq + 1, cursor = %s, stream_time = %s, run_id = %s, committed_at = now()"
+                " where table_name = %s and lane = %s and epoch = %s and seq = %s"
+                " returning lane, lanes, epoch, seq, cursor, stream_time, run_id"
+            ),
+            (cursor, stream_time, run_id, self.table_name, found.lane, found.epoch, found.seq),
+        )
 
     def take_over(self, connection: Connection, *, lanes: int, run_id: str) -> list[LiveCursor]:
         """The cursors of that many lanes, for a run that will move them.
@@ -239,14 +240,15 @@ class Ledger:
 
     def position_before(self, connection: Connection, moment: datetime) -> tuple[datetime, str] | None:
         """The newest recorded position before which no record entered the stream after `moment`."""
-        row = connection.execute(
+        return fetch_row(
+            connection,
+            _position,
             self._sql(
                 "select stream_time, cursor from {positions} where table_name = %s and stream_time <= %s"
                 " order by stream_time desc limit 1"
             ),
             (self.table_name, moment),
-        ).fetchone()
-        return None if row is None else (row[0], str(row[1]))  # type: ignore[return-value]  # a timestamptz column
+        )
 
     def record_positions(self, connection: Connection, positions: Iterable[tuple[datetime, str]]) -> None:
         """Positions already thinned out; one that is known is left as it is."""
@@ -260,19 +262,15 @@ class Ledger:
 
     def has_batch(self, connection: Connection, batch_id: UUID) -> bool:
         """Says whether this batch was committed by an attempt whose answer got lost."""
-        row = connection.execute(self._sql("select from {merges} where batch_id = %s limit 1"), (batch_id,)).fetchone()
-        return row is not None
+        return bool(fetch_value(connection, self._sql("select exists (select from {merges} where batch_id = %s)"), (batch_id,)))
 
     def batch_counts(self, connection: Connection, batch_id: UUID) -> dict[str, Counts]:
         """By key of the window, as the attempt that committed wrote them."""
         names = sql.SQL(", ").join(map(sql.Identifier, COUNT_NAMES))
-        rows = connection.execute(
-            sql.SQL("select window_key, {names} from {merges} where batch_id = %s").format(
-                names=names, merges=self.table("merges")
-            ),
-            (batch_id,),
-        ).fetchall()
-        return {str(key): Counts(*(int(str(value)) for value in values)) for key, *values in rows}
+        statement = sql.SQL("select window_key, {names} from {merges} where batch_id = %s").format(
+            names=names, merges=self.table("merges")
+        )
+        return dict(fetch_rows(connection, _window_counts, statement, (batch_id,)))
 
     def record_merge(self, connection: Connection, merge: MergeRecord) -> None:
         """One row a window; sizes and seconds stand with the first."""
@@ -335,3 +333,11 @@ def _composed(statement: LiteralString, schema: str) -> bytes:
     """The statement over the ledger's tables. A batch runs a dozen of them, and composing one costs as much as running it."""
     names = ("tables", "cursors", "positions", "merges", "rejects", "versions", "columns", "runs")
     return with_parameters(sql.SQL(statement).format(**{name: sql.Identifier(schema, name) for name in names})).as_bytes()
+
+
+def _position(stream_time: datetime, cursor: str) -> tuple[datetime, str]:
+    return stream_time, cursor
+
+
+def _window_counts(window_key: str, *values: int) -> tuple[str, Counts]:
+    return window_key, Counts(*values)

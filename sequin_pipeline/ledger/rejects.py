@@ -12,6 +12,7 @@ from psycopg import sql
 
 from sequin_pipeline.ledger.ledger import Ledger
 from sequin_pipeline.normalize.normalizer import Reject
+from sequin_pipeline.postgres.rows import fetch_row, fetch_rows, fetch_value
 from sequin_pipeline.postgres.warehouse import Connection, held_text
 from sequin_pipeline.records import json_text
 from sequin_pipeline.records.envelope import MAX_UPDATED_IDX, MIN_UPDATED_IDX
@@ -81,15 +82,16 @@ def count_discarded(connection: Connection, ledger: Ledger, rejects: Iterable[Re
     contents = [xxhash.xxh3_128_digest(reject.raw) for reject in rejects]
     if not contents:
         return 0
-    row = connection.execute(
-        sql.SQL(
-            "select count(*) from unnest(%s::bytea[]) content join {rejects} r"
-            " on r.table_name = %s and r.content_hash = encode(content, 'hex')::uuid where r.resolution = 'discarded'"
-        ).format(rejects=ledger.table("rejects")),
-        (contents, ledger.table_name),
-    ).fetchone()
-    assert row is not None  # noqa: S101 - an aggregate has one row
-    return int(str(row[0]))
+    return int(
+        fetch_value(
+            connection,
+            sql.SQL(
+                "select count(*) from unnest(%s::bytea[]) content join {rejects} r"
+                " on r.table_name = %s and r.content_hash = encode(content, 'hex')::uuid where r.resolution = 'discarded'"
+            ).format(rejects=ledger.table("rejects")),
+            (contents, ledger.table_name),
+        )
+    )
 
 
 def reject_version(raw: bytes) -> int | None:
@@ -122,24 +124,26 @@ def settle_delivered(connection: Connection, ledger: Ledger, ids: Sequence[str],
 
 def open_rejects(connection: Connection, ledger: Ledger) -> OpenRejects:
     """What waits for this table."""
-    row = connection.execute(
+    counts = fetch_row(
+        connection,
+        lambda count, missing_parents: (count, missing_parents),
         sql.SQL(
             "select count(*), count(*) filter (where class = 'parent') from {rejects} where table_name = %s and resolved_at is null"
         ).format(rejects=ledger.table("rejects")),
         (ledger.table_name,),
-    ).fetchone()
-    examples = connection.execute(
+    )
+    examples = fetch_rows(
+        connection,
+        lambda record_id, reason: (_shortened(record_id), reason),
         sql.SQL(
             "select coalesce(left(record_id, %(length)s + 1), 'without id'), reason from {rejects}"
             " where table_name = %(table)s and resolved_at is null"
             " order by last_seen_at desc, content_hash limit %(limit)s"
         ).format(rejects=ledger.table("rejects")),
         {"table": ledger.table_name, "limit": EXAMPLES, "length": EXAMPLE_CHARACTERS},
-    ).fetchall()
-    assert row is not None  # noqa: S101 - an aggregate has one row
-    return OpenRejects(
-        int(str(row[0])), int(str(row[1])), tuple((_shortened(str(record_id)), str(reason)) for record_id, reason in examples)
     )
+    count, missing_parents = counts or (0, 0)
+    return OpenRejects(count, missing_parents, tuple(examples))
 
 
 def _shortened(record_id: str) -> str:
@@ -171,37 +175,40 @@ _KEPT = (
 
 def list_rejects(connection: Connection, ledger: Ledger, *, numbers: Sequence[str] = ()) -> list[KeptReject]:
     """Open rejects of the table, oldest version first; only those with these `numbers`, where asked."""
-    rows = connection.execute(
+    return fetch_rows(
+        connection,
+        KeptReject,
         sql.SQL(
             _KEPT + " and (%(numbers)s::text[] = '{{}}' or left(content_hash::text, 8) = any(%(numbers)s))"
             " order by version nulls last, first_seen_at, content_hash"
         ).format(rejects=ledger.table("rejects")),
         {"table": ledger.table_name, "numbers": list(numbers)},
-    ).fetchall()
-    return [KeptReject(*row) for row in rows]  # type: ignore[arg-type]  # by the table's definition
+    )
 
 
 def newest_rejects(connection: Connection, ledger: Ledger, *, limit: int | None) -> list[KeptReject]:
     """Open rejects of the table, those that were seen last first; None: all of them."""
-    rows = connection.execute(
+    return fetch_rows(
+        connection,
+        KeptReject,
         sql.SQL(_KEPT + " order by last_seen_at desc, record_id, content_hash limit %(limit)s").format(
             rejects=ledger.table("rejects")
         ),
         {"table": ledger.table_name, "limit": limit},
-    ).fetchall()
-    return [KeptReject(*row) for row in rows]  # type: ignore[arg-type]  # by the table's definition
+    )
 
 
 def rejects_of_record(connection: Connection, ledger: Ledger, record_id: str) -> list[tuple[KeptReject, str | None]]:
     """All rejects of one record, settled ones too, newest version first; with each how it was settled."""
-    rows = connection.execute(
+    return fetch_rows(
+        connection,
+        lambda *columns: (KeptReject(*columns[:-1]), columns[-1]),
         sql.SQL(
             "select left(content_hash::text, 8), record_id, version, raw, reason, class, sqlstate, first_seen_at, last_seen_at, seen,"
             " run_id, resolution from {rejects} where table_name = %s and record_id = %s order by version desc nulls first, last_seen_at"
         ).format(rejects=ledger.table("rejects")),
         (ledger.table_name, record_id),
-    ).fetchall()
-    return [(KeptReject(*kept), resolution) for *kept, resolution in rows]  # type: ignore[arg-type, misc]  # by the table's definition
+    )
 
 
 @dataclass(frozen=True)
@@ -216,15 +223,16 @@ class RejectGroup:
 
 def reject_groups(connection: Connection, ledger: Ledger) -> list[RejectGroup]:
     """The table's open rejects by reason, the commonest first."""
-    rows = connection.execute(
+    return fetch_rows(
+        connection,
+        RejectGroup,
         sql.SQL(
             "select count(*), class, max(last_seen_at),"
             " regexp_replace(regexp_replace(reason, 'found .*?, where', 'found …, where', 'g'), '=\\(.*?\\)', '=(…)', 'g') as shape"
             " from {rejects} where table_name = %s and resolved_at is null group by class, shape order by 1 desc, shape"
         ).format(rejects=ledger.table("rejects")),
         (ledger.table_name,),
-    ).fetchall()
-    return [RejectGroup(*row) for row in rows]  # type: ignore[arg-type]  # by this statement
+    )
 
 
 def settle_refilled(connection: Connection, ledger: Ledger, record_ids: Iterable[str]) -> None:

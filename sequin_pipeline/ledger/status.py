@@ -7,6 +7,7 @@ from psycopg import sql
 
 from sequin_pipeline.ledger.ledger import COUNT_NAMES, Counts
 from sequin_pipeline.ledger.schema import DEFAULT_SCHEMA
+from sequin_pipeline.postgres.rows import fetch_rows
 from sequin_pipeline.postgres.warehouse import Connection
 
 
@@ -44,51 +45,55 @@ class LiveRuns:
 
 def live_runs(connection: Connection, within: timedelta, *, schema: str = DEFAULT_SCHEMA) -> dict[str, LiveRuns]:
     """By label, of every table that the ledger knows; life shown `within` that time counts. Leans on runs (label, ended_at)."""
-    rows = connection.execute(
-        sql.SQL(
-            "select t.label, (select max(r.ended_at) from {schema}.runs r where r.label = t.label and r.mode = 'live'),"
-            " (select r.run_id from {schema}.runs r where r.label = t.label and r.mode = 'live' and r.ended_at is null"
-            " and r.heartbeat_at > now() - %s order by r.heartbeat_at desc limit 1) from {schema}.tables t"
-        ).format(schema=sql.Identifier(schema)),
-        (within,),
-    ).fetchall()
-    return {str(label): LiveRuns(ended_at, run_id) for label, ended_at, run_id in rows}  # type: ignore[arg-type]  # as declared
+    return dict(
+        fetch_rows(
+            connection,
+            lambda label, *columns: (label, LiveRuns(*columns)),
+            sql.SQL(
+                "select t.label, (select max(r.ended_at) from {schema}.runs r where r.label = t.label and r.mode = 'live'),"
+                " (select r.run_id from {schema}.runs r where r.label = t.label and r.mode = 'live' and r.ended_at is null"
+                " and r.heartbeat_at > now() - %s order by r.heartbeat_at desc limit 1) from {schema}.tables t"
+            ).format(schema=sql.Identifier(schema)),
+            (within,),
+        )
+    )
 
 
 def run_summaries(connection: Connection, run_id: str, *, schema: str = DEFAULT_SCHEMA) -> dict[str, RunSummary]:
     """By label, for every table that the run reached the end of, or wrote to."""
     sums = sql.SQL(", ").join(sql.SQL("coalesce(sum(m.{}), 0)::bigint").format(sql.Identifier(name)) for name in COUNT_NAMES)
-    rows = connection.execute(
-        sql.SQL(
-            "select t.label, t.row_count, coalesce(extract(epoch from max(r.ended_at) - min(r.started_at)), 0)::float8,"
-            " (select coalesce(sum(f.rewritten), 0)::bigint from {schema}.merges f"
-            " where f.table_name = t.table_name and f.run_id = %(run)s and f.mode = 'refill'), {sums}"
-            " from {schema}.tables t left join {schema}.runs r on r.table_name = t.table_name and r.run_id = %(run)s"
-            " left join {schema}.merges m on m.table_name = t.table_name and m.run_id = %(run)s and m.mode not in ('refill', 'replay')"
-            " where r.run_id is not null or m.run_id is not null group by t.table_name, t.label, t.row_count"
-        ).format(sums=sums, schema=sql.Identifier(schema)),
-        {"run": run_id},
-    ).fetchall()
-    return {
-        str(label): RunSummary(
-            Counts(*(int(str(value)) for value in values)), int(str(row_count)), float(str(seconds)), filled=int(str(filled))
+    return dict(
+        fetch_rows(
+            connection,
+            lambda label, rows, seconds, filled, *counts: (label, RunSummary(Counts(*counts), rows, seconds, filled)),
+            sql.SQL(
+                "select t.label, t.row_count, coalesce(extract(epoch from max(r.ended_at) - min(r.started_at)), 0)::float8,"
+                " (select coalesce(sum(f.rewritten), 0)::bigint from {schema}.merges f"
+                " where f.table_name = t.table_name and f.run_id = %(run)s and f.mode = 'refill'), {sums}"
+                " from {schema}.tables t left join {schema}.runs r on r.table_name = t.table_name and r.run_id = %(run)s"
+                " left join {schema}.merges m on m.table_name = t.table_name and m.run_id = %(run)s and m.mode not in ('refill', 'replay')"
+                " where r.run_id is not null or m.run_id is not null group by t.table_name, t.label, t.row_count"
+            ).format(sums=sums, schema=sql.Identifier(schema)),
+            {"run": run_id},
         )
-        for label, row_count, seconds, filled, *values in rows
-    }
+    )
 
 
 def table_statuses(connection: Connection, *, schema: str = DEFAULT_SCHEMA) -> dict[str, TableStatus]:
     """By `schema.table`, every table that the ledger knows."""
-    rows = connection.execute(
-        sql.SQL(
-            "select t.table_name, t.label, t.row_count, concat_ws(' ', t.source_kind, t.base_url, nullif(t.stream, '')),"
-            " c.cursor, c.stream_time, (select max(m.committed_at) from {schema}.merges m where m.table_name = t.table_name),"
-            " (select count(*) from {schema}.rejects r where r.table_name = t.table_name and r.resolved_at is null)"
-            " from {schema}.tables t left join lateral (select cursor, stream_time from {schema}.cursors c"
-            " where c.table_name = t.table_name order by c.seq limit 1) c on true order by t.label"
-        ).format(schema=sql.Identifier(schema))
-    ).fetchall()
-    return {str(name): TableStatus(*values) for name, *values in rows}  # type: ignore[arg-type]  # by the ledger's definition
+    return dict(
+        fetch_rows(
+            connection,
+            lambda name, *columns: (name, TableStatus(*columns)),
+            sql.SQL(
+                "select t.table_name, t.label, t.row_count, concat_ws(' ', t.source_kind, t.base_url, nullif(t.stream, '')),"
+                " c.cursor, c.stream_time, (select max(m.committed_at) from {schema}.merges m where m.table_name = t.table_name),"
+                " (select count(*) from {schema}.rejects r where r.table_name = t.table_name and r.resolved_at is null)"
+                " from {schema}.tables t left join lateral (select cursor, stream_time from {schema}.cursors c"
+                " where c.table_name = t.table_name order by c.seq limit 1) c on true order by t.label"
+            ).format(schema=sql.Identifier(schema)),
+        )
+    )
 
 
 def cursor_times(connection: Connection, *, schema: str = DEFAULT_SCHEMA) -> dict[str, datetime | None]:
@@ -96,14 +101,18 @@ def cursor_times(connection: Connection, *, schema: str = DEFAULT_SCHEMA) -> dic
 
     Where a collection has moved to another table, that of the newest: the cursor of the old one stands still for ever.
     """
-    rows = connection.execute(
-        sql.SQL(
-            "select distinct on (t.label) t.label, (select min(c.stream_time) from {schema}.cursors c where c.table_name = t.table_name)"
-            " from {schema}.tables t where exists (select from {schema}.cursors c where c.table_name = t.table_name)"
-            " order by t.label, t.created_at desc"
-        ).format(schema=sql.Identifier(schema))
-    ).fetchall()
-    return {str(label): stream_time for label, stream_time in rows}  # type: ignore[misc]  # a timestamptz column
+    return dict(
+        fetch_rows(
+            connection,
+            lambda label, stream_time: (label, stream_time),
+            sql.SQL(
+                "select distinct on (t.label) t.label,"
+                " (select min(c.stream_time) from {schema}.cursors c where c.table_name = t.table_name)"
+                " from {schema}.tables t where exists (select from {schema}.cursors c where c.table_name = t.table_name)"
+                " order by t.label, t.created_at desc"
+            ).format(schema=sql.Identifier(schema)),
+        )
+    )
 
 
 def beating_runs(connection: Connection, within: timedelta, *, schema: str = DEFAULT_SCHEMA) -> frozenset[str]:

@@ -13,6 +13,7 @@ from sequin_pipeline.ledger.ledger import Ledger
 from sequin_pipeline.ledger.rejects import record_rejects
 from sequin_pipeline.ledger.schema import DEFAULT_SCHEMA
 from sequin_pipeline.normalize.normalizer import Reject
+from sequin_pipeline.postgres.rows import fetch_rows
 from sequin_pipeline.postgres.warehouse import Connection, held_text
 from sequin_pipeline.records import json_text
 from sequin_pipeline.sources import Page
@@ -77,14 +78,17 @@ def undeclared_labels(connection: Connection, schema: str = DEFAULT_SCHEMA) -> l
 
 def undeclared_of_run(connection: Connection, run_id: str, schema: str = DEFAULT_SCHEMA) -> dict[str, int]:
     """By label, how many different records the run met that belong to no table. Leans on rejects (table_name) where resolved_at is null."""
-    rows = connection.execute(
-        sql.SQL(
-            "select label, count(*) from {rejects} where resolved_at is null and table_name = label and run_id = %s"
-            " group by label order by label"
-        ).format(rejects=sql.Identifier(schema, "rejects")),
-        (run_id,),
-    ).fetchall()
-    return {str(label): int(str(count)) for label, count in rows}
+    return dict(
+        fetch_rows(
+            connection,
+            lambda label, count: (label, count),
+            sql.SQL(
+                "select label, count(*) from {rejects} where resolved_at is null and table_name = label and run_id = %s"
+                " group by label order by label"
+            ).format(rejects=sql.Identifier(schema, "rejects")),
+            (run_id,),
+        )
+    )
 
 
 def _reject(raw: bytes, collection_id: str | None) -> Reject:

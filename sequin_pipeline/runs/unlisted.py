@@ -15,6 +15,7 @@ from psycopg import sql
 from sequin_pipeline.catalog import Collection
 from sequin_pipeline.ledger.ledger import Ledger
 from sequin_pipeline.normalize.normalizer import Normalizer
+from sequin_pipeline.postgres.rows import fetch_rows
 from sequin_pipeline.postgres.session import Session
 from sequin_pipeline.postgres.warehouse import Connection, without_limits
 from sequin_pipeline.records.fields import compose_envelope
@@ -71,7 +72,9 @@ def mark_unlisted(
 
 def find_unseen(connection: Connection, ledger: Ledger, target: Target, listed: Listed, *, after: str | None) -> list[UnseenRow]:
     """The next rows in order of their ids; none when another listing has begun since. Scans the table once a call."""
-    rows = connection.execute(
+    return fetch_rows(
+        connection,
+        UnseenRow,
         sql.SQL(
             "with seen as materialized (select unnest(ids) as id from {listed}"
             " where table_name = %(table)s and sync_id = %(sync)s and version = %(version)s)"
@@ -93,8 +96,7 @@ def find_unseen(connection: Connection, ledger: Ledger, target: Target, listed: 
             "after": after,
             "limit": UNSEEN_ROWS,
         },
-    ).fetchall()
-    return [UnseenRow(*row) for row in rows]  # type: ignore[arg-type]  # the columns are of these types by their definition
+    )
 
 
 def _stored(column: TargetColumn) -> sql.Composable:

@@ -8,6 +8,7 @@ from collections.abc import Iterator, Mapping
 from psycopg import sql
 
 from sequin_pipeline.ledger.schema import create_schema
+from sequin_pipeline.postgres.rows import fetch_value
 from sequin_pipeline.postgres.warehouse import Connection, held_text
 from sequin_pipeline.records.fields import RECORD_COLUMNS
 from sequin_pipeline.table.target import Target
@@ -45,8 +46,7 @@ def _create_statement(target: Target, *, has_lz4: bool) -> sql.Composed:
 def _has_lz4(connection: Connection) -> bool:
     """The embedded server and those before 14 have none. Compressing by pglz would cost a third of the whole merge: there, rows of
     up to 8 kB stay as they are."""
-    row = connection.execute("select 'lz4' = any(enumvals) from pg_settings where name = 'default_toast_compression'").fetchone()
-    return row == (True,)
+    return bool(fetch_value(connection, "select 'lz4' = any(enumvals) from pg_settings where name = 'default_toast_compression'"))
 
 
 def add_statements(target: Target, names: tuple[str, ...]) -> list[sql.Composed]:

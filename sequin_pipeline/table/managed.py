@@ -12,6 +12,7 @@ from sequin_pipeline.errors import LedgerRefused, TableRefused
 from sequin_pipeline.ledger.columns import forget_columns
 from sequin_pipeline.ledger.ledger import Ledger, TableRecord
 from sequin_pipeline.ledger.schema import lock_ddl
+from sequin_pipeline.postgres.rows import fetch_value
 from sequin_pipeline.postgres.warehouse import Connection, lift_limits
 from sequin_pipeline.sources import SourceIdentity
 from sequin_pipeline.table.ddl import add_statements, comment, comment_statements, create_table, describe
@@ -205,8 +206,6 @@ def _add(connection: Connection, target: Target, ledger: Ledger, names: tuple[st
 def _register(connection: Connection, target: Target, ledger: Ledger, source: SourceIdentity) -> None:
     with connection.transaction():
         lift_limits(connection)
-        row = connection.execute(
-            sql.SQL("select count(*) from {}").format(sql.Identifier(target.table.schema, target.table.name))
-        ).fetchone()
-        assert row is not None  # noqa: S101 - an aggregate has one row
-        ledger.register_table(connection, source, on_delete=target.on_delete, row_count=int(str(row[0])))
+        counting = sql.SQL("select count(*) from {}").format(sql.Identifier(target.table.schema, target.table.name))
+        rows: int = fetch_value(connection, counting)
+        ledger.register_table(connection, source, on_delete=target.on_delete, row_count=rows)

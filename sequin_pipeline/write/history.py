@@ -16,6 +16,7 @@ from psycopg import sql
 from sequin_pipeline.ledger.ledger import Ledger
 from sequin_pipeline.ledger.rejects import reject_version, storable
 from sequin_pipeline.normalize.normalizer import Reject
+from sequin_pipeline.postgres.rows import fetch_rows
 from sequin_pipeline.postgres.warehouse import Connection
 from sequin_pipeline.table.target import Target
 
@@ -102,11 +103,12 @@ def record_passed_over(
 
 def history_of(connection: Connection, ledger: Ledger, record_id: str) -> list[HistoryEntry]:
     """Of one record, oldest first. Leans on history (table_name, record_id, at)."""
-    rows = connection.execute(
+    return fetch_rows(
+        connection,
+        HistoryEntry,
         sql.SQL(
             "select at, version, fate, stored_version, reason, batch_id, run_id, mode from {history}"
             " where table_name = %s and record_id = %s order by at, version, fate"
         ).format(history=ledger.table("history")),
         (ledger.table_name, record_id),
-    ).fetchall()
-    return [HistoryEntry(*row) for row in rows]  # type: ignore[arg-type]  # by the table's definition
+    )

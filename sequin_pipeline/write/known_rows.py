@@ -14,6 +14,7 @@ import pyarrow as pa
 import pyarrow.compute as pc
 from psycopg import pq, sql
 from psycopg.adapt import Dumper
+from psycopg.rows import args_row
 
 from sequin_pipeline.ledger.ledger import Counts
 from sequin_pipeline.postgres.copy_binary import encode_array
@@ -93,19 +94,18 @@ def ask(
     One read in a transaction of its own; leans on the unique index of the target's key. Raises psycopg.Error.
     """
     try:
-        with connection.transaction(), connection.cursor() as cursor:
+        with connection.transaction(), connection.cursor(row_factory=args_row(_answer)) as cursor:
             cursor.adapters.register_dumper(_Array, _ArrayDumper)
-            pin_plan(cursor)
+            pin_plan(connection)
             with waiting():
-                cursor.execute(_statement(target, versions), {**question, "table": str(target.table)})
-            answered = cursor.fetchall()
+                answered = cursor.execute(_statement(target, versions), {**question, "table": str(target.table)}).fetchall()
     except psycopg.errors.UntranslatableCharacter:
         # A key that a database of this encoding cannot hold: the merge finds it.
         return np.ones(len(batch), dtype=bool), {}
     is_needed = np.zeros(len(batch), dtype=bool)
     is_stale = np.zeros(len(batch), dtype=bool)
     for ordinal, fate in answered:
-        (is_needed if fate == "needed" else is_stale)[int(str(ordinal)) - 1] = True
+        (is_needed if fate == "needed" else is_stale)[ordinal - 1] = True
     if target.history is not None:
         # The merge logs what it finds to be stale.
         is_needed, is_stale = is_needed | is_stale, np.zeros_like(is_stale)
@@ -114,6 +114,10 @@ def ask(
     if target.rechecks_text:
         is_needed |= _has_more_than_ascii(target, batch) & ~is_stale
     return is_needed, _counts(batch, is_needed, is_stale)
+
+
+def _answer(ordinal: int, fate: str) -> tuple[int, str]:
+    return ordinal, fate
 
 
 def _has_more_than_ascii(target: Target, batch: Batch) -> Flags:

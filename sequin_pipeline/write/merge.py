@@ -21,7 +21,7 @@ from sequin_pipeline.postgres.warehouse import Connection, is_about_a_record, se
 from sequin_pipeline.write.history import BatchHistory
 from sequin_pipeline.write.merge_statements import MergeStatements, merge_statement
 from sequin_pipeline.write.removals import lock_buckets
-from sequin_pipeline.write.staging import Cursor, EncodedBatch, encode, fill
+from sequin_pipeline.write.staging import EncodedBatch, encode, fill
 
 Waiting = Callable[[], AbstractContextManager[None]]
 """What is done while the server works by itself on a statement that takes long."""
@@ -97,7 +97,7 @@ def _merge(
         parameters |= history.parameters()
     started = time.perf_counter()
     with connection.cursor() as cursor:
-        pin_plan(cursor)
+        pin_plan(connection)
         fill(cursor, encoded)
         copied = time.perf_counter()
         if encoded.target.locks_buckets:
@@ -181,14 +181,14 @@ class _Tally:
         return Counts(**fates)
 
 
-def pin_plan(cursor: Cursor) -> None:
+def pin_plan(connection: Connection) -> None:
     """Until the transaction ends."""
     # Staging outside, the key's index inside, always. On a table that was analyzed while empty the planner's own choice is quadratic;
     # and what the pinned plan is said to cost would have every batch compiled for 200 ms where the server has JIT.
     # And without array_nulls, which a database may have off, a null in a text[] would become the word.
-    cursor.execute(
+    connection.execute(
         "select set_config(name, 'off', true) from unnest(array['enable_hashjoin', 'enable_mergejoin', 'enable_seqscan', 'jit']) name"
         " union all select set_config('array_nulls', 'on', true)"
         " union all select set_config(name, '0', true) from unnest(%s::text[]) name",
-        (session_limits(cursor.connection),),
+        (session_limits(connection),),
     )

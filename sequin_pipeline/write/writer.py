@@ -20,6 +20,7 @@ from sequin_pipeline.ledger.ledger import Counts, Ledger, LiveCursor, MergeRecor
 from sequin_pipeline.ledger.listings import remember
 from sequin_pipeline.ledger.rejects import count_discarded, record_rejects, settle_delivered
 from sequin_pipeline.normalize.normalizer import Reject
+from sequin_pipeline.postgres.rows import fetch_value
 from sequin_pipeline.postgres.session import Session
 from sequin_pipeline.postgres.warehouse import Connection, explain, limit_lock_waits
 from sequin_pipeline.table.target import Target
@@ -174,7 +175,7 @@ class TableWriter:
         with self._right_of_way.taken(), connection.transaction():
             limit_lock_waits(connection, self._session.warehouse.lock_timeout_seconds)
             moved = self._fence(connection, prepared.group)
-            wal_start = _wal_position(connection)
+            wal_start = fetch_value(connection, "select pg_current_wal_insert_lsn()::text")
             merged = merge_rows(
                 connection,
                 encoded,
@@ -313,13 +314,5 @@ class TableWriter:
         return counts
 
 
-def _wal_position(connection: Connection) -> object:
-    row = connection.execute("select pg_current_wal_insert_lsn()::text").fetchone()
-    assert row is not None  # noqa: S101 - a function's value
-    return row[0]
-
-
 def _wal_bytes_since(connection: Connection, start: object) -> int:
-    row = connection.execute("select pg_wal_lsn_diff(pg_current_wal_insert_lsn(), %s::pg_lsn)::bigint", (start,)).fetchone()
-    assert row is not None  # noqa: S101 - a function's value
-    return int(str(row[0]))
+    return int(fetch_value(connection, "select pg_wal_lsn_diff(pg_current_wal_insert_lsn(), %s::pg_lsn)::bigint", (start,)))
