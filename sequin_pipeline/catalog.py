@@ -28,6 +28,9 @@ COLUMN_TYPES: tuple[str, ...] = get_args(ColumnType)
 
 MAX_LANES = 16
 
+MAX_COLUMNS = 1600
+"""Of a table of Postgres (Postgres documentation, appendix K)."""
+
 MAX_IDENTIFIER_BYTES = 63
 """NAMEDATALEN - 1: Postgres cuts a longer name in silence (Postgres documentation, 4.1.1)."""
 

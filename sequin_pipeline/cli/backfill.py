@@ -8,7 +8,7 @@ from rich.console import Console
 
 from sequin_pipeline.cli.interrupts import interruptible
 from sequin_pipeline.cli.landed import landed, tell
-from sequin_pipeline.cli.session import announce, check_api, check_warehouse, open_session, select
+from sequin_pipeline.cli.session import announce, check_api, check_dagster_storage, check_warehouse, open_session, select
 from sequin_pipeline.postgres.warehouse import Warehouse
 
 
@@ -35,6 +35,7 @@ def command(*, labels: Sequence[str], first: str, last: str | None, sync_id: str
     groups = backfill_groups(collections, first, last, now=datetime.now(UTC))
     announce(session)
     check_warehouse(session)
+    check_dagster_storage(session)
     check_api(session)
     request = Request("backfill", sync_id=sync_id)
     with shown(Console(stderr=True)):

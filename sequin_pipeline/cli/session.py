@@ -13,8 +13,11 @@ import click
 from sequin_pipeline.catalog import Collection
 from sequin_pipeline.environment import settings as environment
 from sequin_pipeline.environment.settings import Settings
-from sequin_pipeline.errors import ConfigurationError, SourceUnavailable, WarehouseUnavailable
+from sequin_pipeline.errors import ConfigurationError, PipelineError, SourceUnavailable, WarehouseUnavailable
+from sequin_pipeline.postgres.urls import plain_postgres_url
 from sequin_pipeline.postgres.warehouse import Warehouse
+from sequin_pipeline.sources.http.endpoint import Endpoint
+from sequin_pipeline.sources.http.proxies import refuse_unusable_proxies
 
 CHECK_SECONDS = 10.0
 
@@ -90,6 +93,23 @@ def check_warehouse(session: Session) -> None:
         raise WarehouseUnavailable(f"{error} If your Postgres is elsewhere, fix {environment.WAREHOUSE_URL}") from error
 
 
+def check_dagster_storage(session: Session) -> None:
+    """Does the Postgres of Dagster's runs let us in? Dagster itself would try for ten seconds and end in a traceback.
+
+    Raises ConfigurationError where DAGSTER_POSTGRES_URL is to be fixed, WarehouseUnavailable where nothing answers there.
+    """
+    url = plain_postgres_url(session.settings.dagster_postgres_url, environment.DAGSTER_POSTGRES_URL)
+    try:
+        with Warehouse(url, refuses_sql_ascii=False).connect():
+            return
+    except PipelineError as error:
+        # The message of a connection names the warehouse's variable.
+        said = str(error).replace(environment.WAREHOUSE_URL, environment.DAGSTER_POSTGRES_URL)
+        if isinstance(error, WarehouseUnavailable):
+            said += f" If the Postgres of Dagster's runs is elsewhere, mend {environment.DAGSTER_POSTGRES_URL}"
+        raise type(error)(said) from error
+
+
 def check_api(session: Session) -> None:
     """Checks that somebody answers: a wrong name or port is told now, rather than after all the retries of a run.
 
@@ -99,7 +119,9 @@ def check_api(session: Session) -> None:
         return
     address = urlsplit(session.api_url)
     host, port = address.hostname or "", address.port or (443 if address.scheme == "https" else 80)
-    if address.scheme in getproxies() and not proxy_bypass(host):
+    if not Endpoint(session.api_url).is_loopback:
+        refuse_unusable_proxies()
+    if {address.scheme, "all"} & getproxies().keys() and not proxy_bypass(host):
         return  # the proxy will tell
     try:
         socket.create_connection((host, port), timeout=CHECK_SECONDS).close()

@@ -10,7 +10,7 @@ from rich.console import Console
 from sequin_pipeline.catalog import Collection
 from sequin_pipeline.cli.interrupts import interruptible
 from sequin_pipeline.cli.landed import Landed, landed, tell
-from sequin_pipeline.cli.session import Session, announce, check_api, check_warehouse, open_session, select
+from sequin_pipeline.cli.session import Session, announce, check_api, check_dagster_storage, check_warehouse, open_session, select
 from sequin_pipeline.errors import ConfigurationError
 from sequin_pipeline.ledger.schema import migrate
 from sequin_pipeline.ledger.status import cursor_times
@@ -52,6 +52,7 @@ def command(
     collections = select(session, providers=providers, labels=labels)
     announce(session)
     check_warehouse(session)
+    check_dagster_storage(session)
     check_api(session)
     request = Request("backfill" if sync_id else "live", sync_id=sync_id, full_refresh=full_refresh, adopt=adopt)
     tell(session, _run(session, collections, request), as_json=as_json)

@@ -18,7 +18,7 @@ from pathlib import Path
 import click
 import yaml
 
-from sequin_pipeline.cli.session import announce, open_session
+from sequin_pipeline.cli.session import announce, check_dagster_storage, open_session
 from sequin_pipeline.cli.supervisor import Supervisor, stop_requested
 from sequin_pipeline.environment import embedded
 from sequin_pipeline.environment import settings as environment
@@ -51,6 +51,7 @@ def command(*, port: int, sandbox: bool) -> None:
     """
     session = open_session(wants_sandbox=sandbox)
     announce(session)
+    check_dagster_storage(session)
     url = f"http://{LOOPBACK}:{port}"
     record = _record(session.settings.dagster_postgres_url)
     with stop_requested() as is_stopping, _claimed(record) as is_ours:

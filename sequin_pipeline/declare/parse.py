@@ -9,6 +9,7 @@ from datetime import UTC, datetime, timedelta
 from difflib import get_close_matches
 
 from sequin_pipeline.catalog import (
+    MAX_COLUMNS,
     Collection,
     Column,
     Queue,
@@ -123,6 +124,12 @@ def _collection(
     )
     _check_listable(name, source, node)
     _check_labels(model.owners, model.tags, node)
+    most = MAX_COLUMNS - len(RECORD_COLUMNS)
+    if len(model.columns) > most:
+        raise (node / "columns").refused(
+            f"{name!r} declares {len(model.columns):,} columns, and beside the record's own {len(RECORD_COLUMNS)} a table of Postgres has "
+            f"room for {most:,}: leave out what is not asked for by name; the whole object stands in `data`"
+        )
     return Collection(
         provider=provider.provider,
         name=name,

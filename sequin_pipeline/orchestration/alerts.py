@@ -23,6 +23,7 @@ from sequin_pipeline.ledger.schema import migrate
 from sequin_pipeline.ledger.undeclared import undeclared_of_run
 from sequin_pipeline.orchestration.assets import asset_key
 from sequin_pipeline.postgres.warehouse import Warehouse, explain
+from sequin_pipeline.sources.http.proxies import refuse_unusable_proxies
 
 WEBHOOK_VARIABLE = "SEQUIN_ALERT_WEBHOOK_URL"
 UI_VARIABLE = "SEQUIN_UI_URL"
@@ -196,6 +197,10 @@ def _shown(message: str) -> str:
 
 def _post(url: str, message: Mapping[str, object], *, sleep: Callable[[float], None]) -> str | None:
     """Posts the message; returns None when the webhook took it, else what went wrong at the last attempt, without the URL."""
+    try:
+        refuse_unusable_proxies()
+    except ConfigurationError as error:
+        return str(error)
     refusal = ""
     for wait_seconds in (*WAITS_SECONDS, None):
         try:

@@ -3,7 +3,7 @@
 import re
 
 from sequin_pipeline.errors import ConfigurationError
-from sequin_pipeline.postgres.libpq import unwrapped, wrapped
+from sequin_pipeline.postgres.libpq import unknown_parameters, unwrapped, wrapped
 
 _SCHEME = re.compile(r"postgres(?:ql)?(?:\+\w+)?://", re.IGNORECASE)
 _USERINFO = re.compile(r"(?P<scheme>[a-z][\w+.-]*://)(?P<userinfo>.*)@", re.IGNORECASE | re.DOTALL)
@@ -26,7 +26,18 @@ def plain_postgres_url(url: str, variable: str) -> str:
         raise ConfigurationError(
             f"{variable} names a port that is not a number from 1 to 65535: write it as in postgresql://user:password@host:5432/database"
         )
+    refuse_unknown_parameters(plain, variable)
     return plain
+
+
+def refuse_unknown_parameters(url: str, variable: str) -> None:
+    """Raises ConfigurationError for parameters that libpq does not know, as URLs of other programs have them."""
+    unknown = unknown_parameters(url)
+    if unknown:
+        raise ConfigurationError(
+            f"{variable} has parameters that Postgres' own library does not know, as those of another program's URL (Prisma's schema, "
+            f"connection_limit or pgbouncer): {', '.join(map(repr, unknown))}. Leave them out; a table's schema stands in its defs.yaml"
+        )
 
 
 def _has_sound_ports(url: str) -> bool:

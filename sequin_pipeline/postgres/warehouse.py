@@ -24,6 +24,7 @@ from sequin_pipeline.errors import ConfigurationError, PipelineError, TableRefus
 from sequin_pipeline.postgres.libpq import closed_conninfo
 from sequin_pipeline.postgres.percent_signs import BinaryCursor, ServerCursor
 from sequin_pipeline.postgres.session_limits import LIMITS, SessionLimit, limit_of, limits_in_force
+from sequin_pipeline.postgres.urls import refuse_unknown_parameters
 
 logger = logging.getLogger("sequin_pipeline.warehouse")
 
@@ -103,6 +104,7 @@ class Warehouse:
         try:
             parts = conninfo.conninfo_to_dict(self.url)
         except psycopg.ProgrammingError:
+            refuse_unknown_parameters(self.url, "WAREHOUSE_URL")
             raise ConfigurationError(NOT_UNDERSTOOD) from None
         host = parts.get("host") or "local socket"
         return f"{parts.get('user') or ''}@{host}:{parts.get('port') or 5432}/{parts.get('dbname') or ''}"
@@ -124,6 +126,7 @@ class Warehouse:
                 cursor_factory=BinaryCursor,
             )
         except psycopg.ProgrammingError:
+            refuse_unknown_parameters(self.url, "WAREHOUSE_URL")
             # Without its cause, which quotes the password.
             raise ConfigurationError(NOT_UNDERSTOOD) from None
         except psycopg.OperationalError as error:

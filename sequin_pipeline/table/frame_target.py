@@ -12,7 +12,7 @@ import pandas as pd
 import pyarrow as pa
 import pyarrow.compute as pc
 
-from sequin_pipeline.catalog import MAX_IDENTIFIER_BYTES, TableName
+from sequin_pipeline.catalog import MAX_COLUMNS, MAX_IDENTIFIER_BYTES, TableName
 from sequin_pipeline.errors import TableRefused
 from sequin_pipeline.normalize.page_reader import POSITION
 from sequin_pipeline.table.frame_columns import Misfit, arrow_values
@@ -22,9 +22,6 @@ from sequin_pipeline.table.target import Target, TargetColumn
 
 SYSTEM_COLUMNS = frozenset({"tableoid", "xmin", "cmin", "xmax", "cmax", "ctid"})
 """Every table has them (Postgres documentation, 5.6)."""
-
-MAX_COLUMNS = 1600
-"""Of a table of Postgres (documentation, appendix K)."""
 
 VERSION_TYPES = ("smallint", "integer", "bigint")
 

@@ -349,6 +349,35 @@ def test_a_warehouse_that_does_not_answer_is_told_at_once_and_without_its_passwo
     assert api.arrived() == 0
 
 
+@pytest.mark.parametrize("name", ["sync", "ui"])
+@pytest.mark.parametrize(
+    ("change", "status", "told"),
+    [
+        pytest.param(("//postgres@", "//nobody_known:s3cret@"), 2, "mend DAGSTER_POSTGRES_URL, or let this role in", id="role"),
+        pytest.param(
+            ("port=5432", "port=1"), 1, "If the Postgres of Dagster's runs is elsewhere, mend DAGSTER_POSTGRES_URL", id="port"
+        ),
+        pytest.param(
+            ("port=5432", "port=5432&schema=public&connection_limit=5"), 2, "'schema', 'connection_limit'", id="parameters"
+        ),
+    ],
+)
+def test_a_bad_url_of_dagster_s_storage_is_one_sentence_at_once(
+    api: SandboxControls, make_project: MakeProject, command: Command, name: str, change: tuple[str, str], status: int, told: str
+) -> None:
+    project = make_project(api.url).declare(demo=TWO_COLLECTIONS)
+    bad = replace(project, dagster_url=project.dagster_url.replace(*change))
+
+    ended = command(bad, name)
+
+    assert ended.status == status
+    assert told in ended.stderr.splitlines()[-1]
+    assert ended.stderr.count("sequin-pipeline: ") == 1
+    assert "Traceback" not in ended.stderr
+    assert "s3cret" not in ended.stderr
+    assert api.arrived() == 0
+
+
 @pytest.mark.parametrize("name", ["sync", "status"])
 def test_a_warehouse_that_does_not_let_us_in_is_told_at_once_as_wrong_usage(
     api: SandboxControls, make_project: MakeProject, command: Command, caplog: pytest.LogCaptureFixture, name: str

@@ -273,6 +273,13 @@ REFUSED = {
         "collections 'stripe/a.b' ({file}:5) and 'stripe/a_b' would both be the step 'stripe__a_b' of a run: Dagster cannot tell "
         "names apart that differ only in `.`, `-` and `_`",
     ),
+    "columns beyond those that a table can have": (
+        "  provider: stripe\n  collections:\n    a:\n      columns:\n"
+        + "".join(f"        c{number}: {{path: c{number}, type: text}}\n" for number in range(1_588)),
+        6,
+        "'a' declares 1,588 columns, and beside the record's own 13 a table of Postgres has room for 1,587: leave out what is not asked "
+        "for by name; the whole object stands in `data`",
+    ),
     "tables that are one": (
         "  provider: stripe\n  collections:\n    a:\n    b:\n      table: {name: stripe.a}\n",
         6,

@@ -4,6 +4,7 @@ import pytest
 
 from sequin_pipeline.errors import ConfigurationError
 from sequin_pipeline.postgres.urls import mask_url, plain_postgres_url
+from sequin_pipeline.postgres.warehouse import Warehouse
 
 
 @pytest.mark.parametrize(
@@ -51,3 +52,29 @@ def test_port_that_is_none_is_refused_without_showing_the_url(url: str) -> None:
 )
 def test_ports_and_hosts_that_libpq_takes_are_taken(url: str) -> None:
     assert plain_postgres_url(url, "WAREHOUSE_URL") == url
+
+
+@pytest.mark.parametrize("variable", ["WAREHOUSE_URL", "DAGSTER_POSTGRES_URL"])
+@pytest.mark.parametrize(
+    ("query", "named"),
+    [
+        pytest.param("schema=public&connection_limit=5", "'schema', 'connection_limit'", id="Prisma's"),
+        pytest.param("sslmode=require&pgbouncer=true", "'pgbouncer'", id="one among others"),
+        pytest.param(
+            "application_name=x&prepared_statement_cache_size=0&ssl=true", "'prepared_statement_cache_size'", id="asyncpg's"
+        ),
+    ],
+)
+def test_parameters_that_libpq_does_not_know_are_named(variable: str, query: str, named: str) -> None:
+    url = f"postgresql://you:hush@db:5432/w?{query}"
+
+    with pytest.raises(ConfigurationError) as raised:
+        plain_postgres_url(url, variable)
+    with pytest.raises(ConfigurationError) as connecting, Warehouse(url).connect():
+        pass
+
+    assert str(raised.value) == (
+        f"{variable} has parameters that Postgres' own library does not know, as those of another program's URL (Prisma's schema, "
+        f"connection_limit or pgbouncer): {named}. Leave them out; a table's schema stands in its defs.yaml"
+    )
+    assert str(connecting.value) == str(raised.value).replace(variable, "WAREHOUSE_URL")

@@ -26,6 +26,7 @@ from sequin_pipeline.sources.http import content_coding
 from sequin_pipeline.sources.http.endpoint import Endpoint
 from sequin_pipeline.sources.http.failures import Failures
 from sequin_pipeline.sources.http.pace import Pace
+from sequin_pipeline.sources.http.proxies import refuse_unusable_proxies
 from sequin_pipeline.sources.http.retries import RETRYABLE_FAILURES, AskAgain, RetryPolicy, parse_http_date
 
 LOGGER = logging.getLogger("sequin_pipeline.sources")
@@ -128,6 +129,8 @@ class HttpClient:
         self._endpoint = endpoint
         self._options = options
         self._pace = pace
+        if not endpoint.is_loopback:
+            refuse_unusable_proxies()
         self._client = httpx2.Client(
             base_url=endpoint.base_url,
             headers=dict(headers or {}),
