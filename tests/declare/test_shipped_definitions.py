@@ -81,7 +81,7 @@ def at(made: object, path: str) -> object:
     return made
 
 
-def is_time(value: object, column: Mapping[str, Any]) -> bool:
+def is_time(value: Any, column: Mapping[str, Any]) -> bool:
     match column.get("format", "iso"):
         case "iso":
             return isinstance(value, str) and datetime.fromisoformat(value).utcoffset() is not None

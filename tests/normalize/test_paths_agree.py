@@ -5,6 +5,7 @@ import json
 import tracemalloc
 from collections.abc import Sequence
 from dataclasses import replace
+from typing import Any
 
 import pandas as pd
 import pyarrow as pa
@@ -18,7 +19,7 @@ from sequin_pipeline.normalize.normalizer import Normalizer
 from sequin_pipeline.normalize.page_reader import PageReader, ParsedPage
 from tests.normalize.records import collection, column, page, record, text, with_value
 
-OPTIONS = (
+OPTIONS: tuple[dict[str, Any], ...] = (
     {},
     {"empty_as_null": True},
     {"is_required": True},
@@ -93,7 +94,7 @@ class NothingIsCertain:
 def assert_paths_agree(columns: tuple[Column, ...], records: bytes) -> None:
     by_page = Normalizer(collection(*columns))
     by_record = Normalizer(collection(*columns))
-    by_record._reader = NothingIsCertain(by_record._reader)
+    by_record._reader = NothingIsCertain(by_record._reader)  # type: ignore[assignment]  # reads as the one within
 
     usual, exact = by_page(records), by_record(records)
 
@@ -216,22 +217,23 @@ def test_page_gives_the_garbage_collector_nothing_to_look_at() -> None:
     gc.collect()
     before = sum(generation["collections"] for generation in gc.get_stats())
 
-    found = reader.read([reader.parse(records)])
+    table, doubtful = reader.read([reader.parse(records)])
 
     # A container for each record would have it run seven times or more: each 700 new ones set it off.
     assert sum(generation["collections"] for generation in gc.get_stats()) - before <= 1
-    assert (found.doubtful, found.table.num_rows) == (frozenset(), 5_000)
+    assert (doubtful, table.num_rows) == (frozenset(), 5_000)
 
 
 def test_elements_beside_the_wanted_one_are_of_any_type() -> None:
     declared = collection(column("second", "list[1].name"))
-    records = page(*(record(data={"list": [first, {"name": "b"}, 7]}) for first in (1, None, {"name": 5}, [[]])))
+    firsts: tuple[object, ...] = (1, None, {"name": 5}, [[]])
+    records = page(*(record(data={"list": [first, {"name": "b"}, 7]}) for first in firsts))
 
     reader = PageReader(declared)
 
-    found = reader.read([reader.parse(records)])
+    table, doubtful = reader.read([reader.parse(records)])
 
-    assert (found.doubtful, found.table.column("second").to_pylist()) == (frozenset(), ["b"] * 4)
+    assert (doubtful, table.column("second").to_pylist()) == (frozenset(), ["b"] * 4)
 
 
 @pytest.mark.parametrize(

@@ -53,7 +53,7 @@ def portions(
 
 
 def ids(portion: Portion) -> list[str]:
-    return portion.normalized.frame["id"].to_list()
+    return list(portion.normalized.frame["id"])
 
 
 PAGES = [page_of([record("a", 1), record("b", 2)], "1"), page_of([], "2"), page_of([record("c", 3)], "3")]

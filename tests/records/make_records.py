@@ -202,7 +202,7 @@ def version(dice: Random, key: tuple[str, int, int], revision: int, *, position:
             "inserted_at": written(dice, entered_at),
         }
     content = dice.choice(("null", "absent", "empty", "object", "object")) if deleted else "object"
-    contents = {"null": {"data": None}, "absent": {}, "empty": {"data": {}}, "object": {"data": made}}
+    contents: dict[str, dict[str, Any]] = {"null": {"data": None}, "absent": {}, "empty": {"data": {}}, "object": {"data": made}}
     return record | contents[content]
 
 

@@ -201,7 +201,8 @@ def test_what_an_object_refers_to_exists_in_its_sync(initial, happened):
     made = [*initial, *happened]
     known = {(change.sync.id, change.collection_id, change.upstream_id) for change in made}
 
-    checked, dangling = Counter(), []
+    checked: Counter[tuple[str, str]] = Counter()
+    dangling = []
     for change, made_object in objects(made):
         for collection_id, upstream_id in references(change.collection_id, made_object):
             checked[change.collection_id, collection_id] += 1
@@ -226,7 +227,7 @@ def test_addresses_of_issues_pull_requests_and_repositories_exist_in_the_sync(in
 
 def test_what_happens_next_is_an_update_a_creation_or_a_deletion_in_fair_proportion(initial, happened):
     live = {(change.sync.id, change.collection_id, change.upstream_id) for change in initial if not change.deleted}
-    kinds = Counter()
+    kinds: Counter[str] = Counter()
 
     for change in happened:
         key = (change.sync.id, change.collection_id, change.upstream_id)

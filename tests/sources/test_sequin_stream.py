@@ -115,7 +115,13 @@ def test_the_primary_key_is_what_the_metadata_tells_else_the_column_id(
 
 
 def test_rows_of_two_databases_or_tables_with_one_key_are_two_records() -> None:
-    overrides = ({}, {"database": {"id": "db-2"}}, {"table_name": "returns"}, {"table_schema": "outlet"}, {"record_pks": ["2"]})
+    overrides: tuple[dict[str, object], ...] = (
+        {},
+        {"database": {"id": "db-2"}},
+        {"table_name": "returns"},
+        {"table_schema": "outlet"},
+        {"record_pks": ["2"]},
+    )
 
     ids = {record(metadata=metadata)["id"] for metadata in overrides}
 
@@ -138,14 +144,14 @@ def test_versions_grow_with_the_log_and_within_a_transaction() -> None:
 
     versions = [version_of(lsn, idx) for lsn, idx in places]
 
-    assert versions == sorted(set(versions))
+    assert versions == sorted({version for version in versions if version is not None})
     assert versions[-1] == 2**63 - 1
 
 
 def test_a_transaction_of_very_many_changes_stays_below_the_next_one_of_the_same_row() -> None:
-    last_of_many, first_of_next = version_of(LSN, 262_143), version_of(LSN + 64, 0)
+    versions = [version_of(LSN, 262_142), version_of(LSN, 262_143), version_of(LSN + 64, 0)]
 
-    assert version_of(LSN, 262_142) < last_of_many < first_of_next
+    assert versions == sorted({version for version in versions if version is not None})
 
 
 @pytest.mark.parametrize(

@@ -222,7 +222,18 @@ def _initdb(bindir: Path, scratch: Path, account: pwd.struct_passwd | None, opti
     locale = ["--locale=C"]
     if int(server_version(bindir).split(".")[0]) >= 17:
         locale += ["--locale-provider=builtin", "--builtin-locale=C.UTF-8"]
-    command = [bindir / "initdb", "-D", scratch / "data", "-U", "postgres", "-E", "UTF8", "-A", "trust", "--no-sync"]
+    command: list[str | Path] = [
+        bindir / "initdb",
+        "-D",
+        scratch / "data",
+        "-U",
+        "postgres",
+        "-E",
+        "UTF8",
+        "-A",
+        "trust",
+        "--no-sync",
+    ]
     command += [*locale, *options]
     done = subprocess.run(
         command,

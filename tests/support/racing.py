@@ -76,7 +76,7 @@ def wait_for_activity(url: str, condition: str, parameters: Sequence[object], *,
         with psycopg.connect(url, autocommit=True) as connection:
             while not ended.is_set():
                 rows = connection.execute(
-                    f"select pid from pg_stat_activity where pid <> pg_backend_pid() and {condition}",  # type: ignore[arg-type]
+                    f"select pid from pg_stat_activity where pid <> pg_backend_pid() and {condition}",
                     parameters,
                 ).fetchall()
                 if len(rows) == count:
@@ -91,6 +91,6 @@ def wait_for_activity(url: str, condition: str, parameters: Sequence[object], *,
 def holding(url: str, statement: str) -> Iterator[psycopg.Connection[tuple[object, ...]]]:
     """A third session that holds what `statement` locks, until the block ends."""
     with psycopg.connect(url) as connection:
-        connection.execute(statement)  # type: ignore[arg-type]  # tests write SQL as text
+        connection.execute(statement)
         yield connection
         connection.rollback()

@@ -3,6 +3,7 @@
 import json
 from collections import Counter
 from dataclasses import fields
+from typing import Any
 
 import psycopg
 
@@ -11,20 +12,20 @@ from sequin_pipeline.ledger.ledger import Counts
 COUNT_NAMES = tuple(field.name for field in fields(Counts))
 
 
-def query(url: str, statement: str, *parameters: object, **named: object) -> list[tuple[object, ...]]:
-    """All rows of one statement, on a connection of its own."""
+def query(url: str, statement: str, *parameters: object, **named: object) -> list[tuple[Any, ...]]:
+    """All rows of one statement, on a connection of its own; whoever writes the statement knows their types."""
     with psycopg.connect(url, autocommit=True, client_encoding="UTF8") as connection:
-        return connection.execute(statement, parameters or named or None).fetchall()  # type: ignore[arg-type]  # tests write SQL as text
+        return connection.execute(statement, parameters or named or None).fetchall()
 
 
 def execute(url: str, *statements: str) -> None:
     """Statements without an answer, each committed by itself."""
     with psycopg.connect(url, autocommit=True, client_encoding="UTF8") as connection:
         for statement in statements:
-            connection.execute(statement)  # type: ignore[arg-type]  # as above
+            connection.execute(statement)
 
 
-def rows(url: str, *expressions: str, table: str = "demo.thing") -> list[tuple[object, ...]]:
+def rows(url: str, *expressions: str, table: str = "demo.thing") -> list[tuple[Any, ...]]:
     """These expressions of every row, in the order of the first one."""
     return query(url, f"select {', '.join(expressions)} from {table} order by 1")
 

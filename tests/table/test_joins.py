@@ -52,7 +52,7 @@ def put(url: str, collection: Collection, objects: dict[tuple[str, str], dict[st
 @pytest.fixture
 def url(warehouse_url: str) -> str:
     put(warehouse_url, CUSTOMER, {("one", "cus_1"): {"email": "at@one"}, ("two", "cus_1"): {"email": "at@two"}})
-    subscriptions = {
+    subscriptions: dict[tuple[str, str], dict[str, object]] = {
         ("one", "sub_1"): {"status": "active", "customer": "cus_1"},
         ("two", "sub_1"): {"status": "past_due", "customer": "cus_1"},
     }

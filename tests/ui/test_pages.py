@@ -8,6 +8,7 @@ import json
 import os
 import re
 from collections.abc import Iterator
+from functools import partial
 from pathlib import Path
 
 import httpx2
@@ -164,9 +165,9 @@ def test_a_backfill_launched_by_clicking_fills_its_windows_and_no_others(
     filled = [{"status": "MATERIALIZED", "startKey": FIRST_WINDOW, "endKey": LAST_WINDOW}]
     for collection in ("repository", "user"):
         wait_for(
-            lambda name=collection: _ranges(ui, "github", name) == filled,
+            partial(_has_ranges, ui, collection, filled),
             120,
-            what=lambda name=collection: f"windows of {name}; there are {_ranges(ui, 'github', name)}",
+            what=partial(_ranges_told, ui, collection),
         )
 
     page = viewer.open(f"/assets/github/user?view=partitions&partition={FIRST_WINDOW}")
@@ -239,6 +240,14 @@ def _run_statuses(ui: RunningUi) -> list[str]:
     return [run["status"] for tick in ticks for run in tick["runs"]]
 
 
+def _has_ranges(ui: RunningUi, name: str, wanted: list[dict[str, str]]) -> bool:
+    return _ranges(ui, "github", name) == wanted
+
+
+def _ranges_told(ui: RunningUi, name: str) -> str:
+    return f"windows of {name}; there are {_ranges(ui, 'github', name)}"
+
+
 def _ranges(ui: RunningUi, provider: str, name: str) -> list[dict[str, str]]:
     ranges: list[dict[str, str]] = ui.ask(MATERIALIZED, path=[provider, name])["assetNodeOrError"]["assetPartitionStatuses"][
         "ranges"
@@ -265,6 +274,6 @@ def _count(connection: "psycopg.Connection[tuple[int]]", table: str) -> int:
 
 def _served(surroundings: Surroundings, collection_id: str, start: str, end: str) -> dict[str, int]:
     """Versions by id of the records that the sandbox serves with start <= inserted_at < end."""
-    query = {"collection_id": collection_id, "limit": 1000}
+    query: dict[str, str | int] = {"collection_id": collection_id, "limit": 1000}
     records = httpx2.get(f"{surroundings.sandbox_url}/v1/records", params=query, trust_env=False).json()["records"]
     return {record["id"]: record["updated_idx"] for record in records if start <= record["inserted_at"] < end}

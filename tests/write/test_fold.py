@@ -259,7 +259,7 @@ def _check_table(connection: psycopg.Connection[tuple[object, ...]], world: Worl
     total = _one(connection, "select row_count from sequin_pipeline.tables where table_name = %s", str(world.of.table))
     assert sums == total == len(rows)
     gone = {record_id: version for record_id, version in world.fold.removed.items() if record_id not in world.fold.rows}
-    remembered = dict(connection.execute("select id, updated_idx from sequin_pipeline.versions").fetchall())
+    remembered = {row[0]: row[1] for row in connection.execute("select id, updated_idx from sequin_pipeline.versions")}
     assert {record_id: remembered.get(record_id) for record_id in gone} == gone
 
 
@@ -277,7 +277,7 @@ def _check_merges(
 ) -> None:
     """With lanes, rejects stand with the newest window of the first lane's share: then only the sums over windows are told."""
     rows = connection.execute(
-        f"select cursor_after, window_key, {', '.join(COUNT_NAMES)} from sequin_pipeline.merges where run_id = %s",  # type: ignore[arg-type]
+        f"select cursor_after, window_key, {', '.join(COUNT_NAMES)} from sequin_pipeline.merges where run_id = %s",
         (run_id,),
     ).fetchall()
     found: defaultdict[tuple[object, object], Counter[str]] = defaultdict(Counter)
@@ -315,5 +315,5 @@ def _forget_everything(connection: psycopg.Connection[tuple[object, ...]]) -> No
 
 
 def _one(connection: psycopg.Connection[tuple[object, ...]], statement: str, *parameters: object) -> object:
-    row = connection.execute(statement, parameters or None).fetchone()  # type: ignore[arg-type]
+    row = connection.execute(statement, parameters or None).fetchone()
     return row[0] if row else None

@@ -15,7 +15,7 @@ from sequin_pipeline.postgres.warehouse import Warehouse
 from sequin_pipeline.read.stream import RecordStream, RunConfig
 from sequin_pipeline.runs.collection_run import run_sync
 from sequin_pipeline.sources import Page, ReadRequest, TimeWindow
-from sequin_pipeline.write.removals import bucket_of
+from sequin_pipeline.write.buckets import bucket_of
 from tests.support.builders import EPOCH, ListSource, collection, live_run_config, record
 from tests.support.racing import OpenBatch, holding, wait_for_activity, wait_until_blocked
 from tests.support.reading import ids_and_versions, merges, query, rejects, row_count

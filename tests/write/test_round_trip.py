@@ -203,7 +203,7 @@ def exact(text: object) -> object:
 
 def storable_text(**limits: int) -> st.SearchStrategy[str]:
     """All planes, but for what Postgres' text cannot hold."""
-    return st.text(st.characters(exclude_characters="\x00", exclude_categories=["Cs"]), **limits)  # type: ignore[arg-type]
+    return st.text(st.characters(exclude_characters="\x00", exclude_categories=["Cs"]), **limits)
 
 
 finite_json = st.recursive(

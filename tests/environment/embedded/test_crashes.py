@@ -6,6 +6,7 @@ import sys
 from collections.abc import Iterator
 from contextlib import closing
 from pathlib import Path
+from typing import Any
 
 import psycopg
 import pytest
@@ -129,5 +130,5 @@ def _leave_locks(environ: Environ, *, pid: int) -> None:
         account.give(path)
 
 
-def _identity(uid: int, gid: int) -> dict[str, int]:
+def _identity(uid: int, gid: int) -> dict[str, Any]:
     return {"user": uid, "group": gid} if os.geteuid() == 0 else {}

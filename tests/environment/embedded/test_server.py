@@ -141,7 +141,12 @@ def test_a_dump_restores_into_another_database(shared: EmbeddedServer, tmp_path:
 
     embedded.dump(environ, "warehouse", path=tmp_path / "warehouse.dump")
 
-    restore = [postgres.binaries() / "pg_restore", "--dbname", shared.url("restored"), tmp_path / "warehouse.dump"]
+    restore: list[str | Path] = [
+        postgres.binaries() / "pg_restore",
+        "--dbname",
+        shared.url("restored"),
+        tmp_path / "warehouse.dump",
+    ]
     subprocess.run(restore, check=True)
     assert rows(shared.url("restored"), "select name from saved") == [("å",)]
     assert [path.name for path in tmp_path.iterdir()] == ["warehouse.dump"]

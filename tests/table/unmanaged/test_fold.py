@@ -224,7 +224,7 @@ def _make(connection: psycopg.Connection[tuple[object, ...]], shape: Shape) -> N
             " sequin_pipeline.runs cascade"
         )
     for statement in shape.statements():
-        connection.execute(statement)  # type: ignore[arg-type]  # tests write SQL as text
+        connection.execute(statement)
 
 
 def _check_refused(url: str, connection: psycopg.Connection[tuple[object, ...]], shape: Shape) -> str:
@@ -259,7 +259,7 @@ def _check_served(url: str, connection: psycopg.Connection[tuple[object, ...]], 
 
 def _check_table(connection: psycopg.Connection[tuple[object, ...]], shape: Shape, world: World) -> None:
     read = [
-        sql.SQL(choice.read).format(sql.Identifier("t", choice.name))  # type: ignore[arg-type]  # tests write SQL as text
+        sql.SQL(choice.read).format(sql.Identifier("t", choice.name))
         for name, choice in shape.columns.items()
         if name not in ("id", "sync_id")
     ]
@@ -271,7 +271,7 @@ def _check_table(connection: psycopg.Connection[tuple[object, ...]], shape: Shap
     expected = {record_id: tuple(row.columns()[index] for index in wanted) for record_id, row in world.fold.rows.items()}
     assert {row[0]: row[1:] for row in rows} == expected
     if "updated_idx" not in shape.columns and shape.key == ("id",):
-        known = dict(connection.execute("select id, updated_idx from sequin_pipeline.versions").fetchall())
+        known = {row[0]: row[1] for row in connection.execute("select id, updated_idx from sequin_pipeline.versions")}
         assert {record_id: known.get(record_id) for record_id in world.fold.rows} == {
             record_id: row.version for record_id, row in world.fold.rows.items()
         }

@@ -118,8 +118,19 @@ def test_enums_arrays_domains_and_json_take_what_is_theirs(app_url: str) -> None
     )
     mapping = {"id": "id", "updated_idx": "idx", "deleted": "gone", "data": "object"}
     of = unmanaged(mapping, table="app.typed", columns=columns)
-    good = {"mood": "good", "moods": ["bad", None], "tags": ['a"b', "{}"], "short": "four", "doc": {"b": 1, "a": [1.50]}}
-    unfit = {"mood": {"mood": "sad"}, "moods": {"moods": ["sad"]}, "long": {"short": "fives"}, "domain": {"short": "evil"}}
+    good: dict[str, object] = {
+        "mood": "good",
+        "moods": ["bad", None],
+        "tags": ['a"b', "{}"],
+        "short": "four",
+        "doc": {"b": 1, "a": [1.50]},
+    }
+    unfit: dict[str, dict[str, object]] = {
+        "mood": {"mood": "sad"},
+        "moods": {"moods": ["sad"]},
+        "long": {"short": "fives"},
+        "domain": {"short": "evil"},
+    }
     records = [record("good", 1, data=good), *(record(name, 1, data=good | change) for name, change in unfit.items())]
 
     deliver(app_url, of, records)
@@ -151,7 +162,7 @@ def test_a_row_that_the_application_changed_while_we_waited_for_it_is_looked_at_
     execute(app_url, SUBSCRIPTION)
     deliver(app_url, unmanaged(MAPPING), [record("a", 1)])
     with psycopg.connect(app_url) as application, OpenBatch(app_url, unmanaged(MAPPING), record("a", 2)) as batch:
-        application.execute(statement)  # type: ignore[arg-type]  # tests write SQL as text
+        application.execute(statement)
 
         waiting = batch.write()
         wait_until_blocked(app_url, [batch.pid])

@@ -177,7 +177,7 @@ def test_a_value_that_does_not_fit_is_a_reject_for_its_row_alone(app_url: str) -
     columns = (*COLUMNS, Column("price", parse_path("price"), "numeric"), Column("ends", parse_path("ends"), "timestamptz"))
     of = unmanaged({"id": "id", "updated_idx": "idx", "deleted": "deleted"}, table="app.narrow", columns=columns)
     good = {"status": "active", "amount": 1, "price": "12.50", "ends": "2026-01-01T00:00:00.123Z"}
-    unfit = {
+    unfit: dict[str, dict[str, object]] = {
         "longer": {"status": "seven77"},
         "spaces": {"status": "active "},
         "check": {"status": "bad"},

@@ -54,7 +54,7 @@ def odd_url(postgres_server: PostgresServer, odd: str) -> Iterator[str]:
             parts = {
                 part: sql.Identifier(f"{part} {odd}") for part in ("id", "version", "gone", "status", "amount", "index", "kind")
             }
-            connection.execute(sql.SQL(statement).format(name=name, **parts))  # type: ignore[arg-type]  # from the lines above
+            connection.execute(sql.SQL(statement).format(name=name, **parts))
     yield url
     with psycopg.connect(postgres_server.url("postgres"), autocommit=True) as connection:
         connection.execute(sql.SQL("drop database {} with (force)").format(name))
