@@ -1,1 +1,1 @@
-"""Record pages of an API, merged into Postgres tables by Dagster."""
+"""This package merges record pages of an API into Postgres tables, by Dagster."""

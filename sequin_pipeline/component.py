@@ -1,4 +1,4 @@
-"""The component that a defs.yaml names."""
+"""This door gives the component that a defs.yaml names."""
 
 from sequin_pipeline.orchestration.component import CollectionSync
 

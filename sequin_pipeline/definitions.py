@@ -1,4 +1,4 @@
-"""The code location that Dagster loads."""
+"""This door gives the code location that Dagster loads."""
 
 from sequin_pipeline.orchestration.definitions import defs
 

@@ -1,4 +1,4 @@
-"""For assets of your own."""
+"""This door gives the IO manager for assets of your own."""
 
 from sequin_pipeline.orchestration.io_manager import PostgresMergeIOManager
 

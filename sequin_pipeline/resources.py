@@ -1,4 +1,4 @@
-"""For assets of your own."""
+"""This door gives the resources for assets of your own."""
 
 from sequin_pipeline.orchestration.resources import SourceResource, WarehouseResource
 

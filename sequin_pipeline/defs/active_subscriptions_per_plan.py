@@ -1,4 +1,4 @@
-"""What can be built on a synced table: an asset that takes it as a frame and returns one, which the same IO manager merges by key.
+"""This asset shows what can be built on a synced table: it takes a frame and returns one, which the IO manager merges by key.
 
 It is in the provider's group, so that the provider's job and schedule run it after the collection it is built on.
 """

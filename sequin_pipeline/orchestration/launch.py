@@ -63,7 +63,7 @@ def whole_queues(selected: Sequence[Collection], declared: Iterable[Collection])
 def unmarked_since(
     collections: Iterable[Collection], cursor_times: Mapping[str, datetime | None]
 ) -> Mapping[str, datetime | None]:
-    """The cursors' times by label, earlier for a collection whose last live run did not come to mark all of its windows."""
+    """Returns the cursors' times by label, earlier for a collection whose last live run did not come to mark all of its windows."""
     by_run: dict[str, list[Collection]] = {}
     for collection in collections:
         if not collection.is_queued and cursor_times.get(collection.label) is not None:
