@@ -14,7 +14,7 @@ from sequin_pipeline.errors import RunFenced, SourceFault, SourceUnavailable, To
 from tests.faults.worlds import FAULTS, WORLDS, Mortal, Stopped, World
 from tests.hostile.effort import EFFORT
 from tests.support.racing import wait_for_activity
-from tests.support.reading import query
+from tests.support.reading import terminate
 
 HISTORIES, STEPS_EACH = 4, 7
 
@@ -55,7 +55,7 @@ class History:
         def lose(number: int) -> None:
             if number == page:
                 ours = "application_name = 'sequin_pipeline' and datname = current_database()"
-                query(self.world.landing.url, f"select pg_terminate_backend(pid, 1000) from pg_stat_activity where {ours}")
+                terminate(self.world.landing.url, ours)
                 self.met["a connection that was lost"] += 1
 
         self._read(Mortal(self.world.source(), lose))

@@ -27,7 +27,7 @@ from sequin_pipeline.sources import Page, ReadRequest, Source
 from tests.sandbox.builders import client
 from tests.support.builders import ListSource, collection, live_run_config, record
 from tests.support.queues import ListQueue, feed_of, lines_of, other, queue_of
-from tests.support.reading import execute, ids_and_versions, merges, query, row_count
+from tests.support.reading import execute, ids_and_versions, merges, query, row_count, terminate
 from tests.support.waits import PATIENCE_SECONDS, wait_until
 
 THING, OTHER = collection(), collection(name="other", table="demo.other")
@@ -179,11 +179,7 @@ def test_a_connection_that_was_lost_between_two_deliveries_is_replaced_for_all_c
     class Cutting(ListQueue):
         def committed(self, cursor: str) -> None:
             super().committed(cursor)
-            execute(
-                warehouse_url,
-                "select pg_terminate_backend(pid, 10000) from pg_stat_activity"
-                " where datname = current_database() and application_name = 'sequin_pipeline'",
-            )
+            terminate(warehouse_url, "datname = current_database() and application_name = 'sequin_pipeline'")
 
     run(warehouse_url, Cutting([[record("a"), other("b")], [record("c"), other("d")]]))
 

@@ -1,6 +1,7 @@
 """What merges left behind, read back by plain SQL."""
 
 import json
+import time
 from collections import Counter
 from dataclasses import fields
 from typing import Any
@@ -8,6 +9,7 @@ from typing import Any
 import psycopg
 
 from sequin_pipeline.ledger.ledger import Counts
+from tests.support.waits import PATIENCE_SECONDS
 
 COUNT_NAMES = tuple(field.name for field in fields(Counts))
 
@@ -28,6 +30,28 @@ def execute(url: str, *statements: str) -> None:
 def rows(url: str, *expressions: str, table: str = "demo.thing") -> list[tuple[Any, ...]]:
     """These expressions of every row, in the order of the first one."""
     return query(url, f"select {', '.join(expressions)} from {table} order by 1")
+
+
+def terminate(url: str, condition: str) -> int:
+    """Ends the sessions that fit, and returns how many there were once they are gone; Postgres 13 cannot wait for that itself."""
+    ended = "select pg_terminate_backend(pid), pid from pg_stat_activity where pid <> pg_backend_pid() and "
+    pids = [pid for _, pid in query(url, ended + condition)]
+    deadline = time.monotonic() + PATIENCE_SECONDS
+    while query(url, "select from pg_stat_activity where pid = any(%s)", pids):
+        assert time.monotonic() < deadline, "a session did not end"
+        time.sleep(0.01)
+    return len(pids)
+
+
+def flush_statistics(url: str) -> None:
+    """Everything that sessions have done until now is in Postgres' statistics: before version 15 a process of its own gathers them, in the
+    order in which they come, so that it knows all once it knows of a table that was written last."""
+    execute(url, "drop table if exists public.written_last", "create table public.written_last (a int)")
+    execute(url, "insert into public.written_last values (1)")
+    deadline = time.monotonic() + PATIENCE_SECONDS
+    while query(url, "select n_tup_ins from pg_stat_user_tables where relname = 'written_last'") != [(1,)]:
+        assert time.monotonic() < deadline, "the statistics did not come"
+        time.sleep(0.01)
 
 
 def merges(url: str, run_id: str | None = None) -> list[dict[str, int]]:

@@ -98,15 +98,16 @@ def test_descriptions_become_comments_and_follow_the_declaration(warehouse_url: 
 
 
 def test_data_is_compressed_with_lz4_where_the_server_has_it(warehouse_url: str) -> None:
-    [(has_lz4,)] = query(warehouse_url, "select 'lz4' = any(enumvals) from pg_settings where name = 'default_toast_compression'")
+    offered = query(warehouse_url, "select 'lz4' = any(enumvals) from pg_settings where name = 'default_toast_compression'")
 
     sync(warehouse_url)
 
     [(compression,)] = query(
         warehouse_url,
-        "select attcompression::text from pg_attribute where attrelid = 'demo.thing'::regclass and attname = 'data'",
+        "select coalesce(to_jsonb(a) ->> 'attcompression', '') from pg_attribute a"
+        " where attrelid = 'demo.thing'::regclass and attname = 'data'",
     )
-    assert compression == ("l" if has_lz4 else "")
+    assert compression == ("l" if offered == [(True,)] else "")
 
 
 def test_a_new_column_is_added_and_filled_for_rows_that_are_there(warehouse_url: str) -> None:

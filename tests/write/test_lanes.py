@@ -37,7 +37,8 @@ def refuse(url: str, record_id: str, version: int) -> None:
             " return new; end $$"
         )
         connection.execute(
-            "create or replace trigger refuse before insert or update on demo.thing for each row execute function demo.refuse()"
+            "drop trigger if exists refuse on demo.thing; create trigger refuse"
+            " before insert or update on demo.thing for each row execute function demo.refuse()"
         )
 
 

@@ -18,6 +18,7 @@ from tests.support.postgres import PostgresServer
 from tests.support.proxy import commit_losing_proxy
 from tests.support.racing import holding, wait_for_activity, wait_until_blocked
 from tests.support.reading import execute, ids_and_versions, merges, query, row_count
+from tests.support.reading import terminate as end_sessions
 from tests.support.syncing import sync
 from tests.support.waits import Waits
 
@@ -110,11 +111,7 @@ class InterruptingSource(ListSource):
 
 
 def terminate(url: str, condition: str = "true") -> int:
-    rows = query(
-        url,
-        f"select pg_terminate_backend(pid, 30000) from pg_stat_activity where application_name = 'sequin_pipeline' and {condition}",
-    )
-    return len(rows)
+    return end_sessions(url, f"application_name = 'sequin_pipeline' and {condition}")
 
 
 def test_a_connection_lost_after_a_batch_is_opened_anew(warehouse_url: str) -> None:
