@@ -104,6 +104,13 @@ class Sample:
             changed=changed,
         )
 
+    def _tells_something(self, name: str, known: tuple[int, int, set[str]] | None) -> bool:
+        """Says whether the sample changes what is known of the field: it is new, brings a type, or was always there and no longer is."""
+        if known is None:
+            return True
+        present, sampled, types = known
+        return bool(self._types.get(name, set()) - types) or (present == sampled and self._present[name] < self.records)
+
     def _remember(self, connection: Connection, ledger: Ledger, known: Mapping[str, tuple[int, int, set[str]]]) -> None:
         sampled_before = max((sampled for _, sampled, _ in known.values()), default=0)
         with connection.cursor() as cursor:
@@ -124,5 +131,6 @@ class Sample:
                         self._present[name],
                     )
                     for name in sorted(self._types.keys() | known.keys())
+                    if self._tells_something(name, known.get(name))
                 ],
             )

@@ -6,10 +6,12 @@
 import psycopg
 from psycopg import sql
 
-from sequin_pipeline.errors import LedgerRefused
+from sequin_pipeline.errors import ConfigurationError, LedgerRefused
 from sequin_pipeline.postgres.warehouse import LOCK_TIMEOUT_SECONDS, Connection, limit_lock_waits
 
 DEFAULT_SCHEMA = "sequin_pipeline"
+
+OLDEST_POSTGRES = 13
 
 _LOCK_KEY = 0x5E901
 """Of the advisory lock under which schemas and tables are created; a number of our own choice."""
@@ -192,8 +194,10 @@ VERSION = len(_MIGRATIONS)
 def migrate(connection: Connection, schema: str = DEFAULT_SCHEMA) -> None:
     """Brings the ledger to VERSION; one short read when it is there already.
 
-    Raises LedgerRefused for a ledger of a newer version, or for a schema of that name that is not a ledger; psycopg.Error else.
+    Raises LedgerRefused for a ledger of a newer version, or for a schema of that name that is not a ledger; ConfigurationError
+    for a Postgres older than OLDEST_POSTGRES; psycopg.Error else.
     """
+    check_server(connection.info.server_version)
     found = ledger_version(connection, schema)
     if found == VERSION:
         return
@@ -210,6 +214,15 @@ def migrate(connection: Connection, schema: str = DEFAULT_SCHEMA) -> None:
             # Several statements in one string, which only the simple protocol takes.
             cursor.execute(sql.SQL(migration).format(**names), binary=False)
         cursor.execute(sql.SQL("update {schema}.ledger set version = %s").format(**names), (VERSION,))
+
+
+def check_server(version: int) -> None:
+    """Refuses a server that is older than any that is supported; `version` is as libpq tells it. Raises ConfigurationError."""
+    if version < OLDEST_POSTGRES * 10_000:
+        raise ConfigurationError(
+            f"the warehouse is Postgres {version // 10_000}.{version % 10_000}, and the pipeline needs {OLDEST_POSTGRES} or newer: "
+            "upgrade the server, or let WAREHOUSE_URL name another"
+        )
 
 
 def create_schema(cursor: psycopg.Cursor[tuple[object, ...]], schema: str) -> None:

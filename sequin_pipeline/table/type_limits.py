@@ -17,6 +17,10 @@ SECOND_DIGITS = 6
 """Of every time in a frame."""
 
 
+LAST_MICROSECOND = 253_402_300_799_999_999
+"""9999-12-31T23:59:59.999999Z: the greatest time that a record may bring."""
+
+
 class Limit(Protocol):
     """What the values of a column must keep to; `expected` completes "the column takes …"."""
 
@@ -42,6 +46,23 @@ class MaxCharacters:
     def keeps(self, values: pa.Array) -> pa.Array:
         """As `Limit` has it."""
         return pc.less_equal(pc.utf8_length(values), self.characters)
+
+
+@dataclass(frozen=True)
+class WholeNumbers:
+    """This limit says what an integer type holds: Postgres raises beyond it without naming the column."""
+
+    bits: int
+
+    @property
+    def expected(self) -> str:
+        """As `Limit` has it."""
+        return f"whole numbers from {-(2 ** (self.bits - 1))} to {2 ** (self.bits - 1) - 1}"
+
+    def keeps(self, values: pa.Array) -> pa.Array:
+        """As `Limit` has it."""
+        numbers = values.cast(pa.int64())
+        return pc.and_(pc.greater_equal(numbers, -(2 ** (self.bits - 1))), pc.less_equal(numbers, 2 ** (self.bits - 1) - 1))
 
 
 @dataclass(frozen=True)
@@ -93,7 +114,8 @@ def rounded(values: pa.Array, digits: int) -> pa.Array:
     """Times with that many digits of a second, the nearest ones."""
     step = 10 ** (SECOND_DIGITS - digits)
     microseconds = values.cast(pa.int64()).fill_null(0).to_numpy(zero_copy_only=False)
-    nearest = (microseconds + step // 2) // step * step
+    # The last time of the year 9999 has no neighbour above it that any reader knows.
+    nearest = np.minimum((microseconds + step // 2) // step * step, LAST_MICROSECOND // step * step)
     return pa.array(nearest, pa.int64(), mask=values.is_null().to_numpy(zero_copy_only=False)).cast(values.type)
 
 

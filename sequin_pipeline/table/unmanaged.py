@@ -19,6 +19,7 @@ from sequin_pipeline.table.type_limits import (
     MaxCharacters,
     NotNull,
     SecondDigits,
+    WholeNumbers,
 )
 
 UTC_WITHOUT_ZONE = "timestamptz at time zone 'UTC'"
@@ -49,6 +50,8 @@ TAKES: Mapping[str, Mapping[str, Fit]] = {
     "jsonb": {"jsonb": Fit("jsonb"), "json": Fit("jsonb::json", compared_as="text")},
 }
 """By declared type and the table's own, without length and precision. Enums take `text` and `text[]` by their own name."""
+
+INTEGER_BITS: Mapping[str, int] = {"smallint": 16, "integer": 32}
 
 IDENTIFIERS: Mapping[str, Fit] = {
     "uuid": Fit("uuid", limits=(CANONICAL_UUID,)),
@@ -130,6 +133,8 @@ class _Match:
         limits, rounds_to = [*fit.limits], None
         if found.characters is not None:
             limits.append(MaxCharacters(found.characters))
+        if column.type in ("integer", "bigint") and found.type in INTEGER_BITS and found.type != column.type:
+            limits.append(WholeNumbers(INTEGER_BITS[found.type]))
         if found.decimals is not None and column.type == "numeric":
             limits.append(Decimals(found.decimals))
         if found.second_digits is not None and found.second_digits < 6:

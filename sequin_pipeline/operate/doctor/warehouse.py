@@ -7,7 +7,7 @@ from psycopg import sql
 
 from sequin_pipeline.errors import PipelineError
 from sequin_pipeline.ledger.ledger import Ledger
-from sequin_pipeline.ledger.schema import DEFAULT_SCHEMA, VERSION, ledger_version
+from sequin_pipeline.ledger.schema import DEFAULT_SCHEMA, OLDEST_POSTGRES, VERSION, ledger_version
 from sequin_pipeline.operate.doctor.encoding import encoding
 from sequin_pipeline.operate.doctor.finding import Finding, Patient, clock_finding
 from sequin_pipeline.postgres.session_limits import limits_in_force
@@ -16,7 +16,7 @@ from sequin_pipeline.sources.registry import open_source
 from sequin_pipeline.table.managed import pending_changes
 from sequin_pipeline.table.target import collection_target
 
-OLDEST, NEWEST = 13, 18
+NEWEST = 18
 """The tests run on these versions of Postgres."""
 FREE_CONNECTIONS = 10
 """A run of two lanes holds four."""
@@ -42,8 +42,10 @@ def server(connection: Connection, patient: Patient) -> Iterator[Finding]:
     assert row is not None  # noqa: S101 - functions' values
     shown, major, is_replica, is_read_only, free, size = row
     told = f"Postgres {shown}, the database has {size}"
-    if int(str(major)) < OLDEST:
-        yield Finding("warehouse", "problem", f"{told}: older than any supported version", f"upgrade to {OLDEST} or newer")
+    if int(str(major)) < OLDEST_POSTGRES:
+        yield Finding(
+            "warehouse", "problem", f"{told}: older than any supported version", f"upgrade to {OLDEST_POSTGRES} or newer"
+        )
     elif int(str(major)) > NEWEST:
         yield Finding("warehouse", "warning", f"{told}: newer than any version that was tested", "upgrade this installation")
     else:

@@ -1,0 +1,78 @@
+"""Values at the edges of an application's types: refused with the name of their column, or kept within what its readers know."""
+
+import pyarrow as pa
+import pytest
+
+from sequin_pipeline.catalog import Column, parse_path
+from sequin_pipeline.errors import ConfigurationError
+from sequin_pipeline.ledger.schema import check_server
+from sequin_pipeline.table.type_limits import rounded
+from tests.support.builders import record
+from tests.support.reading import execute, query
+from tests.table.unmanaged.tables import deliver, unmanaged
+
+LAST = 253_402_300_799_999_999
+
+
+@pytest.mark.parametrize(
+    ("digits", "expected"),
+    [
+        pytest.param(3, 253_402_300_799_999_000, id="milliseconds"),
+        pytest.param(0, 253_402_300_799_000_000, id="seconds"),
+        pytest.param(5, 253_402_300_799_999_990, id="ten microseconds"),
+    ],
+)
+def test_rounding_stays_within_the_year_9999(digits: int, expected: int) -> None:
+    times = pa.array([LAST], pa.timestamp("us", "UTC"))
+
+    assert rounded(times, digits).cast(pa.int64()).to_pylist() == [expected]
+
+
+@pytest.mark.parametrize(
+    ("column_type", "table_type", "value", "expected"),
+    [
+        pytest.param("bigint", "integer", 2**31, "from -2147483648 to 2147483647", id="integer"),
+        pytest.param("bigint", "integer", -(2**31) - 1, "from -2147483648 to 2147483647", id="below integer"),
+        pytest.param("integer", "smallint", 32_768, "from -32768 to 32767", id="smallint"),
+        pytest.param("bigint", "smallint", 2**62, "from -32768 to 32767", id="far beyond smallint"),
+    ],
+)
+def test_a_number_beyond_the_tables_integer_is_a_reject_that_names_the_column(
+    app_url: str, column_type: str, table_type: str, value: int, expected: str
+) -> None:
+    execute(app_url, f'create table app.thing (id text primary key, v bigint not null, gone boolean, "howMany" {table_type})')
+    column = Column("amount", parse_path("amount"), column_type)  # type: ignore[arg-type]  # one of the types
+    of = unmanaged({"id": "id", "updated_idx": "v", "deleted": "gone", "amount": "howMany"}, table="app.thing", columns=(column,))
+
+    deliver(app_url, of, [record("a", 1, data={"amount": 7}), record("b", 2, data={"amount": value})])
+
+    assert query(app_url, 'select id, "howMany" from app.thing') == [("a", 7)]
+    assert query(app_url, "select record_id, reason from sequin_pipeline.rejects") == [
+        ("b", f"column 'howMany' of the table takes whole numbers {expected}")
+    ]
+
+
+@pytest.mark.parametrize(("version", "shown"), [(120_022, "12.22"), (110_021, "11.21"), (100_000, "10.0")])
+def test_a_server_that_is_too_old_is_refused(version: int, shown: str) -> None:
+    with pytest.raises(ConfigurationError) as refused:
+        check_server(version)
+
+    assert str(refused.value) == (
+        f"the warehouse is Postgres {shown}, and the pipeline needs 13 or newer: upgrade the server, or let WAREHOUSE_URL name another"
+    )
+
+
+def test_reading_again_writes_nothing_of_fields_that_bring_no_news(app_url: str) -> None:
+    execute(app_url, "create table app.thing (id text primary key, v bigint not null, gone boolean)")
+    of = unmanaged({"id": "id", "updated_idx": "v", "deleted": "gone"}, table="app.thing", columns=())
+    fields = "select field, present, sampled, types, xmin::text from sequin_pipeline.fields order by field"
+    deliver(app_url, of, [record("a", 1, data={"x": 1, "y": "z"}), record("b", 2, data={"x": 1})])
+    before = query(app_url, fields)
+
+    deliver(app_url, of, [record("a", 1, data={"x": 1, "y": "z"}), record("b", 2, data={"x": 1})])
+    again = query(app_url, fields)
+    deliver(app_url, of, [record("c", 3, data={"x": "text", "y": "z"})])
+    news = query(app_url, fields)
+
+    assert again == before
+    assert [row[:1] for row in news if row not in before] == [("x",)]
