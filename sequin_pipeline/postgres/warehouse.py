@@ -23,7 +23,7 @@ from psycopg.adapt import Loader
 from sequin_pipeline.errors import ConfigurationError, PipelineError, TableRefused, WarehouseError, WarehouseUnavailable
 from sequin_pipeline.postgres.libpq import closed_conninfo
 from sequin_pipeline.postgres.percent_signs import BinaryCursor, ServerCursor
-from sequin_pipeline.postgres.session_limits import LIMITS, SessionLimit, limit_of, limits_in_force
+from sequin_pipeline.postgres.session_limits import LIFTED, SessionLimit, limit_of, limits_in_force
 from sequin_pipeline.postgres.urls import refuse_unknown_parameters
 
 logger = logging.getLogger("sequin_pipeline.warehouse")
@@ -255,7 +255,7 @@ def without_limits(work: Callable[[Connection], Result]) -> Callable[[Connection
 
 def session_limits(connection: Connection) -> list[str]:
     """Returns the names of the limits that this server knows."""
-    return list(LIMITS if connection.info.server_version >= 170_000 else LIMITS[:2])
+    return [name for name in LIFTED if name != "transaction_timeout" or connection.info.server_version >= 170_000]
 
 
 def is_retryable(error: psycopg.Error) -> bool:

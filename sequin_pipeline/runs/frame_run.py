@@ -20,6 +20,7 @@ from sequin_pipeline.normalize.normalizer import NormalizedPages
 from sequin_pipeline.normalize.page_reader import POSITION
 from sequin_pipeline.postgres.percent_signs import TypeName
 from sequin_pipeline.postgres.session import Session
+from sequin_pipeline.postgres.session_limits import PLAINLY
 from sequin_pipeline.postgres.warehouse import Connection, Warehouse, attempt, lift_limits
 from sequin_pipeline.sources import TimeWindow
 from sequin_pipeline.table.frame_owner import FrameOwner, check_database, check_owner, check_place, claim
@@ -284,8 +285,10 @@ def _check_years(connection: Connection, table: TableName, types: Mapping[str, s
 
 def _column_types(connection: Connection, table: TableName) -> dict[str, str]:
     rows = connection.execute(
-        "select attname, format_type(atttypid, null) from pg_attribute where attrelid = to_regclass(%s)"
-        " and attnum > 0 and not attisdropped order by attnum",
+        sql.SQL(
+            "select attname, format_type(atttypid, null) from {}, pg_attribute where attrelid = to_regclass(%s)"
+            " and attnum > 0 and not attisdropped order by attnum"
+        ).format(PLAINLY),
         (sql.Identifier(table.schema, table.name).as_string(connection),),
     ).fetchall()
     if not rows:

@@ -6,6 +6,7 @@ from dataclasses import dataclass
 from psycopg import sql
 
 from sequin_pipeline.errors import TableRefused
+from sequin_pipeline.postgres.session_limits import PLAINLY
 from sequin_pipeline.postgres.warehouse import Connection
 from sequin_pipeline.table.target import Target
 
@@ -35,7 +36,10 @@ def find_table_in_catalog(connection: Connection, target: Target) -> FoundTable 
     oid, lacking, role = row
     assert isinstance(lacking, list)  # noqa: S101 - an array
     types = connection.execute(
-        "select attname, format_type(atttypid, atttypmod) from pg_attribute where attrelid = %s and attnum > 0 and not attisdropped",
+        sql.SQL(
+            "select attname, format_type(atttypid, atttypmod) from {}, pg_attribute"
+            " where attrelid = %s and attnum > 0 and not attisdropped"
+        ).format(PLAINLY),
         (oid,),
     ).fetchall()
     comments = connection.execute(

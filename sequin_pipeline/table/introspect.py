@@ -9,6 +9,7 @@ from dataclasses import dataclass
 from psycopg import sql
 
 from sequin_pipeline.catalog import TableName
+from sequin_pipeline.postgres.session_limits import PLAINLY
 from sequin_pipeline.postgres.warehouse import Connection
 
 
@@ -80,19 +81,21 @@ def introspect(connection: Connection, table: TableName) -> IntrospectedTable | 
 def _columns(connection: Connection, oid: object) -> list[IntrospectedColumn]:
     rows = connection.execute(
         # Down through domains to the type that values are stored as; each may bring a length, a default and a not null.
-        "with recursive seen as (select a.attnum, a.attname::text as name, format_type(a.atttypid, a.atttypmod) as shown,"
-        " a.atttypid as type, a.atttypmod as modifier, a.attnotnull as is_not_null, a.atthasdef or a.attidentity <> '' as has_default,"
-        " a.attgenerated <> '' as is_generated, a.attidentity = 'a' as is_always_identity, a.attcollation as collation"
-        " from pg_attribute a where a.attrelid = %s and a.attnum > 0 and not a.attisdropped"
-        " union all select s.attnum, s.name, s.shown, d.typbasetype, d.typtypmod, s.is_not_null or d.typnotnull,"
-        " s.has_default or d.typdefault is not null, s.is_generated, s.is_always_identity, s.collation"
-        " from seen s join pg_type d on d.oid = s.type where d.typtype = 'd')"
-        " select s.name, s.shown, format_type(s.type, null), coalesce(e.typtype, t.typtype) = 'e',"
-        " format('%%I.%%I', n.nspname, coalesce(e.typname, t.typname)) || case when e.oid is null then '' else '[]' end,"
-        " s.modifier, s.is_not_null, s.has_default, s.is_generated, s.is_always_identity, not coalesce(c.collisdeterministic, true)"
-        " from seen s join pg_type t on t.oid = s.type left join pg_type e on e.oid = t.typelem and t.typcategory = 'A'"
-        " join pg_namespace n on n.oid = coalesce(e.typnamespace, t.typnamespace)"
-        " left join pg_collation c on c.oid = s.collation where t.typtype <> 'd' order by s.attnum",
+        sql.SQL(
+            "with recursive seen as (select a.attnum, a.attname::text as name, format_type(a.atttypid, a.atttypmod) as shown,"
+            " a.atttypid as type, a.atttypmod as modifier, a.attnotnull as is_not_null, a.atthasdef or a.attidentity <> '' as has_default,"
+            " a.attgenerated <> '' as is_generated, a.attidentity = 'a' as is_always_identity, a.attcollation as collation"
+            " from {plainly}, pg_attribute a where a.attrelid = %s and a.attnum > 0 and not a.attisdropped"
+            " union all select s.attnum, s.name, s.shown, d.typbasetype, d.typtypmod, s.is_not_null or d.typnotnull,"
+            " s.has_default or d.typdefault is not null, s.is_generated, s.is_always_identity, s.collation"
+            " from seen s join pg_type d on d.oid = s.type where d.typtype = 'd')"
+            " select s.name, s.shown, format_type(s.type, null), coalesce(e.typtype, t.typtype) = 'e',"
+            " format('%%I.%%I', n.nspname, coalesce(e.typname, t.typname)) || case when e.oid is null then '' else '[]' end,"
+            " s.modifier, s.is_not_null, s.has_default, s.is_generated, s.is_always_identity, not coalesce(c.collisdeterministic, true)"
+            " from seen s join pg_type t on t.oid = s.type left join pg_type e on e.oid = t.typelem and t.typcategory = 'A'"
+            " join pg_namespace n on n.oid = coalesce(e.typnamespace, t.typnamespace)"
+            " left join pg_collation c on c.oid = s.collation where t.typtype <> 'd' order by s.attnum"
+        ).format(plainly=PLAINLY),
         (oid,),
     ).fetchall()
     return [_column(*row) for row in rows]  # type: ignore[arg-type]  # as the statement casts them
