@@ -143,9 +143,6 @@ def _name_fault(name: str) -> str | None:
         return f"which is {size} bytes long and Postgres would cut to {MAX_IDENTIFIER_BYTES}"
     if "\x00" in name:
         return "with a NUL that Postgres cannot hold"
-    if "%" in name:
-        # psycopg would take it for a placeholder, also within quotes.
-        return "with a % that statements cannot hold"
     if name in SYSTEM_COLUMNS or name == POSITION:
         return "which is taken"
     return None

@@ -239,12 +239,6 @@ SIMPLE = pd.DataFrame({"id": [1, 2], "total": [10, 20]})
             "the frame for table 'shop.orders' has a column named 0: name each column with a string",
             id="column without a name",
         ),
-        pytest.param(
-            pd.DataFrame({"id": [1], "share %": [2]}),
-            {KEY: "id"},
-            "the frame for table 'shop.orders' has a column named 'share %', with a % that statements cannot hold: rename it",
-            id="column that reads as a placeholder",
-        ),
     ],
 )
 def test_what_cannot_be_merged_is_refused_and_nothing_is_made(

@@ -1,6 +1,7 @@
 """What a frame's column becomes in Postgres, whatever pandas and Arrow have made of its values today."""
 
 from collections.abc import Callable, Iterator
+from concurrent.futures import ThreadPoolExecutor
 from datetime import UTC, date, datetime, time, timedelta
 from decimal import Decimal
 from fractions import Fraction
@@ -645,6 +646,12 @@ def test_keys_that_are_one_to_postgres_are_one_key(
             id="64 bytes",
         ),
         pytest.param(
+            ["id" * 32, "a", "b"],
+            f"the frame for table 'shop.orders' has a column named {'id' * 32!r}, which is 64 bytes long and Postgres would cut to 63: "
+            "rename it",
+            id="key of 64 bytes",
+        ),
+        pytest.param(
             ["id", "ä" * 32, "b"],
             f"the frame for table 'shop.orders' has a column named '{'ä' * 32}', which is 64 bytes long and Postgres would cut to 63: "
             "rename it",
@@ -673,7 +680,7 @@ def test_names_that_no_column_can_have_are_refused(warehouse_url: str, names: li
     frame.columns = pd.Index(names)
 
     with pytest.raises(TableRefused) as raised:
-        write(warehouse_url, frame)
+        write(warehouse_url, frame, key=(names[0],))
 
     assert str(raised.value) == message
     assert execute(warehouse_url, "select to_regclass('shop.orders')") == [(None,)]
@@ -696,6 +703,30 @@ def test_a_name_of_63_bytes_is_kept(warehouse_url: str) -> None:
     again = write(warehouse_url, pd.DataFrame({name: [1], "value": ["b"]}), key=(name,))
 
     assert (again.counts.updated, list(read_frame(Warehouse(warehouse_url), TABLE).columns)) == (1, [name, "value"])
+
+
+@pytest.mark.parametrize("name", ["share %", "%s", "%(id)s", '"quoted"', "two words", "läßt", "select"])
+def test_any_other_name_is_kept(warehouse_url: str, name: str) -> None:
+    frame = pd.DataFrame({"id": [1], name: ["a"]})
+
+    first, again = (write(warehouse_url, frame, key=("id", name)) for _ in range(2))
+
+    assert (first.counts.inserted, again.counts.unchanged) == (1, 1)
+    assert read_frame(Warehouse(warehouse_url), TABLE).to_dict("records") == [{"id": 1, name: "a"}]
+
+
+def test_first_frames_of_different_dtypes_that_race_end_in_one_table(warehouse_url: str) -> None:
+    """Whichever comes first makes the column; the others are written as it takes them."""
+    frames = [
+        pd.DataFrame({"id": [number], "value": pd.Series([1], dtype=dtype)})
+        for number, dtype in enumerate(["int32", "int64", "float64", "uint8"])
+    ]
+
+    with ThreadPoolExecutor(len(frames)) as pool:
+        outcomes = list(pool.map(lambda frame: write(warehouse_url, frame), frames))
+
+    assert [outcome.counts.inserted for outcome in outcomes] == [1, 1, 1, 1]
+    assert loaded(warehouse_url) == [1, 1, 1, 1]
 
 
 # Loading again
