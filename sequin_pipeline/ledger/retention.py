@@ -25,6 +25,8 @@ def prune(connection: Connection, ledger: Ledger, *, retention: timedelta = RETE
         "delete from {merges} where committed_at < now() - %(retention)s",
         "delete from {runs} where heartbeat_at < now() - %(retention)s",
         "delete from {rejects} where resolved_at < now() - %(retention)s and resolution <> 'discarded'",
+        # An older version that comes as late as that is stale as a whole. Leans on borrowed (noted_at).
+        "delete from {borrowed} where noted_at < now() - %(retention)s",
         # Leans on history (expires_at).
         "delete from {history} where expires_at < now()",
         # One an hour is left: a backfill of old windows reads an hour too much at most. Leans on the primary key.
@@ -32,7 +34,7 @@ def prune(connection: Connection, ledger: Ledger, *, retention: timedelta = RETE
         " (select from {positions} q where q.table_name = %(table)s and q.stream_time < p.stream_time"
         " and q.stream_time >= date_trunc('hour', p.stream_time, 'UTC'))",
     )
-    names = {name: ledger.table(name) for name in ("merges", "runs", "rejects", "positions", "history")}
+    names = {name: ledger.table(name) for name in ("merges", "runs", "rejects", "positions", "history", "borrowed")}
     deleted = 0
     with connection.cursor() as cursor:
         for statement in statements:

@@ -187,6 +187,19 @@ _MIGRATIONS = (
     create index on {schema}.listed (table_name, sync_id);
     comment on table {schema}.listed is 'what a listing under way has seen: the rest is marked as deleted when it is complete';
     """,
+    # Of queues whose messages may leave values out.
+    """
+    create table {schema}.borrowed (
+        table_name text not null,
+        id text not null,
+        version bigint not null,
+        since jsonb not null,
+        noted_at timestamptz not null default now(),
+        primary key (table_name, id, version)
+    );
+    create index on {schema}.borrowed (noted_at);
+    comment on table {schema}.borrowed is 'values that a version took from older ones, its message having left them out: from which';
+    """,
 )
 VERSION = len(_MIGRATIONS)
 

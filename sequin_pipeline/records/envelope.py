@@ -93,6 +93,9 @@ def _read(fields: Mapping[str, bytes], collection: Collection) -> Envelope:
         raise _bad(
             f"{key} is {show(fields[key])}, but records of {collection.id!r} were asked for: fix the source or the request"
         )
+    if "refused" in fields:
+        # By the source itself, which knows more of what came than stands here.
+        raise _bad(_text(fields, "refused"))
     sync_id = _sync_id(fields)
     upstream_id = _text(fields, "upstream_id")
     deleted = _deleted(fields)

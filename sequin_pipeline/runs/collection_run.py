@@ -5,6 +5,7 @@ What is decided here: what makes a page group, and what a run leaves behind; how
 
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import ExitStack
+from dataclasses import replace
 from datetime import UTC, datetime
 from functools import partial
 from types import TracebackType
@@ -19,13 +20,14 @@ from sequin_pipeline.ledger.schema import DEFAULT_SCHEMA
 from sequin_pipeline.postgres.session import Session
 from sequin_pipeline.postgres.warehouse import Connection, Warehouse, lift_limits
 from sequin_pipeline.read.stream import Portion, RecordStream, Room
+from sequin_pipeline.runs.completion import Completion
 from sequin_pipeline.runs.heartbeat import Heartbeat
 from sequin_pipeline.runs.outcome import Progress, SyncOutcome, Totals
 from sequin_pipeline.runs.replay_rejects import replay
 from sequin_pipeline.runs.settle import resolve_outdated
 from sequin_pipeline.runs.start import owns_cursor, start_run
 from sequin_pipeline.runs.unlisted import mark_unlisted
-from sequin_pipeline.sources import Listed
+from sequin_pipeline.sources import Listed, Page
 from sequin_pipeline.table.indexes import create_missing
 from sequin_pipeline.write.lanes import Finished, Lanes
 from sequin_pipeline.write.prepare import PageGroup
@@ -99,6 +101,7 @@ class CollectionRun:
         self._run_config = run_config
         self._session = sessions[0]
         self._ledger = Ledger(str(run_config.collection.table), run_config.collection.label, schema)
+        self._completion = Completion(self._ledger)
         self._totals = Totals()
         self._heartbeat = Heartbeat(self._ledger, self._totals, run_id=run_id, mode=run_config.mode, report=report)
         start = start_run(
@@ -155,6 +158,13 @@ class CollectionRun:
                 portions.close()
                 # Also when the source failed: what was read before is good.
                 self._settle(self._lanes.finish())
+
+    def complete(self, page: Page) -> Page:
+        """Adds the values that the messages of the next page left out; the last page must have been written."""
+        if not self._completion.may_concern(page.records):
+            return page
+        completing = partial(self._completion, target=self._job.target, records=page.records)
+        return replace(page, records=self._session.attempt(completing, f"reading what is stored of {self._label!r}"))
 
     def write(self, portion: Portion) -> None:
         """Commits pages that somebody else has read before it returns. Raises WarehouseError; then they are not committed."""

@@ -97,8 +97,8 @@ class _Part:
         self._normalizer = Normalizer(collection)
 
     def read(self, share: Page) -> Portion:
-        """The share with its frame."""
-        return normalized_portion(share, self._normalizer)
+        """The share with its frame; the one before has been written."""
+        return normalized_portion(self._run.complete(share), self._normalizer)
 
     def write(self, share: Portion) -> None:
         """It is committed when this returns."""

@@ -13,6 +13,7 @@ from sequin_pipeline.ledger.rejects import KeptReject, list_rejects, settle
 from sequin_pipeline.normalize.normalizer import Normalizer
 from sequin_pipeline.postgres.session import Session
 from sequin_pipeline.postgres.warehouse import Connection, Warehouse
+from sequin_pipeline.runs.completion import Completion
 from sequin_pipeline.table.target import collection_target
 from sequin_pipeline.table.unmanaged import look_up
 from sequin_pipeline.write.prepare import PageGroup
@@ -33,7 +34,7 @@ def replay(
 
     Raises WarehouseError; what was committed stays.
     """
-    normalize = Normalizer(collection)
+    normalize, completion = Normalizer(collection), Completion(ledger)
     counts = Counts()
     with Session(warehouse) as session:
 
@@ -48,7 +49,9 @@ def replay(
         writer = TableWriter(session, WriteJob(target, ledger, run_id, "replay"))
         for start in range(0, len(waiting), REPLAY_RECORDS):
             part = waiting[start : start + REPLAY_RECORDS]
-            page = normalize(b"[" + b",".join(reject.raw for reject in part) + b"]")
+            records = b"[" + b",".join(reject.raw for reject in part) + b"]"
+            completing = partial(completion, target=target, records=records)
+            page = normalize(session.attempt(completing, f"reading what is stored of {collection.label!r}"))
             committed = writer.write(PageGroup(pages=(page,)))
             still_rejected = {reject.raw for reject in committed.rejects}
             landed = [reject.raw for reject in part if reject.raw not in still_rejected]

@@ -1,14 +1,25 @@
 """What a change of a Postgres table becomes: the record that a reader of the records API would have been given."""
 
 import json
+from collections import deque
+from dataclasses import replace
 from typing import Any
 
 import pytest
 
+from sequin_pipeline.catalog import OnDelete, TableName
+from sequin_pipeline.normalize.normalizer import Normalizer
+from sequin_pipeline.postgres.warehouse import Warehouse
 from sequin_pipeline.records import json_text
-from sequin_pipeline.sources.sequin_stream import record_of_change, version_of
+from sequin_pipeline.records.envelope import derived_id
+from sequin_pipeline.runs.queue_run import drain
+from sequin_pipeline.sources.sequin_stream import Change, record_of_change, records_of_change, version_of
+from tests.support.builders import collection
+from tests.support.queues import ListQueue
+from tests.support.reading import query
 
 LSN = 123_456_789
+ORDERS = replace(collection(columns=()), provider="shop", name="orders", table=TableName("shop", "orders"))
 
 
 def change(**overrides: Any) -> dict[str, bytes]:
@@ -177,3 +188,165 @@ def test_what_stands_in_for_a_place_in_the_log(lsn: int | None, idx: int | None,
 def test_a_change_that_names_no_table_is_told_apart(overrides: dict[str, Any]) -> None:
     with pytest.raises(ValueError, match=r"table_name|commit_lsn"):
         record(**overrides)
+
+
+PLACEHOLDER = "unchanged_toast"
+
+
+@pytest.mark.parametrize(
+    ("overrides", "unknown"),
+    [
+        pytest.param({"action": "update", "changes": {}}, ["body", "tags"], id="update, nothing told of the old row"),
+        pytest.param({"action": "update", "changes": None}, ["body", "tags"], id="update without changes"),
+        pytest.param({"action": "update", "changes": {"id": 1}}, ["body", "tags"], id="update that tells other columns"),
+        pytest.param({"action": "update", "changes": {"body": "before"}}, ["tags"], id="the old value is told: a text"),
+        pytest.param({"action": None}, ["body", "tags"], id="no action, as messages of the kind record have"),
+        pytest.param({"action": "insert"}, [], id="insert: a text"),
+        pytest.param({"action": "read"}, [], id="row of a backfill: a text"),
+        pytest.param({"action": "delete"}, [], id="delete: a text"),
+    ],
+)
+def test_the_word_for_a_value_that_was_not_sent_is_a_text_wherever_the_value_was(
+    overrides: dict[str, Any], unknown: list[str]
+) -> None:
+    row = {"id": 1234, "status": PLACEHOLDER + "!", "body": PLACEHOLDER, "tags": PLACEHOLDER, "deep": {"of": PLACEHOLDER}}
+
+    found = record(record=row, **overrides)
+
+    if not unknown:
+        assert (found["data"], "partial" in found) == (row, False)
+        return
+    assert found["unknown"] == unknown
+    assert found["partial"] == {name: value for name, value in row.items() if name not in unknown}
+    assert found["refused"] == (
+        f"of {', '.join(unknown)} the message leaves out the value, which its change did not touch, and no row stored here tells it: set "
+        "REPLICA IDENTITY FULL on the source table shop.orders, and have the row sent again"
+    )
+
+
+def records(*changes: dict[str, bytes]) -> list[dict[str, Any]]:
+    """What the last of the changes becomes, behind the others."""
+    examples: dict[str, deque[Change]] = {}
+    found: list[bytes] = []
+    for one in changes:
+        found = records_of_change(one, stream="orders-sink", examples=examples)
+    return [json.loads(raw) for raw in found]
+
+
+def update(key: list[str], row: dict[str, object], changes: dict[str, object]) -> dict[str, bytes]:
+    return change(record=row, changes=changes, metadata={"record_pks": key})
+
+
+@pytest.mark.parametrize(
+    ("key", "row", "changes", "old"),
+    [
+        pytest.param(["8"], {"id": 8, "t": "x"}, {"id": 7}, "7", id="a number"),
+        pytest.param(
+            ["b"], {"code": "b", "n": 1}, {"code": "a", "n": 2}, "a", id="a text of another name, beside another change"
+        ),
+        pytest.param(["8", "eu"], {"id": 8, "at": "eu"}, {"id": 7}, '["7","eu"]', id="the first of two"),
+        pytest.param(["8", "eu"], {"id": 8, "at": "eu"}, {"at": "us"}, '["8","us"]', id="the second of two"),
+        pytest.param(["8", "eu"], {"at": "eu", "id": 8}, {"at": "us", "id": 7}, '["7","us"]', id="both, in another order"),
+        pytest.param(["8", "8"], {"a": 8, "b": 8}, {"a": 7, "b": 7}, '["7","7"]', id="two that are equal"),
+        pytest.param(["t", "3"], {"flag": True, "n": 3}, {"flag": False}, '["f","3"]', id="a boolean, as keys write it"),
+        pytest.param(["8"], {"id": 8, "copy": 8}, {"id": 7, "copy": 7}, "7", id="whichever of two it is, the same"),
+        pytest.param(["8"], {"id": 8, "n": 8}, {"id": 7, "n": None}, "7", id="a null was no key"),
+        pytest.param(["8"], {"id": 8, "list": [8]}, {"id": 7, "list": [7]}, "7", id="a list is no key"),
+    ],
+)
+def test_an_update_that_changes_the_key_ends_the_row_of_the_old_one(
+    key: list[str], row: dict[str, object], changes: dict[str, object], old: str
+) -> None:
+    live, ended = records(update(key, row, changes))
+
+    assert (live["deleted"], live["data"]) == (False, row)
+    assert (ended["upstream_id"], ended["deleted"], ended["data"]) == (old, True, None)
+    assert ended["id"] == derived_id("db-1", "shop:orders", old)
+    assert {name: ended[name] for name in ("updated_idx", "inserted_at", "sync", "collection_id")} == {
+        name: live[name] for name in ("updated_idx", "inserted_at", "sync", "collection_id")
+    }
+
+
+@pytest.mark.parametrize(
+    ("key", "row", "changes"),
+    [
+        pytest.param(["8"], {"id": 8, "t": "x"}, {"t": "y"}, id="another column"),
+        pytest.param(["8"], {"id": 8, "t": "x"}, {}, id="nothing told"),
+        pytest.param(["2024-01-01 00:00:00+00"], {"at": "2024-01-01T00:00:00Z", "n": 1}, {"n": 2}, id="a time that stayed"),
+        pytest.param(["8", "eu"], {"id": 8, "at": "eu", "n": 1}, {"n": 2}, id="beside two columns"),
+        pytest.param(["\\x01"], {"raw": "AQ==", "n": 1}, {"n": 2}, id="a key that the row shows otherwise"),
+    ],
+)
+def test_an_update_that_leaves_the_key_ends_no_row(key: list[str], row: dict[str, object], changes: dict[str, object]) -> None:
+    assert len(records(update(key, row, changes))) == 1
+
+
+@pytest.mark.parametrize("action", ["insert", "read", "delete", None])
+def test_only_updates_change_keys(action: str | None) -> None:
+    assert len(records(change(record={"id": 8}, changes={"id": 7}, action=action, metadata={"record_pks": ["8"]}))) == 1
+
+
+LIKE_KEYS: dict[str, object] = {"id": 8, "quantity": 8}
+
+
+def test_other_messages_tell_which_of_two_equal_columns_is_the_key() -> None:
+    earlier = update(["5"], {"id": 5, "quantity": 2}, {"quantity": 1})
+
+    same = records(earlier, update(["8"], LIKE_KEYS, {"quantity": 3}))
+    (_, ended) = records(earlier, update(["8"], LIKE_KEYS, {"id": 7}))
+
+    assert len(same) == 1
+    assert ended["upstream_id"] == "7"
+
+
+@pytest.mark.parametrize(
+    ("key", "row", "changes", "changed"),
+    [
+        pytest.param(["8"], LIKE_KEYS, {"quantity": 3}, "quantity", id="a column that looks like the key"),
+        pytest.param(["8"], LIKE_KEYS, {"quantity": 3, "id": 7}, "id, quantity", id="two old values"),
+        pytest.param(
+            ["2024-01-01 00:00:00+00"],
+            {"at": "2024-01-01T00:00:00Z"},
+            {"at": "2023-01-01T00:00:00Z"},
+            "at",
+            id="a time, written otherwise",
+        ),
+    ],
+)
+def test_a_key_whose_old_value_is_not_clear_is_told_as_a_reject_beside_the_row(
+    key: list[str], row: dict[str, object], changes: dict[str, object], changed: str
+) -> None:
+    live, unclear = records(update(key, row, changes))
+    normalized = Normalizer(ORDERS)(json.dumps([live, unclear]).encode())
+
+    assert list(normalized.frame["upstream_id"]) == key
+    assert [(reject.record_id, reject.reason) for reject in normalized.rejects] == [
+        (
+            None,
+            f"an update changed {changed}, and the message does not tell whether that is the primary key, nor how it was written before: "
+            "look for the row of the old key, delete it here if it is gone there, and discard this record",
+        )
+    ]
+
+
+@pytest.mark.parametrize("on_delete", ["mark", "remove"])
+@pytest.mark.parametrize("order", [(0, 1), (1, 0), (0, 1, 0), (1, 0, 1, 0)], ids=str)
+def test_the_old_row_stays_ended_in_any_order_and_repetition(
+    warehouse_url: str, on_delete: OnDelete, order: tuple[int, ...]
+) -> None:
+    first = change(record={"id": 7, "region": "eu"}, action="insert", metadata={"record_pks": ["7", "eu"], "commit_lsn": LSN})
+    moved = change(
+        record={"id": 8, "region": "eu"}, changes={"id": 7}, metadata={"record_pks": ["8", "eu"], "commit_lsn": LSN + 64}
+    )
+    deliveries = [[json.dumps(one) for one in records((first, moved)[which])] for which in order]
+
+    drain(
+        ListQueue([[json.loads(one) for one in delivery] for delivery in deliveries]),
+        (replace(ORDERS, on_delete=on_delete),),
+        Warehouse(warehouse_url),
+        run_id="run",
+    )
+
+    live = ('["8","eu"]', False)
+    expected = [live] if on_delete == "remove" else [('["7","eu"]', True), live]
+    assert query(warehouse_url, "select upstream_id, deleted from shop.orders order by 1") == expected

@@ -1,0 +1,190 @@
+"""Values that a message leaves out are those of the version before it, in whichever order, batches and repetitions versions come."""
+
+import json
+from collections.abc import Mapping, Sequence
+from dataclasses import replace
+from itertools import permutations
+
+import pytest
+
+from sequin_pipeline.catalog import Collection, Column, parse_path
+from sequin_pipeline.ledger.ledger import Counts, Ledger
+from sequin_pipeline.postgres.warehouse import Warehouse
+from sequin_pipeline.runs.queue_run import DrainOutcome, drain
+from sequin_pipeline.runs.replay_rejects import replay
+from tests.support.builders import collection, record
+from tests.support.queues import ListQueue
+from tests.support.reading import execute, query, rejects
+from tests.table.unmanaged.tables import unmanaged
+
+COLUMNS = (
+    Column("title", parse_path("title"), "text"),
+    Column("body", parse_path("body"), "text"),
+    Column("deep", parse_path("settings.deep"), "text"),
+)
+THING = collection(columns=COLUMNS)
+MANAGED = {on_delete: replace(THING, on_delete=on_delete) for on_delete in ("mark", "remove")}
+APPLICATION = unmanaged(
+    {"id": "id", "updated_idx": "version", "deleted": "gone", "data": "object"}, table="app.thing", columns=COLUMNS
+)
+TABLE = """create table app.thing (id text primary key, version bigint not null, gone boolean not null default false, title text, body text,
+    deep text, object jsonb)"""
+
+Told = Mapping[str, object]
+WHY = "of body, settings the message leaves out the value: set REPLICA IDENTITY FULL on the source table shop.article"
+
+
+def partial(record_id: str, version: int, told: Told, *unknown: str) -> dict[str, object]:
+    """As a source writes a record whose message does not know some values."""
+    return {**record(record_id, version, data=False), "partial": told, "unknown": list(unknown), "refused": WHY}
+
+
+def full(record_id: str, version: int, **told: object) -> dict[str, object]:
+    return record(record_id, version, data=told)
+
+
+def history(record_id: str) -> list[dict[str, object]]:
+    """Five versions of a row, of which three know only a part of it."""
+    return [
+        full(record_id, 1, title="one", body="long 1", settings={"deep": "s1"}),
+        partial(record_id, 2, {"title": "two", "settings": {"deep": "s2"}}, "body"),
+        partial(record_id, 3, {"title": "three", "body": "long 3"}, "settings"),
+        full(record_id, 4, title="four", body="long 4", settings={"deep": "s4"}),
+        partial(record_id, 5, {"title": "five"}, "body", "settings"),
+    ]
+
+
+def history_of_one_that_is_gone_for_a_time(record_id: str) -> list[dict[str, object]]:
+    return [
+        full(record_id, 1, title="one", body="long 1", settings={"deep": "s1"}),
+        partial(record_id, 2, {"title": "two", "body": "long 2"}, "settings"),
+        record(record_id, 3, data=None, deleted=True),
+        full(record_id, 4, title="four", body="long 4", settings={"deep": "s4"}),
+        partial(record_id, 5, {"title": "five", "settings": {"deep": "s5"}}, "body"),
+    ]
+
+
+def folded(versions: Sequence[Mapping[str, object]]) -> dict[str, object]:
+    """The object in the end, member by member: the newest version that told it."""
+    ordered = sorted(versions, key=lambda one: int(str(one["updated_idx"])))
+    found: dict[str, object] = {}
+    for one in ordered:
+        told = one.get("partial") or one["data"] or {}
+        assert isinstance(told, dict)
+        found |= told
+    return found
+
+
+def run(url: str, of: Collection, *deliveries: Sequence[Mapping[str, object]]) -> DrainOutcome:
+    return drain(ListQueue(deliveries), (of,), Warehouse(url), run_id="run")
+
+
+def ledger_of(of: Collection) -> Ledger:
+    return Ledger(str(of.table), of.label)
+
+
+def table_of(url: str, of: Collection) -> dict[object, tuple[object, ...]]:
+    names = (
+        "updated_idx, deleted, title, body, deep, data" if of.unmanaged is None else "version, gone, title, body, deep, object"
+    )
+    return {row[0]: row[1:] for row in query(url, f"select id, {names} from {of.table}")}
+
+
+@pytest.fixture
+def app(warehouse_url: str) -> str:
+    execute(warehouse_url, "create schema app", TABLE)
+    return warehouse_url
+
+
+@pytest.mark.parametrize("deliveries", [1, 5], ids="{} deliveries".format)
+@pytest.mark.parametrize("of", [*MANAGED.values(), APPLICATION], ids=["mark", "remove", "unmanaged"])
+@pytest.mark.parametrize("versions_of", [history, history_of_one_that_is_gone_for_a_time], ids=["updates", "gone for a time"])
+def test_any_order_batches_and_repetition_end_in_the_same_row(
+    app: str, of: Collection, deliveries: int, versions_of: object
+) -> None:
+    """Each of 120 rows gets its versions in another order, and each version twice; what had to wait as a reject is tried again."""
+    assert callable(versions_of)
+    orders = list(permutations(range(5)))
+    sent = [[versions_of(f"r{number:03}")[order[step % 5]] for number, order in enumerate(orders)] for step in range(10)]
+    size = 10 // deliveries
+    batches = [[one for step in sent[start : start + size] for one in step] for start in range(0, 10, size)]
+
+    drain(ListQueue(batches), (replace(of, reject_limit_share=1.0),), Warehouse(app), run_id="run")
+    replay(Warehouse(app), of, ledger_of(of), run_id="again")
+
+    expected = folded(versions_of("any"))
+    settings = expected["settings"]
+    assert isinstance(settings, dict)
+    row = (5, False, expected["title"], expected["body"], settings["deep"], expected)
+    assert table_of(app, of) == {f"r{number:03}": row for number in range(len(orders))}
+    assert rejects(app) == {}
+
+
+def test_a_value_that_is_not_known_leaves_the_stored_one_in_its_column_and_in_data(warehouse_url: str) -> None:
+    one = full("a", 1, title="first", body="long", settings={"deep": "s", "n": 1e3})
+    two = partial("a", 2, {"title": "second"}, "body", "settings")
+
+    outcome = run(warehouse_url, THING, [one], [two])
+    again = run(warehouse_url, THING, [two], [one, two])
+
+    data = {"title": "second", "body": "long", "settings": {"deep": "s", "n": 1000}}
+    assert table_of(warehouse_url, THING) == {"a": (2, False, "second", "long", "s", data)}
+    assert outcome.collections["demo/thing"].counts == Counts(fetched=2, inserted=1, updated=1, created=1)
+    assert again.collections["demo/thing"].counts == Counts(fetched=3, unchanged=2, duplicate=1)
+
+
+@pytest.mark.parametrize(
+    "before",
+    [
+        pytest.param([], id="no row"),
+        pytest.param([record("a", 1, data=None, deleted=True)], id="a tombstone without an object"),
+        pytest.param([full("a", 1, title="first", body="long")], id="an object that lacks one of the values"),
+    ],
+)
+def test_where_nothing_tells_the_value_the_record_is_a_reject(warehouse_url: str, before: list[dict[str, object]]) -> None:
+    two = partial("a", 2, {"title": "second"}, "body", "settings")
+    run(warehouse_url, THING, before)
+    stored = table_of(warehouse_url, THING)
+
+    run(warehouse_url, THING, [two])
+
+    assert table_of(warehouse_url, THING) == stored
+    [(raw, reason)] = query(warehouse_url, "select raw, reason from sequin_pipeline.rejects where resolved_at is null")
+    assert (json.loads(bytes(raw)), reason) == (two, WHY)
+
+
+def test_a_table_of_an_application_that_keeps_no_object_cannot_tell(app: str) -> None:
+    of = unmanaged({"id": "id", "updated_idx": "version", "deleted": "gone"}, table="app.thing", columns=COLUMNS)
+    run(app, of, [full("a", 1, title="first", body="long", settings={"deep": "s"})])
+
+    run(app, of, [partial("a", 2, {"title": "second"}, "body", "settings")])
+
+    assert table_of(app, of) == {"a": (1, False, "first", "long", "s", None)}
+    assert rejects(app) == {"a": ("envelope", None)}
+
+
+def test_what_an_application_wrote_over_a_value_is_the_stored_one(app: str) -> None:
+    run(app, APPLICATION, [full("a", 1, title="first", body="long", settings={"deep": "s"})])
+    execute(app, """update app.thing set object = object || '{"body": "mine"}'""")
+
+    run(app, APPLICATION, [partial("a", 2, {"title": "second"}, "body", "settings")])
+
+    assert table_of(app, APPLICATION)["a"][3] == "mine"
+
+
+def test_a_column_that_is_declared_later_is_filled_from_completed_objects(warehouse_url: str) -> None:
+    run(warehouse_url, THING, [full("a", 1, title="first", body="long", settings={"deep": "s"})])
+    run(warehouse_url, THING, [partial("a", 2, {"title": "second"}, "body", "settings")])
+    wider = replace(THING, columns=(*COLUMNS, Column("settings", parse_path("settings"), "jsonb")))
+
+    run(warehouse_url, wider, [])
+
+    assert query(warehouse_url, "select updated_idx, settings, body from demo.thing") == [(2, {"deep": "s"}, "long")]
+
+
+def test_pages_that_leave_nothing_out_are_handed_on_as_they_came(warehouse_url: str) -> None:
+    """The table is asked once in a run, and nothing is noted."""
+    run(warehouse_url, THING, [full("a", 1, title="first", body='"partial":')], [full("a", 2, title="second", body="x")])
+
+    assert table_of(warehouse_url, THING)["a"][:4] == (2, False, "second", "x")
+    assert query(warehouse_url, "select count(*) from sequin_pipeline.borrowed") == [(0,)]
