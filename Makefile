@@ -22,7 +22,7 @@ sync: $(STAMP)
 test: $(STAMP) system
 	$(BIN)/python -m pytest $(if $(T),$(T),$(PARALLEL)) $(PYTEST)
 
-# What needs no Postgres, no other process, no browser and no minute.
+# What needs no Postgres, no other process, no browser, no Dagster instance, and no seconds of computing.
 test-fast: $(STAMP)
 	$(BIN)/python -m pytest --fast $(PARALLEL) -q $(PYTEST)
 

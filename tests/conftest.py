@@ -21,7 +21,7 @@ TOGETHER = ("ui",)
 
 
 def pytest_addoption(parser: pytest.Parser) -> None:
-    parser.addoption("--fast", action="store_true", help="leave out what needs Postgres, other processes or a browser")
+    parser.addoption("--fast", action="store_true", help="leave out what needs Postgres, other processes, a browser or Dagster")
 
 
 def pytest_collection_finish(session: pytest.Session) -> None:

@@ -1,12 +1,12 @@
-"""What `--fast` leaves out: tests that need Postgres, other processes or a browser, or that compute for seconds."""
+"""What `--fast` leaves out: tests that need Postgres, other processes, a browser or a Dagster instance, or compute for seconds."""
 
 import sys
 
 import pytest
 
 POSTGRES_FIXTURES = frozenset({"postgres_server", "own_server"})
-SLOW_FOLDERS = ("e2e", "environment/embedded", "faults", "interop", "soak", "ui")
-"""Below `tests`: nearly every test of these needs one of the three, so that they are not even collected."""
+SLOW_FOLDERS = ("e2e", "environment/embedded", "faults", "interop", "orchestration", "soak", "ui")
+"""Below `tests`: nearly every test of these needs one of the four, so that they are not even collected."""
 STARTS = frozenset({"subprocess.Popen", "os.fork", "os.posix_spawn", "os.exec", "os.system"})
 
 

@@ -16,7 +16,7 @@ import httpx2
 
 from sequin_pipeline.environment.settings import VARIABLES
 
-READY_SECONDS = 90.0
+READY_SECONDS = 180.0
 END_SECONDS = 40.0
 POLL_SECONDS = 0.25
 
