@@ -16,7 +16,7 @@ from sequin_pipeline.postgres.rows import fetch_row, fetch_rows, fetch_value
 from sequin_pipeline.postgres.warehouse import Connection, held_text
 from sequin_pipeline.records import json_text
 from sequin_pipeline.records.envelope import MAX_UPDATED_IDX, MIN_UPDATED_IDX
-from sequin_pipeline.records.literals import Unfit, scaled_integer
+from sequin_pipeline.records.literals import InvalidLiteral, scaled_integer
 
 EXAMPLES = 10
 """How many open rejects a check shows; `rejects list` shows more."""
@@ -98,7 +98,7 @@ def reject_version(raw: bytes) -> int | None:
     """The record's version where it has a sound one: a reject without can only be settled by hand."""
     try:
         version = scaled_integer(json_text.members(raw).get("updated_idx", b"").decode(), 0)
-    except (ValueError, Unfit):
+    except (ValueError, InvalidLiteral):
         return None
     return version if MIN_UPDATED_IDX <= version <= MAX_UPDATED_IDX else None
 

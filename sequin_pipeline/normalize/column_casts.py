@@ -16,7 +16,7 @@ import pyarrow.compute as pc
 from sequin_pipeline.catalog import Column, ColumnType
 from sequin_pipeline.normalize.json_decoders import NULL_RAW, Leaf
 from sequin_pipeline.normalize.value_casts import CANONICAL_UUID, EPOCH_PLACES, INTEGER_BITS, STORAGE, Token, Value, cast_token
-from sequin_pipeline.records.literals import MAX_MICROSECONDS, MIN_MICROSECONDS, Unfit
+from sequin_pipeline.records.literals import MAX_MICROSECONDS, MIN_MICROSECONDS, InvalidLiteral
 
 _LEAF_TYPES: Mapping[ColumnType, Any] = {  # unions have no common type
     "text": str | int | bool | None,
@@ -75,14 +75,14 @@ def _one_by_one(column: Column, values: Sequence[Any]) -> CastColumn:
     for position, value in enumerate(values):
         try:
             cast_values.append(None if value is None else cast_token(column, _token(value)))
-        except Unfit:
+        except InvalidLiteral:
             cast_values.append(None)
             doubtful.append(position)
     return CastColumn(arrow_values(column.type, cast_values), doubtful)
 
 
 def _token(value: object) -> Token:
-    """Returns the value as a token; raises Unfit where the value no longer tells its literal."""
+    """Returns the value as a token; raises InvalidLiteral where the value no longer tells its literal."""
     match value:
         case str():
             return Token("string", value)
@@ -92,7 +92,7 @@ def _token(value: object) -> Token:
             return Token("number", str(value))
         case float() if 0 < abs(value) < _EXACT_DOUBLES:
             return Token("number", repr(value))
-    raise Unfit("a value that tells its literal, which -0 read as 0 does not")
+    raise InvalidLiteral("a value that tells its literal, which -0 read as 0 does not")
 
 
 def arrow_values(type_: ColumnType, values: Sequence[Value]) -> pa.Array:

@@ -16,7 +16,7 @@ from sequin_pipeline.catalog import Collection
 from sequin_pipeline.errors import SourceFault
 from sequin_pipeline.normalize.column_casts import arrow_values
 from sequin_pipeline.normalize.content_hash import HASH_BYTES, content_hashes, declaration_fingerprint
-from sequin_pipeline.normalize.page_reader import POSITION, PageReader, ParsedPage, frame_schema
+from sequin_pipeline.normalize.page_reader import ROW_NUMBER, PageReader, ParsedPage, frame_schema
 from sequin_pipeline.normalize.record_reader import ExactRecord, RecordReader
 from sequin_pipeline.records import json_text
 from sequin_pipeline.records.envelope import RecordRejected
@@ -69,7 +69,7 @@ class NormalizedPages:
         return len(self.frame) + len(self.rejects)
 
     def raw_record(self, position: int) -> bytes:
-        """Returns the record's own bytes, by the frame's column POSITION; the pages are taken apart at the first call."""
+        """Returns the record's own bytes, by the frame's column ROW_NUMBER; the pages are taken apart at the first call."""
         return self._elements[position]
 
     @cached_property
@@ -128,7 +128,7 @@ class Normalizer:
             elements = json_text.elements(*pages)
             exact, rejects = self._read_exactly(elements, sorted(doubtful))
             is_certain = [position not in doubtful for position in range(len(elements))]
-            table = pa.concat_tables([table.filter(pa.array(is_certain, pa.bool_())), exact]).sort_by(POSITION).combine_chunks()
+            table = pa.concat_tables([table.filter(pa.array(is_certain, pa.bool_())), exact]).sort_by(ROW_NUMBER).combine_chunks()
         return NormalizedPages(pages, self._frame(table), rejects, starts)
 
     def _read_exactly(self, elements: Sequence[bytes], positions: Iterable[int]) -> tuple[pa.Table, tuple[Reject, ...]]:
@@ -152,7 +152,7 @@ class Normalizer:
         schema = frame_schema(self._collection)
         arrays = []
         for name, arrow_type in zip(schema.names, schema.types, strict=True):
-            if name == POSITION:
+            if name == ROW_NUMBER:
                 arrays.append(pa.array([position for position, _ in found], arrow_type))
             elif name in self._declared_types:
                 arrays.append(arrow_values(self._declared_types[name], [record.values[name] for _, record in found]))
@@ -163,12 +163,12 @@ class Normalizer:
 
     def _frame(self, table: pa.Table) -> pd.DataFrame:
         columns = dict(zip(table.column_names, table.columns, strict=True))
-        position = columns.pop(POSITION)
+        position = columns.pop(ROW_NUMBER)
         *written, data = [
             column.chunk(0) if column.num_chunks == 1 else column.combine_chunks()
             for name, column in columns.items()
             if name not in self._unhashed
         ]
         hashes = content_hashes(written, data, self._fingerprint) if len(table) else pa.array([], pa.binary(HASH_BYTES))
-        columns |= {"content_hash": pa.chunked_array([hashes]), POSITION: position}
+        columns |= {"content_hash": pa.chunked_array([hashes]), ROW_NUMBER: position}
         return pd.DataFrame({name: pd.arrays.ArrowExtensionArray(column) for name, column in columns.items()}, copy=False)

@@ -53,14 +53,14 @@ _NEVER_NULL = frozenset(field.name for field in FIELDS if field.is_always_given)
 """A null in one of these means the older form, or a fault."""
 
 
-POSITION = "#position"
+ROW_NUMBER = "#position"
 """This column counts the rows through all pages; no column can be declared with such a name."""
 
 
 def frame_schema(collection: Collection) -> pa.Schema:
     """Returns the frame's columns except the content hash: the envelope's, the declared ones, `data`, and the position in the pages."""
     declared = [pa.field(column.name, STORAGE[column.type].arrow) for column in collection.columns]
-    return pa.schema([*ENVELOPE_SCHEMA, *declared, pa.field("data", pa.string()), pa.field(POSITION, pa.int32())])
+    return pa.schema([*ENVELOPE_SCHEMA, *declared, pa.field("data", pa.string()), pa.field(ROW_NUMBER, pa.int32())])
 
 
 @dataclass(frozen=True)
@@ -128,7 +128,7 @@ class PageReader:
         for column in self._collection.columns:
             arrays[column.name] = self._declared_array(column, values, data, doubtful)
         arrays["data"] = data
-        arrays[POSITION] = pa.array(np.arange(len(data), dtype=np.int32))
+        arrays[ROW_NUMBER] = pa.array(np.arange(len(data), dtype=np.int32))
         if not self._is_readable:
             doubtful.update(range(len(data)))
         table = pa.Table.from_arrays(list(arrays.values()), schema=self._schema)

@@ -12,7 +12,7 @@ from sequin_pipeline.normalize.value_casts import Value, cast
 from sequin_pipeline.records import json_text
 from sequin_pipeline.records.envelope import Envelope, RecordRejected, read_envelope
 from sequin_pipeline.records.json_text import kind_of, show
-from sequin_pipeline.records.literals import Unfit
+from sequin_pipeline.records.literals import InvalidLiteral
 
 
 @dataclass(frozen=True)
@@ -64,15 +64,15 @@ class RecordReader:
             found = _find(roots[column.path.root], column.path.steps)
             try:
                 values[column.name] = _cast(column, found, carries_object=data is not None)
-            except Unfit as unfit:
+            except InvalidLiteral as invalid:
                 values[column.name] = None
-                misfits.append(_misfit(column, found, unfit))
-                if isinstance(unfit, Missing):
+                misfits.append(_misfit(column, found, invalid))
+                if isinstance(invalid, Missing):
                     missing.append(column.name)
         return ExactRecord(values, tuple(misfits), tuple(missing))
 
 
-class Missing(Unfit):
+class Missing(InvalidLiteral):
     """A required column has no value."""
 
 
@@ -99,8 +99,8 @@ def _part(raw: bytes, step: str | int) -> bytes:
     return elements[step] if step < len(elements) else b"null"
 
 
-def _misfit(column: Column, found: bytes, unfit: Unfit) -> str:
+def _misfit(column: Column, found: bytes, invalid: InvalidLiteral) -> str:
     return (
-        f"column {column.name!r} (path {column.path}, {column.type}) found {show(found)}, where {unfit} was expected: "
+        f"column {column.name!r} (path {column.path}, {column.type}) found {show(found)}, where {invalid} was expected: "
         "fix the value at the provider or the column's declaration"
     )

@@ -17,7 +17,7 @@ from sequin_pipeline.records import json_text
 from sequin_pipeline.records.json_text import Kind, kind_of
 from sequin_pipeline.records.literals import (
     DECIMAL,
-    Unfit,
+    InvalidLiteral,
     ZoneMissing,
     epoch_microseconds,
     iso_days,
@@ -72,14 +72,14 @@ class Token:
 def cast(column: Column, raw: bytes) -> Value:
     """Returns the value that the frame holds for `raw`, the text of one JSON value in UTF-8 without surrounding space.
 
-    Raises Unfit, whose message says what the column would have taken.
+    Raises InvalidLiteral, whose message says what the column would have taken.
     """
     kind = kind_of(raw)
     if kind == "null":
         return None
     found = json_text.find_unstorable(raw)
     if found is not None:
-        raise Unfit(f"what Postgres can hold, which {found} is not")
+        raise InvalidLiteral(f"what Postgres can hold, which {found} is not")
     if column.type == "jsonb" and not (column.empty_as_null and raw == b'""'):
         return raw.decode()
     return cast_token(column, Token(kind, msgspec.json.decode(raw, type=str) if kind == "string" else raw.decode()))
@@ -91,25 +91,25 @@ def cast_token(column: Column, token: Token) -> Value:
         if column.empty_as_null:
             return None
         if column.type != "text":
-            raise Unfit("something other than an empty string (or say `empty_as_null: true`)")
+            raise InvalidLiteral("something other than an empty string (or say `empty_as_null: true`)")
     return _CASTS[column.type](column, token)
 
 
 def _text(column: Column, token: Token) -> Value:
     if token.kind in ("array", "object"):
-        raise Unfit("a string, number or boolean (or declare it as jsonb)")
+        raise InvalidLiteral("a string, number or boolean (or declare it as jsonb)")
     return token.text
 
 
 def _boolean(column: Column, token: Token) -> Value:
     if token.kind in ("boolean", "string") and token.text in ("true", "false"):
         return token.text == "true"
-    raise Unfit("true or false")
+    raise InvalidLiteral("true or false")
 
 
 def _decimal(token: Token) -> str:
     if token.kind not in ("number", "string") or DECIMAL.fullmatch(token.text) is None:
-        raise Unfit("a number or a decimal string")
+        raise InvalidLiteral("a number or a decimal string")
     return token.text
 
 
@@ -117,7 +117,7 @@ def _integer(column: Column, token: Token) -> Value:
     value = scaled_integer(_decimal(token), 0)
     limit = 2 ** (INTEGER_BITS[column.type] - 1)
     if not -limit <= value < limit:
-        raise Unfit(f"a whole number from {-limit} to {limit - 1}")
+        raise InvalidLiteral(f"a whole number from {-limit} to {limit - 1}")
     return value
 
 
@@ -131,7 +131,7 @@ def _double(column: Column, token: Token) -> Value:
 
 def _date(column: Column, token: Token) -> Value:
     if token.kind != "string":
-        raise Unfit("a date as the string YYYY-MM-DD")
+        raise InvalidLiteral("a date as the string YYYY-MM-DD")
     return iso_days(token.text)
 
 
@@ -143,11 +143,11 @@ def _timestamptz(column: Column, token: Token) -> Value:
     if column.time_format != "iso":
         return epoch_microseconds(_decimal(token), EPOCH_PLACES[column.time_format], rounds=column.rounds)
     if token.kind != "string":
-        raise Unfit("an ISO time as a string (or say `format: epoch_seconds` or `epoch_milliseconds`)")
+        raise InvalidLiteral("an ISO time as a string (or say `format: epoch_seconds` or `epoch_milliseconds`)")
     try:
         return iso_microseconds(token.text, assume_utc=column.assume_utc, rounds=column.rounds)
     except ZoneMissing as missing:
-        raise Unfit(f"{missing} (or say `assume_zone: UTC` where the source means UTC)") from missing
+        raise InvalidLiteral(f"{missing} (or say `assume_zone: UTC` where the source means UTC)") from missing
 
 
 _UUID = re.compile(CANONICAL_UUID)
@@ -155,18 +155,18 @@ _UUID = re.compile(CANONICAL_UUID)
 
 def _uuid(column: Column, token: Token) -> Value:
     if token.kind != "string" or _UUID.fullmatch(token.text) is None:
-        raise Unfit("a UUID as 8-4-4-4-12 hexadecimal digits")
+        raise InvalidLiteral("a UUID as 8-4-4-4-12 hexadecimal digits")
     # Postgres writes every UUID in lower case; the same here makes equal values hash alike.
     return token.text.lower()
 
 
 def _text_array(column: Column, token: Token) -> Value:
     if token.kind != "array":
-        raise Unfit("an array of strings and nulls")
+        raise InvalidLiteral("an array of strings and nulls")
     try:
         return msgspec.json.decode(token.text, type=list[str | None])
     except msgspec.ValidationError as error:
-        raise Unfit("an array of strings and nulls only (or declare it as jsonb)") from error
+        raise InvalidLiteral("an array of strings and nulls only (or declare it as jsonb)") from error
 
 
 _CASTS: Mapping[ColumnType, Callable[[Column, Token], Value]] = {

@@ -22,7 +22,7 @@ import pyarrow.compute as pc
 from sequin_pipeline.catalog import Collection
 from sequin_pipeline.errors import SourceFault
 from sequin_pipeline.normalize.normalizer import NormalizedPages, Normalizer
-from sequin_pipeline.normalize.page_reader import POSITION, ParsedPage
+from sequin_pipeline.normalize.page_reader import ROW_NUMBER, ParsedPage
 from sequin_pipeline.sources import Page, ReadRequest, Source, TimeWindow
 from sequin_pipeline.windows import SLACK
 
@@ -227,7 +227,7 @@ def _portion(parts: Sequence[tuple[Page, ParsedPage]], normalizer: Normalizer) -
 
 def _times(normalized: NormalizedPages) -> Iterator[tuple[datetime | None, datetime | None]]:
     times = pa.Array.from_pandas(normalized.frame["record_inserted_at"])
-    bounds = [*np.searchsorted(normalized.frame[POSITION].to_numpy(), normalized.starts), len(times)]
+    bounds = [*np.searchsorted(normalized.frame[ROW_NUMBER].to_numpy(), normalized.starts), len(times)]
     for start, end in pairwise(bounds):
         of_page = times[start:end]
         extremes = pc.min_max(of_page)

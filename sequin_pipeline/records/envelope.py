@@ -18,7 +18,7 @@ from sequin_pipeline.catalog import Collection
 from sequin_pipeline.records import json_text
 from sequin_pipeline.records.fields import FIELDS
 from sequin_pipeline.records.json_text import kind_of, show
-from sequin_pipeline.records.literals import INTEGER, Unfit, iso_microseconds
+from sequin_pipeline.records.literals import INTEGER, InvalidLiteral, iso_microseconds
 
 _ARROW_TYPES = {"text": pa.string(), "bigint": pa.int64(), "boolean": pa.bool_(), "timestamptz": pa.timestamp("us", "UTC")}
 
@@ -185,8 +185,8 @@ def _time(fields: Mapping[str, bytes], name: str) -> int | None:
     text = _text_or_none(fields, name)
     try:
         return iso_microseconds(text or "")
-    except Unfit as unfit:
-        raise _bad(f"{name} is {show(raw)}, where {unfit} was expected: fix the source") from unfit
+    except InvalidLiteral as invalid:
+        raise _bad(f"{name} is {show(raw)}, where {invalid} was expected: fix the source") from invalid
 
 
 def _data(fields: Mapping[str, bytes], *, deleted: bool) -> bytes | None:

@@ -37,34 +37,34 @@ _MAX_WHOLE_DIGITS = 20
 _MAX_EXPONENT_DIGITS = 12
 
 
-class Unfit(Exception):
+class InvalidLiteral(Exception):
     """A value that its column cannot take unchanged; the message says what was expected, as the end of a sentence."""
 
 
-class ZoneMissing(Unfit):
+class ZoneMissing(InvalidLiteral):
     """A time that does not say in which zone, where UTC was not to be assumed."""
 
 
 def scaled_integer(text: str, places: int, *, rounds: bool = False) -> int:
     """The decimal `text` times ten to the power of `places`, exactly; with `rounds` to the nearest integer, halves to even.
 
-    Raises Unfit for what is no decimal, no integer after scaling, or has more than 20 digits.
+    Raises InvalidLiteral for what is no decimal, no integer after scaling, or has more than 20 digits.
     """
     match = DECIMAL.fullmatch(text)
     if match is None:
-        raise Unfit("a number")
+        raise InvalidLiteral("a number")
     fraction = match["fraction"] or match["bare"] or ""
     digits = ((match["whole"] or "") + fraction).lstrip("0")
     if not digits:
         return 0
     point = len(digits) - len(fraction) + exponent_of(match["exponent"]) + places
     if point > _MAX_WHOLE_DIGITS:
-        raise Unfit(f"a number of at most {_MAX_WHOLE_DIGITS} digits before the point")
+        raise InvalidLiteral(f"a number of at most {_MAX_WHOLE_DIGITS} digits before the point")
     whole = int(digits[:point].ljust(point, "0")) if point > 0 else 0
     rest = digits[point:] if point >= 0 else "0" + digits
     if rest.strip("0"):
         if not rounds:
-            raise Unfit("a whole number" if places == 0 else f"at most {places} digits after the point")
+            raise InvalidLiteral("a whole number" if places == 0 else f"at most {places} digits after the point")
         whole += _rounds_up(whole, rest)
     return -whole if match["sign"] == "-" else whole
 
@@ -88,48 +88,48 @@ def _rounds_up(whole: int, rest: str) -> bool:
 def nearest_double(text: str) -> float:
     """The double nearest to the decimal `text`.
 
-    Raises Unfit for what is no decimal or overflows, and for an integer that the double would not give back.
+    Raises InvalidLiteral for what is no decimal or overflows, and for an integer that the double would not give back.
     """
     if DECIMAL.fullmatch(text) is None:
-        raise Unfit("a number")
+        raise InvalidLiteral("a number")
     value = float(text)
     if value in (float("inf"), float("-inf")):
-        raise Unfit("a number up to 1.7976931348623157e308, either sign")
+        raise InvalidLiteral("a number up to 1.7976931348623157e308, either sign")
     if INTEGER.fullmatch(text) is None:
         return value
     digits = text.lstrip("+-").lstrip("0") or "0"
     if int(digits) != int(abs(value)):
-        raise Unfit("an integer that a double can hold, as all up to 2^53 are")
+        raise InvalidLiteral("an integer that a double can hold, as all up to 2^53 are")
     # An integer has no negative zero.
     return value + 0.0
 
 
 def iso_days(text: str) -> int:
-    """Days since 1970-01-01 of `YYYY-MM-DD`, years 1 to 9999. Raises Unfit."""
+    """Days since 1970-01-01 of `YYYY-MM-DD`, years 1 to 9999. Raises InvalidLiteral."""
     match = ISO_DATE.fullmatch(text)
     if match is None:
-        raise Unfit("a date as YYYY-MM-DD")
+        raise InvalidLiteral("a date as YYYY-MM-DD")
     try:
         return date(*map(int, match.groups())).toordinal() - _EPOCH_ORDINAL
     except ValueError as error:
-        raise Unfit("a date that exists, in the years 0001 to 9999") from error
+        raise InvalidLiteral("a date that exists, in the years 0001 to 9999") from error
 
 
 def iso_microseconds(text: str, *, assume_utc: bool = False, rounds: bool = False) -> int:
     """Microseconds since 1970-01-01T00:00:00Z of an ISO time with zone (`assume_utc`: without zone it is UTC).
 
-    `rounds`: to the nearest microsecond, halves to even. Raises Unfit, also for a leap second (no type here holds one), for hour 24
-    and for what is outside the years 0001 to 9999 once it is in UTC.
+    `rounds`: to the nearest microsecond, halves to even. Raises InvalidLiteral, also for a leap second (no type here holds
+    one), for hour 24 and for what is outside the years 0001 to 9999 once it is in UTC.
     """
     match = ISO_TIME.fullmatch(text)
     if match is None:
-        raise Unfit("an ISO time as 2024-01-31T12:00:00Z")
+        raise InvalidLiteral("an ISO time as 2024-01-31T12:00:00Z")
     if match["zone"] is None and not assume_utc:
         raise ZoneMissing("an ISO time with a zone")
     hour, minute, second = int(match["hour"]), int(match["minute"] or 0), int(match["second"] or 0)
     zone_hour, zone_minute = int(match["zone_hour"] or 0), int(match["zone_minute"] or 0)
     if hour > 23 or minute > 59 or second > 59 or zone_hour > 23 or zone_minute > 59:
-        raise Unfit("an ISO time from 00:00:00 to 23:59:59 with a zone of less than 24 hours")
+        raise InvalidLiteral("an ISO time from 00:00:00 to 23:59:59 with a zone of less than 24 hours")
     offset = zone_hour * 3600 + zone_minute * 60
     seconds = iso_days(match["date"]) * 86_400 + hour * 3600 + minute * 60 + second
     seconds -= -offset if match["east"] == "-" else offset
@@ -138,11 +138,11 @@ def iso_microseconds(text: str, *, assume_utc: bool = False, rounds: bool = Fals
 
 
 def epoch_microseconds(text: str, places: int, *, rounds: bool = False) -> int:
-    """Microseconds of a decimal number of units since 1970, `places` being 6 for seconds and 3 for milliseconds. Raises Unfit."""
+    """Microseconds of a decimal number of units since 1970, `places` being 6 for seconds and 3 for milliseconds. Raises InvalidLiteral."""
     return _within_years(scaled_integer(text, places, rounds=rounds))
 
 
 def _within_years(microseconds: int) -> int:
     if not MIN_MICROSECONDS <= microseconds <= MAX_MICROSECONDS:
-        raise Unfit("a time in the years 0001 to 9999, in UTC")
+        raise InvalidLiteral("a time in the years 0001 to 9999, in UTC")
     return microseconds

@@ -17,7 +17,7 @@ from sequin_pipeline.errors import LedgerRefused, TableRefused, TooManyRejects
 from sequin_pipeline.ledger.ledger import Counts, Ledger
 from sequin_pipeline.ledger.schema import DEFAULT_SCHEMA, migrate
 from sequin_pipeline.normalize.normalizer import NormalizedPages
-from sequin_pipeline.normalize.page_reader import POSITION
+from sequin_pipeline.normalize.page_reader import ROW_NUMBER
 from sequin_pipeline.postgres.percent_signs import TypeName
 from sequin_pipeline.postgres.session import Session
 from sequin_pipeline.postgres.session_limits import PLAINLY
@@ -61,7 +61,7 @@ class FramePage(NormalizedPages):
 
     def raw_record(self, position: int) -> bytes:
         """The row as a JSON object: what a reject keeps."""
-        row = self.frame[self.frame[POSITION] == position].drop(columns=POSITION)
+        row = self.frame[self.frame[ROW_NUMBER] == position].drop(columns=ROW_NUMBER)
         return str(row.to_json(orient="records", date_format="iso", date_unit="us", lines=True)).strip().encode()
 
 
@@ -145,7 +145,7 @@ def _prepared(
 def _pages(given: FrameRows) -> Iterator[FramePage]:
     for start in range(0, given.rows.num_rows, FRAME_BATCH_ROWS):
         part = given.rows.slice(start, FRAME_BATCH_ROWS)
-        numbered = part.append_column(POSITION, pa.array(range(part.num_rows), pa.int32()))
+        numbered = part.append_column(ROW_NUMBER, pa.array(range(part.num_rows), pa.int32()))
         yield FramePage(pages=(), frame=numbered.to_pandas(types_mapper=pd.ArrowDtype), rejects=())
 
 

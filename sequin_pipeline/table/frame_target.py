@@ -14,7 +14,7 @@ import pyarrow.compute as pc
 
 from sequin_pipeline.catalog import MAX_COLUMNS, MAX_IDENTIFIER_BYTES, TableName
 from sequin_pipeline.errors import TableRefused
-from sequin_pipeline.normalize.page_reader import POSITION
+from sequin_pipeline.normalize.page_reader import ROW_NUMBER
 from sequin_pipeline.table.frame_columns import Misfit, arrow_values
 from sequin_pipeline.table.frame_values import found_type, frame_type, new_type, staged
 from sequin_pipeline.table.introspect import IntrospectedColumn, IntrospectedTable
@@ -143,7 +143,7 @@ def _name_fault(name: str) -> str | None:
         return f"which is {size} bytes long and Postgres would cut to {MAX_IDENTIFIER_BYTES}"
     if "\x00" in name:
         return "with a NUL that Postgres cannot hold"
-    if name in SYSTEM_COLUMNS or name == POSITION:
+    if name in SYSTEM_COLUMNS or name == ROW_NUMBER:
         return "which is taken"
     return None
 

@@ -48,7 +48,7 @@ def prepare_table(
     `full_refresh` may create anew one that has vanished. Raises TableRefused, LedgerRefused, psycopg.Error; then nothing has changed.
     """
     if target.is_unmanaged:
-        return _prepare_foreign(connection, look_up(connection, target), ledger, source=source, adopt=adopt)
+        return _prepare_unmanaged(connection, look_up(connection, target), ledger, source=source, adopt=adopt)
     record, found = ledger.find_table(connection), find_table_in_catalog(connection, target)
     if (record is None) != (found is None):
         # Somebody may be creating it between the two looks: under their lock, what is there is there for good.
@@ -80,7 +80,7 @@ def prepare_table(
     return Preparation(target, record)
 
 
-def _prepare_foreign(
+def _prepare_unmanaged(
     connection: Connection, target: Target, ledger: Ledger, *, source: SourceIdentity, adopt: bool
 ) -> Preparation:
     """All that is written is the ledger's: the declaration has said whose the table is, so it needs no `--adopt` at first."""

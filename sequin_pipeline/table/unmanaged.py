@@ -27,7 +27,7 @@ UTC_WITHOUT_ZONE = "timestamptz at time zone 'UTC'"
 
 
 @dataclass(frozen=True)
-class Fit:
+class TypeMapping:
     """How values of a declared type are written to a column: see TargetColumn."""
 
     cast: str | None = None
@@ -35,28 +35,28 @@ class Fit:
     limits: tuple[Limit, ...] = ()
 
 
-TAKES: Mapping[str, Mapping[str, Fit]] = {
-    "text": {"text": Fit(), "character varying": Fit()},
-    "boolean": {"boolean": Fit()},
-    "integer": {"integer": Fit(), "bigint": Fit(), "smallint": Fit(), "numeric": Fit()},
-    "bigint": {"bigint": Fit(), "integer": Fit(), "smallint": Fit(), "numeric": Fit()},
-    "numeric": {"numeric": Fit("numeric")},
-    "double precision": {"double precision": Fit()},
-    "date": {"date": Fit()},
-    "timestamptz": {"timestamp with time zone": Fit(), "timestamp without time zone": Fit(UTC_WITHOUT_ZONE)},
-    "uuid": {"uuid": Fit("uuid")},
-    "text[]": {"text[]": Fit("text[]"), "character varying[]": Fit("character varying[]")},
+TAKES: Mapping[str, Mapping[str, TypeMapping]] = {
+    "text": {"text": TypeMapping(), "character varying": TypeMapping()},
+    "boolean": {"boolean": TypeMapping()},
+    "integer": {"integer": TypeMapping(), "bigint": TypeMapping(), "smallint": TypeMapping(), "numeric": TypeMapping()},
+    "bigint": {"bigint": TypeMapping(), "integer": TypeMapping(), "smallint": TypeMapping(), "numeric": TypeMapping()},
+    "numeric": {"numeric": TypeMapping("numeric")},
+    "double precision": {"double precision": TypeMapping()},
+    "date": {"date": TypeMapping()},
+    "timestamptz": {"timestamp with time zone": TypeMapping(), "timestamp without time zone": TypeMapping(UTC_WITHOUT_ZONE)},
+    "uuid": {"uuid": TypeMapping("uuid")},
+    "text[]": {"text[]": TypeMapping("text[]"), "character varying[]": TypeMapping("character varying[]")},
     # json keeps the text it is given and has no equality: jsonb's form of it is written, and compared.
-    "jsonb": {"jsonb": Fit("jsonb"), "json": Fit("jsonb::json", compared_as="text")},
+    "jsonb": {"jsonb": TypeMapping("jsonb"), "json": TypeMapping("jsonb::json", compared_as="text")},
 }
 """By declared type and the table's own, without length and precision. Enums take `text` and `text[]` by their own name."""
 
 INTEGER_BITS: Mapping[str, int] = {"smallint": 16, "integer": 32}
 
-IDENTIFIERS: Mapping[str, Fit] = {
-    "uuid": Fit("uuid", limits=(CANONICAL_UUID,)),
-    "bigint": Fit("bigint", limits=(CANONICAL_INTEGER,)),
-    "integer": Fit("integer", limits=(CANONICAL_INTEGER,)),
+IDENTIFIERS: Mapping[str, TypeMapping] = {
+    "uuid": TypeMapping("uuid", limits=(CANONICAL_UUID,)),
+    "bigint": TypeMapping("bigint", limits=(CANONICAL_INTEGER,)),
+    "integer": TypeMapping("integer", limits=(CANONICAL_INTEGER,)),
 }
 """What the record's own ids may be kept in besides."""
 
@@ -193,9 +193,9 @@ class _Match:
     def _rounds(self) -> bool:
         return self.target.unmanaged is not None and self.target.unmanaged.rounds
 
-    def _fit(self, column: TargetColumn, found: IntrospectedColumn) -> Fit | None:
+    def _fit(self, column: TargetColumn, found: IntrospectedColumn) -> TypeMapping | None:
         if found.is_enum and column.type == ("text[]" if found.cast.endswith("[]") else "text"):
-            return Fit(found.cast)
+            return TypeMapping(found.cast)
         if column.name == self.target.version and (found.type, found.decimals) not in (("bigint", None), ("numeric", None)):
             return None
         if column.type in ("integer", "bigint") and found.decimals is not None and found.decimals < 0:

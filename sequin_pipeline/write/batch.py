@@ -15,7 +15,7 @@ import pyarrow as pa
 import pyarrow.compute as pc
 
 from sequin_pipeline.normalize.normalizer import NormalizedPages
-from sequin_pipeline.normalize.page_reader import POSITION
+from sequin_pipeline.normalize.page_reader import ROW_NUMBER
 from sequin_pipeline.table.target import Target
 from sequin_pipeline.write.buckets import Lane, buckets_of
 
@@ -182,7 +182,7 @@ def _gather(target: Target, pages: Sequence[NormalizedPages], without: frozenset
     tables = [_arrow_table(page.frame) for page in pages]
     page_of = np.repeat(np.arange(len(tables)), [len(table) for table in tables])
     rows = pa.concat_tables(tables)
-    position_of = rows.column(POSITION).to_numpy().astype(np.int64)
+    position_of = rows.column(ROW_NUMBER).to_numpy().astype(np.int64)
     rows = rows.select(list(target.column_names))
     if without:
         is_kept = np.array(

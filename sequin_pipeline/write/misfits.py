@@ -10,7 +10,7 @@ import pandas as pd
 import pyarrow as pa
 
 from sequin_pipeline.normalize.normalizer import NormalizedPages, Reject
-from sequin_pipeline.normalize.page_reader import POSITION
+from sequin_pipeline.normalize.page_reader import ROW_NUMBER
 from sequin_pipeline.table.target import Target, TargetColumn
 from sequin_pipeline.table.type_limits import rounded
 
@@ -33,7 +33,7 @@ def take_out_misfits(target: Target, page: NormalizedPages) -> NormalizedPages:
     rejects = tuple(
         Reject(
             record_id=str(frame[target.record_id].iloc[row]),
-            raw=page.raw_record(int(frame[POSITION].iloc[row])),
+            raw=page.raw_record(int(frame[ROW_NUMBER].iloc[row])),
             reason="; ".join(found),
             reject_class="value",
         )

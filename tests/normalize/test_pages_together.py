@@ -6,7 +6,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from sequin_pipeline.normalize.normalizer import Normalizer
-from sequin_pipeline.normalize.page_reader import POSITION
+from sequin_pipeline.normalize.page_reader import ROW_NUMBER
 from tests.normalize.records import collection, column, page, record, rows, with_value
 
 DECLARED = collection(column("v", "v", "bigint"), column("status", "status"))
@@ -31,8 +31,8 @@ def test_pages_together_are_the_pages_one_after_the_other(pages: list[bytes]) ->
 
     together = normalizer.normalize([normalizer.parse(each) for each in pages])
 
-    frames = [part.frame.drop(columns=POSITION) for part in apart]
-    pd.testing.assert_frame_equal(together.frame.drop(columns=POSITION), pd.concat(frames, ignore_index=True), check_exact=True)
+    frames = [part.frame.drop(columns=ROW_NUMBER) for part in apart]
+    pd.testing.assert_frame_equal(together.frame.drop(columns=ROW_NUMBER), pd.concat(frames, ignore_index=True), check_exact=True)
     assert together.rejects == tuple(reject for part in apart for reject in part.rejects)
     assert together.fetched == sum(part.fetched for part in apart)
 
@@ -44,6 +44,6 @@ def test_fault_in_one_page_leaves_the_places_in_the_others() -> None:
     together = normalizer.normalize([normalizer.parse(each) for each in pages])
 
     assert together.starts == (0, 2, 2)
-    assert rows(together, "id", POSITION) == [("usual", 0), ("last", 3)]
+    assert rows(together, "id", ROW_NUMBER) == [("usual", 0), ("last", 3)]
     assert [together.raw_record(position) for position in (1, 2, 4)] == [reject.raw for reject in together.rejects]
     assert [reject.raw for reject in together.rejects] == [page(REFUSED)[1:-1], OBJECT, page(NAMELESS)[1:-1]]

@@ -10,7 +10,7 @@ from sequin_pipeline.catalog import Column, ColumnType, Path, TimeFormat
 from sequin_pipeline.normalize.value_casts import cast
 from sequin_pipeline.operate.inference.sample import SampledField
 from sequin_pipeline.records.json_text import Kind
-from sequin_pipeline.records.literals import Unfit
+from sequin_pipeline.records.literals import InvalidLiteral
 
 _TIME_NAME = re.compile(r"(^|_)(at|on|time|timestamp|date|created|updated|start|end|until|expires|since)$|(At|Time|Date|On)$")
 
@@ -65,7 +65,7 @@ def takes_all(column: Column, values: Iterable[bytes]) -> bool:
     try:
         for value in values:
             cast(column, value)
-    except Unfit:
+    except InvalidLiteral:
         return False
     return True
 
