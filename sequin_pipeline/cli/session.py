@@ -106,7 +106,7 @@ def check_dagster_storage(session: Session) -> None:
         # The message of a connection names the warehouse's variable.
         said = str(error).replace(environment.WAREHOUSE_URL, environment.DAGSTER_POSTGRES_URL)
         if isinstance(error, WarehouseUnavailable):
-            said += f" If the Postgres of Dagster's runs is elsewhere, mend {environment.DAGSTER_POSTGRES_URL}"
+            said += f" If the Postgres of Dagster's runs is elsewhere, fix {environment.DAGSTER_POSTGRES_URL}"
         raise type(error)(said) from error
 
 
