@@ -133,7 +133,7 @@ def test_a_row_whose_merge_is_not_known_gets_a_bracket_and_no_claim(
 
     done = command(project, "explain", "demo/thing", "a", "--pages", "0")
 
-    assert "by no merge that the ledger has" in told(done)["written"][0]
+    assert "by no merge in the ledger" in told(done)["written"][0]
     assert f"            only a bracket: after batch {batch} at 20" in done.stdout
 
 

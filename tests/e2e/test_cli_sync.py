@@ -353,7 +353,9 @@ def test_a_warehouse_that_does_not_answer_is_told_at_once_and_without_its_passwo
 @pytest.mark.parametrize(
     ("change", "status", "told"),
     [
-        pytest.param(("//postgres@", "//nobody_known:s3cret@"), 2, "fix DAGSTER_POSTGRES_URL, or allow this role to connect", id="role"),
+        pytest.param(
+            ("//postgres@", "//nobody_known:s3cret@"), 2, "fix DAGSTER_POSTGRES_URL, or allow this role to connect", id="role"
+        ),
         pytest.param(
             ("port=5432", "port=1"), 1, "If the Postgres of Dagster's runs is elsewhere, fix DAGSTER_POSTGRES_URL", id="port"
         ),

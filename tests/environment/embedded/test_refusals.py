@@ -20,7 +20,7 @@ from tests.support.postgres import binaries
 
 as_root = pytest.mark.skipif(os.geteuid() != 0, reason="only root can act as another account")
 NOBODY = 65534
-START = "import os; from sequin_pipeline import embedded; print(embedded.start(os.environ).version)"
+START = "import os; from sequin_pipeline.environment import embedded; print(embedded.start(os.environ).version)"
 
 
 def test_data_of_another_major_version_is_left_alone(made: Environ) -> None:

@@ -17,7 +17,7 @@ from sequin_pipeline.errors import WarehouseError
 from tests.environment.embedded.conftest import Environ, environ_of, postmaster_pid, rows
 from tests.support import postgres
 
-START = "import os; from sequin_pipeline import embedded; print(embedded.start(os.environ).was_running)"
+START = "import os; from sequin_pipeline.environment import embedded; print(embedded.start(os.environ).was_running)"
 
 
 def test_the_first_start_makes_the_databases_and_the_next_adopts_the_server(environ: Environ) -> None:
