@@ -17,6 +17,8 @@ import psycopg
 from psycopg import sql
 
 EXAMPLES = Path(__file__).parents[2] / "examples"
+PACKAGES = Path(__file__).parent / "packages"
+"""Other packages for an example, named for it and their version: what its users have besides what it pins itself."""
 COMMAND_SECONDS = 120.0
 NOT_COPIED = shutil.ignore_patterns("node_modules", "generated", "__pycache__")
 NETWORK_MARKS = ("ENOTFOUND", "ECONNREFUSED", "ECONNRESET", "ETIMEDOUT", "EAI_AGAIN", "ENETUNREACH")
@@ -48,6 +50,7 @@ _ALEMBIC = (sys.executable, "-m", "alembic")
 
 COMMANDS: Mapping[str, Commands] = {
     "drizzle": _node(unchanged="No changes detected"),
+    "drizzle-1.0": _node(unchanged="No changes detected"),
     "prisma": _node(unchanged="The database is already in sync with the Prisma schema."),
     "typeorm": _node(unchanged=""),
     "sqlalchemy": Commands(
@@ -76,7 +79,7 @@ class App:
     @property
     def collections(self) -> Path:
         """The folder for SEQUIN_COLLECTIONS that its README names."""
-        return EXAMPLES / self.name / "collections"
+        return example_of(self.name) / "collections"
 
     def run(self, command: Iterable[str], *, stdin: str = "", time_zone: str = "UTC") -> str:
         """What it printed; it must succeed."""
@@ -122,15 +125,21 @@ def lines_of(records: Iterable[Mapping[str, object]]) -> str:
 
 def copy_of(name: str, folder: Path) -> Path:
     """The example's files, with the packages of its lock."""
-    shutil.copytree(EXAMPLES / name, folder, ignore=NOT_COPIED)
+    shutil.copytree(example_of(name), folder, ignore=NOT_COPIED)
     if (folder / "package.json").exists():
         (folder / "node_modules").symlink_to(installed_packages(name))
     return folder
 
 
+def example_of(name: str) -> Path:
+    """The folder of the example, whatever version its packages are of."""
+    return EXAMPLES / name.partition("-")[0]
+
+
 def installed_packages(name: str) -> Path:
     """node_modules of the example's lock, kept in the user's cache folder between runs."""
-    manifest, lock = EXAMPLES / name / "package.json", EXAMPLES / name / "package-lock.json"
+    packages = PACKAGES / name if (PACKAGES / name).is_dir() else EXAMPLES / name
+    manifest, lock = packages / "package.json", packages / "package-lock.json"
     mark = hashlib.blake2b(manifest.read_bytes() + lock.read_bytes(), digest_size=8).hexdigest()
     cache = Path(platformdirs.user_cache_dir("sequin_pipeline")) / "interop"
     cache.mkdir(parents=True, exist_ok=True)
@@ -138,7 +147,7 @@ def installed_packages(name: str) -> Path:
     with (cache / f"{name}.lock").open("w") as lock_file:
         fcntl.flock(lock_file, fcntl.LOCK_EX)
         if not kept.exists():
-            for outdated in cache.glob(f"{name}-*"):
+            for outdated in cache.glob(f"{name}-{'[0-9a-f]' * 16}"):
                 shutil.rmtree(outdated)
             unfinished = cache / f"unfinished-{name}"
             shutil.rmtree(unfinished, ignore_errors=True)

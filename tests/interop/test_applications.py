@@ -51,9 +51,10 @@ def test_both_write_the_same_history_and_the_application_reads_the_fold(
     assert query(app.url, SHAPE) == shape
     app.check_migrated()
     assert query(app.url, SHAPE) == shape
+    assert query(app.url, "select to_regclass('sequin_pipeline.merges') is not null") == [(True,)]
 
 
-@pytest.mark.parametrize("name", ["drizzle", "prisma", "typeorm"])
+@pytest.mark.parametrize("name", ["drizzle", "drizzle-1.0", "prisma", "typeorm"])
 def test_a_row_that_an_upsert_without_guard_overwrote_is_repaired_by_the_next_delivery(name: str, make_app: MakeApp) -> None:
     app = make_app(name)
     app.migrate()
@@ -61,7 +62,7 @@ def test_a_row_that_an_upsert_without_guard_overwrote_is_repaired_by_the_next_de
     older = [subscription(number, 2) for number in NUMBERS]
     deliver(app, newest)
 
-    shutil.copy(Path(__file__).parent / "unguarded" / f"{name}.ts", app.folder / "src" / "unguarded.ts")
+    shutil.copy(Path(__file__).parent / "unguarded" / f"{name.partition('-')[0]}.ts", app.folder / "src" / "unguarded.ts")
     app.run(("node_modules/.bin/tsx", "src/unguarded.ts"), stdin=lines_of(older))
     overwritten = seen(app.rows(time_zone="UTC"))
     outcome = deliver(app, newest)

@@ -55,7 +55,7 @@ def test_drizzle_finds_nothing_to_change_and_reads_the_row(app_with_tables: App)
     for script in ("upsert.ts", "print.ts"):
         (app.folder / "src" / script).unlink()
     config = app.folder / "drizzle.config.ts"
-    config.write_text(config.read_text().replace("dbCredentials", 'schemaFilter: ["demo", "Demo"],\n  dbCredentials'))
+    config.write_text(config.read_text().replace('schemaFilter: ["public"]', 'schemaFilter: ["demo", "Demo"]'))
 
     app.run(TSC)
     row = run_script(
