@@ -94,7 +94,7 @@ def check_warehouse(session: Session) -> None:
 
 
 def check_dagster_storage(session: Session) -> None:
-    """Does the Postgres of Dagster's runs let us in? Dagster itself would try for ten seconds and end in a traceback.
+    """Checks that the Postgres of Dagster's runs lets us in: Dagster itself would try for ten seconds and end in a traceback.
 
     Raises ConfigurationError where DAGSTER_POSTGRES_URL is to be fixed, WarehouseUnavailable where nothing answers there.
     """

@@ -1,4 +1,4 @@
-"""Proxies that the environment names, and which of them can be used."""
+"""This module looks at the proxies that the environment names, and says which of them can be used."""
 
 from urllib.request import getproxies
 
