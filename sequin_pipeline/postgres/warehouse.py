@@ -291,9 +291,7 @@ def explain(error: psycopg.Error, doing: str) -> PipelineError:
         return WarehouseError(f"while {doing}, Postgres said {said!r}{state}, and would again. {where}")
     match error.sqlstate:
         case "42501":
-            return TableRefused(
-                f"while {doing}, Postgres said {said!r}{state}: grant the right that it names to this role.{hint}"
-            )
+            return TableRefused(f"while {doing}, Postgres said {said!r}{state}: {_right(said)}.{hint}")
         case "25006":
             return WarehouseError(
                 f"while {doing}, Postgres said {said!r}{state}: point WAREHOUSE_URL at the primary server.{hint}"
@@ -304,6 +302,17 @@ def explain(error: psycopg.Error, doing: str) -> PipelineError:
             )
         case _:
             return TableRefused(f"while {doing}, Postgres said {said!r}{state}.{hint}")
+
+
+def _right(said: str) -> str:
+    """Returns what helps this role: not everything that Postgres calls a missing privilege can be granted."""
+    if said.startswith("permission denied for"):
+        return "grant the right that it names to this role"
+    if "row-level security" in said:
+        return "no grant changes that; let the pipeline connect as a role with BYPASSRLS, or as the owner of the table"
+    if said.startswith("must be owner of"):
+        return "no grant changes that; let the owner do it, or make this role a member of the owner's"
+    return "give this role what it asks for, or let the pipeline connect as another one"
 
 
 def attempt(

@@ -3,6 +3,7 @@
 Everything here happens on a connection before a writer exists, and before anything has been requested of the source.
 """
 
+import logging
 from dataclasses import dataclass, replace
 
 from sequin_pipeline.ledger.ledger import Ledger, LiveCursor
@@ -17,8 +18,11 @@ from sequin_pipeline.runs.refill import declare_columns, refill
 from sequin_pipeline.sources import Source
 from sequin_pipeline.table.managed import Preparation, prepare_table
 from sequin_pipeline.table.target import Target, collection_target
+from sequin_pipeline.table.write_access import tell_triggers
 from sequin_pipeline.windows import SLACK
 from sequin_pipeline.write.removals import sweep_marked
+
+logger = logging.getLogger("sequin_pipeline.start")
 
 
 @dataclass(frozen=True)
@@ -50,6 +54,8 @@ def start_run(
     def prepare(connection: Connection) -> tuple[Target, int]:
         migrate(connection, ledger.schema)
         preparation = _prepare_table(connection, ledger, run_config, source)
+        if told := tell_triggers(connection, preparation.target.table):
+            logger.info(told)
         return preparation.target, _follow_declaration(connection, ledger, preparation, heartbeat)
 
     def find_start(connection: Connection) -> tuple[bool, CursorPosition, tuple[LiveCursor | None, ...]]:

@@ -9,56 +9,47 @@ from sequin_pipeline.errors import TableRefused
 from sequin_pipeline.postgres.session_limits import PLAINLY
 from sequin_pipeline.postgres.warehouse import Connection
 from sequin_pipeline.table.target import Target
+from sequin_pipeline.table.write_access import WriteAccess, check_access, find_access
 
 
 @dataclass(frozen=True)
 class FoundTable:
-    """A table as the catalog of Postgres shows it: types by column, whether the key can tell conflicting rows, and the privileges
-    that this role lacks."""
+    """A table as the catalog of Postgres shows it: types by column, whether the key can tell conflicting rows, and what stands in a
+    writer's way."""
 
     types: Mapping[str, str]
     comments: Mapping[str | None, str]
     has_unique_key: bool
-    lacking: tuple[str, ...]
-    role: str
+    access: WriteAccess
 
 
 def find_table_in_catalog(connection: Connection, target: Target) -> FoundTable | None:
-    names = {"schema": target.table.schema, "table": target.table.name}
-    row = connection.execute(
-        "select c.oid, array(select wanted from unnest(array['SELECT', 'INSERT', 'UPDATE', 'DELETE']) wanted"
-        " where not has_table_privilege(c.oid, wanted)), current_user from pg_class c join pg_namespace n on n.oid = c.relnamespace"
-        " where n.nspname = %(schema)s and c.relname = %(table)s and c.relkind in ('r', 'p', 'v', 'm', 'f')",
-        names,
-    ).fetchone()
-    if row is None:
+    access = find_access(connection, target.table)
+    if access is None:
         return None
-    oid, lacking, role = row
-    assert isinstance(lacking, list)  # noqa: S101 - an array
     types = connection.execute(
         sql.SQL(
             "select attname, format_type(atttypid, atttypmod) from {}, pg_attribute"
             " where attrelid = %s and attnum > 0 and not attisdropped"
         ).format(PLAINLY),
-        (oid,),
+        (access.oid,),
     ).fetchall()
     comments = connection.execute(
         "select a.attname, d.description from pg_description d left join pg_attribute a on a.attrelid = d.objoid"
         " and a.attnum = d.objsubid and d.objsubid > 0 where d.objoid = %s and d.classoid = 'pg_class'::regclass",
-        (oid,),
+        (access.oid,),
     ).fetchall()
     unique = connection.execute(
         "select exists (select from pg_index i where i.indrelid = %s and i.indisunique and i.indimmediate and i.indisvalid"
         " and i.indpred is null and i.indexprs is null and i.indnkeyatts = %s and (select array_agg(a.attname::text order by a.attname)"
         " from pg_attribute a where a.attrelid = i.indrelid and a.attnum = any(i.indkey[0:i.indnkeyatts - 1])) = %s)",
-        (oid, len(target.key), sorted(target.key)),
+        (access.oid, len(target.key), sorted(target.key)),
     ).fetchone()
     return FoundTable(
         types={str(name): str(kind) for name, kind in types},
         comments={None if name is None else str(name): str(text) for name, text in comments},
         has_unique_key=unique == (True,),
-        lacking=tuple(map(str, lacking)),
-        role=str(role),
+        access=access,
     )
 
 
@@ -67,6 +58,7 @@ _SPELLED = {"timestamptz": "timestamp with time zone"}
 
 def check_found(connection: Connection, target: Target, found: FoundTable) -> None:
     table = str(target.table)
+    check_access(target, found.access)
     for name in target.key:
         if name not in found.types:
             raise TableRefused(
@@ -90,13 +82,6 @@ def check_found(connection: Connection, target: Target, found: FoundTable) -> No
         raise TableRefused(
             f"table {table!r} of {target.label!r} has no primary key or unique constraint on ({key}), by which versions of a row "
             f"replace each other: add one, as in `alter table {table} add primary key ({key})`"
-        )
-    lacking = [privilege for privilege in found.lacking if privilege != "DELETE" or target.removes]
-    if lacking:
-        wanted = ", ".join(lacking).lower()
-        raise TableRefused(
-            f"role {found.role!r} may not {wanted} on table {table!r} of {target.label!r}: "
-            f"give it the right with `grant {wanted} on {table} to {found.role}`"
         )
 
 

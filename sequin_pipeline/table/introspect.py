@@ -11,6 +11,7 @@ from psycopg import sql
 from sequin_pipeline.catalog import TableName
 from sequin_pipeline.postgres.session_limits import PLAINLY
 from sequin_pipeline.postgres.warehouse import Connection
+from sequin_pipeline.table.write_access import WriteAccess, find_access
 
 
 @dataclass(frozen=True)
@@ -37,44 +38,27 @@ class IntrospectedColumn:
 
 @dataclass(frozen=True)
 class IntrospectedTable:
-    """`kind` is pg_class.relkind; `keys` are the sets of columns by which an upsert can find rows. `lacking` are privileges that
-    `role` does not have, `hides_rows` a row-level policy that applies to it."""
+    """`keys` are the sets of columns by which an upsert can find rows, `access` says what stands in a writer's way."""
 
-    kind: str
+    access: WriteAccess
     columns: Mapping[str, IntrospectedColumn]
     keys: frozenset[frozenset[str]]
-    lacking: tuple[str, ...]
-    role: str
-    has_children: bool = False
-    has_rules: bool = False
-    hides_rows: bool = False
+
+    @property
+    def kind(self) -> str:
+        """Its pg_class.relkind."""
+        return self.access.kind
 
 
 def introspect(connection: Connection, table: TableName) -> IntrospectedTable | None:
     """None where there is no such table, or nothing of that name. Raises psycopg.Error."""
-    row = connection.execute(
-        "select c.oid, c.relkind::text, current_user::text, array(select wanted from unnest(array['SELECT', 'INSERT', 'UPDATE', 'DELETE'])"
-        " wanted where not has_table_privilege(c.oid, wanted))"
-        " || case when has_schema_privilege(n.oid, 'USAGE') then '{}' else array['USAGE'] end,"
-        " c.relkind = 'r' and exists (select from pg_inherits i where i.inhparent = c.oid),"
-        " exists (select from pg_rewrite w where w.ev_class = c.oid and w.ev_type in ('2', '3', '4') and w.ev_enabled <> 'D'),"
-        " row_security_active(c.oid) from pg_class c join pg_namespace n on n.oid = c.relnamespace"
-        " where n.nspname = %s and c.relname = %s and c.relkind in ('r', 'p', 'v', 'm', 'f')",
-        (table.schema, table.name),
-    ).fetchone()
-    if row is None:
+    access = find_access(connection, table)
+    if access is None:
         return None
-    oid, kind, role, lacking, has_children, has_rules, hides_rows = row
-    assert isinstance(lacking, list)  # noqa: S101 - an array
     return IntrospectedTable(
-        kind=str(kind),
-        columns={column.name: column for column in _columns(connection, oid)},
-        keys=_keys(connection, oid),
-        lacking=tuple(map(str, lacking)),
-        role=str(role),
-        has_children=bool(has_children),
-        has_rules=bool(has_rules),
-        hides_rows=bool(hides_rows),
+        access=access,
+        columns={column.name: column for column in _columns(connection, access.oid)},
+        keys=_keys(connection, access.oid),
     )
 
 
@@ -144,11 +128,3 @@ def _keys(connection: Connection, oid: object) -> frozenset[frozenset[str]]:
         (oid,),
     ).fetchall()
     return frozenset(frozenset(map(str, names)) for (names,) in rows)  # type: ignore[call-overload]  # a text[]
-
-
-def grant(introspected: IntrospectedTable, table: TableName, wanted: str, connection: Connection) -> str:
-    """The statement that would give this role a right."""
-    role = sql.Identifier(introspected.role).as_string(connection)
-    if wanted == "USAGE":
-        return f"grant usage on schema {sql.Identifier(table.schema).as_string(connection)} to {role}"
-    return f"grant {wanted.lower()} on {sql.Identifier(table.schema, table.name).as_string(connection)} to {role}"

@@ -15,10 +15,11 @@ from sequin_pipeline.ledger.schema import lock_ddl
 from sequin_pipeline.postgres.rows import fetch_value
 from sequin_pipeline.postgres.warehouse import Connection, lift_limits
 from sequin_pipeline.sources import SourceIdentity
-from sequin_pipeline.table.ddl import add_statements, comment, comment_statements, create_table, describe
+from sequin_pipeline.table.ddl import add_statements, comment, comment_statements, create_table
 from sequin_pipeline.table.found_table import FoundTable, check_found, find_table_in_catalog
 from sequin_pipeline.table.target import Target
 from sequin_pipeline.table.unmanaged import look_up
+from sequin_pipeline.table.write_access import check_ownership
 
 FRAME_SOURCE = SourceIdentity("frame", "")
 """Of tables that are filled from plain DataFrames; those of an asset have its key in place of a URL (frame_owner.py)."""
@@ -72,7 +73,8 @@ def prepare_table(
             "add the column, or leave it out of the frame"
         )
     is_new_owner = record is None or (record.source != source)
-    if missing or stamps or not describe(target).items() <= found.comments.items():
+    if changes := _changes(connection, target, found):
+        check_ownership(target, found.access, [change.statement for change in changes])
         _add(connection, target, ledger, (*missing, *stamps), found=found)
     if is_new_owner:
         _register(connection, target, ledger, source)
@@ -125,6 +127,12 @@ def pending_changes(
         return None
     _check_ours(target, record)
     check_found(connection, target, found)
+    changes = _changes(connection, target, found)
+    check_ownership(target, found.access, [change.statement for change in changes])
+    return changes
+
+
+def _changes(connection: Connection, target: Target, found: FoundTable) -> tuple[PendingChange, ...]:
     missing, stamps = _missing(target, found)
     added = add_statements(target, (*missing, *stamps))
     commented = comment_statements(connection, target, found.comments)

@@ -9,7 +9,7 @@ from dataclasses import dataclass, replace
 
 from sequin_pipeline.errors import TableRefused
 from sequin_pipeline.postgres.warehouse import Connection
-from sequin_pipeline.table.introspect import IntrospectedColumn, IntrospectedTable, grant, introspect
+from sequin_pipeline.table.introspect import IntrospectedColumn, IntrospectedTable, introspect
 from sequin_pipeline.table.target import Target, TargetColumn
 from sequin_pipeline.table.type_limits import (
     CANONICAL_INTEGER,
@@ -21,6 +21,7 @@ from sequin_pipeline.table.type_limits import (
     SecondDigits,
     WholeNumbers,
 )
+from sequin_pipeline.table.write_access import check_access, find_access
 
 UTC_WITHOUT_ZONE = "timestamptz at time zone 'UTC'"
 """Whatever the time zone of the session: a `timestamp` that says no zone holds UTC."""
@@ -61,15 +62,18 @@ IDENTIFIERS: Mapping[str, TypeMapping] = {
 """What the record's own ids may be kept in besides."""
 
 RECORD_IDS = ("id", "upstream_id", "internal_id", "sync_id")
-KINDS = {"v": "a view", "m": "a materialized view", "f": "a table of another server"}
 
 
 def look_up(connection: Connection, target: Target) -> Target:
-    """The target as its table takes it; one that the pipeline manages as it is. A few reads of the catalog.
+    """The target as its table takes it; one that the pipeline manages as it is, once nothing stands in a writer's way. A few reads of
+    the catalog.
 
     Raises TableRefused where table and declaration do not go together, psycopg.Error.
     """
     if target.unmanaged is None:
+        access = find_access(connection, target.table)
+        if access is not None:
+            check_access(target, access)
         return target
     introspected = introspect(connection, target.table)
     if introspected is None:
@@ -77,20 +81,13 @@ def look_up(connection: Connection, target: Target) -> Target:
             f"table {str(target.table)!r} of {target.label!r} does not exist, and `managed: false` says that an application creates it: "
             "run its migrations, or fix the name in the YAML (upper and lower case count)"
         )
-    lacking = [wanted for wanted in introspected.lacking if wanted != "DELETE" or target.removes]
-    if lacking:
-        fixes = "; ".join(grant(introspected, target.table, wanted, connection) for wanted in lacking)
-        raise TableRefused(
-            f"role {introspected.role!r} lacks the right to {', '.join(lacking).lower()} on table {str(target.table)!r} "
-            f"of {target.label!r}: run `{fixes}`"
-        )
     return fitted(target, introspected)
 
 
 def fitted(target: Target, introspected: IntrospectedTable) -> Target:
     """The target with casts and limits of the table's own types. Raises TableRefused."""
+    check_access(target, introspected.access)
     match = _Match(target, introspected)
-    match.check_table()
     columns = tuple(match.column(column) if column.scope == "table" else column for column in target.columns)
     match.check_key()
     match.check_required()
@@ -106,21 +103,6 @@ def fitted(target: Target, introspected: IntrospectedTable) -> Target:
 class _Match:
     target: Target
     introspected: IntrospectedTable
-
-    def check_table(self) -> None:
-        if self.introspected.kind in KINDS:
-            raise self._refused(f"is {KINDS[self.introspected.kind]}: name the table behind it")
-        if self.introspected.has_children:
-            raise self._refused("has tables that inherit from it, in which no unique index is shared: name one of them")
-        if self.introspected.has_rules:
-            raise self._refused(
-                "has rules for inserts or updates, with which Postgres allows no upsert: use triggers in their place"
-            )
-        if self.introspected.hides_rows:
-            raise self._refused(
-                f"has row-level security that applies to role {self.introspected.role!r}, so that rows it hides would be taken for "
-                f"missing: let the pipeline connect as a role with BYPASSRLS, as in `alter role {self.introspected.role} bypassrls`"
-            )
 
     def column(self, column: TargetColumn) -> TargetColumn:
         found = self._found(column.table_name, column.name)

@@ -15,6 +15,7 @@ from sequin_pipeline.postgres.warehouse import Connection, Warehouse
 from sequin_pipeline.sources.registry import open_source
 from sequin_pipeline.table.managed import pending_changes
 from sequin_pipeline.table.target import collection_target
+from sequin_pipeline.table.write_access import tell_triggers
 
 NEWEST = 18
 """The tests run on these versions of Postgres."""
@@ -154,11 +155,13 @@ def tables(connection: Connection, patient: Patient) -> Iterator[Finding]:
         except PipelineError as error:
             yield Finding("tables", "problem", str(error), "the message says what to do")
             continue
+        if told := tell_triggers(connection, collection.table):
+            yield Finding("tables", "ok", told)
         counts["to be created" if changes is None else "to be changed" if changes else "ready"] += 1
-    told = ", ".join(f"{count} {what}" for what, count in counts.items() if count)
+    summed = ", ".join(f"{count} {what}" for what, count in counts.items() if count)
     fix = "`sequin-pipeline plan` shows the statements and their locks" if counts["to be changed"] else ""
-    if told:
-        yield Finding("tables", "ok", told, fix)
+    if summed:
+        yield Finding("tables", "ok", summed, fix)
 
 
 def time_limits(connection: Connection, patient: Patient) -> Iterator[Finding]:

@@ -135,7 +135,7 @@ SHAPES = {
     ),
     "rules": (
         ["create table app.plain (id text primary key)", "create rule quiet as on update to app.plain do instead nothing"],
-        "has rules for inserts or updates",
+        "has rules for inserts, updates or deletes",
     ),
 }
 
