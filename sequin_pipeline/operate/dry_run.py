@@ -221,7 +221,7 @@ def _merge(
                 versions=versions,
                 lock_timeout_seconds=LOCK_TIMEOUT_SECONDS,
             )
-            if not found:
+            if not found and error.error is not None:
                 raise error.error from error
             refused |= found
             continue

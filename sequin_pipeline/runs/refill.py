@@ -103,7 +103,7 @@ class _Refill:
         keeping = partial(record_rejects, ledger=ledger, rejects=rejects, run_id=self._job.run_id)
         self._session.attempt(keeping, "keeping values that do not fit")
         committed = self._writer.write(PageGroup(pages=(replace(page, rejects=()),)))
-        fitting = set(page.frame["id"]) - {reject.record_id for reject in rejects}
+        fitting = set(page.frame["id"]) - {reject.record_id for reject in (*rejects, *committed.rejects)}
         settling = partial(settle_refilled, ledger=ledger, record_ids=sorted(fitting))
         self._session.attempt(settling, "settling what fits by now")
         return sum(counts.rewritten for counts in committed.counts.values())

@@ -11,7 +11,8 @@ from sequin_pipeline.table.target import Target
 def resolve_outdated(connection: Connection, ledger: Ledger, target: Target) -> int:
     """Settles open rejects of records of which the same or a newer version has been stored, or removed; returns how many.
 
-    A value that did not fit when its column was refilled waits for a newer version: its row has been there all along.
+    A value that did not fit when its column was refilled, or a change of the same version that was left out, waits for a newer version:
+    its row has been there all along.
     """
     assert target.version is not None  # noqa: S101 - records have versions
     if target.key != (target.record_id,):
@@ -20,7 +21,7 @@ def resolve_outdated(connection: Connection, ledger: Ledger, target: Target) -> 
     key = target.column(target.key[0])
     stored = sql.SQL(
         "exists (select from {target} t where {key} = r.record_id"
-        " and (t.{version} > r.version or (t.{version} = r.version and r.class <> 'refill')))"
+        " and (t.{version} > r.version or (t.{version} = r.version and r.class not in ('refill', 'left out again'))))"
     ).format(
         target=sql.Identifier(target.table.schema, target.table.name),
         # What is no uuid or number must not be cast to one: then this scans the table, once a run with open rejects.

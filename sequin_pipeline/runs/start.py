@@ -90,26 +90,35 @@ def _prepare_table(connection: Connection, ledger: Ledger, run_config: RunConfig
 
 def _follow_declaration(connection: Connection, ledger: Ledger, preparation: Preparation, heartbeat: Heartbeat) -> int:
     """Brings a table up to an `on_delete` that has changed; returns how many rows were removed for it."""
-    target, record, swept = preparation.target, preparation.record, 0
+    target, record, swept, kept = preparation.target, preparation.record, 0, 0
     has_changed = record is not None and record.on_delete != target.on_delete
     if target.removes and not target.is_unmanaged and (preparation.is_adopted or has_changed):
-        swept = _sweep(connection, ledger, target, heartbeat)
-    if has_changed:
+        swept, kept = _sweep(connection, ledger, target, heartbeat)
+    if kept:
+        logger.warning(
+            "%d rows of table %r that are marked as deleted were to be removed, and are still there: a trigger keeps them. "
+            "The next run tries again",
+            kept,
+            str(target.table),
+        )
+    elif has_changed:
         ledger.set_on_delete(connection, target.on_delete)
     return swept
 
 
-def _sweep(connection: Connection, ledger: Ledger, target: Target, heartbeat: Heartbeat) -> int:
-    swept = 0
+def _sweep(connection: Connection, ledger: Ledger, target: Target, heartbeat: Heartbeat) -> tuple[int, int]:
+    """Returns how many rows were removed, and how many were kept."""
+    removed = kept = 0
+    after: str | None = None
     while True:
-        with connection.transaction(), connection.cursor() as cursor:
+        with connection.transaction():
             lift_limits(connection)
-            removed = sweep_marked(cursor, target, versions=ledger.table("versions"))
-            ledger.add_rows(connection, -removed)
+            swept = sweep_marked(connection, target, versions=ledger.table("versions"), after=after)
+            ledger.add_rows(connection, -swept.removed)
             heartbeat.beat(connection)
-        swept += removed
-        if not removed:
-            return swept
+        removed, kept, after = removed + swept.removed, kept + swept.due - swept.removed, swept.last
+        if after is None:
+            return removed, kept
 
 
 def _find_window(connection: Connection, ledger: Ledger, run_config: RunConfig) -> CursorPosition:

@@ -64,8 +64,9 @@ def mark_unlisted(
         rows = session.attempt(without_limits(finding), f"looking for what a listing of {collection.label!r} did not see")
         if not rows:
             break
-        yield writer.write(PageGroup(pages=(normalize(write_tombstones(collection, listed, rows)),)))
-        after, marked = rows[-1].id, marked + len(rows)
+        committed = writer.write(PageGroup(pages=(normalize(write_tombstones(collection, listed, rows)),)))
+        yield committed
+        after, marked = rows[-1].id, marked + len(rows) - len(committed.rejects)
     if marked:
         notes[f"{listed.sync_id}: {marked} records that are listed no longer"] = None
 

@@ -21,6 +21,8 @@ PARTS = 8
 """That a refused part is divided into. Halving finds one row among 5,000 with 25 merges instead of 33, but needs two for each where
 all are refused."""
 
+LEFT_OUT = "a trigger, rule or policy of the table left the row out: Postgres reported no error and wrote nothing"
+
 
 def find_refused(
     connection: Connection,
@@ -65,7 +67,7 @@ class _Search:
             self._try(part)
         except RowsRefused as refusal:
             if len(rows) == 1:
-                self._note(part, refusal.error)
+                self._note(part, refusal)
                 return
             step = -(-len(rows) // PARTS)
             for start in range(rows.start, rows.stop, step):
@@ -77,17 +79,15 @@ class _Search:
             merge_rows(self.connection, encoded, window_starts=self.window_starts, versions=self.versions)
             self.connection.execute(sql.SQL("truncate {}").format(encoded.staging.identifier))
 
-    def _note(self, row: Batch, error: psycopg.Error) -> None:
+    def _note(self, row: Batch, refusal: RowsRefused) -> None:
         place = self._place_at_fault(row)
-        said = error.diag.message_primary or str(error)
-        # Of a CHECK or a missing value, the detail is the whole row; of keys it names the key.
-        detail = f" ({error.diag.message_detail})" if error.diag.message_detail and error.sqlstate in ("23503", "23505") else ""
+        error = refusal.error
         self.found[place] = Reject(
             record_id=str(row.column(self.target.record_id)[0]),
             raw=self.pages[place.page].raw_record(place.position),
-            reason=f"Postgres refused the row: {said}{detail}",
-            reject_class="parent" if error.sqlstate == "23503" else "postgres",
-            sqlstate=error.sqlstate,
+            reason=LEFT_OUT if error is None else _reason(error),
+            reject_class=_left_out_class(self.target, refusal.standing) if error is None else _refused_class(error),
+            sqlstate=None if error is None else error.sqlstate,
         )
 
     def _place_at_fault(self, row: Batch) -> Place:
@@ -100,3 +100,20 @@ class _Search:
         except RowsRefused:
             return row.place(0)
         return origin
+
+
+def _reason(error: psycopg.Error) -> str:
+    said = error.diag.message_primary or str(error)
+    # Of a CHECK or a missing value, the detail is the whole row; of keys it names the key.
+    detail = f" ({error.diag.message_detail})" if error.diag.message_detail and error.sqlstate in ("23503", "23505") else ""
+    return f"Postgres refused the row: {said}{detail}"
+
+
+def _refused_class(error: psycopg.Error) -> str:
+    return "parent" if error.sqlstate == "23503" else "postgres"
+
+
+def _left_out_class(target: Target, standing: str) -> str:
+    # Of a rewrite the version is stored already, and would pass for the good one that settles the reject. Where the ledger keeps the
+    # versions, the merge has just noted it.
+    return "left out again" if standing.startswith("rewrite") and not target.keeps_versions else "left out"

@@ -16,7 +16,7 @@ import psycopg
 from psycopg import sql
 
 from sequin_pipeline.ledger.ledger import Counts
-from sequin_pipeline.postgres.rows import fetch_rows
+from sequin_pipeline.postgres.rows import fetch_rows, fetch_value
 from sequin_pipeline.postgres.warehouse import Connection, is_about_a_record, session_limits
 from sequin_pipeline.write.history import BatchHistory
 from sequin_pipeline.write.merge_statements import MergeStatements, merge_statement
@@ -28,11 +28,15 @@ Waiting = Callable[[], AbstractContextManager[None]]
 
 
 class RowsRefused(Exception):
-    """Postgres refused a value of some row of the batch: which one is to be found."""
+    """Postgres refused some row of the batch: which one is to be found.
 
-    def __init__(self, error: psycopg.Error) -> None:
-        super().__init__(str(error))
+    `error` None: it said nothing, and left the row out, which stands now as `standing` says.
+    """
+
+    def __init__(self, error: psycopg.Error | None, *, standing: str = "") -> None:
+        super().__init__(str(error or "a row was left out"))
         self.error = error
+        self.standing = standing
 
 
 @dataclass(frozen=True)
@@ -105,6 +109,9 @@ def _merge(
         with waiting():
             tallies = fetch_rows(connection, _Tally, merge_statement(statements), parameters)
         if not all(tally.is_settled for tally in tallies):
+            left_out = fetch_value(connection, statements.find_left_out(), parameters)
+            if left_out is not None:
+                raise RowsRefused(None, standing=left_out)
             if history is not None:
                 cursor.execute(statements.log_outranked(), parameters)
             equal_now = dict(fetch_rows(connection, _pair, statements.count_equal(), parameters))
@@ -159,25 +166,29 @@ class _Tally:
     created: int
     removed: int
     rewritten: int
+    gone: int
 
     @property
     def is_settled(self) -> bool:
-        return self.staged == self.inserted + self.updated + self.deleted + self.unchanged + self.stale
+        told = self.inserted + self.updated + self.deleted + self.unchanged + self.stale
+        return self.staged == told and self.gone == self.removed
 
     def settled(self, equal_now: int) -> "_Tally":
         """Rows that a concurrent writer took between the snapshot and their lock came back from nowhere. The second look is exact, for
         this transaction now holds those rows: what stands there as staged is unchanged, the rest has been outranked."""
-        applied = self.inserted + self.updated + self.deleted
+        deleted = self.deleted - self.gone + self.removed
+        applied = self.inserted + self.updated + deleted
         unchanged = max(0, equal_now - applied)
         return replace(
             self,
+            deleted=deleted,
             unchanged=unchanged,
             stale=self.staged - applied - unchanged,
-            rewritten=min(self.rewritten, self.updated + self.deleted),
+            rewritten=min(self.rewritten, self.updated + deleted),
         )
 
     def counts(self) -> Counts:
-        fates = {name: value for name, value in asdict(self).items() if name not in ("window", "staged")}
+        fates = {name: value for name, value in asdict(self).items() if name not in ("window", "staged", "gone")}
         return Counts(**fates)
 
 

@@ -13,6 +13,8 @@ from sequin_pipeline.write.removals import STAGED, row_id
 from sequin_pipeline.write.row_expressions import EXCLUDED, STORED, RowExpressions, staged_value
 
 WRITING_STANDINGS = ("new", "newer", "rewrite", "rewrite of a tombstone")
+REMOVING_STANDINGS = ("gone", "gone before")
+"""Tombstones of a row that is there, and of one that is not."""
 _SHARED_BY_ENTRIES = sql.SQL("%(batch)s::uuid, %(run)s, %(mode)s, now() + %(keep)s")
 
 
@@ -66,6 +68,16 @@ class MergeStatements(RowExpressions):
             removed=removed.format(**self._names) if self.target.removes else sql.SQL(""),
         )
 
+    def find_left_out(self) -> sql.Composed:
+        """Where a staged row stands now that the merge would have written or removed and did not; no row where there is none.
+
+        A row whose values a trigger changed on their way shows as well: only of one row by itself, which the merge did not return, is
+        the answer exact.
+        """
+        return sql.SQL("with {seen} select seen.standing from seen where seen.standing = any({due}) limit 1").format(
+            seen=self._seen(), due=sql.Literal([*WRITING_STANDINGS, "gone"])
+        )
+
     def _seen(self) -> sql.Composed:
         """Narrow on purpose: where each staged row stands and what is to become of it, not the wide row."""
         tells_stored_version = self.history is not None or self.target.keeps_versions
@@ -107,9 +119,8 @@ class MergeStatements(RowExpressions):
         if self.target.removes:
             return sql.SQL(
                 "case when {stored} > s.{v} or k.updated_idx > s.{v} then 'stale'"
-                " when s.{d} then case when k.updated_idx = s.{v} and t.tid is null then 'unchanged' else 'gone' end "
-                + live
-                + "else 'rewrite' end"
+                " when s.{d} then case when t.tid is not null then 'gone' when k.updated_idx = s.{v} then 'unchanged'"
+                " else 'gone before' end " + live + "else 'rewrite' end"
             )
         if self.target.tombstone is None:
             return sql.SQL("case " + live + "else 'rewrite' end")
@@ -187,7 +198,7 @@ class MergeStatements(RowExpressions):
             "select max(record_id) as record_id, max(version) as version, max(stored_version) as stored_version, case"
             " when bool_or(is_written) and bool_or(is_deleted) and max(standing) <> 'rewrite of a tombstone' then 'deleted'"
             " when bool_or(is_created) then 'inserted' when bool_or(is_written) then 'updated'"
-            " when max(standing) = 'gone' then 'deleted' when max(standing) = 'stale' then 'stale' end as fate"
+            " when max(standing) in ('gone', 'gone before') then 'deleted' when max(standing) = 'stale' then 'stale' end as fate"
             " from (select {id} as id, s.{record} as record_id, s.{v} as version, seen.stored_version, seen.standing,"
             " false as is_written, false as is_created, false as is_deleted"
             " from seen join {staging} s on s.ctid = seen.tid where seen.standing <> 'unchanged'"
@@ -230,7 +241,7 @@ class MergeStatements(RowExpressions):
 
     def _remembered(self) -> sql.Composed:
         """Tombstones outrank late older copies from here on, and so does every version where the table has no column for it."""
-        standings = ["gone", *WRITING_STANDINGS] if self.target.keeps_versions else ["gone"]
+        standings = [*REMOVING_STANDINGS, *(WRITING_STANDINGS if self.target.keeps_versions else ())]
         return sql.SQL(
             "remembered as (insert into {versions} as k (table_name, id, updated_idx)"
             " select %(table)s, {id}, s.{v} from seen join {staging} s on s.ctid = seen.tid where seen.standing = any({standings})"
@@ -255,12 +266,13 @@ class MergeStatements(RowExpressions):
             " count(*) filter (where what = 'changed')"
             " + least(count(*) filter (where what = 'tombstone'), count(*) filter (where what = 'rewrite of a tombstone')),"
             " greatest(count(*) filter (where what = 'tombstone') - count(*) filter (where what = 'rewrite of a tombstone'), 0)"
-            " + count(*) filter (where what in ('created tombstone', 'gone')),"
+            " + count(*) filter (where what in ('created tombstone', 'gone', 'gone before')),"
             " count(*) filter (where what = 'unchanged'),"
             " count(*) filter (where what = 'stale'),"
             " count(*) filter (where what in ('created', 'created tombstone')),"
             " count(*) filter (where what = 'removed'),"
-            " count(*) filter (where what in ('rewrite', 'rewrite of a tombstone'))"
+            " count(*) filter (where what in ('rewrite', 'rewrite of a tombstone')),"
+            " count(*) filter (where what = 'gone')"
             " from (select window_index, true as is_staged, standing as what from seen"
             " union all select window_index, false, case when is_created and is_deleted then 'created tombstone'"
             " when is_created then 'created' when is_deleted then 'tombstone' else 'changed' end from written{updated}{removed}) tally"

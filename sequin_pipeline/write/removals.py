@@ -4,10 +4,13 @@ The versions themselves stand in the ledger's table `versions` and are written b
 """
 
 import hashlib
+from dataclasses import dataclass
 
 import pyarrow.compute as pc
 from psycopg import sql
 
+from sequin_pipeline.postgres.rows import fetch_row
+from sequin_pipeline.postgres.warehouse import Connection
 from sequin_pipeline.table.target import Target
 from sequin_pipeline.write.batch import Batch
 from sequin_pipeline.write.buckets import BUCKETS, bucket_of
@@ -58,19 +61,34 @@ def _space(target: Target) -> int:
     return int.from_bytes(digest, "big", signed=True)
 
 
-def sweep_marked(cursor: Cursor, target: Target, *, versions: sql.Identifier) -> int:
-    """Removes up to SWEEP_ROWS rows that were marked as deleted before `on_delete` became `remove`; returns how many.
+@dataclass(frozen=True)
+class Swept:
+    """A part of a sweep: the rows that were to go, those that went, and the greatest id among the former, None behind the last."""
 
-    Runs in the caller's transaction; to be called until it returns 0. Leans on nothing: it scans the table once a call.
+    due: int
+    removed: int
+    last: str | None
+
+
+def sweep_marked(connection: Connection, target: Target, *, versions: sql.Identifier, after: str | None) -> Swept:
+    """Removes up to SWEEP_ROWS rows that were marked as deleted before `on_delete` became `remove`, in the order of their ids.
+
+    Runs in the caller's transaction; to be called with the last id until there is none. Leans on the index of the key. A row that a
+    trigger keeps is due, and not removed.
     """
-    _lock(cursor, target, dict.fromkeys(range(BUCKETS), True))
-    cursor.execute(
+    with connection.cursor() as cursor:
+        _lock(cursor, target, dict.fromkeys(range(BUCKETS), True))
+    swept = fetch_row(
+        connection,
+        Swept,
         sql.SQL(
-            "with gone as (delete from {table} t"
-            " where t.ctid = any(array(select m.ctid from {table} m where m.{d} limit %(limit)s)) and t.{d}"
-            " returning t.{key} as id, t.{v} as updated_idx)"
-            " insert into {versions} as k (table_name, id, updated_idx) select %(table)s, id, updated_idx from gone"
-            " on conflict (table_name, id) do update set updated_idx = greatest(k.updated_idx, excluded.updated_idx)"
+            "with due as materialized (select m.ctid as tid, m.{key} as id from {table} m"
+            " where m.{d} and (%(after)s::text is null or m.{key} > %(after)s) order by m.{key} limit %(limit)s),"
+            " gone as (delete from {table} t where t.ctid = any(array(select tid from due)) and t.{d}"
+            " returning t.{key} as id, t.{v} as updated_idx),"
+            " remembered as (insert into {versions} as k (table_name, id, updated_idx) select %(table)s, id, updated_idx from gone"
+            " on conflict (table_name, id) do update set updated_idx = greatest(k.updated_idx, excluded.updated_idx))"
+            " select (select count(*) from due), (select count(*) from gone), (select max(id) from due)"
         ).format(
             table=sql.Identifier(target.table.schema, target.table.name),
             versions=versions,
@@ -78,6 +96,7 @@ def sweep_marked(cursor: Cursor, target: Target, *, versions: sql.Identifier) ->
             v=sql.Identifier(target.version or ""),
             d=sql.Identifier(target.tombstone or ""),
         ),
-        {"limit": SWEEP_ROWS, "table": str(target.table)},
+        {"limit": SWEEP_ROWS, "table": str(target.table), "after": after},
     )
-    return cursor.rowcount
+    assert swept is not None  # noqa: S101 - an aggregate
+    return swept

@@ -15,7 +15,7 @@ from uuid import UUID, uuid4
 import numpy as np
 import psycopg
 
-from sequin_pipeline.errors import RunFenced
+from sequin_pipeline.errors import RunFenced, WarehouseUnavailable
 from sequin_pipeline.ledger.ledger import Counts, Ledger, LiveCursor, MergeRecord
 from sequin_pipeline.ledger.listings import remember
 from sequin_pipeline.ledger.rejects import count_discarded, record_rejects, settle_delivered
@@ -37,6 +37,9 @@ from sequin_pipeline.write.prepare import NOTHING_REFUSED, PageGroup, Prepared, 
 logger = logging.getLogger("sequin_pipeline.writer")
 
 ONLY_LANE = Lane()
+
+SEARCHES_IN_VAIN = 5
+"""Each needs somebody else who changes a row of the batch in the instant between two statements."""
 
 
 @dataclass(frozen=True)
@@ -110,14 +113,18 @@ class TableWriter:
         batch_id = uuid4()
         refused: dict[Place, Reject] = {}
         started = time.perf_counter()
-        seconds = prepared.seconds
+        seconds, searches_in_vain = prepared.seconds, 0
         while True:
             asked, encoded = self._ask_first(prepared)
             seconds += time.perf_counter() - started
             try:
                 committed = self._commit_once_for_all(batch_id, asked, encoded)
             except RowsRefused as error:
-                refused |= self._find_refused(encoded.batch, prepared.group, error)
+                found = self._find_refused(encoded.batch, prepared.group)
+                if not found:
+                    searches_in_vain += 1
+                    self._check_patience(error, searches_in_vain)
+                refused |= found
                 started = time.perf_counter()
                 prepared = self.prepare(prepared.group, without=refused)
                 continue
@@ -210,7 +217,11 @@ class TableWriter:
             record_passed_over(connection, history, target, prepared.batch.superseded, prepared.rejects)
         if target.is_unmanaged and target.key != (target.record_id,):
             self._settle_delivered(connection, prepared.batch)
-        record_rejects(connection, ledger, prepared.rejects, run_id=self._job.run_id)
+        rejects = prepared.rejects
+        if self._job.mode == "refill":
+            # Their rows are there already, and would settle them.
+            rejects = tuple(replace(reject, reject_class="refill") for reject in rejects)
+        record_rejects(connection, ledger, rejects, run_id=self._job.run_id)
         discarded = self._count_discarded(connection, prepared.rejects)
         ledger.add_rows(connection, sum(window.created - window.removed for window in counts.values()))
         ledger.record_positions(connection, group.passed)
@@ -280,7 +291,7 @@ class TableWriter:
             "Nothing of the batch was written; the other run goes on from there, so wait for it and run again"
         )
 
-    def _find_refused(self, batch: Batch, group: PageGroup, refusal: RowsRefused) -> dict[Place, Reject]:
+    def _find_refused(self, batch: Batch, group: PageGroup) -> dict[Place, Reject]:
         target = self._job.target
         finding = partial(
             find_refused,
@@ -292,10 +303,17 @@ class TableWriter:
             lock_timeout_seconds=self._session.warehouse.lock_timeout_seconds,
         )
         doing = f"looking for the records of {target.label!r} that table {str(target.table)!r} refuses"
-        found = self._session.attempt(finding, doing)
-        if not found:
-            raise explain(refusal.error, f"writing a batch of {target.label!r}") from refusal
-        return found
+        return self._session.attempt(finding, doing)
+
+    def _check_patience(self, refusal: RowsRefused, searches_in_vain: int) -> None:
+        """A row that others changed or deleted while it was being written looks like one that was left out, and passes the next time."""
+        if refusal.error is not None:
+            raise explain(refusal.error, f"writing a batch of {self._job.target.label!r}") from refusal
+        if searches_in_vain >= SEARCHES_IN_VAIN:
+            raise WarehouseUnavailable(
+                f"while writing a batch of {self._job.target.label!r}, others changed its rows in table {str(self._job.target.table)!r} "
+                f"each of {searches_in_vain} times: run again when fewer write there"
+            ) from refusal
 
     def _count(self, prepared: Prepared, merged: Merged) -> dict[str, Counts]:
         """By key of the window. Rejects have no time that could be trusted: they stand with the batch's newest window."""
