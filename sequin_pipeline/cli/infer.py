@@ -12,7 +12,6 @@ if TYPE_CHECKING:
     from sequin_pipeline.catalog import Collection
     from sequin_pipeline.operate.inference.proposal import Proposal
     from sequin_pipeline.operate.inference.sample import Sample
-    from sequin_pipeline.table.introspect import IntrospectedTable
 
 DEFAULT_RECORDS = 1_000
 
@@ -27,7 +26,8 @@ DEFAULT_RECORDS = 1_000
 def command(*, label: str, records: int, sandbox: bool, table_name: str | None) -> None:
     """Print a defs.yaml for a collection of the API: a column for each field, with its type, how often it is null, and an example.
 
-    The collection need not be declared. Every record of the sample fits what is proposed; nothing is written anywhere.
+    The collection need not be declared. Every record of the sample fits what is proposed, or the first line says how many do not.
+    Nothing is written anywhere.
     """
     from sequin_pipeline.operate.inference.proposal import propose
     from sequin_pipeline.operate.inference.sample import read_sample
@@ -68,16 +68,17 @@ def _mapped(session: Session, collection: "Collection", sample: "Sample", table_
     schema, _, name = table_name.partition(".")
     table, warehouse = TableName(schema, name), Warehouse(session.settings.warehouse_url)
 
-    def read() -> "IntrospectedTable | None":
+    def propose() -> "Proposal":
         with warehouse.connect() as connection:
-            return introspect(connection, table)
+            introspected = introspect(connection, table)
+            if introspected is None:
+                raise ConfigurationError(
+                    f"there is no table {table_name!r} in {warehouse.name}: write SCHEMA.TABLE as it is spelled there, upper and lower "
+                    "case count"
+                )
+            return propose_mapping(connection, collection, sample, table, introspected)
 
-    shape = attempt(read, f"looking at table {table_name!r}")
-    if shape is None:
-        raise ConfigurationError(
-            f"there is no table {table_name!r} in {warehouse.name}: write SCHEMA.TABLE as it is spelled there, upper and lower case count"
-        )
-    return propose_mapping(collection, sample, table, shape)
+    return attempt(propose, f"looking at table {table_name!r}")
 
 
 def _check_label(label: str) -> None:

@@ -25,9 +25,9 @@ def take_out_misfits(target: Target, page: NormalizedPages) -> NormalizedPages:
     is_kept = np.ones(len(frame), dtype=bool)
     reasons: dict[int, list[str]] = {}
     for column in limited:
-        for row, reason in _misfits(column, pa.Array.from_pandas(frame[column.name])):
+        for row, expected in misfits(column, pa.Array.from_pandas(frame[column.name])):
             is_kept[row] = False
-            reasons.setdefault(row, []).append(reason)
+            reasons.setdefault(row, []).append(f"column {column.table_name!r} of the table takes {expected}")
     if is_kept.all():
         return replace(page, frame=frame)
     rejects = tuple(
@@ -42,14 +42,14 @@ def take_out_misfits(target: Target, page: NormalizedPages) -> NormalizedPages:
     return replace(page, frame=frame[is_kept].reset_index(drop=True), rejects=(*page.rejects, *rejects))
 
 
-def _rounded(values: "pd.Series[object]", digits: int) -> pd.api.extensions.ExtensionArray:
-    return pd.arrays.ArrowExtensionArray(pa.chunked_array([rounded(pa.Array.from_pandas(values), digits)]))
-
-
-def _misfits(column: TargetColumn, values: pa.Array) -> list[tuple[int, str]]:
+def misfits(column: TargetColumn, values: pa.Array) -> list[tuple[int, str]]:
+    """Returns the rows whose values the column would change in silence, with what it takes; a row once for each limit."""
     found = []
     for limit in column.limits:
         keeps = limit.keeps(values).fill_null(True).to_numpy(zero_copy_only=False)
-        for row in np.flatnonzero(~keeps):
-            found.append((int(row), f"column {column.table_name!r} of the table takes {limit.expected}"))
+        found += [(int(row), limit.expected) for row in np.flatnonzero(~keeps)]
     return found
+
+
+def _rounded(values: "pd.Series[object]", digits: int) -> pd.api.extensions.ExtensionArray:
+    return pd.arrays.ArrowExtensionArray(pa.chunked_array([rounded(pa.Array.from_pandas(values), digits)]))

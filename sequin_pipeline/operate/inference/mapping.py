@@ -1,21 +1,23 @@
 """This module proposes a mapping onto a table that an application made, by the names and types of its columns.
 
-Whether it holds is not decided here: what is proposed is checked against the table by table/unmanaged.py, or says what that check
-refuses.
+Whether it holds is not decided here: what is proposed is checked against the table by table/unmanaged.py and the sample's values by
+refusals.py, or says what these refuse.
 """
 
 import re
+from collections import Counter
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
 
 from sequin_pipeline.catalog import Collection, Column, TableName
 from sequin_pipeline.errors import ConfigurationError, TableRefused
-from sequin_pipeline.normalize.value_casts import cast
 from sequin_pipeline.operate.inference.names import column_names
 from sequin_pipeline.operate.inference.proposal import Proposal, ProposedColumn, written
+from sequin_pipeline.operate.inference.refusals import Refusal, refusals
 from sequin_pipeline.operate.inference.sample import Sample, SampledField, fields_of
 from sequin_pipeline.operate.inference.tried import declared
 from sequin_pipeline.operate.inference.types import fitting
+from sequin_pipeline.postgres.warehouse import Connection
 from sequin_pipeline.records.fields import RECORD_COLUMNS
 from sequin_pipeline.table.introspect import IntrospectedColumn, IntrospectedTable
 from sequin_pipeline.table.target import collection_target
@@ -36,18 +38,70 @@ class _Match:
     proposed: ProposedColumn | None = None
 
 
-def propose_mapping(collection: Collection, sample: Sample, table: TableName, introspected: IntrospectedTable) -> Proposal:
-    """Proposes the columns that both sides have, by name and type, and remarks about the table's others.
+def propose_mapping(
+    connection: Connection, collection: Collection, sample: Sample, table: TableName, introspected: IntrospectedTable
+) -> Proposal:
+    """Proposes the columns that both sides have, by name and type, with remarks about the table's others and what would be rejected.
 
-    Raises ConfigurationError where no column can find a record's row again.
+    A column of which no sampled value fits is matched no more. Raises ConfigurationError where no column can find a record's row
+    again, psycopg.Error.
     """
+    hopeless: frozenset[tuple[str, str]] = frozenset()
+    while True:
+        proposal = _proposed(collection, sample, table, introspected, hopeless)
+        declaration = declared(written(proposal))
+        try:
+            target = fitted(collection_target(declaration), introspected)
+        except TableRefused as refused:
+            return replace(proposal, remarks=(f"A run would refuse it as it is: {refused}", *proposal.remarks), is_refused=True)
+        found = refusals(connection, declaration, target, introspected, sample)
+        without_values = _without_values(found) - hopeless
+        if not without_values:
+            rows = {row for refusal in found for row in refusal.rows}
+            return replace(proposal, remarks=(*map(str, found), *proposal.remarks), refused_records=len(rows))
+        hopeless |= without_values
+
+
+def _without_values(found: Sequence[Refusal]) -> frozenset[tuple[str, str]]:
+    """Returns declared columns of which no value fits, each with the table's."""
+    refused = Counter[tuple[str, str]]()
+    for refusal in found:
+        if refusal.example:
+            refused[refusal.column.table_name, refusal.column.name] += len(refusal.rows)
+    wholes = {(refusal.column.table_name, refusal.column.name): refusal.of for refusal in found if refusal.example}
+    return frozenset(pair for pair, count in refused.items() if count == wholes[pair] and pair[1] not in RECORD_COLUMNS)
+
+
+def _proposed(
+    collection: Collection,
+    sample: Sample,
+    table: TableName,
+    introspected: IntrospectedTable,
+    hopeless: frozenset[tuple[str, str]],
+) -> Proposal:
     fields = fields_of(sample, wholes=True)
     names = column_names(collection.provider, [field.steps for field in fields])
+    has_version = any(_plain(name) == "updatedidx" for name in introspected.columns)
     matches: list[_Match] = []
     remarks: list[str] = []
     for found in introspected.columns.values():
         taken = {match.ours for match in matches}
-        match, remark = _match(collection, found, [field for field in fields if names[field.steps] not in taken], names=names)
+        left = {field.steps: names[field.steps] for field in fields if names[field.steps] not in taken}
+        offered = [field for field in fields if field.steps in left and (found.name, left[field.steps]) not in hopeless]
+        match, remark = _match(collection, found, offered, names=names)
+        if (
+            match is None
+            and not has_version
+            and _plain(found.name) == "version"
+            and _takes_record(collection, "updated_idx", found)
+        ):
+            match, remark = (
+                _Match(found, "updated_idx"),
+                f"{found.name} takes updated_idx of the record: is it the version of a row?",
+            )
+        unfit = [steps for steps, name in left.items() if (found.name, name) in hopeless]
+        if match is None and unfit:
+            remark += f"; no value of {'.'.join(unfit[0])} goes into its type"
         if match is not None and match.ours not in taken:
             matches.append(match)
         if remark:
@@ -55,8 +109,7 @@ def propose_mapping(collection: Collection, sample: Sample, table: TableName, in
     mapping = {match.ours: match.found.name for match in matches}
     keys = _keys(collection, table, mapping, rounds=any(_keeps_fewer_digits(match) for match in matches), remarks=remarks)
     columns = tuple(match.proposed for match in matches if match.proposed is not None)
-    proposal = Proposal(collection.provider, collection.name, columns, keys, tuple(remarks), collection.source)
-    return replace(proposal, remarks=(*_refusal(proposal, introspected), *remarks))
+    return Proposal(collection.provider, collection.name, columns, keys, tuple(remarks), collection.source)
 
 
 def _match(
@@ -111,19 +164,15 @@ def _takes_record(collection: Collection, ours: str, found: IntrospectedColumn) 
 
 
 def _fitting(found: IntrospectedColumn, field: SampledField, name: str) -> Column | None:
-    """Returns a declaration whose values the column keeps, whatever the sample holds: the type nearest to the column's own."""
+    """Returns a declaration that takes every value, of the type nearest to the column's own; of the column's limits it knows nothing."""
     if found.is_enum:
         return fitting(name, field, "text[]" if found.cast.endswith("[]") else "text")
     kinds = [declared for declared, types in TAKES.items() if found.type in types]
     for kind in sorted(kinds, key=lambda declared: declared != found.type):
         column = fitting(name, field, kind)  # type: ignore[arg-type]  # the keys of TAKES are column types
-        if column is not None and _is_short_enough(column, field, found):
+        if column is not None:
             return column
     return None
-
-
-def _is_short_enough(column: Column, field: SampledField, found: IntrospectedColumn) -> bool:
-    return found.characters is None or all(len(str(cast(column, value))) <= found.characters for value in field.values)
 
 
 def _keeps_fewer_digits(match: _Match) -> bool:
@@ -151,11 +200,3 @@ def _keys(
         remarks.append("no column takes deleted: a deletion removes the row")
         keys["on_delete"] = "remove"
     return keys
-
-
-def _refusal(proposal: Proposal, introspected: IntrospectedTable) -> tuple[str, ...]:
-    try:
-        fitted(collection_target(declared(written(proposal))), introspected)
-    except TableRefused as refused:
-        return (f"A run would refuse it as it is: {refused}",)
-    return ()

@@ -27,7 +27,11 @@ class ProposedColumn:
 
 @dataclass(frozen=True)
 class Proposal:
-    """A proposal has columns, `keys` as further YAML values of the collection, and `remarks` as comments; the sample is from `source`."""
+    """A proposal has columns, `keys` as further YAML values of the collection, and `remarks` as comments; the sample is from `source`.
+
+    `refused_records` of the sample are those that the table would refuse though they fit the declaration; `is_refused`: it would
+    refuse all of them.
+    """
 
     provider: str
     name: str
@@ -35,6 +39,8 @@ class Proposal:
     keys: Mapping[str, object] = field(default_factory=dict)
     remarks: tuple[str, ...] = ()
     source: SourceDeclaration = field(default_factory=SourceDeclaration)
+    refused_records: int = 0
+    is_refused: bool = False
 
 
 def propose(collection: Collection, sample: Sample, described: Sequence[FieldDescription]) -> Proposal:

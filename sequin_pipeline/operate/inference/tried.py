@@ -28,8 +28,10 @@ def declared(text: str) -> Collection:
 
 
 def _heading(proposal: Proposal, sample: Sample) -> Sequence[str]:
-    refused = _misfits(declared(written(proposal)), sample)
+    refused = _misfits(declared(written(proposal)), sample) + proposal.refused_records
     fit = f"{refused:,} of them would be rejected" if refused else "all of them fit"
+    if proposal.is_refused:
+        fit = "the table would take none of them"
     sound = sample.records - len(sample.rejects)
     lines = [f"Proposed from the first {sound:,} records of {proposal.provider}:{proposal.name}: {fit}."]
     if sample.rejects:
