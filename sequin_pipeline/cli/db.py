@@ -38,8 +38,9 @@ def start(*, sandbox: bool) -> None:
     if settings.uses_sandbox:
         click.echo(f"The sandbox serves the records API on {variables[environment.SEQUIN_API_URL]}.")
     project = environment.find_project(Path.cwd())
-    if project is not None and settings.defaults():
-        click.echo(f"Written to {project / '.env'} for dg and dagster. All of it runs until `sequin-pipeline db stop`.")
+    if settings.defaults():
+        written = f"Written to {project / '.env'} for dg and dagster. " if environment.has_instance(project) else ""
+        click.echo(f"{written}All of it runs until `sequin-pipeline db stop`.")
 
 
 @command.command()

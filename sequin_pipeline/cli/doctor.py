@@ -64,7 +64,11 @@ def _examine(*, wants_sandbox: bool) -> "Iterator[Finding]":
         reads_records_api, _ = check_sources(collections.values(), given)
         home = embedded.find_home(given) if embedded.is_available(given) else None
         settings = environment.read_settings(
-            given, project, embedded_home=home, wants_sandbox=wants_sandbox, reads_records_api=reads_records_api
+            given,
+            environment.find_dagster_home(given, project),
+            embedded_home=home,
+            wants_sandbox=wants_sandbox,
+            reads_records_api=reads_records_api,
         )
         settings.close_environment()
         has_databases = not settings.needs_embedded or embedded.status(given) is not None

@@ -4,6 +4,7 @@ import json
 import sys
 from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import asdict, dataclass
+from pathlib import Path
 from typing import TYPE_CHECKING
 
 import click
@@ -12,6 +13,7 @@ from rich.table import Table
 
 from sequin_pipeline.cli.offered import offers
 from sequin_pipeline.cli.session import Session
+from sequin_pipeline.environment.settings import find_checkout
 from sequin_pipeline.ledger.ledger import COUNT_NAMES, Counts
 from sequin_pipeline.ledger.schema import migrate
 from sequin_pipeline.ledger.status import RunSummary, run_summaries
@@ -106,7 +108,12 @@ def _print(session: Session, results: Sequence[Landed]) -> None:
     for sentence in _summary(results):
         click.echo(sentence)
     click.echo(f"database  {mask_url(session.settings.warehouse_url)}")
-    click.echo("UI        make ui, then http://127.0.0.1:3000")
+    click.echo(f"UI        {_ui_command()}, then http://127.0.0.1:3000")
+
+
+def _ui_command() -> str:
+    is_in_checkout = Path.cwd() == find_checkout() and Path("Makefile").is_file()
+    return "make ui" if is_in_checkout else "sequin-pipeline ui"
 
 
 def _summary(results: Sequence[Landed]) -> Iterator[str]:

@@ -6,7 +6,6 @@ from pathlib import Path
 
 from sequin_pipeline.catalog import Collection
 from sequin_pipeline.environment import settings as environment
-from sequin_pipeline.environment.dotenv import write_dotenv
 from sequin_pipeline.environment.settings import Settings
 from sequin_pipeline.errors import ConfigurationError
 from sequin_pipeline.sandbox import launcher
@@ -29,8 +28,7 @@ def bring_up(collections: Iterable[Collection], *, wants_sandbox: bool = False) 
         home = launcher.default_home(environment.merge_dotenv(os.environ, project))
         sandbox = {environment.SEQUIN_API_URL: launcher.ensure_running(home), environment.SEQUIN_API_TOKEN: SANDBOX_TOKEN}
         variables |= sandbox
-        if project is not None:
-            write_dotenv(project / ".env", {**settings.defaults(), **sandbox})
+        environment.tell_dagster(project, {**settings.defaults(), **sandbox})
     return settings, variables
 
 

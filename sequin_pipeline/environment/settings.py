@@ -10,6 +10,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 
 from sequin_pipeline.environment import embedded
+from sequin_pipeline.environment.dagster_home import INSTANCE_FILE, default_dagster_home, write_dagster_home
 from sequin_pipeline.environment.dotenv import read_dotenv, write_dotenv
 from sequin_pipeline.environment.embedded import Home
 from sequin_pipeline.errors import ConfigurationError
@@ -95,7 +96,7 @@ class Settings:
 
 def read_settings(
     environ: Mapping[str, str],
-    project: Path | None,
+    default_home: Path,
     *,
     embedded_home: Home | None,
     wants_sandbox: bool = False,
@@ -103,14 +104,14 @@ def read_settings(
 ) -> Settings:
     """Decides the settings from its arguments alone.
 
-    `project` is the folder with dagster.yaml, if there is one; `embedded_home` None means that no embedded server can run here;
-    `reads_records_api` says whether any declared provider does.
+    `default_home` is Dagster's home where DAGSTER_HOME names none; `embedded_home` None means that no embedded server can run
+    here; `reads_records_api` says whether any declared provider does.
 
     An empty variable counts as unset. What we would write to `.env` ourselves counts as a default, not as the user's: the file may
     have been sourced. Raises ConfigurationError where something is missing or contradicts itself.
     """
     given = {name: environ[name].strip() for name in VARIABLES if environ.get(name, "").strip()}
-    if given.get(DAGSTER_HOME) == str(project):
+    if given.get(DAGSTER_HOME) == str(default_home):
         del given[DAGSTER_HOME]
     api_url = given.get(SEQUIN_API_URL)
     if wants_sandbox and api_url is not None:
@@ -128,7 +129,7 @@ def read_settings(
     return Settings(
         warehouse_url=warehouse_url,
         dagster_postgres_url=psycopg2_url(dagster_url),
-        dagster_home=_dagster_home(given, project),
+        dagster_home=_dagster_home(given, default_home),
         embedded_variables=frozenset(name for name, is_embedded in sources.items() if is_embedded),
         given=given,
         api_url=api_url,
@@ -141,35 +142,66 @@ def prepare(
 ) -> Settings:
     """Returns settings whose databases can be connected to; starts or adopts the embedded server if something lies in it.
 
-    Rewrites our lines in the project's `.env`, so that Dagster's commands use the same databases as ours.
+    Where no dagster.yaml lies in the project's folder, Dagster gets a home of the pipeline's own. Else our lines in the project's
+    `.env` are rewritten, so that Dagster's commands use the same databases as ours.
     """
     project = find_project(directory)
     environ = merge_dotenv(environ, project)
     home = embedded.find_home(environ) if embedded.is_available(environ) else None
     settings = read_settings(
-        environ, project, embedded_home=home, wants_sandbox=wants_sandbox, reads_records_api=reads_records_api
+        environ,
+        find_dagster_home(environ, project),
+        embedded_home=home,
+        wants_sandbox=wants_sandbox,
+        reads_records_api=reads_records_api,
     )
     settings.close_environment()
     if settings.needs_embedded:
         embedded.start(environ)
-    if project is not None:
-        write_dotenv(project / ".env", settings.defaults())
+    if DAGSTER_HOME not in settings.given and not has_instance(project):
+        write_dagster_home(settings.dagster_home)
+    tell_dagster(project, settings.defaults())
     return settings
 
 
-def find_project(directory: Path) -> Path | None:
-    """Returns the folder with dagster.yaml: `directory`, else the checkout that this package is imported from."""
-    checkout = Path(__file__).resolve().parents[2]
-    return next((folder for folder in (directory.resolve(), checkout) if (folder / "dagster.yaml").is_file()), None)
+def tell_dagster(project: Path, values: Mapping[str, str]) -> bool:
+    """Rewrites our lines in the `.env` of a folder with a dagster.yaml; returns False for any other, which is nobody's project."""
+    if not has_instance(project):
+        return False
+    write_dotenv(project / ".env", values)
+    return True
 
 
-def merge_dotenv(environ: Mapping[str, str], project: Path | None) -> dict[str, str]:
+def find_project(directory: Path) -> Path:
+    """Returns `directory` where it holds a dagster.yaml, else the checkout that this package is imported from, else `directory`.
+
+    Nothing is looked for in the folders above, nor where the package is installed: a file there is another program's.
+    """
+    directory, checkout = directory.resolve(), find_checkout()
+    return directory if has_instance(directory) or checkout is None else checkout
+
+
+def find_checkout() -> Path | None:
+    """Returns the folder with a dagster.yaml that this package is imported from, or None where it was installed."""
+    folder = Path(__file__).resolve().parents[2]
+    is_installed = any(folder.glob("sequin_pipeline-*.dist-info"))
+    return folder if has_instance(folder) and not is_installed else None
+
+
+def has_instance(folder: Path) -> bool:
+    return (folder / INSTANCE_FILE).is_file()
+
+
+def find_dagster_home(environ: Mapping[str, str], project: Path) -> Path:
+    """Returns Dagster's home where DAGSTER_HOME names none: the project with its dagster.yaml, else one of the pipeline's own."""
+    return project if has_instance(project) else default_dagster_home(environ)
+
+
+def merge_dotenv(environ: Mapping[str, str], project: Path) -> dict[str, str]:
     """Returns the environment together with the user's lines in the project's `.env`; refuses two values for one of our variables.
 
     Dagster's processes would take the one in the file, while everybody else expects the other.
     """
-    if project is None:
-        return dict(environ)
     written = read_dotenv(project / ".env")
     for name in VARIABLES:
         if name in written and environ.get(name, written[name]) != written[name]:
@@ -222,15 +254,8 @@ def _dagster_storage(given: Mapping[str, str], home: Home | None) -> tuple[str, 
     return home.url("dagster"), True
 
 
-def _dagster_home(given: Mapping[str, str], project: Path | None) -> Path:
-    if DAGSTER_HOME in given:
-        home = Path(given[DAGSTER_HOME]).expanduser()
-        if not home.is_absolute():
-            raise ConfigurationError(f"{DAGSTER_HOME} is {str(home)!r}, but Dagster takes an absolute path only")
-        return home
-    if project is None:
-        raise ConfigurationError(
-            f"no dagster.yaml was found in the current directory, nor beside the installed package: run the command where it is, "
-            f"or set {DAGSTER_HOME} to its folder"
-        )
-    return project
+def _dagster_home(given: Mapping[str, str], default_home: Path) -> Path:
+    home = Path(given.get(DAGSTER_HOME, default_home)).expanduser()
+    if not home.is_absolute():
+        raise ConfigurationError(f"{DAGSTER_HOME} is {str(home)!r}, but Dagster takes an absolute path only")
+    return home

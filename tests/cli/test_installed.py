@@ -1,30 +1,113 @@
-"""The package works where it is installed without a checkout around it."""
+"""The wheel works in an empty folder, without a checkout around it, and takes no file that is not its user's."""
 
 import os
 import shutil
 import subprocess
 import sys
+import zipfile
+from collections.abc import Iterator, Mapping
 from pathlib import Path
 
 import pytest
 
+from sequin_pipeline.environment.settings import VARIABLES
 from tests.support.checkout import CHECKOUT
+from tests.support.postgres import fast_folder
+
+pytestmark = pytest.mark.processes
+
+BUILD = "import sys; from setuptools.build_meta import build_wheel; build_wheel(sys.argv[1])"
+STRAY = "not: [what, this, program, reads"
+"""The text of files that belong to other programs: whoever read one would stop."""
+OTHERS = ("dagster.yaml", "workspace.yaml", "pyproject.toml", "dg.toml", ".env")
 
 
-@pytest.mark.processes
-def test_the_shipped_definitions_are_found_without_a_checkout(tmp_path: Path) -> None:
+@pytest.fixture(scope="module")
+def wheel(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """Built as a release is, from a copy, so that no build folder is left in the checkout."""
+    source = tmp_path_factory.mktemp("source")
+    shutil.copytree(CHECKOUT / "sequin_pipeline", source / "sequin_pipeline", ignore=shutil.ignore_patterns("__pycache__"))
+    for name in ("pyproject.toml", "README.md", "LICENSE"):
+        shutil.copy(CHECKOUT / name, source)
+    subprocess.run([sys.executable, "-c", BUILD, source / "dist"], cwd=source, check=True, capture_output=True)
+    return next((source / "dist").glob("*.whl"))
+
+
+@pytest.fixture
+def machine(wheel: Path) -> Iterator["Machine"]:
+    # Not tmp_path: pytest closes it to the account that the embedded Postgres runs as when the tests run as root.
+    folder = Path(subprocess.check_output(["mktemp", "-d", fast_folder() / "sequin-wheel-XXXXXX"], text=True).strip())
+    folder.chmod(0o755)
+    with zipfile.ZipFile(wheel) as packed:
+        packed.extractall(folder / "site")
+    (folder / "above" / "empty").mkdir(parents=True)
+    installed = Machine(folder)
+    try:
+        yield installed
+    finally:
+        installed.run("db", "stop")
+        shutil.rmtree(folder)
+
+
+class Machine:
+    """A machine on which the wheel is installed in `site`, and its user stands in `empty`."""
+
+    def __init__(self, folder: Path) -> None:
+        self.site, self.empty, self.home = folder / "site", folder / "above" / "empty", folder / "home"
+
+    def run(self, *arguments: str, **variables: str) -> "subprocess.CompletedProcess[str]":
+        inherited = {name: value for name, value in os.environ.items() if name not in VARIABLES}
+        environment: Mapping[str, str] = {"PYTHONPATH": str(self.site), "SEQUIN_PIPELINE_HOME": str(self.home), **variables}
+        return subprocess.run(
+            [sys.executable, "-P", "-m", "sequin_pipeline.cli", *arguments],
+            capture_output=True,
+            text=True,
+            check=False,
+            cwd=self.empty,
+            env={**inherited, **environment},
+        )
+
+
+def test_the_wheel_syncs_in_an_empty_folder_and_leaves_it_empty(machine: Machine) -> None:
+    """Files of other programs lie above the folder, and where the wheel is installed, as some wheels put them there."""
+    for folder in (machine.empty.parent, machine.site):
+        for name in OTHERS:
+            (folder / name).write_text(STRAY)
+
+    first = machine.run("sync", "--collection", "stripe/product")
+    again = machine.run("sync", "--collection", "stripe/product")
+
+    assert (first.returncode, again.returncode) == (0, 0), first.stderr + again.stderr
+    assert f"Dagster home     {machine.home}/dagster\n" in first.stderr
+    assert first.stdout.endswith("UI        sequin-pipeline ui, then http://127.0.0.1:3000\n")
+    assert "90 rows written from 90 records." in first.stdout
+    assert "Nothing new: nothing was written." in again.stdout
+    assert list(machine.empty.iterdir()) == []
+    assert {path.name for path in (machine.home / "dagster").iterdir()} >= {"dagster.yaml", "workspace.yaml"}
+
+
+def test_the_doctor_finds_no_problem_in_an_empty_folder_and_makes_nothing(machine: Machine) -> None:
+    done = machine.run("doctor")
+
+    assert (done.returncode, done.stderr) == (0, "")
+    assert f"Dagster home {machine.home}/dagster\n" in done.stdout
+    assert list(machine.empty.iterdir()) == []
+    assert not machine.home.exists()
+
+
+def test_the_shipped_definitions_are_found_without_a_checkout(machine: Machine) -> None:
     """Dagster's own way to a project leads by pyproject.toml, which a wheel does not hold."""
-    shutil.copytree(CHECKOUT / "sequin_pipeline", tmp_path / "sequin_pipeline", ignore=shutil.ignore_patterns("__pycache__"))
-    environment = {name: value for name, value in os.environ.items() if name != "SEQUIN_COLLECTIONS"}
-
-    done = subprocess.run(
-        [sys.executable, "-m", "sequin_pipeline.cli", "schema", "--format", "sql", "stripe/product"],
-        capture_output=True,
-        text=True,
-        check=False,
-        cwd=tmp_path,
-        env={**environment, "PYTHONPATH": str(tmp_path)},
-    )
+    done = machine.run("schema", "--format", "sql", "stripe/product")
 
     assert (done.returncode, done.stderr) == (0, "")
     assert 'create table "stripe"."product"' in done.stdout
+
+
+def test_a_dotenv_file_of_the_folder_itself_is_read_and_stays_as_it_is(machine: Machine) -> None:
+    (machine.empty / ".env").write_text("WAREHOUSE_URL=postgresql://you@db.example/w\n")
+
+    done = machine.run("db", "start")
+
+    assert done.returncode == 2
+    assert done.stderr.startswith("sequin-pipeline: WAREHOUSE_URL names a database of yours (postgresql://you@db.example/w)")
+    assert (machine.empty / ".env").read_text() == "WAREHOUSE_URL=postgresql://you@db.example/w\n"

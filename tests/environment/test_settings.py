@@ -5,7 +5,14 @@ from pathlib import Path
 import pytest
 
 from sequin_pipeline.environment.embedded import Home
-from sequin_pipeline.environment.settings import Settings, find_project, merge_dotenv, read_settings
+from sequin_pipeline.environment.settings import (
+    Settings,
+    find_dagster_home,
+    find_project,
+    merge_dotenv,
+    read_settings,
+    tell_dagster,
+)
 from sequin_pipeline.errors import ConfigurationError
 from tests.support.checkout import CHECKOUT
 
@@ -191,18 +198,27 @@ def test_a_relative_dagster_home_is_refused() -> None:
         settings({"DAGSTER_HOME": "here"})
 
 
-def test_without_dagster_yaml_the_places_looked_at_are_named() -> None:
-    with pytest.raises(
-        ConfigurationError, match=r"^no dagster.yaml was found in the current directory, nor beside the installed"
-    ):
-        read_settings({}, None, embedded_home=HOME)
-
-
 def test_the_current_directory_is_the_project_where_it_holds_dagster_yaml(tmp_path: Path) -> None:
     (tmp_path / "dagster.yaml").touch()
 
     assert find_project(tmp_path) == tmp_path
     assert find_project(tmp_path.parent) == CHECKOUT
+
+
+@pytest.mark.parametrize(("files", "home"), [(["dagster.yaml"], "{folder}"), ([], "/srv/home/dagster")])
+def test_dagster_has_its_home_in_a_project_or_below_the_pipelines_own(tmp_path: Path, files: list[str], home: str) -> None:
+    for name in files:
+        (tmp_path / name).touch()
+
+    found = find_dagster_home({"SEQUIN_PIPELINE_HOME": "/srv/home"}, tmp_path)
+
+    assert str(found) == home.format(folder=tmp_path)
+
+
+def test_a_folder_without_dagster_yaml_gets_no_env_file(tmp_path: Path) -> None:
+    told = tell_dagster(tmp_path, {"WAREHOUSE_URL": "postgresql:///w"})
+
+    assert (told, list(tmp_path.iterdir())) == (False, [])
 
 
 def test_the_users_lines_of_the_env_file_count_as_the_environment(tmp_path: Path) -> None:

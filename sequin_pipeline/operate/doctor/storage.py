@@ -2,6 +2,7 @@
 
 from collections.abc import Iterator
 
+from sequin_pipeline.environment.dagster_home import INSTANCE_FILE, SHIPPED
 from sequin_pipeline.environment.settings import DAGSTER_HOME, DAGSTER_POSTGRES_URL
 from sequin_pipeline.errors import PipelineError
 from sequin_pipeline.operate.doctor.finding import Finding, Patient
@@ -11,11 +12,13 @@ from sequin_pipeline.postgres.warehouse import Warehouse
 
 def dagster_storage(patient: Patient) -> Iterator[Finding]:
     home = patient.settings.dagster_home
-    if not (home / "dagster.yaml").is_file():
-        said = f"{DAGSTER_HOME} is {home}, which has no dagster.yaml: Dagster would keep runs in files there"
-        yield Finding("Dagster home", "problem", said, "copy the project's dagster.yaml there, or name the project's folder")
-    else:
+    if (home / INSTANCE_FILE).is_file():
         yield Finding("Dagster home", "ok", f"{home}")
+    elif DAGSTER_HOME in patient.settings.given:
+        said = f"{DAGSTER_HOME} is {home}, which has no {INSTANCE_FILE}: Dagster would keep runs in files there"
+        yield Finding("Dagster home", "problem", said, f"copy {SHIPPED / INSTANCE_FILE} there, or unset {DAGSTER_HOME}")
+    else:
+        yield Finding("Dagster home", "ok", f"{home}; it is made by the first command that needs it")
     storage = Warehouse(plain_postgres_url(patient.settings.dagster_postgres_url, DAGSTER_POSTGRES_URL), refuses_sql_ascii=False)
     try:
         with storage.connect() as connection:
