@@ -86,32 +86,32 @@ check: $(STAMP)
 	$(BIN)/dg check defs
 
 lock: $(STAMP)
-	UV=$$(command -v uv || echo $(BIN)/uv); $$UV pip compile --quiet --universal --generate-hashes \
+	UV=$$(command -v uv || echo $(BIN)/uv); "$$UV" pip compile --quiet --universal --generate-hashes \
 	  --no-emit-index-url --no-header --python-version 3.11 --extra embedded --group dev pyproject.toml -o requirements.lock && \
-	$$UV pip compile --quiet --universal --generate-hashes \
+	"$$UV" pip compile --quiet --universal --generate-hashes \
 	  --no-emit-index-url --no-header --python-version 3.11 --group bench -o bench/peers/requirements.lock
 
 # Known weaknesses of the locked packages; fails too where the advisories cannot be had.
 audit: $(STAMP)
-	UV=$$(command -v uv || echo $(BIN)/uv); $$UV tool run --quiet pip-audit@2.10.0 --strict --disable-pip --require-hashes -r requirements.lock
+	UV=$$(command -v uv || echo $(BIN)/uv); "$$UV" tool run --quiet pip-audit@2.10.0 --strict --disable-pip --require-hashes -r requirements.lock
 
 # uv where it is present, else bootstrapped into the environment it fills.
 $(STAMP): requirements.lock pyproject.toml
-	@$(PYTHON) -c 'import sys; sys.exit(not (3, 11) <= sys.version_info[:2] <= (3, 14))' || \
-	  { echo "make: $(PYTHON) is $$($(PYTHON) -V 2>&1); Python 3.11 to 3.14 is needed: make PYTHON=python3.12" >&2; exit 1; }
-	@test -x $(BIN)/python || $(PYTHON) -m venv $(VENV) || \
+	@"$(PYTHON)" -c 'import sys; sys.exit(not (3, 11) <= sys.version_info[:2] <= (3, 14))' || \
+	  { echo "make: $(PYTHON) is $$("$(PYTHON)" -V 2>&1); Python 3.11 to 3.14 is needed: make PYTHON=python3.12" >&2; exit 1; }
+	@test -x $(BIN)/python || "$(PYTHON)" -m venv $(VENV) || \
 	  { rm -rf $(VENV); echo "make: '$(PYTHON) -m venv' does not work here; on Debian and Ubuntu: apt-get install python3-venv" >&2; exit 1; }
 	@command -v uv >/dev/null || test -x $(BIN)/uv || $(BIN)/python -m pip install --quiet --disable-pip-version-check uv
 	@echo "make: installing the locked packages into $(VENV), about half a minute"
-	@UV=$$(command -v uv || echo $(BIN)/uv); export VIRTUAL_ENV=$(CURDIR)/$(VENV); \
-	  $$UV pip install --quiet --compile-bytecode --require-hashes -r requirements.lock && \
-	  $$UV pip install --quiet --no-deps --no-build-isolation -e .
+	@UV=$$(command -v uv || echo $(BIN)/uv); export VIRTUAL_ENV="$(CURDIR)/$(VENV)"; \
+	  "$$UV" pip install --quiet --compile-bytecode --require-hashes -r requirements.lock && \
+	  "$$UV" pip install --quiet --no-deps --no-build-isolation -e .
 	@touch $@
 
 # Other tools to measure against. The bench runs without them too, and says which did not run.
 $(PEERS)/.installed: bench/peers/requirements.lock bench/peers/drizzle/package-lock.json
 	@command -v uv >/dev/null || test -x $(BIN)/uv || $(BIN)/python -m pip install --quiet --disable-pip-version-check uv
-	-UV=$$(command -v uv || echo $(BIN)/uv); $$UV venv --quiet --clear --python $(BIN)/python $(PEERS) && \
-	  VIRTUAL_ENV=$(CURDIR)/$(PEERS) $$UV pip install --quiet --require-hashes -r bench/peers/requirements.lock
+	-UV=$$(command -v uv || echo $(BIN)/uv); "$$UV" venv --quiet --clear --python $(BIN)/python $(PEERS) && \
+	  VIRTUAL_ENV="$(CURDIR)/$(PEERS)" "$$UV" pip install --quiet --require-hashes -r bench/peers/requirements.lock
 	-command -v npm >/dev/null && npm ci --silent --ignore-scripts --prefix bench/peers/drizzle
 	@mkdir -p $(PEERS) && touch $@
