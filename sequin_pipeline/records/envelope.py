@@ -62,12 +62,15 @@ class Envelope:
     data: bytes | None
 
 
+_encoder_of_ids = json.JSONEncoder(ensure_ascii=False)
+
+
 def derived_id(sync_id: str, collection_id: str, upstream_id: str) -> str:
     """The id of a record of the older form, which has none: the same for each version of the record.
 
     In Postgres: `uuid_generate_v5(namespace, json_build_array(sync_id, collection_id, upstream_id)::text)`.
     """
-    return str(uuid.uuid5(DERIVED_ID_NAMESPACE, json.dumps([sync_id, collection_id, upstream_id], ensure_ascii=False)))
+    return str(uuid.uuid5(DERIVED_ID_NAMESPACE, _encoder_of_ids.encode([sync_id, collection_id, upstream_id])))
 
 
 def read_envelope(fields: Mapping[str, bytes], collection: Collection) -> Envelope:

@@ -25,7 +25,7 @@ from sequin_pipeline.sources.queue import (
     member,
     text_member,
 )
-from sequin_pipeline.sources.sequin_stream_keys import OldKeyUnclear, old_key
+from sequin_pipeline.sources.sequin_stream_keys import OldKeyUnclear, may_have_changed, old_key
 
 VERSIONS_A_COMMIT = 4096
 """The versions of two neighbouring log positions lie this far apart, so that 64 bits hold the log's first 2 PB.
@@ -99,20 +99,24 @@ class _Metadata(msgspec.Struct):
     database_name: str | None = None
 
 
+_metadata_decoder = msgspec.json.Decoder(_Metadata)
+_text_decoder = msgspec.json.Decoder(str | None)
+
+
 def records_of_change(change: Change, *, stream: str, examples: dict[str, deque[Change]]) -> list[bytes]:
     """Returns the record of the row that a change tells of and, where an update has changed the key, the tombstone of the old row.
 
     `examples` keeps some changes of each table from one call to the next. Raises ValueError where the change names no table.
     """
-    metadata, action = _metadata(change), _text(change.get("action", b"null"))
+    metadata, action = _metadata(change), _text_decoder.decode(change.get("action", b"null"))
     table = f"{metadata.table_schema}.{metadata.table_name}"
     known = examples.get(table)
     if known is None:
         known = examples[table] = deque(maxlen=EXAMPLES)
     records = [_record(change, metadata, stream=stream, action=action)]
-    changes = _changes(change) if action == "update" and metadata.record_pks else {}
-    if changes:
-        records += _ended(change, metadata, changes, known, stream=stream)
+    key = [str(value) for value in metadata.record_pks or ()]
+    if action == "update" and may_have_changed(key, member(change, "record"), change.get("changes", b"null")):
+        records += _ended(change, metadata, key, known, stream=stream)
     known.append(change)
     return records
 
@@ -125,7 +129,7 @@ def record_of_change(change: Change, *, stream: str) -> bytes:
     the message does not know some of the row's values, the others are `partial`, and the record is rejected unless somebody
     completes it.
     """
-    return _record(change, _metadata(change), stream=stream, action=_text(change.get("action", b"null")))
+    return _record(change, _metadata(change), stream=stream, action=_text_decoder.decode(change.get("action", b"null")))
 
 
 def _record(change: Change, metadata: _Metadata, *, stream: str, action: str | None) -> bytes:
@@ -145,11 +149,9 @@ def _record(change: Change, metadata: _Metadata, *, stream: str, action: str | N
     return msgspec.json.encode(envelope)[:-1] + b',"data":' + (b"null" if is_bare else row) + b"}"
 
 
-def _ended(
-    change: Change, metadata: _Metadata, changes: Mapping[str, bytes], examples: Iterable[Change], *, stream: str
-) -> list[bytes]:
+def _ended(change: Change, metadata: _Metadata, key: list[str], examples: Iterable[Change], *, stream: str) -> list[bytes]:
     """Returns the tombstone of the row whose key an update has changed, at the update's version; a reject where that is not clear."""
-    row, key = json_text.members(member(change, "record")), [str(value) for value in metadata.record_pks or ()]
+    row, changes = json_text.members(member(change, "record")), _changes(change)
     told = ((_primary_key(_metadata(one), member(one, "record")), json_text.members(member(one, "record"))) for one in examples)
     try:
         ended = old_key(key, row, changes, told)
@@ -165,7 +167,7 @@ def _ended(
 
 
 def _metadata(change: Change) -> _Metadata:
-    return msgspec.json.decode(member(change, "metadata"), type=_Metadata)
+    return _metadata_decoder.decode(member(change, "metadata"))
 
 
 def _changes(change: Change) -> dict[str, bytes]:
@@ -234,8 +236,3 @@ def _is_key_only(row: bytes, key: list[str]) -> bool:
     any."""
     values = [value for value in json_text.members(row).values() if value != b"null"]
     return all(value.strip(b'"').decode() in key for value in values)
-
-
-def _text(raw: bytes) -> str | None:
-    action: str | None = msgspec.json.decode(raw, type=str | None)
-    return action

@@ -5,6 +5,7 @@ REPLICA IDENTITY FULL, else none). So the columns of the key are found by their 
 table decide. Pure.
 """
 
+import re
 from collections.abc import Iterable, Mapping, Sequence
 from datetime import UTC, datetime
 from itertools import product
@@ -17,9 +18,42 @@ Row = Mapping[str, bytes]
 MAX_READINGS = 64
 """Of a key whose columns cannot be told apart: beyond it nobody compares them all."""
 
+PLAIN = re.compile(r"[A-Za-z0-9_.-]{2,}|[A-Zac-eg-su-z0-9_.-]")
+"""The values of keys that stand in a message's JSON text as they are; `t` and `f` may be booleans."""
+
 
 class OldKeyUnclear(ValueError):
     """An update has changed the key, or a column that looks like it; the message is the reason for a reject."""
+
+
+def may_have_changed(key: Sequence[str], row: bytes, changes: bytes) -> bool:
+    """Tells whether a column that an update has changed may show one of the key's values: of nearly every update none does.
+
+    It looks at the JSON texts of the row and of its old values as bytes, since parsing them takes a third of the time that a message
+    takes. One encoder wrote both: with spaces around its colons they are parsed.
+    """
+    if changes in (b"null", b"{}"):
+        return False
+    if b'": ' in changes or b'" :' in changes or b"\n" in changes:
+        return True
+    for value in key:
+        if not PLAIN.fullmatch(value):
+            return True
+        shown = value.encode()
+        if _names_one(b":" + shown, row, changes) or _names_one(b':"' + shown + b'"', row, changes):
+            return True
+    return False
+
+
+def _names_one(shown: bytes, row: bytes, changes: bytes) -> bool:
+    """Tells whether a member of the row with this value may be among the changes; the end of its name is looked for there."""
+    at = row.find(shown)
+    while at >= 0:
+        end = at + len(shown)
+        if row[end : end + 1] in b",} " and row[row.rfind(b'"', 0, at - 1) : at] in changes:
+            return True
+        at = row.find(shown, end)
+    return False
 
 
 def old_key(key: Sequence[str], row: Row, changes: Row, examples: Iterable[tuple[Sequence[str], Row]]) -> list[str] | None:

@@ -6,6 +6,8 @@ from dataclasses import replace
 from typing import Any
 
 import pytest
+from hypothesis import given
+from hypothesis import strategies as st
 
 from sequin_pipeline.catalog import OnDelete, TableName
 from sequin_pipeline.normalize.normalizer import Normalizer
@@ -14,6 +16,7 @@ from sequin_pipeline.records import json_text
 from sequin_pipeline.records.envelope import derived_id
 from sequin_pipeline.runs.queue_run import drain
 from sequin_pipeline.sources.sequin_stream import Change, record_of_change, records_of_change, version_of
+from sequin_pipeline.sources.sequin_stream_keys import may_have_changed, old_key
 from tests.support.builders import collection
 from tests.support.queues import ListQueue
 from tests.support.reading import query
@@ -22,7 +25,11 @@ LSN = 123_456_789
 ORDERS = replace(collection(columns=()), provider="shop", name="orders", table=TableName("shop", "orders"))
 
 
-def change(**overrides: Any) -> dict[str, bytes]:
+COMPACT, SPACED, WIDE = (",", ":"), (", ", ": "), (" , ", " : ")
+"""How JSON texts may stand between their values; Sequin writes the first."""
+
+
+def change(separators: tuple[str, str] = COMPACT, **overrides: Any) -> dict[str, bytes]:
     """An update of a row of `shop.orders`; `metadata` overrides single fields, and None takes one out."""
     metadata = {
         "table_schema": "shop",
@@ -39,7 +46,7 @@ def change(**overrides: Any) -> dict[str, bytes]:
         "action": "update",
         "metadata": {name: value for name, value in metadata.items() if value is not None},
     } | overrides
-    return json_text.members(json.dumps(message).encode())
+    return json_text.members(json.dumps(message, separators=separators).encode())
 
 
 def record(**overrides: Any) -> dict[str, Any]:
@@ -233,10 +240,13 @@ def records(*changes: dict[str, bytes]) -> list[dict[str, Any]]:
     return [json.loads(raw) for raw in found]
 
 
-def update(key: list[str], row: dict[str, object], changes: dict[str, object]) -> dict[str, bytes]:
-    return change(record=row, changes=changes, metadata={"record_pks": key})
+def update(
+    key: list[str], row: dict[str, object], changes: dict[str, object], separators: tuple[str, str] = COMPACT
+) -> dict[str, bytes]:
+    return change(separators, record=row, changes=changes, metadata={"record_pks": key})
 
 
+@pytest.mark.parametrize("separators", [COMPACT, SPACED, WIDE], ids=["compact", "spaced", "wide"])
 @pytest.mark.parametrize(
     ("key", "row", "changes", "old"),
     [
@@ -252,12 +262,19 @@ def update(key: list[str], row: dict[str, object], changes: dict[str, object]) -
         pytest.param(["8"], {"id": 8, "copy": 8}, {"id": 7, "copy": 7}, "7", id="whichever of two it is, the same"),
         pytest.param(["8"], {"id": 8, "n": 8}, {"id": 7, "n": None}, "7", id="a null was no key"),
         pytest.param(["8"], {"id": 8, "list": [8]}, {"id": 7, "list": [7]}, "7", id="a list is no key"),
+        pytest.param(
+            ["8"], {"of": {"id": 8}, "n": 80, "at": "8:8", "id": 8}, {"id": 7}, "7", id="among others that hold the digit"
+        ),
+        pytest.param(["8.50"], {"id": "8.50"}, {"id": "7.50"}, "7.50", id="a number that is written as a text"),
+        pytest.param(['b"/é'], {"code": 'b"/é'}, {"code": "a"}, "a", id="a text with characters that JSON escapes"),
+        pytest.param(["b"], {'the "é"': "b"}, {'the "é"': "a"}, "a", id="a name with characters that JSON escapes"),
+        pytest.param([""], {"code": ""}, {"code": "a"}, "a", id="an empty text"),
     ],
 )
 def test_an_update_that_changes_the_key_ends_the_row_of_the_old_one(
-    key: list[str], row: dict[str, object], changes: dict[str, object], old: str
+    key: list[str], row: dict[str, object], changes: dict[str, object], old: str, separators: tuple[str, str]
 ) -> None:
-    live, ended = records(update(key, row, changes))
+    live, ended = records(update(key, row, changes, separators))
 
     assert (live["deleted"], live["data"]) == (False, row)
     assert (ended["upstream_id"], ended["deleted"], ended["data"]) == (old, True, None)
@@ -279,6 +296,41 @@ def test_an_update_that_changes_the_key_ends_the_row_of_the_old_one(
 )
 def test_an_update_that_leaves_the_key_ends_no_row(key: list[str], row: dict[str, object], changes: dict[str, object]) -> None:
     assert len(records(update(key, row, changes))) == 1
+
+
+@pytest.mark.parametrize(
+    "changes",
+    [
+        pytest.param({}, id="nothing told"),
+        pytest.param({"status": "new", "at": "2026-01-01T08:08:08Z"}, id="texts"),
+        pytest.param({"n": 80, "note": 'it "is":\n8'}, id="numbers, and a text with quotes and lines"),
+        pytest.param({"of": {"n": 8}}, id="an object"),
+    ],
+)
+def test_the_rows_of_updates_that_leave_the_key_are_not_parsed(changes: dict[str, object]) -> None:
+    row = {"id": 8, "status": "done", "n": 81, "note": 'it "is":\n9', "of": {"m": 8}, "at": "2026-01-01T08:08:09Z"}
+    raw, old = (json.dumps(one, separators=COMPACT).encode() for one in (row, changes))
+
+    assert not may_have_changed(["8"], raw, old)
+
+
+SHORT = st.sampled_from(["8", "t", "true", "null", "", 'a"', "é", "88", "8.0", "2024-01-01 00:00:00+00", "2024-01-01T00:00:00Z"])
+VALUES = st.one_of(SHORT, st.sampled_from([8, 88, 8.0, True, None]), st.dictionaries(SHORT, SHORT, max_size=2), st.lists(SHORT))
+
+
+@given(
+    row=st.dictionaries(SHORT, VALUES, min_size=1, max_size=4),
+    old=st.dictionaries(SHORT, VALUES, max_size=3),
+    key=st.lists(SHORT, min_size=1, max_size=2),
+    separators=st.sampled_from([COMPACT, SPACED, WIDE]),
+)
+def test_whatever_is_not_parsed_has_not_changed_the_key(
+    row: dict[str, object], old: dict[str, object], key: list[str], separators: tuple[str, str]
+) -> None:
+    raw, changes = (json.dumps(one, separators=separators).encode() for one in (row, old))
+
+    if not may_have_changed(key, raw, changes):
+        assert old_key(key, json_text.members(raw), json_text.members(changes), ()) is None
 
 
 @pytest.mark.parametrize("action", ["insert", "read", "delete", None])
