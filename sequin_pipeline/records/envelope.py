@@ -4,6 +4,7 @@ Record by record and field by field, so that a refusal can say what is wrong; pa
 and hands everything else to this module. Looks into `data` no further than to see that it is an object.
 """
 
+import hashlib
 import json
 import re
 import uuid
@@ -70,7 +71,11 @@ def derived_id(sync_id: str, collection_id: str, upstream_id: str) -> str:
 
     In Postgres: `uuid_generate_v5(namespace, json_build_array(sync_id, collection_id, upstream_id)::text)`.
     """
-    return str(uuid.uuid5(DERIVED_ID_NAMESPACE, _encoder_of_ids.encode([sync_id, collection_id, upstream_id])))
+    name = _encoder_of_ids.encode([sync_id, collection_id, upstream_id]).encode()
+    # As uuid.uuid5 does it, in a third of its time, which was a fifth of what a change of a queue costs.
+    digest = hashlib.sha1(DERIVED_ID_NAMESPACE.bytes + name, usedforsecurity=False).hexdigest()
+    variant = "89ab"[int(digest[16], 16) % 4]
+    return f"{digest[:8]}-{digest[8:12]}-5{digest[13:16]}-{variant}{digest[17:20]}-{digest[20:32]}"
 
 
 def read_envelope(fields: Mapping[str, bytes], collection: Collection) -> Envelope:

@@ -108,14 +108,15 @@ def records_of_change(change: Change, *, stream: str, examples: dict[str, deque[
 
     `examples` keeps some changes of each table from one call to the next. Raises ValueError where the change names no table.
     """
-    metadata, action = _metadata(change), _text_decoder.decode(change.get("action", b"null"))
+    metadata, row, action = _metadata(change), member(change, "record"), _text_decoder.decode(change.get("action", b"null"))
     table = f"{metadata.table_schema}.{metadata.table_name}"
     known = examples.get(table)
     if known is None:
         known = examples[table] = deque(maxlen=EXAMPLES)
-    records = [_record(change, metadata, stream=stream, action=action)]
-    key = [str(value) for value in metadata.record_pks or ()]
-    if action == "update" and may_have_changed(key, member(change, "record"), change.get("changes", b"null")):
+    key = _primary_key(metadata, row)
+    records = [_record(change, metadata, key, stream=stream, action=action)]
+    # Where the metadata tells no key, the column `id` stands for it, and nobody knows whether it is one.
+    if action == "update" and metadata.record_pks and may_have_changed(key, row, change.get("changes", b"null")):
         records += _ended(change, metadata, key, known, stream=stream)
     known.append(change)
     return records
@@ -129,12 +130,11 @@ def record_of_change(change: Change, *, stream: str) -> bytes:
     the message does not know some of the row's values, the others are `partial`, and the record is rejected unless somebody
     completes it.
     """
-    return _record(change, _metadata(change), stream=stream, action=_text_decoder.decode(change.get("action", b"null")))
+    return records_of_change(change, stream=stream, examples={})[0]
 
 
-def _record(change: Change, metadata: _Metadata, *, stream: str, action: str | None) -> bytes:
-    row = member(change, "record")
-    key = _primary_key(metadata, row)
+def _record(change: Change, metadata: _Metadata, key: list[str], *, stream: str, action: str | None) -> bytes:
+    row = change["record"]
     envelope = _envelope(metadata, stream=stream, action=action)
     if key:
         envelope |= _named(envelope, key)

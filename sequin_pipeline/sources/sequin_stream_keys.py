@@ -37,10 +37,10 @@ def may_have_changed(key: Sequence[str], row: bytes, changes: bytes) -> bool:
     if b'": ' in changes or b'" :' in changes or b"\n" in changes:
         return True
     for value in key:
-        if not PLAIN.fullmatch(value):
+        if PLAIN.fullmatch(value) is None:
             return True
-        shown = value.encode()
-        if _names_one(b":" + shown, row, changes) or _names_one(b':"' + shown + b'"', row, changes):
+        number, text = f":{value}".encode(), f':"{value}"'.encode()
+        if (number in row and _names_one(number, row, changes)) or (text in row and _names_one(text, row, changes)):
             return True
     return False
 

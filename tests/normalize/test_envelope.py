@@ -76,8 +76,13 @@ def test_the_older_form_is_read_with_a_derived_id():
 
 @pytest.mark.parametrize(
     ("upstream_id", "expected"),
-    [("sub_1", "fd17ad05-32c8-59f4-bbc6-58d0127f5499"), ('Zoë "2"', "2abf62eb-dff4-5291-9bc9-833669ea12a2")],
-    ids=["plain", "not ASCII, with quotes"],
+    [
+        ("sub_1", "fd17ad05-32c8-59f4-bbc6-58d0127f5499"),
+        ("sub_2", "75a38851-bcd6-5eaf-8deb-cb6fb67862cd"),
+        ("sub_8", "25570cc9-2718-5e74-a99f-10e68a5b2dbf"),
+        ('Zoë "2"', "2abf62eb-dff4-5291-9bc9-833669ea12a2"),
+    ],
+    ids=["plain", "plain, with an 8 for its variant", "plain, with an a", "not ASCII, with quotes"],
 )
 def test_a_record_without_id_has_the_id_that_postgres_would_derive(upstream_id, expected):
     """`uuid_generate_v5('19f76ecc-fa6a-575f-9e83-cf2696e34104', json_build_array(sync_id, collection_id, upstream_id)::text)`."""
