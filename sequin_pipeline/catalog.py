@@ -96,7 +96,7 @@ class Column:
     """One declared column: a value of the record, cast by the table in casts.py.
 
     `is_required` is a rule for records that carry an object, never a NOT NULL constraint. `assume_utc` takes a time without zone
-    as UTC; `rounds` allows more than six digits of a second.
+    as UTC; `rounds` allows more than six digits of a second; `rejects_nulls` refuses an array that holds one.
     """
 
     name: str
@@ -107,12 +107,23 @@ class Column:
     empty_as_null: bool = False
     assume_utc: bool = False
     rounds: bool = False
+    rejects_nulls: bool = False
     description: str = ""
 
     @property
     def fingerprint(self) -> str:
         """Changes when an existing row's value may come out differently: then the column is filled again from `data`."""
-        parts = (str(self.path), self.type, self.time_format, self.empty_as_null, self.assume_utc, self.rounds)
+        parts: tuple[object, ...] = (
+            str(self.path),
+            self.type,
+            self.time_format,
+            self.empty_as_null,
+            self.assume_utc,
+            self.rounds,
+        )
+        if self.rejects_nulls:
+            # Only then, so that the columns of everybody else keep the fingerprint that they have.
+            parts += ("rejects_nulls",)
         return hashlib.blake2b(repr(parts).encode(), digest_size=16).hexdigest()
 
 

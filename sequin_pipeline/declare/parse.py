@@ -181,10 +181,7 @@ def _column(name: str, model: ColumnModel, node: Node, *, prefix: str) -> Column
         )
     if name in SYSTEM_COLUMNS:
         raise node.refused(f"column {name!r} has a name that Postgres reserves: choose another one")
-    only_for_times = {"format": model.format, "assume_zone": model.assume_zone, "round": model.round or None}
-    for key, value in only_for_times.items():
-        if value is not None and model.type != "timestamptz":
-            raise (node / key).refused(f"column {name!r} of type {model.type} has {key!r}, which only a timestamptz can have")
+    _check_options(name, model, node)
     try:
         path = parse_path(model.path)
     except CatalogError as error:
@@ -198,8 +195,18 @@ def _column(name: str, model: ColumnModel, node: Node, *, prefix: str) -> Column
         empty_as_null=model.empty_as_null,
         assume_utc=model.assume_zone == "UTC",
         rounds=model.round,
+        rejects_nulls=model.nulls == "reject",
         description=model.description,
     )
+
+
+def _check_options(name: str, model: ColumnModel, node: Node) -> None:
+    """Refuses a key that means nothing for the column's type."""
+    types = {"format": "timestamptz", "assume_zone": "timestamptz", "round": "timestamptz", "nulls": "text[]"}
+    given = {"format": model.format, "assume_zone": model.assume_zone, "round": model.round or None, "nulls": model.nulls}
+    for key, value in given.items():
+        if value is not None and model.type != types[key]:
+            raise (node / key).refused(f"column {name!r} of type {model.type} has {key!r}, which only a {types[key]} can have")
 
 
 def _windows(model: WindowsModel, node: Node, *, now: datetime) -> Windows:

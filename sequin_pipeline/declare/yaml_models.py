@@ -56,6 +56,9 @@ class ColumnModel(_Strict):
     empty_as_null: bool = Field(default=False, description="take an empty string as null rather than reject the record")
     assume_zone: Literal["UTC"] | None = Field(default=None, description="the zone of a timestamptz that names none")
     round: bool = Field(default=False, description="accept a timestamptz with more than six digits of a second")
+    nulls: Literal["keep", "reject"] | None = Field(
+        default=None, description="whether a text[] takes arrays that hold nulls; keep unless said otherwise"
+    )
     description: str = Field(default="", description="becomes the comment of the column")
 
 

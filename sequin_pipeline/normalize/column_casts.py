@@ -196,7 +196,12 @@ def _uuid(column: Column, values: Sequence[Any]) -> CastColumn:
 
 
 def _text_array(column: Column, values: Sequence[Any]) -> CastColumn:
-    return CastColumn(pa.array(values, pa.list_(pa.string())))
+    array = pa.array(values, pa.list_(pa.string()))
+    if not column.rejects_nulls:
+        return CastColumn(array)
+    elements = pc.list_flatten(array)
+    holders = pc.list_parent_indices(array).filter(pc.is_null(elements))
+    return CastColumn(array, pc.unique(holders).to_pylist())
 
 
 _CASTS: Mapping[ColumnType, Callable[[Column, Sequence[Any]], CastColumn]] = {

@@ -164,9 +164,12 @@ def _text_array(column: Column, token: Token) -> Value:
     if token.kind != "array":
         raise InvalidLiteral("an array of strings and nulls")
     try:
-        return msgspec.json.decode(token.text, type=list[str | None])
+        elements = msgspec.json.decode(token.text, type=list[str | None])
     except msgspec.ValidationError as error:
         raise InvalidLiteral("an array of strings and nulls only (or declare it as jsonb)") from error
+    if column.rejects_nulls and None in elements:
+        raise InvalidLiteral("an array without nulls (the column says `nulls: reject`)")
+    return elements
 
 
 _CASTS: Mapping[ColumnType, Callable[[Column, Token], Value]] = {

@@ -16,7 +16,7 @@ from sequin_pipeline.catalog import Collection
 from sequin_pipeline.errors import ConfigurationError
 from sequin_pipeline.ledger.columns import known_fingerprints
 from sequin_pipeline.ledger.ledger import Counts, Ledger, TableRecord
-from sequin_pipeline.ledger.schema import DEFAULT_SCHEMA, check_version, ledger_version
+from sequin_pipeline.ledger.schema import DEFAULT_SCHEMA, check_server, check_version, ledger_version
 from sequin_pipeline.normalize.normalizer import NormalizedPages, Normalizer, Reject
 from sequin_pipeline.operate.row_text import RowText, rows_as_text
 from sequin_pipeline.operate.spool import Spool
@@ -108,6 +108,7 @@ def dry_run(source: Source, warehouse: Warehouse, collection: Collection, *, sch
 
 def _look(connection: Connection, collection: Collection, ledger: Ledger, source: Source) -> _Start:
     target = replace(collection_target(collection), history=None)
+    check_server(connection.info.server_version)
     version = ledger_version(connection, ledger.schema)
     check_version(version, ledger.schema)
     record = ledger.find_table(connection) if version is not None else None

@@ -47,3 +47,21 @@ def test_rows_that_were_there_when_a_table_was_adopted_keep_what_they_hold(wareh
     sync(warehouse_url, tolerant([SIZE]), refresh="adopting", adopt=True)
 
     assert query(warehouse_url, "select id, size from demo.thing") == [("r1", 7)]
+
+
+def test_arrays_with_nulls_become_open_rejects_once_the_column_rejects_them(warehouse_url: str) -> None:
+    objects = {"r1": b'{"tags": ["a", null]}', "r2": b'{"tags": ["b"]}', "r3": b'{"tags": [null]}'}
+    tags = Column("tags", parse_path("tags"), "text[]")
+    strict = Column("tags", parse_path("tags"), "text[]", rejects_nulls=True)
+    sync(warehouse_url, tolerant([tags]), *(with_data(name, data) for name, data in objects.items()))
+    before = query(warehouse_url, "select id, tags from demo.thing order by id")
+
+    sync(warehouse_url, tolerant([strict]), refresh="without nulls in arrays")
+
+    assert before == [("r1", ["a", None]), ("r2", ["b"]), ("r3", [None])]
+    assert query(warehouse_url, "select id, tags from demo.thing order by id") == [("r1", None), ("r2", ["b"]), ("r3", None)]
+    waiting = query(
+        warehouse_url, "select record_id, class, reason from sequin_pipeline.rejects where resolved_at is null order by 1"
+    )
+    assert [row[:2] for row in waiting] == [("r1", "refill"), ("r3", "refill")]
+    assert "column 'tags' (path $.tags, text[]) found the array '[null]', where an array without nulls" in str(waiting[1][2])

@@ -112,6 +112,9 @@ TAKEN = {
     "text[] takes strings and nulls": ("text[]", {}, '["a", null, ""]', ["a", None, ""]),
     "text[] takes an empty array": ("text[]", {}, "[]", []),
     "text[] takes null": ("text[]", {}, "null", None),
+    "text[] without nulls takes strings": ("text[]", {"rejects_nulls": True}, '["a", "null"]', ["a", "null"]),
+    "text[] without nulls takes an empty array": ("text[]", {"rejects_nulls": True}, "[]", []),
+    "text[] without nulls takes null": ("text[]", {"rejects_nulls": True}, "null", None),
     "jsonb takes an object as it was written": ("jsonb", {}, '{"b":1.10, "a":[1e400]}', '{"b":1.10, "a":[1e400]}'),
     "jsonb takes a string": ("jsonb", {}, r'"\u00e9"', r'"\u00e9"'),
     "jsonb takes the empty string": ("jsonb", {}, '""', '""'),
@@ -140,6 +143,7 @@ CLOCK = "an ISO time from 00:00:00 to 23:59:59 with a zone of less than 24 hours
 YEARS = "a time in the years 0001 to 9999, in UTC"
 SIX = "at most 6 digits after the point"
 CANONICAL = "a UUID as 8-4-4-4-12 hexadecimal digits"
+NO_NULLS = "an array without nulls (the column says `nulls: reject`)"
 NOT_EMPTY = "something other than an empty string (or say `empty_as_null: true`)"
 
 REFUSED = {
@@ -279,6 +283,21 @@ REFUSED = {
         "an array of strings and nulls only (or declare it as jsonb)",
     ),
     "text[] refuses a string": ("text[]", {}, '"a,b"', "the string 'a,b'", "an array of strings and nulls"),
+    "text[] without nulls refuses one that is alone": (
+        "text[]",
+        {"rejects_nulls": True},
+        "[null]",
+        "the array '[null]'",
+        NO_NULLS,
+    ),
+    "text[] without nulls refuses one among strings": (
+        "text[]",
+        {"rejects_nulls": True},
+        '["a", null, ""]',
+        'the array \'["a", null, ""]\'',
+        NO_NULLS,
+    ),
+    "text[] without nulls refuses two": ("text[]", {"rejects_nulls": True}, "[null,null]", "the array '[null,null]'", NO_NULLS),
     "text[] refuses the empty string": ("text[]", {}, '""', "the string ''", NOT_EMPTY),
     "a long value is cut in the reason": ("integer", {}, f'"{"x" * 200}"', f"the string '{'x' * 79}…", DECIMAL),
 }

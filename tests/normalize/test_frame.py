@@ -219,6 +219,7 @@ REDECLARED = {
     "another type": column("a", "a", "jsonb"),
     "another name": column("c", "a"),
     "another option": column("a", "a", empty_as_null=True),
+    "no nulls in arrays": column("a", "a", rejects_nulls=True),
 }
 
 

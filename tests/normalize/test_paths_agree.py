@@ -25,6 +25,7 @@ OPTIONS: tuple[dict[str, Any], ...] = (
     {"is_required": True},
     {"assume_utc": True},
     {"rounds": True},
+    {"rejects_nulls": True},
     {"time_format": "epoch_seconds"},
     {"time_format": "epoch_seconds", "rounds": True},
     {"time_format": "epoch_milliseconds"},

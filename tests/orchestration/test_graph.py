@@ -86,6 +86,19 @@ def test_a_file_becomes_the_catalog(environment: dict[str, str], folder: Path) -
     assert session.tags == {"tier": "gold"}
 
 
+@pytest.mark.parametrize(
+    ("keys", "rejects_nulls"),
+    [("", False), (", nulls: keep", False), (", nulls: reject", True)],
+    ids=["unsaid", "keep", "reject"],
+)
+def test_a_list_says_whether_it_takes_nulls(tmp_path: Path, keys: str, *, rejects_nulls: bool) -> None:
+    declared = f'  provider: demo\n  collections: {{a: {{columns: {{tags: {{path: tags, type: "text[]"{keys}}}}}}}}}\n'
+
+    [collection] = load_collections(write(tmp_path, demo=declared)).values()
+
+    assert collection.columns == (Column("tags", parse_path("tags"), "text[]", rejects_nulls=rejects_nulls),)
+
+
 def test_the_defaults_are_months_since_2024_and_marked_deletes(tmp_path: Path) -> None:
     environment = write(tmp_path, stripe="  provider: stripe\n  collections: {a: {}}\n")
 

@@ -42,6 +42,12 @@ REFUSED = {
         10,
         "column 'x' of type text has 'format', which only a timestamptz can have",
     ),
+    "nulls of a type without elements": (
+        "  provider: stripe\n  collections:\n    a:\n      columns:\n        x:\n          path: x\n          type: jsonb\n"
+        "          nulls: reject\n",
+        10,
+        "column 'x' of type jsonb has 'nulls', which only a text[] can have",
+    ),
     "zone of a type without one": (
         "  provider: stripe\n  collections:\n    a:\n      columns:\n        x:\n          path: x\n          type: date\n"
         "          assume_zone: UTC\n",
@@ -427,6 +433,11 @@ def test_a_folder_without_definitions_is_refused(tmp_path: Path) -> None:
         ),
         pytest.param(
             {"provider": "stripe", "windows": {"start": "January"}, "collections": {"a": None}}, ["does not match"], id="start"
+        ),
+        pytest.param(
+            {"provider": "stripe", "collections": {"a": {"columns": {"x": {"path": "x", "type": "text[]", "nulls": "drop"}}}}},
+            ["is not valid under any of the given schemas"],
+            id="nulls",
         ),
         pytest.param({"provider": "stripe", "owners": ["bob"], "collections": {"a": None}}, ["does not match"], id="owner"),
         pytest.param({"provider": "stripe", "tags": {"a b": "c"}, "collections": {"a": None}}, ["does not match"], id="tag"),

@@ -4,6 +4,7 @@ import json
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 
+import msgspec
 import yaml
 
 from sequin_pipeline.catalog import Collection, Column, Path, SourceDeclaration
@@ -71,7 +72,7 @@ def written(proposal: Proposal, heading: Sequence[str] = ()) -> str:
     lines += [f"      # {remark}" for remark in proposal.remarks]
     lines += [f"      {_flow({key: value})}" for key, value in proposal.keys.items()]
     lines.append("      columns:" if proposal.columns else "      columns: {}")
-    lines += [f"        {_flow({item.column.name: _keys_of(item.column)})}  # {_remark(item.field)}" for item in proposal.columns]
+    lines += [f"        {_flow({item.column.name: _keys_of(item.column)})}  # {_remark(item)}" for item in proposal.columns]
     return "\n".join(lines) + "\n"
 
 
@@ -98,6 +99,8 @@ def _keys_of(column: Column) -> dict[str, object]:
         keys["format"] = column.time_format
     if column.empty_as_null:
         keys["empty_as_null"] = True
+    if column.rejects_nulls:
+        keys["nulls"] = "reject"
     return keys
 
 
@@ -107,11 +110,20 @@ def path_text(path: Path) -> str:
     return text if text.startswith("$.record") else text.removeprefix("$").removeprefix(".")
 
 
-def _remark(field: SampledField) -> str:
+def _remark(item: ProposedColumn) -> str:
+    field = item.field
     if not field.values:
         return "always null in the sample"
     telling = [value for value in field.values if value not in _EMPTY_VALUES] or field.values
-    return f"{_nulls(field.null_share)}, as in {example_of(min(telling, key=len), steps=field.steps)}"
+    return f"{_nulls(field.null_share)}, as in {example_of(min(telling, key=len), steps=field.steps)}{_null_elements(item)}"
+
+
+def _null_elements(item: ProposedColumn) -> str:
+    """Tells of nulls within arrays, which not every reader of a text[] takes."""
+    if item.column.type != "text[]" or item.column.rejects_nulls:
+        return ""
+    holders = sum(None in msgspec.json.decode(value) for value in item.field.values)
+    return f"; {holders:,} with nulls within, which Prisma does not read (`nulls: reject` keeps them out)" if holders else ""
 
 
 def _nulls(share: float) -> str:

@@ -32,9 +32,7 @@ def prisma_models(tables: Sequence[ModelTable]) -> str:
     for table in tables:
         properties = property_names(table)
         fields = [
-            line
-            for column in table.columns
-            for line in (*_comment(column.description, indent="  "), f"  {_field(properties[column.name], column)}")
+            line for column in table.columns for line in (*_comments(column), f"  {_field(properties[column.name], column)}")
         ]
         mapping = ["", f"  @@map({literal(table.name.name)})", f"  @@schema({literal(table.name.schema)})"]
         indexes = [
@@ -52,6 +50,11 @@ def _field(name: str, column: ModelColumn) -> str:
     renamed = "" if name == column.name else f"@map({literal(column.name)})"
     parts = (name, f"{kind}{'?' if is_optional else ''}", "@id" if column.is_key else "", renamed, native)
     return " ".join(filter(None, parts))
+
+
+def _comments(column: ModelColumn) -> list[str]:
+    warning = "  // Prisma fails at a null within the array: declare the column with `nulls: reject`."
+    return [*_comment(column.description, indent="  "), *([warning] if column.holds_nulls else [])]
 
 
 def _comment(text: str, *, indent: str = "") -> list[str]:

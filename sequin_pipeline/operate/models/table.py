@@ -9,13 +9,17 @@ from sequin_pipeline.table.indexes import index_name
 
 @dataclass(frozen=True)
 class ModelColumn:
-    """This value is a column; `type` is one of catalog.ColumnType, `description` is one line, empty where there is none."""
+    """This value is a column; `type` is one of catalog.ColumnType, `description` is one line, empty where there is none.
+
+    `holds_nulls` says of an array that its elements may be null.
+    """
 
     name: str
     type: str
     is_nullable: bool
     is_key: bool
     description: str
+    holds_nulls: bool = False
 
 
 @dataclass(frozen=True)
@@ -45,8 +49,16 @@ def model_table(collection: Collection) -> ModelTable:
     from sequin_pipeline.table.target import collection_target
 
     target = collection_target(collection)
+    without_nulls = {column.name for column in collection.columns if column.rejects_nulls}
     written = tuple(
-        ModelColumn(column.name, column.type, column.is_nullable, column.name in target.key, column.description)
+        ModelColumn(
+            column.name,
+            column.type,
+            column.is_nullable,
+            column.name in target.key,
+            column.description,
+            holds_nulls=column.type == "text[]" and column.name not in without_nulls,
+        )
         for column in target.columns
     )
     stamps = tuple(

@@ -38,7 +38,7 @@ def _lines(name: str, table: ModelTable) -> list[str]:
     for column in table.columns:
         null = " | null" if column.is_nullable else ""
         lines += doc_comment(column.description, indent="  ")
-        lines.append(f"  {properties[column.name]}: {_TYPES[column.type][1]}{null};")
+        lines.append(f"  {properties[column.name]}: {_read_as(column)}{null};")
     lines += ["}", "", f"export const {name}Entity = new EntitySchema<{name}>({{", f"  name: {literal(name)},"]
     lines += [f"  schema: {literal(table.name.schema)},", f"  tableName: {literal(table.name.name)},"]
     # The pipeline alone alters the table; and TypeORM would take its comment away, which no entity schema can name.
@@ -51,6 +51,11 @@ def _lines(name: str, table: ModelTable) -> list[str]:
     if table.indexes:
         lines += ["  indices: [", *(f"    {_index(index, properties)}," for index in table.indexes), "  ],"]
     return [*lines, "});"]
+
+
+def _read_as(column: ModelColumn) -> str:
+    read_as = _TYPES[column.type][1]
+    return "string[]" if column.type == "text[]" and not column.holds_nulls else read_as
 
 
 def _index(index: ModelIndex, properties: Mapping[str, str]) -> str:

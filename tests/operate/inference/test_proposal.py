@@ -279,3 +279,21 @@ def test_no_more_pages_are_read_than_the_sample_needs() -> None:
 
     assert sample.records == 3
     assert list(left) == given[2:]
+
+
+@pytest.mark.parametrize(
+    ("values", "said"),
+    [
+        pytest.param(["[null]", '["a", null]', '["b"]'], "; 2 with nulls within, which Prisma does not read", id="some"),
+        pytest.param(['["a"]', "null", "[]"], None, id="none"),
+        pytest.param(['["null"]'], None, id="the word"),
+    ],
+)
+def test_nulls_within_arrays_are_said(values: list[str], said: str | None) -> None:
+    sample = sample_of_texts([f'{{"x": {value}}}' for value in values])
+
+    text = tried(propose(COLLECTION, sample, ()), sample)
+
+    [line] = [line for line in text.splitlines() if "path: x" in line]
+    assert ("text[]" in line, "nulls within" in line) == (True, said is not None)
+    assert said is None or said in line

@@ -3,6 +3,7 @@
 import subprocess
 import sys
 from collections.abc import Callable, Sequence
+from dataclasses import replace
 from pathlib import Path
 from types import ModuleType
 
@@ -12,7 +13,7 @@ from alembic.migration import MigrationContext
 from sqlalchemy import MetaData, create_engine, select
 from sqlalchemy.orm import Session
 
-from sequin_pipeline.catalog import Collection
+from sequin_pipeline.catalog import Collection, Column, parse_path
 from sequin_pipeline.operate.models import FORMATS
 from sequin_pipeline.operate.models.names import distinct
 from sequin_pipeline.operate.models.table import model_table
@@ -20,7 +21,7 @@ from sequin_pipeline.operate.models.typescript import model_names, property_name
 from sequin_pipeline.postgres.warehouse import Warehouse
 from sequin_pipeline.read.stream import RecordStream
 from sequin_pipeline.runs.collection_run import run_sync
-from tests.operate.models.declared import AWKWARD_TEXT, collections, every_type
+from tests.operate.models.declared import AWKWARD_TEXT, awkward_comments, collections, every_type
 from tests.orchestration.files import write
 from tests.support.builders import ListSource, live_run_config
 from tests.support.reading import execute, query
@@ -152,6 +153,24 @@ def test_a_comment_cannot_end_before_its_end(format_name: str) -> None:
     shown = " ".join(AWKWARD_TEXT.split()).replace("*/", "*\\/")
     assert "\na second line" not in text
     assert text.count(f"/// {shown}\n" if format_name == "prisma" else f"/** {shown} */\n") == 2
+
+
+@pytest.mark.parametrize(
+    ("format_name", "kept", "rejected"),
+    [
+        pytest.param("prisma", "  // Prisma fails at a null within the array: declare the column", None, id="prisma"),
+        pytest.param("typeorm", "  tags: (string | null)[] | null;", "  tags: string[] | null;", id="typeorm"),
+    ],
+)
+def test_nulls_within_arrays_are_told_unless_they_are_rejected(format_name: str, kept: str, rejected: str | None) -> None:
+    tags = Column("tags", parse_path("tags"), "text[]")
+    of = replace(awkward_comments(), columns=(tags,), description="")
+
+    taking = printed(format_name, [of])
+    rejecting = printed(format_name, [replace(of, columns=(replace(tags, rejects_nulls=True),))])
+
+    assert (kept in taking, kept in rejecting) == (True, False)
+    assert rejected is None or rejected in rejecting
 
 
 @pytest.mark.processes
