@@ -25,15 +25,19 @@ EXAMPLE_CHARACTERS = 200
 """Of an id in an example: it ends up in logs and metadata, and a provider's ids may be texts of any length."""
 
 
+PARENT, CONFLICT = "parent", "conflict"
+"""The classes of rejects that the end of each run tries again: a row is missing which a foreign key points to, or another row holds a
+value that must be unique."""
+
 OUTDATED = "a good version was stored"
 
 
 @dataclass(frozen=True)
 class OpenRejects:
-    """How many records of a table wait, of which `missing_parents` for a row that a foreign key points to; a few with reasons."""
+    """How many records of a table are open, of which so many are `waiting` for another row; a few with reasons."""
 
     count: int
-    missing_parents: int
+    waiting: int
     examples: tuple[tuple[str, str], ...]
 
 
@@ -126,11 +130,11 @@ def open_rejects(connection: Connection, ledger: Ledger) -> OpenRejects:
     """What waits for this table."""
     counts = fetch_row(
         connection,
-        lambda count, missing_parents: (count, missing_parents),
+        lambda count, waiting: (count, waiting),
         sql.SQL(
-            "select count(*), count(*) filter (where class = 'parent') from {rejects} where table_name = %s and resolved_at is null"
+            "select count(*), count(*) filter (where class = any(%s)) from {rejects} where table_name = %s and resolved_at is null"
         ).format(rejects=ledger.table("rejects")),
-        (ledger.table_name,),
+        ([PARENT, CONFLICT], ledger.table_name),
     )
     examples = fetch_rows(
         connection,
@@ -142,8 +146,8 @@ def open_rejects(connection: Connection, ledger: Ledger) -> OpenRejects:
         ).format(rejects=ledger.table("rejects")),
         {"table": ledger.table_name, "limit": EXAMPLES, "length": EXAMPLE_CHARACTERS},
     )
-    count, missing_parents = counts or (0, 0)
-    return OpenRejects(count, missing_parents, tuple(examples))
+    count, waiting = counts or (0, 0)
+    return OpenRejects(count, waiting, tuple(examples))
 
 
 def _shortened(record_id: str) -> str:

@@ -60,8 +60,14 @@ def live_runs(connection: Connection, within: timedelta, *, schema: str = DEFAUL
 
 
 def run_summaries(connection: Connection, run_id: str, *, schema: str = DEFAULT_SCHEMA) -> dict[str, RunSummary]:
-    """By label, for every table that the run reached the end of, or wrote to."""
-    sums = sql.SQL(", ").join(sql.SQL("coalesce(sum(m.{}), 0)::bigint").format(sql.Identifier(name)) for name in COUNT_NAMES)
+    """By label, for every table that the run reached the end of, or wrote to.
+
+    What the run tried again of its own rejects has been fetched and counted as rejected before.
+    """
+    summed = {name: sql.SQL("m.{}").format(sql.Identifier(name)) for name in COUNT_NAMES}
+    summed["fetched"] = sql.SQL("case when m.mode <> 'again' then m.fetched end").format()
+    summed["rejected"] = sql.SQL("m.rejected - case when m.mode = 'again' then m.fetched else 0 end").format()
+    sums = sql.SQL(", ").join(sql.SQL("coalesce(sum({}), 0)::bigint").format(summed[name]) for name in COUNT_NAMES)
     return dict(
         fetch_rows(
             connection,

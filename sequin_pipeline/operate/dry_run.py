@@ -30,7 +30,7 @@ from sequin_pipeline.table.write_access import tell_triggers
 from sequin_pipeline.write import staging
 from sequin_pipeline.write.bad_rows import find_refused
 from sequin_pipeline.write.batch import Batch, Place, build_batch
-from sequin_pipeline.write.merge import RowsRefused, merge_rows
+from sequin_pipeline.write.merge import RowsRefused, merge_in_parts, merge_rows
 from sequin_pipeline.write.misfits import take_out_misfits
 
 LOCK_TIMEOUT_SECONDS = 2.0
@@ -206,12 +206,16 @@ def _merge(
     connection: Connection, target: Target, pages: Sequence[NormalizedPages], versions: sql.Identifier
 ) -> tuple[Batch, dict[Place, Reject], Counts]:
     refused: dict[Place, Reject] = {}
+    parts: Sequence[Sequence[int]] = ()
     while True:
         batch = build_batch(target, pages, window_starts=(), without=frozenset(refused))
         encoded = staging.encode(target, batch)
         try:
             with connection.transaction():
-                merged = merge_rows(connection, encoded, window_starts=(), versions=versions)
+                if parts:
+                    merged = merge_in_parts(connection, encoded, parts, window_starts=(), versions=versions)
+                else:
+                    merged = merge_rows(connection, encoded, window_starts=(), versions=versions)
         except RowsRefused as error:
             found = find_refused(
                 connection,
@@ -222,9 +226,10 @@ def _merge(
                 versions=versions,
                 lock_timeout_seconds=LOCK_TIMEOUT_SECONDS,
             )
-            if not found and error.error is not None:
+            if parts and error.error is not None:
                 raise error.error from error
-            refused |= found
+            refused |= found.refused
+            parts = () if found.refused else found.passed
             continue
         if len(batch):
             # Its commit, which would empty it, never comes.

@@ -23,7 +23,7 @@ from sequin_pipeline.read.stream import Portion, RecordStream, Room
 from sequin_pipeline.runs.completion import Completion
 from sequin_pipeline.runs.heartbeat import Heartbeat
 from sequin_pipeline.runs.outcome import Progress, SyncOutcome, Totals
-from sequin_pipeline.runs.replay_rejects import replay
+from sequin_pipeline.runs.replay_rejects import retry_waiting
 from sequin_pipeline.runs.settle import resolve_outdated
 from sequin_pipeline.runs.start import owns_cursor, start_run
 from sequin_pipeline.runs.unlisted import mark_unlisted
@@ -69,7 +69,8 @@ def run_sync(
 
 def check_rejects(collection: Collection, outcome: SyncOutcome) -> None:
     """Raises TooManyRejects for what a run of the collection has come to."""
-    rejected, fetched = outcome.counts.rejected - outcome.missing_parents - outcome.discarded, outcome.counts.fetched
+    fetched = outcome.counts.fetched
+    rejected = outcome.counts.rejected - outcome.missing_parents - outcome.discarded - outcome.settled
     is_over_limit = rejected > collection.reject_limit_records and rejected > collection.reject_limit_share * fetched
     if is_over_limit or (rejected and outcome.counts.rejected == fetched):
         record_id, reason = outcome.reject_examples[0] if outcome.reject_examples else ("", "")
@@ -232,14 +233,9 @@ class CollectionRun:
     def finish(self, *, reached_end: bool) -> SyncOutcome:
         """Settles what can be settled now, and sums up; one small transaction when nothing waits."""
         waiting = self._session.attempt(partial(open_rejects, ledger=self._ledger), f"reading the rejects of {self._label!r}")
-        if waiting.missing_parents:
-            # Their parents may have come since: with this run, or with that of another collection.
-            replay(
-                self._session.warehouse,
-                self._run_config.collection,
-                self._ledger,
-                run_id=self._job.run_id,
-                is_wanted=lambda reject: reject.reject_class == "parent" and reject.run_id != self._job.run_id,
+        if waiting.waiting:
+            self._totals.settled = retry_waiting(
+                self._session.warehouse, self._run_config.collection, self._ledger, run_id=self._job.run_id
             )
         finishing = partial(self._finish, reached_end=reached_end)
         outcome = self._session.attempt(finishing, f"closing the run of {self._label!r}")

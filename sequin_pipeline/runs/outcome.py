@@ -8,7 +8,7 @@ from datetime import datetime
 
 from sequin_pipeline.ledger.drift import Drift, Sample
 from sequin_pipeline.ledger.ledger import Counts
-from sequin_pipeline.ledger.rejects import OpenRejects
+from sequin_pipeline.ledger.rejects import PARENT, OpenRejects
 from sequin_pipeline.read.stream import Portion
 from sequin_pipeline.write.writer import Committed
 
@@ -31,7 +31,8 @@ class SyncOutcome:
     `counts_by_window` is keyed by partition. `outside` were records outside the asked windows, passed over. `swept` are rows that were
     only marked as deleted before the collection was told to remove them. `lag_seconds`: 0 at the end of the stream, else the age of the
     last record read. `rows` is the table's size by the ledger's running total. Of the rejected records, `missing_parents` wait for a row
-    which a foreign key points to, and `discarded` had been given up before. `seconds` are by stage, and with lanes add up
+    which a foreign key points to, `discarded` had been given up before, and `settled` met a value that another row held, and were
+    stored when the run ended. `seconds` are by stage, and with lanes add up
     to more than `total`. `notes` are what the source had to say.
     """
 
@@ -53,6 +54,7 @@ class SyncOutcome:
     open_rejects: int
     missing_parents: int
     discarded: int
+    settled: int
     reject_examples: tuple[tuple[str, str], ...]
     notes: tuple[str, ...] = ()
     required_missing: Mapping[str, int] = field(default_factory=dict)
@@ -65,6 +67,7 @@ class Totals:
     def __init__(self) -> None:
         self.swept = 0
         self.refilled = 0
+        self.settled = 0
         self.sample = Sample()
         self.notes: dict[str, None] = {}
         self._started = time.perf_counter()
@@ -110,7 +113,7 @@ class Totals:
             self._seconds[stage] += seconds
         self._sums["wal_bytes"] += committed.wal_bytes
         self._sums["discarded"] += committed.discarded
-        self._sums["missing_parents"] += sum(reject.reject_class == "parent" for reject in committed.rejects)
+        self._sums["missing_parents"] += sum(reject.reject_class == PARENT for reject in committed.rejects)
         self._required_missing.update(column for reject in committed.rejects for column in reject.missing)
 
     def outcome(self, *, rows: int, cursor: str | None, lag_seconds: float, rejects: OpenRejects, drift: Drift) -> SyncOutcome:
@@ -134,6 +137,7 @@ class Totals:
             open_rejects=rejects.count,
             missing_parents=self._sums["missing_parents"],
             discarded=self._sums["discarded"],
+            settled=self.settled,
             reject_examples=rejects.examples,
             notes=tuple(self.notes),
             required_missing=dict(self._required_missing),

@@ -3,13 +3,13 @@
 After the declaration, or what a foreign key points to, has been fixed. A record that still does not fit stays an open reject.
 """
 
-from collections.abc import Callable
+from collections.abc import Callable, Set
 from dataclasses import replace
 from functools import partial
 
 from sequin_pipeline.catalog import Collection
 from sequin_pipeline.ledger.ledger import Counts, Ledger
-from sequin_pipeline.ledger.rejects import KeptReject, list_rejects, settle
+from sequin_pipeline.ledger.rejects import CONFLICT, PARENT, KeptReject, list_rejects, settle
 from sequin_pipeline.normalize.normalizer import Normalizer
 from sequin_pipeline.postgres.session import Session
 from sequin_pipeline.postgres.warehouse import Connection, Warehouse
@@ -21,6 +21,9 @@ from sequin_pipeline.write.writer import TableWriter, WriteJob
 
 REPLAY_RECORDS = 1_000
 
+OWN = "again"
+"""The mode under which a run tries rejects of its own again: their records have been counted as rejected, and are not fetched twice."""
+
 
 def replay(
     warehouse: Warehouse,
@@ -28,6 +31,7 @@ def replay(
     ledger: Ledger,
     *,
     run_id: str,
+    mode: str = "replay",
     is_wanted: Callable[[KeptReject], bool] = lambda reject: True,
 ) -> Counts:
     """Tries the open rejects that are wanted again; of the counts returned, `rejected` wait on.
@@ -46,7 +50,7 @@ def replay(
         looking = partial(look_up, target=collection_target(collection))
         target = session.attempt(looking, f"looking at table {ledger.table_name!r} of {collection.label!r}")
         target = replace(target, has_removed_rows=has_removed_rows)
-        writer = TableWriter(session, WriteJob(target, ledger, run_id, "replay"))
+        writer = TableWriter(session, WriteJob(target, ledger, run_id, mode))
         for start in range(0, len(waiting), REPLAY_RECORDS):
             part = waiting[start : start + REPLAY_RECORDS]
             records = b"[" + b",".join(reject.raw for reject in part) + b"]"
@@ -59,3 +63,34 @@ def replay(
             session.attempt(settled, f"settling rejects of {collection.label!r}")
             counts = sum(committed.counts.values(), counts)
     return counts
+
+
+def retry_waiting(warehouse: Warehouse, collection: Collection, ledger: Ledger, *, run_id: str) -> int:
+    """Tries the rejects that wait for another row again, of this run and of earlier ones, as long as some of them pass.
+
+    The row may have come, or let its value go, since: with this run, or with that of another collection. Returns how many records that
+    this run rejected for a value of another row have been stored. Raises WarehouseError; what was committed stays.
+    """
+    before = _waiting(warehouse, collection, ledger)
+    own = {number for number, reject in before.items() if reject.run_id == run_id}
+    while True:
+        landed = 0
+        for mode, numbers in ("replay", before.keys() - own), (OWN, own):
+            if numbers:
+                wanted = partial(_is_one_of, numbers)
+                counts = replay(warehouse, collection, ledger, run_id=run_id, mode=mode, is_wanted=wanted)
+                landed += counts.fetched - counts.rejected
+        if not landed:
+            break
+    after = _waiting(warehouse, collection, ledger)
+    return sum(before[number].reject_class == CONFLICT for number in own - after.keys())
+
+
+def _is_one_of(numbers: Set[str], reject: KeptReject) -> bool:
+    return reject.number in numbers
+
+
+def _waiting(warehouse: Warehouse, collection: Collection, ledger: Ledger) -> dict[str, KeptReject]:
+    with Session(warehouse) as session:
+        found = session.attempt(partial(list_rejects, ledger=ledger), f"reading the rejects of {collection.label!r}")
+    return {reject.number: reject for reject in found if reject.reject_class in (PARENT, CONFLICT)}

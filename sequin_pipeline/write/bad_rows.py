@@ -3,13 +3,14 @@
 All of the search is rolled back. A row that only this table refuses (a CHECK, a foreign key, a trigger, a limit) shows no other way.
 """
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from datetime import datetime
 
 import psycopg
 from psycopg import sql
 
+from sequin_pipeline.ledger.rejects import CONFLICT, PARENT
 from sequin_pipeline.normalize.normalizer import NormalizedPages, Reject
 from sequin_pipeline.postgres.warehouse import Connection, limit_lock_waits
 from sequin_pipeline.table.target import Target
@@ -21,7 +22,26 @@ PARTS = 8
 """That a refused part is divided into. Halving finds one row among 5,000 with 25 merges instead of 33, but needs two for each where
 all are refused."""
 
+MAX_RETRIES = 5_000
+"""Of one search, some ten seconds: rows that still wait are rejects, which the end of the run tries again."""
+
+WAITING_CLASSES = {"23503": PARENT, "23505": CONFLICT, "23P01": CONFLICT}
+"""By SQLSTATE, the class of rejects whose row passes once another one has come, or has let a value go."""
+
+EXCHANGED = (
+    "; it is tried again at the end of each run, since the row that holds the value may let it go. "
+    "Rows that exchange their values need a deferrable constraint"
+)
+
 LEFT_OUT = "a trigger, rule or policy of the table left the row out: Postgres reported no error and wrote nothing"
+
+
+@dataclass(frozen=True)
+class SearchResult:
+    """The refused rows by their origin in the pages, and the others as parts that pass one after the other."""
+
+    refused: Mapping[Place, Reject]
+    passed: tuple[Sequence[int], ...]
 
 
 def find_refused(
@@ -33,17 +53,21 @@ def find_refused(
     window_starts: Sequence[datetime],
     versions: sql.Identifier,
     lock_timeout_seconds: float,
-) -> dict[Place, Reject]:
-    """The refused rows of the batch by their origin in `pages`; empty when it passes now. Raises psycopg.Error."""
+) -> SearchResult:
+    """Searches the batch; of what passes now, nothing is refused. Raises psycopg.Error."""
     search = _Search(connection, target, batch, pages, window_starts, versions)
     with connection.transaction(force_rollback=True):
         limit_lock_waits(connection, lock_timeout_seconds)
         search.prepare()
         search.divide(range(len(batch)))
-    return search.found
+        search.retry_waiting()
+        if not search.found:
+            # Else what they wait for may come with the older version of a row that was refused.
+            search.note_waiting()
+    return SearchResult(search.found, tuple(search.passed))
 
 
-@dataclass(frozen=True)
+@dataclass
 class _Search:
     connection: Connection
     target: Target
@@ -52,26 +76,58 @@ class _Search:
     window_starts: Sequence[datetime]
     versions: sql.Identifier
     found: dict[Place, Reject] = field(default_factory=dict)
+    passed: list[Sequence[int]] = field(default_factory=list)
+    waiting: dict[int, RowsRefused] = field(default_factory=dict)
+    tried: int = 0
 
     def prepare(self) -> None:
         """The staging table once for all parts: what a refused part makes is taken back with it."""
         with self.connection.cursor() as cursor:
             staging.create(cursor, staging.encode(self.target, self.batch.part(range(1))).staging)
 
-    def divide(self, rows: range) -> None:
+    def divide(self, rows: Sequence[int]) -> None:
         """Parts that pass stay merged for the time being, so that two rows which only together violate something are told apart."""
         if not rows:
             return
-        part = self.batch.part(rows)
-        try:
-            self._try(part)
-        except RowsRefused as refusal:
-            if len(rows) == 1:
-                self._note(part, refusal)
+        refusal = self._refusal(rows)
+        if refusal is None:
+            return
+        if len(rows) == 1:
+            if refusal.waits_for_another:
+                self.waiting[rows[0]] = refusal
+            else:
+                self._note(self.batch.part(rows), refusal)
+            return
+        # A value that each row takes from the next one passes from the end.
+        if refusal.is_conflict and self._refusal(rows[::-1]) is None:
+            return
+        step = -(-len(rows) // PARTS)
+        for start in range(0, len(rows), step):
+            self.divide(rows[start : start + step])
+
+    def retry_waiting(self) -> None:
+        """Tries rows again that another row of the batch stood in the way of, as long as some of them pass."""
+        self.tried, order = 0, 1
+        while self.waiting and self.tried < MAX_RETRIES:
+            rows = sorted(self.waiting)[::order]
+            self.waiting = {}
+            self.divide(rows)
+            if len(self.waiting) == len(rows):
                 return
-            step = -(-len(rows) // PARTS)
-            for start in range(rows.start, rows.stop, step):
-                self.divide(range(start, min(start + step, rows.stop)))
+            order = -order
+
+    def note_waiting(self) -> None:
+        for row, refusal in sorted(self.waiting.items()):
+            self._note(self.batch.part([row]), refusal)
+
+    def _refusal(self, rows: Sequence[int]) -> RowsRefused | None:
+        self.tried += 1
+        try:
+            self._try(self.batch.part(rows))
+        except RowsRefused as refusal:
+            return refusal
+        self.passed.append(rows)
+        return None
 
     def _try(self, part: Batch) -> None:
         with self.connection.transaction():
@@ -105,12 +161,13 @@ class _Search:
 def _reason(error: psycopg.Error) -> str:
     said = error.diag.message_primary or str(error)
     # Of a CHECK or a missing value, the detail is the whole row; of keys it names the key.
-    detail = f" ({error.diag.message_detail})" if error.diag.message_detail and error.sqlstate in ("23503", "23505") else ""
-    return f"Postgres refused the row: {said}{detail}"
+    names_key = error.sqlstate in WAITING_CLASSES and error.diag.message_detail
+    detail = f" ({error.diag.message_detail})" if names_key else ""
+    return f"Postgres refused the row: {said}{detail}{EXCHANGED if _refused_class(error) == CONFLICT else ''}"
 
 
 def _refused_class(error: psycopg.Error) -> str:
-    return "parent" if error.sqlstate == "23503" else "postgres"
+    return WAITING_CLASSES.get(error.sqlstate or "", "postgres")
 
 
 def _left_out_class(target: Target, standing: str) -> str:

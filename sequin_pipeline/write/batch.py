@@ -92,9 +92,9 @@ class Batch:
             object_places=(self.object_places[0][is_wanted], self.object_places[1][is_wanted]),
         )
 
-    def part(self, rows: range) -> "Batch":
-        """Some of the rows, without the duplicates."""
-        taken = slice(rows.start, rows.stop)
+    def part(self, rows: Sequence[int]) -> "Batch":
+        """Some of the rows, in this order, without the duplicates."""
+        taken = np.array(rows, dtype=np.int64)
         return replace(
             self,
             order=self.order[taken],

@@ -6,10 +6,12 @@ Rows already known are not touched: no tuple, no row lock. The ledger is not wri
 """
 
 import time
-from collections.abc import Callable, Sequence
+from collections import defaultdict
+from collections.abc import Callable, Iterable, Sequence
 from contextlib import AbstractContextManager, nullcontext
 from dataclasses import asdict, dataclass, field, replace
 from datetime import datetime
+from functools import partial
 
 import numpy as np
 import psycopg
@@ -37,6 +39,16 @@ class RowsRefused(Exception):
         super().__init__(str(error or "a row was left out"))
         self.error = error
         self.standing = standing
+
+    @property
+    def is_conflict(self) -> bool:
+        """Another row holds a value that this one takes (a unique or an exclusion constraint)."""
+        return self.error is not None and self.error.sqlstate in ("23505", "23P01")
+
+    @property
+    def waits_for_another(self) -> bool:
+        """Another row stands in the way, or is missing: the same row may pass once that one has been merged."""
+        return self.is_conflict or (self.error is not None and self.error.sqlstate == "23503")
 
 
 @dataclass(frozen=True)
@@ -71,6 +83,48 @@ def merge_rows(
             raise RowsRefused(error) from error
         raise
     return merged
+
+
+def merge_in_parts(
+    connection: Connection,
+    encoded: EncodedBatch,
+    parts: Sequence[Sequence[int]],
+    *,
+    window_starts: Sequence[datetime],
+    versions: sql.Identifier,
+    history: BatchHistory | None = None,
+) -> Merged:
+    """Does what `merge_rows` does with these rows of the batch, one part after the other, in one transaction.
+
+    For rows that pass in this order only, as one that takes a unique value behind the one that lets it go.
+    """
+    return _merge_each(
+        connection,
+        encoded,
+        parts,
+        partial(merge_rows, connection, window_starts=window_starts, versions=versions, history=history),
+    )
+
+
+def _merge_each(
+    connection: Connection, encoded: EncodedBatch, parts: Iterable[Sequence[int]], merge: Callable[[EncodedBatch], Merged]
+) -> Merged:
+    if encoded.target.locks_buckets:
+        # All of them, and so in order, before the first part.
+        with connection.cursor() as cursor:
+            lock_buckets(cursor, encoded.target, encoded.batch)
+    counts, seconds = dict[int, Counts](), defaultdict[str, float](float)
+    copied_bytes = 0
+    for rows in parts:
+        part = encode(encoded.target, encoded.batch.part(rows))
+        merged = merge(part)
+        connection.execute(sql.SQL("truncate {}").format(part.staging.identifier))
+        for window, told in merged.counts.items():
+            counts[window] = counts.get(window, Counts()) + told
+        for stage, spent in merged.seconds.items():
+            seconds[stage] += spent
+        copied_bytes += merged.copied_bytes
+    return Merged(counts, copied_bytes=copied_bytes, seconds=dict(seconds))
 
 
 def _merge(
@@ -137,18 +191,13 @@ def _merge_by_window(
     history: BatchHistory | None,
 ) -> Merged:
     """One merge a window: what an unmanaged table gives back of a row does not tell its window."""
-    if encoded.target.locks_buckets:
-        with connection.cursor() as cursor:
-            lock_buckets(cursor, encoded.target, encoded.batch)
-    parts = []
-    for window in np.unique(encoded.batch.windows):
-        part = encode(encoded.target, encoded.batch.only(encoded.batch.windows == window))
-        parts.append(_merge(connection, part, window_starts=window_starts, versions=versions, history=history))
-        connection.execute(sql.SQL("truncate {}").format(part.staging.identifier))
-    return Merged(
-        {window: counts for part in parts for window, counts in part.counts.items()},
-        copied_bytes=sum(part.copied_bytes for part in parts),
-        seconds={stage: sum(part.seconds[stage] for part in parts) for stage in parts[0].seconds},
+    windows = encoded.batch.windows
+    parts = [np.flatnonzero(windows == window).tolist() for window in np.unique(windows)]
+    return _merge_each(
+        connection,
+        encoded,
+        parts,
+        partial(_merge, connection, window_starts=window_starts, versions=versions, history=history),
     )
 
 

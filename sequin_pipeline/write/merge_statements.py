@@ -273,9 +273,10 @@ class MergeStatements(RowExpressions):
             " count(*) filter (where what = 'removed'),"
             " count(*) filter (where what in ('rewrite', 'rewrite of a tombstone')),"
             " count(*) filter (where what = 'gone')"
-            " from (select window_index, true as is_staged, standing as what from seen"
+            # In this order they are run: a unique value is let go before another row takes it.
+            " from (select window_index, true as is_staged, standing as what from seen{removed}{updated}"
             " union all select window_index, false, case when is_created and is_deleted then 'created tombstone'"
-            " when is_created then 'created' when is_deleted then 'tombstone' else 'changed' end from written{updated}{removed}) tally"
+            " when is_created then 'created' when is_deleted then 'tombstone' else 'changed' end from written) tally"
             " group by window_index"
         ).format(
             updated=sql.SQL(

@@ -6,7 +6,7 @@ a writer knows from the beginning what it writes to.
 
 import logging
 import time
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
 from datetime import datetime
 from functools import partial
@@ -18,20 +18,20 @@ import psycopg
 from sequin_pipeline.errors import RunFenced, WarehouseUnavailable
 from sequin_pipeline.ledger.ledger import Counts, Ledger, LiveCursor, MergeRecord
 from sequin_pipeline.ledger.listings import remember
-from sequin_pipeline.ledger.rejects import count_discarded, record_rejects, settle_delivered
+from sequin_pipeline.ledger.rejects import PARENT, count_discarded, record_rejects, settle_delivered
 from sequin_pipeline.normalize.normalizer import Reject
 from sequin_pipeline.postgres.rows import fetch_value
 from sequin_pipeline.postgres.session import Session
 from sequin_pipeline.postgres.warehouse import Connection, explain, limit_lock_waits
 from sequin_pipeline.table.target import Target
 from sequin_pipeline.write import staging
-from sequin_pipeline.write.bad_rows import find_refused
+from sequin_pipeline.write.bad_rows import SearchResult, find_refused
 from sequin_pipeline.write.batch import Batch, Place
 from sequin_pipeline.write.buckets import Lane
 from sequin_pipeline.write.history import BatchHistory, record_passed_over
 from sequin_pipeline.write.interpreter_priority import RightOfWay
 from sequin_pipeline.write.known_rows import Asking, ask, build_question
-from sequin_pipeline.write.merge import Merged, RowsRefused, merge_rows
+from sequin_pipeline.write.merge import Merged, RowsRefused, merge_in_parts, merge_rows
 from sequin_pipeline.write.prepare import NOTHING_REFUSED, PageGroup, Prepared, prepare
 
 logger = logging.getLogger("sequin_pipeline.writer")
@@ -39,7 +39,10 @@ logger = logging.getLogger("sequin_pipeline.writer")
 ONLY_LANE = Lane()
 
 SEARCHES_IN_VAIN = 5
-"""Each needs somebody else who changes a row of the batch in the instant between two statements."""
+"""The second one needs somebody else who changes a row of the batch in the instant between two statements."""
+
+Parts = Sequence[Sequence[int]]
+"""Rows of a batch by index, to be merged one part after the other; none: all at once."""
 
 
 @dataclass(frozen=True)
@@ -114,19 +117,23 @@ class TableWriter:
         refused: dict[Place, Reject] = {}
         started = time.perf_counter()
         seconds, searches_in_vain = prepared.seconds, 0
+        asked, encoded = self._ask_first(prepared)
+        parts: Parts = ()
         while True:
-            asked, encoded = self._ask_first(prepared)
             seconds += time.perf_counter() - started
             try:
-                committed = self._commit_once_for_all(batch_id, asked, encoded)
+                committed = self._commit_once_for_all(batch_id, asked, encoded, parts)
             except RowsRefused as error:
                 found = self._find_refused(encoded.batch, prepared.group)
-                if not found:
-                    searches_in_vain += 1
-                    self._check_patience(error, searches_in_vain)
-                refused |= found
                 started = time.perf_counter()
-                prepared = self.prepare(prepared.group, without=refused)
+                if found.refused:
+                    refused |= found.refused
+                    prepared, parts = self.prepare(prepared.group, without=refused), ()
+                    asked, encoded = self._ask_first(prepared)
+                else:
+                    # All of them pass, in this order if not at once.
+                    parts, searches_in_vain = found.passed, searches_in_vain + 1
+                    self._check_patience(error, searches_in_vain)
                 continue
             self.asking.learn(sum(committed.counts.values(), Counts()))
             return replace(committed, seconds={"encode": seconds, **committed.seconds})
@@ -146,7 +153,7 @@ class TableWriter:
         is_needed, known = self._session.attempt(work, f"asking table {str(target.table)!r} what it knows")
         return replace(prepared, known=known), staging.encode(target, batch.only(is_needed))
 
-    def _commit_once_for_all(self, batch_id: UUID, prepared: Prepared, encoded: staging.EncodedBatch) -> Committed:
+    def _commit_once_for_all(self, batch_id: UUID, prepared: Prepared, encoded: staging.EncodedBatch, parts: Parts) -> Committed:
         attempts, ledger = 0, self._job.ledger
 
         def work(connection: Connection) -> Committed:
@@ -156,7 +163,7 @@ class TableWriter:
                 # Committed by an attempt whose answer got lost on the way.
                 return self._recalled(connection, batch_id, prepared.rejects)
             try:
-                return self._transact(connection, batch_id, prepared, encoded)
+                return self._transact(connection, batch_id, prepared, encoded, parts)
             except (RunFenced, psycopg.errors.UniqueViolation):
                 # The attempt before was still committing, it seems: what it had locked made this one wait, and then stopped it.
                 if attempts > 1 and ledger.has_batch(connection, batch_id):
@@ -174,23 +181,18 @@ class TableWriter:
         return Committed(counts, rejects, discarded, copied_bytes=0, wal_bytes=0, seconds={})
 
     def _count_discarded(self, connection: Connection, rejects: tuple[Reject, ...]) -> int:
-        return count_discarded(connection, self._job.ledger, [one for one in rejects if one.reject_class != "parent"])
+        return count_discarded(connection, self._job.ledger, [one for one in rejects if one.reject_class != PARENT])
 
-    def _transact(self, connection: Connection, batch_id: UUID, prepared: Prepared, encoded: staging.EncodedBatch) -> Committed:
+    def _transact(
+        self, connection: Connection, batch_id: UUID, prepared: Prepared, encoded: staging.EncodedBatch, parts: Parts
+    ) -> Committed:
         started = time.perf_counter()
         history = self._history(batch_id)
         with self._right_of_way.taken(), connection.transaction():
             limit_lock_waits(connection, self._session.warehouse.lock_timeout_seconds)
             moved = self._fence(connection, prepared.group)
             wal_start = fetch_value(connection, "select pg_current_wal_insert_lsn()::text")
-            merged = merge_rows(
-                connection,
-                encoded,
-                window_starts=self._job.window_starts,
-                versions=self._job.ledger.table("versions"),
-                history=history,
-                waiting=self._right_of_way.ceded,
-            )
+            merged = self._merge(connection, encoded, parts, history)
             counts = self._count(prepared, merged)
             discarded = self._record_beside(connection, prepared, counts, history)
             wal_bytes = _wal_bytes_since(connection, wal_start)
@@ -206,6 +208,14 @@ class TableWriter:
             copied_bytes=merged.copied_bytes,
             wal_bytes=wal_bytes,
             seconds={**merged.seconds, "ledger": ledger_seconds, "commit": commit_seconds},
+        )
+
+    def _merge(self, connection: Connection, encoded: staging.EncodedBatch, parts: Parts, history: BatchHistory | None) -> Merged:
+        starts, versions = self._job.window_starts, self._job.ledger.table("versions")
+        if parts:
+            return merge_in_parts(connection, encoded, parts, window_starts=starts, versions=versions, history=history)
+        return merge_rows(
+            connection, encoded, window_starts=starts, versions=versions, history=history, waiting=self._right_of_way.ceded
         )
 
     def _record_beside(
@@ -291,7 +301,7 @@ class TableWriter:
             "Nothing of the batch was written; the other run goes on from there, so wait for it and run again"
         )
 
-    def _find_refused(self, batch: Batch, group: PageGroup) -> dict[Place, Reject]:
+    def _find_refused(self, batch: Batch, group: PageGroup) -> SearchResult:
         target = self._job.target
         finding = partial(
             find_refused,
@@ -306,14 +316,15 @@ class TableWriter:
         return self._session.attempt(finding, doing)
 
     def _check_patience(self, refusal: RowsRefused, searches_in_vain: int) -> None:
-        """A row that others changed or deleted while it was being written looks like one that was left out, and passes the next time."""
+        """Rows that pass in the search were stopped by their order, or by others who wrote at the same time."""
+        if searches_in_vain < SEARCHES_IN_VAIN:
+            return
         if refusal.error is not None:
             raise explain(refusal.error, f"writing a batch of {self._job.target.label!r}") from refusal
-        if searches_in_vain >= SEARCHES_IN_VAIN:
-            raise WarehouseUnavailable(
-                f"while writing a batch of {self._job.target.label!r}, others changed its rows in table {str(self._job.target.table)!r} "
-                f"each of {searches_in_vain} times: run again when fewer write there"
-            ) from refusal
+        raise WarehouseUnavailable(
+            f"while writing a batch of {self._job.target.label!r}, others changed its rows in table {str(self._job.target.table)!r} "
+            f"each of {searches_in_vain} times: run again when fewer write there"
+        ) from refusal
 
     def _count(self, prepared: Prepared, merged: Merged) -> dict[str, Counts]:
         """By key of the window. Rejects have no time that could be trusted: they stand with the batch's newest window."""

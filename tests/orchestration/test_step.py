@@ -44,6 +44,7 @@ ONE_RECORD = SyncOutcome(
     open_rejects=0,
     missing_parents=0,
     discarded=0,
+    settled=0,
     reject_examples=(),
 )
 """What a run did that found one record, in March."""

@@ -81,7 +81,7 @@ def test_two_rows_that_a_second_unique_index_keeps_apart_cost_one_of_them(app_ur
     deliver(app_url, of, [record("a", 1), record("b", 2), record("c", 3, data={"status": "other"})])
 
     assert query(app_url, "select id from app.unique order by id") == [("a",), ("c",)]
-    assert rejects(app_url) == {"b": ("postgres", "23505")}
+    assert rejects(app_url) == {"b": ("conflict", "23505")}
 
 
 def test_a_check_over_a_column_of_the_applications_own_looks_at_the_row_that_is_there(app_url: str) -> None:
