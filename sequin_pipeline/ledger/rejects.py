@@ -25,16 +25,16 @@ EXAMPLE_CHARACTERS = 200
 """Of an id in an example: it ends up in logs and metadata, and a provider's ids may be texts of any length."""
 
 
-PARENT, CONFLICT = "parent", "conflict"
-"""The classes of rejects that the end of each run tries again: a row is missing which a foreign key points to, or another row holds a
-value that must be unique."""
+PARENT, CONFLICT, PARTIAL = WAITING = "parent", "conflict", "partial"
+"""The classes of rejects that the end of each run tries again: a row is missing which a foreign key points to, another row holds a value
+that must be unique, or no older version tells what a message left out."""
 
 OUTDATED = "a good version was stored"
 
 
 @dataclass(frozen=True)
 class OpenRejects:
-    """How many records of a table are open, of which so many are `waiting` for another row; a few with reasons."""
+    """How many records of a table are open, of which so many are `waiting` for another row or version; a few with reasons."""
 
     count: int
     waiting: int
@@ -134,7 +134,7 @@ def open_rejects(connection: Connection, ledger: Ledger) -> OpenRejects:
         sql.SQL(
             "select count(*), count(*) filter (where class = any(%s)) from {rejects} where table_name = %s and resolved_at is null"
         ).format(rejects=ledger.table("rejects")),
-        ([PARENT, CONFLICT], ledger.table_name),
+        ([*WAITING], ledger.table_name),
     )
     examples = fetch_rows(
         connection,

@@ -37,9 +37,9 @@ TIMES_OF_OBSERVATION = frozenset({"updated_idx", "record_inserted_at"})
 class Reject:
     """A reject is a record that is not stored, or a value of it that is not, and why.
 
-    `raw` are the record's own bytes, exactly as received. `reject_class` is `envelope` (what the API promises of every record) or
-    `value` (what the provider put in); later stages add further ones. `sqlstate` is Postgres' own, where Postgres refused it.
-    `missing` names required columns without a value.
+    `raw` are the record's own bytes, exactly as received. `reject_class` is `envelope` (what the API promises of every record),
+    `value` (what the provider put in) or `partial` (what its message left out); later stages add further ones.
+    `sqlstate` is Postgres' own, where Postgres refused it. `missing` names required columns without a value.
     """
 
     record_id: str | None

@@ -33,7 +33,7 @@ DERIVED_ID_NAMESPACE = uuid.uuid5(uuid.NAMESPACE_URL, "https://api.sequin.io/v1/
 
 EMPTY_OBJECT = re.compile(rb"\{[ \t\r\n]*\}")
 
-RejectClass = Literal["envelope", "value"]
+RejectClass = Literal["envelope", "value", "partial"]
 
 
 class RecordRejected(Exception):
@@ -103,7 +103,7 @@ def _read(fields: Mapping[str, bytes], collection: Collection) -> Envelope:
         )
     if "refused" in fields:
         # By the source itself, which knows more of what came than stands here.
-        raise _bad(_text(fields, "refused"))
+        raise RecordRejected(_text(fields, "refused"), "partial" if "partial" in fields else "envelope")
     sync_id = _sync_id(fields)
     upstream_id = _text(fields, "upstream_id")
     deleted = _deleted(fields)

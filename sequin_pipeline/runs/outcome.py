@@ -31,7 +31,7 @@ class SyncOutcome:
     `counts_by_window` is keyed by partition. `outside` were records outside the asked windows, passed over. `swept` are rows that were
     only marked as deleted before the collection was told to remove them. `lag_seconds`: 0 at the end of the stream, else the age of the
     last record read. `rows` is the table's size by the ledger's running total. Of the rejected records, `missing_parents` wait for a row
-    which a foreign key points to, `discarded` had been given up before, and `settled` met a value that another row held, and were
+    which a foreign key points to, `discarded` had been given up before, and `settled` waited for another row or version, and were
     stored when the run ended. `seconds` are by stage, and with lanes add up
     to more than `total`. `notes` are what the source had to say.
     """

@@ -9,7 +9,7 @@ from functools import partial
 
 from sequin_pipeline.catalog import Collection
 from sequin_pipeline.ledger.ledger import Counts, Ledger
-from sequin_pipeline.ledger.rejects import CONFLICT, PARENT, KeptReject, list_rejects, settle
+from sequin_pipeline.ledger.rejects import PARENT, WAITING, KeptReject, list_rejects, settle
 from sequin_pipeline.normalize.normalizer import Normalizer
 from sequin_pipeline.postgres.session import Session
 from sequin_pipeline.postgres.warehouse import Connection, Warehouse
@@ -66,10 +66,10 @@ def replay(
 
 
 def retry_waiting(warehouse: Warehouse, collection: Collection, ledger: Ledger, *, run_id: str) -> int:
-    """Tries the rejects that wait for another row again, of this run and of earlier ones, as long as some of them pass.
+    """Tries the rejects that wait for another row or version again, of this run and of earlier ones, as long as some of them pass.
 
-    The row may have come, or let its value go, since: with this run, or with that of another collection. Returns how many records that
-    this run rejected for a value of another row have been stored. Raises WarehouseError; what was committed stays.
+    It may have come, or let its value go, since: with this run, or with that of another collection. Returns how many records that
+    this run rejected, other than for a missing parent, have been stored. Raises WarehouseError; what was committed stays.
     """
     before = _waiting(warehouse, collection, ledger)
     own = {number for number, reject in before.items() if reject.run_id == run_id}
@@ -83,7 +83,7 @@ def retry_waiting(warehouse: Warehouse, collection: Collection, ledger: Ledger, 
         if not landed:
             break
     after = _waiting(warehouse, collection, ledger)
-    return sum(before[number].reject_class == CONFLICT for number in own - after.keys())
+    return sum(before[number].reject_class != PARENT for number in own - after.keys())
 
 
 def _is_one_of(numbers: Set[str], reject: KeptReject) -> bool:
@@ -93,4 +93,4 @@ def _is_one_of(numbers: Set[str], reject: KeptReject) -> bool:
 def _waiting(warehouse: Warehouse, collection: Collection, ledger: Ledger) -> dict[str, KeptReject]:
     with Session(warehouse) as session:
         found = session.attempt(partial(list_rejects, ledger=ledger), f"reading the rejects of {collection.label!r}")
-    return {reject.number: reject for reject in found if reject.reject_class in (PARENT, CONFLICT)}
+    return {reject.number: reject for reject in found if reject.reject_class in WAITING}

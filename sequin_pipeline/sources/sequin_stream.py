@@ -207,8 +207,9 @@ def _named(envelope: Mapping[str, object], key: list[str]) -> dict[str, object]:
 def _why_unknown(metadata: _Metadata, unknown: list[str]) -> str:
     table = f"{metadata.table_schema}.{metadata.table_name}"
     return (
-        f"of {', '.join(unknown)} the message leaves out the value, which its change did not touch, and no row stored here tells it: set "
-        f"REPLICA IDENTITY FULL on the source table {table}, and have the row sent again"
+        f"of {', '.join(unknown)} the message leaves out the value, which its change did not touch, and no object stored here tells it: "
+        f"set REPLICA IDENTITY FULL on the source table {table}, and have the row sent again. A table with managed: false stores "
+        "objects only where its columns map data"
     )
 
 

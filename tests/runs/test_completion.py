@@ -8,10 +8,9 @@ from itertools import permutations
 import pytest
 
 from sequin_pipeline.catalog import Collection, Column, parse_path
-from sequin_pipeline.ledger.ledger import Counts, Ledger
+from sequin_pipeline.ledger.ledger import Counts
 from sequin_pipeline.postgres.warehouse import Warehouse
 from sequin_pipeline.runs.queue_run import DrainOutcome, drain
-from sequin_pipeline.runs.replay_rejects import replay
 from tests.support.builders import collection, record
 from tests.support.queues import ListQueue
 from tests.support.reading import execute, query, rejects
@@ -64,6 +63,16 @@ def history_of_one_that_is_gone_for_a_time(record_id: str) -> list[dict[str, obj
     ]
 
 
+def history_in_parts(record_id: str) -> list[dict[str, object]]:
+    """Four versions of a row, of which each that changes a value is the only one that tells it."""
+    return [
+        full(record_id, 1, title="one", body="long 1", settings={"deep": "s1"}),
+        partial(record_id, 2, {"title": "two", "body": "long 2"}, "settings"),
+        partial(record_id, 3, {"title": "three", "settings": {"deep": "s3"}}, "body"),
+        partial(record_id, 4, {"title": "four"}, "body", "settings"),
+    ]
+
+
 def folded(versions: Sequence[Mapping[str, object]]) -> dict[str, object]:
     """The object in the end, member by member: the newest version that told it."""
     ordered = sorted(versions, key=lambda one: int(str(one["updated_idx"])))
@@ -77,10 +86,6 @@ def folded(versions: Sequence[Mapping[str, object]]) -> dict[str, object]:
 
 def run(url: str, of: Collection, *deliveries: Sequence[Mapping[str, object]]) -> DrainOutcome:
     return drain(ListQueue(deliveries), (of,), Warehouse(url), run_id="run")
-
-
-def ledger_of(of: Collection) -> Ledger:
-    return Ledger(str(of.table), of.label)
 
 
 def table_of(url: str, of: Collection) -> dict[object, tuple[object, ...]]:
@@ -102,7 +107,7 @@ def app(warehouse_url: str) -> str:
 def test_any_order_batches_and_repetition_end_in_the_same_row(
     app: str, of: Collection, deliveries: int, versions_of: object
 ) -> None:
-    """Each of 120 rows gets its versions in another order, and each version twice; what had to wait as a reject is tried again."""
+    """Each of 120 rows gets its versions in another order, and each version twice; what has to wait as a reject is tried again."""
     assert callable(versions_of)
     orders = list(permutations(range(5)))
     sent = [[versions_of(f"r{number:03}")[order[step % 5]] for number, order in enumerate(orders)] for step in range(10)]
@@ -110,13 +115,27 @@ def test_any_order_batches_and_repetition_end_in_the_same_row(
     batches = [[one for step in sent[start : start + size] for one in step] for start in range(0, 10, size)]
 
     drain(ListQueue(batches), (replace(of, reject_limit_share=1.0),), Warehouse(app), run_id="run")
-    replay(Warehouse(app), of, ledger_of(of), run_id="again")
 
     expected = folded(versions_of("any"))
     settings = expected["settings"]
     assert isinstance(settings, dict)
     row = (5, False, expected["title"], expected["body"], settings["deep"], expected)
     assert table_of(app, of) == {f"r{number:03}": row for number in range(len(orders))}
+    assert rejects(app) == {}
+
+
+@pytest.mark.parametrize("runs", [1, 4], ids="{} runs".format)
+@pytest.mark.parametrize("of", [*MANAGED.values(), APPLICATION], ids=["mark", "remove", "unmanaged"])
+def test_versions_that_come_once_in_any_order_end_in_the_same_row_without_a_command(app: str, of: Collection, runs: int) -> None:
+    """What a newer version took from one before the reject is replaced by what the reject tells."""
+    orders = list(permutations(range(4)))
+    deliveries = [[history_in_parts(f"r{number}")[order[step]] for number, order in enumerate(orders)] for step in range(4)]
+
+    for part in [deliveries] if runs == 1 else [[one] for one in deliveries]:
+        run(app, of, *part)
+
+    row = (4, False, "four", "long 2", "s3", {"title": "four", "body": "long 2", "settings": {"deep": "s3"}})
+    assert table_of(app, of) == {f"r{number}": row for number in range(len(orders))}
     assert rejects(app) == {}
 
 
@@ -160,7 +179,7 @@ def test_a_table_of_an_application_that_keeps_no_object_cannot_tell(app: str) ->
     run(app, of, [partial("a", 2, {"title": "second"}, "body", "settings")])
 
     assert table_of(app, of) == {"a": (1, False, "first", "long", "s", None)}
-    assert rejects(app) == {"a": ("envelope", None)}
+    assert rejects(app) == {"a": ("partial", None)}
 
 
 def test_what_an_application_wrote_over_a_value_is_the_stored_one(app: str) -> None:

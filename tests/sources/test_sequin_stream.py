@@ -226,8 +226,9 @@ def test_the_word_for_a_value_that_was_not_sent_is_a_text_wherever_the_value_was
     assert found["unknown"] == unknown
     assert found["partial"] == {name: value for name, value in row.items() if name not in unknown}
     assert found["refused"] == (
-        f"of {', '.join(unknown)} the message leaves out the value, which its change did not touch, and no row stored here tells it: set "
-        "REPLICA IDENTITY FULL on the source table shop.orders, and have the row sent again"
+        f"of {', '.join(unknown)} the message leaves out the value, which its change did not touch, and no object stored here tells it: "
+        "set REPLICA IDENTITY FULL on the source table shop.orders, and have the row sent again. A table with managed: false stores "
+        "objects only where its columns map data"
     )
 
 
