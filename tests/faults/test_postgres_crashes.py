@@ -15,7 +15,7 @@ from tests.faults.landing import Landing, assert_says
 from tests.faults.phases import PHASES, HeldBatch, held_in
 from tests.support.builders import ListSource
 from tests.support.postgres import PostgresServer
-from tests.support.reading import query
+from tests.support.reading import are_gone, query
 from tests.support.waits import Waits
 
 FIRST, SECOND = things(1, 2), [*things(3, 4), {**things(1, 1)[0], "updated_idx": 9, "marker": "y"}]
@@ -32,7 +32,8 @@ def landing(own_server: PostgresServer) -> Landing:
 
 def terminate(server: PostgresServer, held: HeldBatch, pid: int) -> None:
     # It ends at once, but for one that waits to commit: dropping its temporary tables has to be committed too.
-    query(held.url, "select pg_terminate_backend(%s, 300)", pid)
+    query(held.url, "select pg_terminate_backend(%s)", pid)
+    are_gone(held.url, [pid], within_seconds=0.3)
     held.let_go()
 
 

@@ -23,6 +23,7 @@ from tests.support.builders import ListSource, record
 from tests.support.fold import Record
 from tests.support.postgres import SETTINGS, PostgresServer, fast_folder, running_server
 from tests.support.reading import execute, query
+from tests.support.reading import terminate as end_sessions
 from tests.support.waits import Waits
 
 FIRST = things(1, 2)
@@ -152,7 +153,7 @@ def test_server_that_turns_read_only_under_a_run_stops_it_at_once(landing: Landi
     waits = Waits(meanwhile=partial(execute, landing.url, f"alter database {database} set default_transaction_read_only = on"))
     with held_in("merge", landing.url) as held, ThreadPoolExecutor(1) as threads:
         running = threads.submit(landing.sync, ListSource([FIRST, SECOND]), warehouse=Warehouse(held.url, sleep=waits))
-        query(landing.url, "select pg_terminate_backend(%s, 30000)", held.arrived())
+        end_sessions(landing.url, f"pid = {held.arrived()}")
         held.let_go()
         with pytest.raises(WarehouseError) as caught:
             running.result()

@@ -14,6 +14,7 @@ from tests.faults.test_postgres_crashes import kill, restart, terminate
 from tests.support.postgres import PostgresServer
 from tests.support.racing import wait_for_activity
 from tests.support.reading import query
+from tests.support.reading import terminate as end_sessions
 from tests.support.waits import Waits
 
 
@@ -55,10 +56,7 @@ def test_connection_lost_while_a_source_is_waited_for_is_opened_again(place: Pla
         if number == 1:
             condition = f"(select count(*) from sequin_pipeline.merges) > {committed} limit 1"
             wait_for_activity(place.landing.url, condition, [])
-            query(
-                place.landing.url,
-                "select pg_terminate_backend(pid, 1000) from pg_stat_activity where application_name = 'sequin_pipeline'",
-            )
+            end_sessions(place.landing.url, "application_name = 'sequin_pipeline'")
 
     outcome = place.sync(happens=lose, warehouse=Warehouse(place.landing.url, sleep=waits), batch_records=1)
 

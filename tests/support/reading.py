@@ -36,11 +36,18 @@ def terminate(url: str, condition: str) -> int:
     """Ends the sessions that fit, and returns how many there were once they are gone; Postgres 13 cannot wait for that itself."""
     ended = "select pg_terminate_backend(pid), pid from pg_stat_activity where pid <> pg_backend_pid() and "
     pids = [pid for _, pid in query(url, ended + condition)]
-    deadline = time.monotonic() + PATIENCE_SECONDS
-    while query(url, "select from pg_stat_activity where pid = any(%s)", pids):
-        assert time.monotonic() < deadline, "a session did not end"
-        time.sleep(0.01)
+    assert are_gone(url, pids, within_seconds=PATIENCE_SECONDS), "a session did not end"
     return len(pids)
+
+
+def are_gone(url: str, pids: list[int], *, within_seconds: float) -> bool:
+    """Whether these sessions end within the time."""
+    deadline = time.monotonic() + within_seconds
+    while query(url, "select from pg_stat_activity where pid = any(%s)", pids):
+        if time.monotonic() > deadline:
+            return False
+        time.sleep(0.01)
+    return True
 
 
 def flush_statistics(url: str) -> None:
