@@ -4,6 +4,7 @@ from collections.abc import Callable, Iterator
 from pathlib import Path
 
 import pytest
+from hypothesis import settings
 
 from tests.support import postgres
 from tests.support.checkout import CHECKOUT
@@ -12,6 +13,10 @@ from tests.support.postgres import PostgresServer
 
 # What speaks of rows in its assertions, for tests of several folders.
 pytest.register_assert_rewrite("tests.faults.landing")
+
+# A machine that is busy with other things breaks no promise of ours.
+settings.register_profile("without a deadline", deadline=None)
+settings.load_profile("without a deadline")
 
 
 # These folders' tests are begun first, since some of them wait for minutes, and would else still do so when all others have ended.

@@ -13,7 +13,6 @@ def examples(count: int, **options: int) -> settings:
         max_examples=count * EFFORT,
         derandomize=EFFORT == 1,
         database=None,
-        deadline=None,
         suppress_health_check=list(HealthCheck),  # the machine may be busy
         print_blob=EFFORT > 1,
         **options,  # type: ignore[arg-type]  # stateful_step_count

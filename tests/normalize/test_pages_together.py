@@ -23,7 +23,7 @@ elements = st.sampled_from([USUAL, record(id="other", data=None), OLDER, REFUSED
 
 
 @pytest.mark.slow
-@settings(max_examples=80, deadline=None)
+@settings(max_examples=80)
 @given(pages=st.lists(st.lists(elements, max_size=4).map(lambda records: page(*records)), min_size=1, max_size=4))
 def test_pages_together_are_the_pages_one_after_the_other(pages: list[bytes]) -> None:
     normalizer = Normalizer(DECLARED)

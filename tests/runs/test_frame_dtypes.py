@@ -777,7 +777,7 @@ COLUMNS: list[tuple[pa.DataType, st.SearchStrategy[Any]]] = [
 ROWS = st.lists(st.tuples(*(st.none() | values for _, values in COLUMNS)), min_size=1, max_size=5)
 
 
-@settings(max_examples=20, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture])
+@settings(max_examples=20, suppress_health_check=[HealthCheck.function_scoped_fixture])
 @given(
     rows=ROWS, decimals=st.lists(st.none() | st.decimals(allow_nan=False, allow_infinity=False, places=6), min_size=5, max_size=5)
 )

@@ -67,7 +67,7 @@ def test_any_order_repetition_and_loss_of_acknowledgements_leaves_the_fold_of_wh
     drain(ListQueue([]), (THING, OTHER), warehouse, run_id="first")
 
     @given(st.randoms(use_true_random=True))
-    @settings(max_examples=20, derandomize=True, database=None, deadline=None, suppress_health_check=[HealthCheck.too_slow])
+    @settings(max_examples=20, derandomize=True, database=None, suppress_health_check=[HealthCheck.too_slow])
     def check(chance: random.Random) -> None:
         execute(warehouse_url, "truncate demo.thing, demo.other")
         waiting = [[random_record(chance) for _ in range(chance.randrange(1, 5))] for _ in range(chance.randrange(1, 6))]

@@ -174,7 +174,6 @@ def test_any_history_leaves_the_fold_of_what_was_delivered(warehouse_url: str) -
             max_examples=EXAMPLES,
             derandomize=True,
             database=None,
-            deadline=None,
             suppress_health_check=[HealthCheck.too_slow],  # the machine may be busy
         )
         def check(chance: random.Random) -> None:

@@ -250,7 +250,7 @@ def test_any_value_of_a_type_comes_out_as_it_went_in(warehouse_url: str, column_
     stored(warehouse_url, column_type, [])
 
     @given(st.lists(values, min_size=1, max_size=40))
-    @settings(max_examples=12, derandomize=True, database=None, deadline=None, suppress_health_check=list(HealthCheck))
+    @settings(max_examples=12, derandomize=True, database=None, suppress_health_check=list(HealthCheck))
     def check(drawn: list[object]) -> None:
         forget(warehouse_url, column_type)
 

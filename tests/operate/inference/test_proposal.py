@@ -229,7 +229,7 @@ KEYS = st.sampled_from(
 
 
 @pytest.mark.slow
-@settings(max_examples=150, deadline=None)
+@settings(max_examples=150)
 @given(
     st.lists(
         st.dictionaries(KEYS | st.text(st.characters(codec="utf-8"), max_size=6), VALUES, max_size=5), min_size=1, max_size=14

@@ -178,7 +178,6 @@ def test_a_table_of_any_shape_is_served_right_or_refused_before_the_first_row(ur
             max_examples=EXAMPLES,
             derandomize=True,
             database=None,
-            deadline=None,
             suppress_health_check=[HealthCheck.too_slow],  # the machine may be busy
         )
         def check(chance: random.Random) -> None:
