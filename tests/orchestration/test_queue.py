@@ -167,15 +167,16 @@ def test_run_config_may_end_a_run_earlier_than_declared(
 
 def test_the_schedule_asks_for_one_run_of_all_collections_and_no_windows(tmp_path: Path, warehouse_url: str) -> None:
     repository = build_definitions(write(tmp_path, demo=DEMO)).get_repository_def()
-    with dg.instance_for_test() as instance:
-        tick = repository.get_schedule_def("sync_demo_schedule").evaluate_tick(
-            dg.build_schedule_context(
-                instance=instance,
-                repository_def=repository,
-                scheduled_execution_time=NOW,
-                resources={"warehouse": WarehouseResource(url=warehouse_url)},
-            )
-        )
+    with (
+        dg.instance_for_test() as instance,
+        dg.build_schedule_context(
+            instance=instance,
+            repository_def=repository,
+            scheduled_execution_time=NOW,
+            resources={"warehouse": WarehouseResource(url=warehouse_url)},
+        ) as context,
+    ):
+        tick = repository.get_schedule_def("sync_demo_schedule").evaluate_tick(context)
 
     (request,) = tick.run_requests or ()
     assert set(request.asset_selection or ()) == {THING, OTHER}
