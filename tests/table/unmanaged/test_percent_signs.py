@@ -9,18 +9,25 @@ from urllib.parse import quote
 
 import psycopg
 import pytest
+import yaml
 from psycopg import sql
 
 import sequin_pipeline
 from sequin_pipeline.catalog import TableName
+from sequin_pipeline.environment.settings import Settings
 from sequin_pipeline.ledger.ledger import Counts, Ledger
 from sequin_pipeline.operate.audit import audit_table
+from sequin_pipeline.operate.doctor.finding import Finding, Patient
+from sequin_pipeline.operate.doctor.warehouse import warehouse as examine_warehouse
 from sequin_pipeline.operate.dry_run import dry_run
 from sequin_pipeline.operate.explain import explain_record
+from sequin_pipeline.operate.inference.mapping import propose_mapping
+from sequin_pipeline.operate.inference.tried import declared, tried
 from sequin_pipeline.postgres.percent_signs import with_parameters
 from sequin_pipeline.postgres.warehouse import Warehouse
 from sequin_pipeline.runs.frame_run import read_frame
 from sequin_pipeline.table.introspect import introspect
+from tests.operate.inference.sampled import COLLECTION, sample_of
 from tests.support.builders import ListSource, record
 from tests.support.postgres import PostgresServer
 from tests.support.reading import rejects
@@ -100,6 +107,75 @@ def test_every_name_of_an_application_may_hold_percent_signs(odd_url: str, odd: 
     assert explained.row.version == 5
     tried = dry_run(ListSource([[record("a", 1)], [record("a", 1)], [record("d", 7)]]), Warehouse(odd_url), of)
     assert tried.counts == Counts(fetched=1, inserted=1, created=1)
+
+
+def test_a_mapping_is_proposed_onto_a_table_with_percent_signs_and_written_through(odd_url: str, odd: str) -> None:
+    parts = {
+        part: sql.Identifier(name)
+        for part, name in {
+            "schema": odd,
+            "table": f"of {odd}",
+            "kind": f"kind {odd}",
+            "id": "%id%",
+            "version": "updated%Idx",
+            "gone": "%%deleted",
+            "state": "%(state)",
+        }.items()
+    }
+    with psycopg.connect(odd_url, autocommit=True) as connection:
+        connection.execute(
+            sql.SQL(
+                "create table {schema}.{table} ({id} text primary key, {version} bigint not null, {gone} boolean not null,"
+                " {state} {schema}.{kind})"
+            ).format(**parts)
+        )
+    table, sample = TableName(odd, f"of {odd}"), sample_of({"state": "active"}, {"state": "gone%"})
+
+    with Warehouse(odd_url).connect() as connection:
+        introspected = introspect(connection, table)
+        assert introspected is not None
+        text = tried(propose_mapping(connection, COLLECTION, sample, table, introspected), sample)
+
+    thing = yaml.safe_load(text)["attributes"]["collections"]["thing"]
+    assert text.startswith("# Proposed from the first 2 records of demo:thing: all of them fit.\n")
+    assert thing["table"] == {
+        "name": f"{odd}.of {odd}",
+        "managed": False,
+        "columns": {"id": "%id%", "updated_idx": "updated%Idx", "deleted": "%%deleted", "state": "%(state)"},
+    }
+    outcome = deliver(
+        odd_url, declared(text), [record("r0", 1, data={"state": "active"}), record("r1", 2, data={"state": "gone%"})]
+    )
+    assert (outcome.counts.inserted, outcome.counts.rejected) == (2, 0)
+
+
+def test_the_doctor_looks_at_a_table_with_percent_signs_and_gives_names_as_they_are(odd_url: str, odd: str) -> None:
+    mapping = {
+        "id": f"id {odd}",
+        "updated_idx": f"version {odd}",
+        "deleted": f"gone {odd}",
+        "internal_id": f"tenant {odd}",
+        "status": f"status {odd}",
+        "amount": f"amount {odd}",
+    }
+    of = replace(unmanaged(mapping), table=TableName(odd, odd))
+    with psycopg.connect(odd_url, autocommit=True) as connection:
+        table, tenant = sql.Identifier(odd, odd), sql.Identifier(f"tenant {odd}")
+        connection.execute(sql.SQL("alter table {} add column {} text").format(table, tenant))
+        connection.execute(sql.SQL("insert into {} values ('a', 1, false, null, null, 'cafÃ©')").format(table))
+    settings = Settings(odd_url, odd_url, Path("/nowhere"), frozenset(), {}, None)
+
+    found = list(examine_warehouse(Patient(settings, {"SEQUIN_API_URL": "http://localhost"}, {"demo/thing": of}, None)))
+
+    (encoding,) = (finding for finding in found if finding.check == "encoding")
+    assert encoding == Finding(
+        "encoding",
+        "problem",
+        f"{odd}.{odd}: text of column {f'tenant {odd}'!r} was stored by a session of another encoding than UTF8, as in 1 of the rows "
+        f"looked at, 'tenant {odd}' of 'a' among them",
+        "`sequin-pipeline sync --collection demo/thing --full-refresh` writes them again; of keys see docs/operations.md",
+    )
+    assert [finding.said for finding in found if finding.check == "tables"] == ["1 ready"]
 
 
 def test_only_names_and_values_have_their_percent_signs_doubled() -> None:
