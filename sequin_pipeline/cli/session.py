@@ -117,9 +117,10 @@ def check_api(session: Session) -> None:
     """
     if session.api_url is None:
         return
-    address = urlsplit(session.api_url)
+    endpoint = Endpoint(session.api_url)
+    address = urlsplit(endpoint.base_url)
     host, port = address.hostname or "", address.port or (443 if address.scheme == "https" else 80)
-    if not Endpoint(session.api_url).is_loopback:
+    if not endpoint.is_loopback:
         refuse_unusable_proxies()
     if {address.scheme, "all"} & getproxies().keys() and not proxy_bypass(host):
         return  # the proxy will tell

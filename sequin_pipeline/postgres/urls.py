@@ -22,12 +22,28 @@ def plain_postgres_url(url: str, variable: str) -> str:
             "postgresql:// (its value is not shown, since it may hold a password)"
         )
     plain = unwrapped("postgresql://" + url[scheme.end() :])
+    refuse_unescaped(plain, variable)
     if not _has_sound_ports(plain):
         raise ConfigurationError(
             f"{variable} names a port that is not a number from 1 to 65535: write it as in postgresql://user:password@host:5432/database"
         )
     refuse_unknown_parameters(plain, variable)
     return plain
+
+
+def refuse_unescaped(url: str, variable: str) -> None:
+    """Raises ConfigurationError where a character of the password ends it early, so that its rest would be taken for a host."""
+    if "://" in url and not _is_escaped(url):
+        raise ConfigurationError(not_understood(variable))
+
+
+def not_understood(variable: str) -> str:
+    """Returns what to say of a URL that cannot be read, without showing any of it."""
+    return (
+        f"{variable} is not understood: expected a libpq URL as postgresql://user:password@host:5432/database, in which a "
+        "password's %, @, /, ?, # and : are written as %25, %40, %2F, %3F, %23 and %3A (its value is not "
+        "shown, since it may hold a password)"
+    )
 
 
 def refuse_unknown_parameters(url: str, variable: str) -> None:
@@ -38,6 +54,16 @@ def refuse_unknown_parameters(url: str, variable: str) -> None:
             f"{variable} has parameters that Postgres' own library does not know, as those of another program's URL (Prisma's schema, "
             f"connection_limit or pgbouncer): {', '.join(map(repr, unknown))}. Leave them out; a table's schema stands in its defs.yaml"
         )
+
+
+def _is_escaped(url: str) -> bool:
+    head, _, query = url.partition("://")[2].partition("?")
+    authority, slash, path = head.partition("/")
+    if authority.count("@") > 1 or "@" in path or "#" in head:
+        return False
+    # An "@" in the query belongs to a parameter, unless the "?" was part of a password.
+    is_a_query = "@" in authority or bool(slash) or ":" not in authority
+    return "@" not in query or (is_a_query and not unknown_parameters(url))
 
 
 def _has_sound_ports(url: str) -> bool:

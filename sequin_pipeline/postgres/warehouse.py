@@ -24,7 +24,7 @@ from sequin_pipeline.errors import ConfigurationError, PipelineError, TableRefus
 from sequin_pipeline.postgres.libpq import closed_conninfo
 from sequin_pipeline.postgres.percent_signs import BinaryCursor, ServerCursor
 from sequin_pipeline.postgres.session_limits import LIFTED, SessionLimit, limit_of, limits_in_force
-from sequin_pipeline.postgres.urls import refuse_unknown_parameters
+from sequin_pipeline.postgres.urls import not_understood, refuse_unescaped, refuse_unknown_parameters
 
 logger = logging.getLogger("sequin_pipeline.warehouse")
 
@@ -78,11 +78,6 @@ to change.
 
 SQL_ASCII = "SQL_ASCII"
 
-NOT_UNDERSTOOD = (
-    "WAREHOUSE_URL is not understood: expected a libpq URL as postgresql://user:password@host:5432/database, in which a password's "
-    "%, @, / and : are written as %25, %40, %2F and %3A"
-)
-
 Connection = psycopg.Connection[tuple[object, ...]]
 
 
@@ -101,11 +96,12 @@ class Warehouse:
     @property
     def name(self) -> str:
         """This is the name for messages and metadata, `user@host:port/database`: no password, no options."""
+        refuse_unescaped(self.url, "WAREHOUSE_URL")
         try:
             parts = conninfo.conninfo_to_dict(self.url)
         except psycopg.ProgrammingError:
             refuse_unknown_parameters(self.url, "WAREHOUSE_URL")
-            raise ConfigurationError(NOT_UNDERSTOOD) from None
+            raise ConfigurationError(not_understood("WAREHOUSE_URL")) from None
         host = parts.get("host") or "local socket"
         return f"{parts.get('user') or ''}@{host}:{parts.get('port') or 5432}/{parts.get('dbname') or ''}"
 
@@ -116,6 +112,7 @@ class Warehouse:
         It reads in binary form, times in UTC: the server's time zone and date style change nothing. It speaks UTF-8, whatever the
         environment, the URL, the role or the database say. Raises ConfigurationError for a database of encoding SQL_ASCII.
         """
+        refuse_unescaped(self.url, "WAREHOUSE_URL")
         try:
             connection = _Connection.connect(
                 closed_conninfo(
@@ -128,7 +125,7 @@ class Warehouse:
         except psycopg.ProgrammingError:
             refuse_unknown_parameters(self.url, "WAREHOUSE_URL")
             # Without its cause, which quotes the password.
-            raise ConfigurationError(NOT_UNDERSTOOD) from None
+            raise ConfigurationError(not_understood("WAREHOUSE_URL")) from None
         except psycopg.OperationalError as error:
             raise explain(error, f"connecting to {self.name}") from error
         # A role or a database may default to another level, under which the merge would look at snapshots too old.

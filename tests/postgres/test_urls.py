@@ -48,10 +48,36 @@ def test_port_that_is_none_is_refused_without_showing_the_url(url: str) -> None:
 
 @pytest.mark.parametrize(
     "url",
-    ["postgresql://[::1]:5432/w", "postgresql://one:1,two:2/w", "postgresql:///w?host=/a", "postgresql://you:p:w@db:5432/w"],
+    [
+        "postgresql://[::1]:5432/w",
+        "postgresql://one:1,two:2/w",
+        "postgresql:///w?host=/a",
+        "postgresql://you:p:w@db:5432/w",
+        "postgresql://you:p%40w%2F%3F%23@db:5432/w",
+        "postgresql://db:5432/w?user=you@server",
+        "postgresql://you@db/w?application_name=a@b",
+        "postgresql:///w?host=/a@b&user=you",
+    ],
 )
 def test_ports_and_hosts_that_libpq_takes_are_taken(url: str) -> None:
     assert plain_postgres_url(url, "WAREHOUSE_URL") == url
+
+
+@pytest.mark.parametrize("url", ["postgresql://you:hu@sh@db/w", "postgresql://you:hu#sh@db/w", "postgresql://you:1/sh@db/w"])
+def test_password_that_is_not_escaped_is_told_how_to_write_it(url: str) -> None:
+    with pytest.raises(ConfigurationError) as raised:
+        plain_postgres_url(url, "DAGSTER_POSTGRES_URL")
+    with pytest.raises(ConfigurationError) as connecting, Warehouse(url).connect():
+        pass
+    with pytest.raises(ConfigurationError) as naming:
+        _ = Warehouse(url).name
+
+    assert str(raised.value) == (
+        "DAGSTER_POSTGRES_URL is not understood: expected a libpq URL as postgresql://user:password@host:5432/database, in which a "
+        "password's %, @, /, ?, # and : are written as %25, %40, %2F, %3F, %23 and %3A (its value is not "
+        "shown, since it may hold a password)"
+    )
+    assert str(connecting.value) == str(naming.value) == str(raised.value).replace("DAGSTER_POSTGRES_URL", "WAREHOUSE_URL")
 
 
 @pytest.mark.parametrize("variable", ["WAREHOUSE_URL", "DAGSTER_POSTGRES_URL"])

@@ -4,6 +4,7 @@ Every message that quotes a server's text gets it from `Endpoint.excerpt`, so th
 """
 
 import ipaddress
+import re
 from dataclasses import dataclass, field
 from urllib.parse import urlsplit
 
@@ -53,9 +54,20 @@ class Endpoint:
         return repr(line[:EXCERPT_CHARACTERS] + ("…" if len(line) > EXCERPT_CHARACTERS else ""))
 
 
+def has_stray_at_sign(url: str) -> bool:
+    """Says whether an `@` stands after the authority, as where a password holds a `/`, `?` or `#`: its rest is no path then."""
+    rest = url.partition("://")[2]
+    return "@" in rest[len(re.split("[/?#]", rest, maxsplit=1)[0]) :]
+
+
 def _normalized(url: str, endpoint: Endpoint) -> str:
     """Returns the address with scheme and host in lower case, no default port and no trailing slash: one address has one
     spelling."""
+    if has_stray_at_sign(url):
+        raise ConfigurationError(
+            f"{endpoint.url_variable} is not a usable address: an @ stands behind the host, as where credentials hold a /, ? or #. Take "
+            f"credentials out of the address and set {endpoint.token_variable}; write an @ of the path as %40"
+        )
     try:
         parts = urlsplit(url)
         host, port = parts.hostname, parts.port
