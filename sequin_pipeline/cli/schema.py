@@ -16,18 +16,28 @@ from sequin_pipeline.operate.models.table import model_table
 @click.option("--format", "format_name", type=click.Choice(list(FORMATS)), required=True, help="For which tool.")
 @click.argument("labels", nargs=-1, metavar="[PROVIDER/NAME]…")
 def command(*, format_name: str, labels: Sequence[str]) -> None:
-    """Print the models of these collections' managed tables, by default of all; nothing is started or connected to."""
+    """Print the models of these collections' and assets' tables, by default of all; nothing is started or connected to."""
     from sequin_pipeline.orchestration.catalog_files import load_collections
+    from sequin_pipeline.orchestration.frame_models import FrameModels, frame_models
 
-    collections = load_collections(environment.merge_dotenv(os.environ, environment.find_project(Path.cwd())))
+    variables = environment.merge_dotenv(os.environ, environment.find_project(Path.cwd()))
+    collections = load_collections(variables)
+    frames = frame_models(variables) if not labels or not collections.keys() >= {*labels} else FrameModels({}, ())
     for label in labels:
-        if label not in collections:
-            raise ConfigurationError(f"no collection {label!r} is declared: there are {', '.join(collections) or 'none'}")
-        if collections[label].unmanaged is not None:
+        if label in frames.untold:
+            raise ConfigurationError(
+                f"asset {label!r} does not say which columns its frame has: give it the metadata dagster/column_schema"
+            )
+        if label not in collections and label not in frames.tables:
+            there = ", ".join([*collections, *frames.tables]) or "none"
+            raise ConfigurationError(f"no collection {label!r} is declared: there are {there}")
+        if label in collections and collections[label].unmanaged is not None:
             raise ConfigurationError(
                 f"table {str(collections[label].table)!r} of {label!r} belongs to an application, which has the model of it: "
                 "ask for collections whose tables the pipeline manages"
             )
     managed = {label: collection for label, collection in collections.items() if collection.unmanaged is None}
-    wanted = [collection for label, collection in managed.items() if not labels or label in labels]
-    click.echo(FORMATS[format_name]([model_table(collection) for collection in wanted]), nl=False)
+    tables = {**{label: model_table(collection) for label, collection in managed.items()}, **frames.tables}
+    for asset in () if labels else frames.untold:
+        click.echo(f"asset {asset!r} is left out: its metadata has no dagster/column_schema that says its columns", err=True)
+    click.echo(FORMATS[format_name]([table for label, table in tables.items() if not labels or label in labels]), nl=False)

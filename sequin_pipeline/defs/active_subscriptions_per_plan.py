@@ -16,6 +16,14 @@ import pandas as pd
     metadata={
         "dagster/table_name": "stripe.active_subscriptions_per_plan",
         "sequin_pipeline/key": ["plan_id"],
+        "dagster/column_schema": dg.TableSchema(
+            [
+                dg.TableColumn("plan_id", type="text"),
+                dg.TableColumn("currency", type="text"),
+                dg.TableColumn("subscriptions", type="bigint"),
+                dg.TableColumn("quantity", type="bigint"),
+            ]
+        ),
     },
 )
 def active_subscriptions_per_plan(subscription: pd.DataFrame) -> pd.DataFrame:
