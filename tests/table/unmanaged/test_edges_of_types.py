@@ -9,7 +9,7 @@ from sequin_pipeline.ledger.schema import check_server
 from sequin_pipeline.table.type_limits import rounded
 from tests.support.builders import record
 from tests.support.reading import execute, query
-from tests.table.unmanaged.tables import deliver, unmanaged
+from tests.table.unmanaged.tables import MAPPING, SUBSCRIPTION, deliver, unmanaged
 
 LAST = 253_402_300_799_999_999
 
@@ -76,3 +76,27 @@ def test_reading_again_writes_nothing_of_fields_that_bring_no_news(app_url: str)
 
     assert again == before
     assert [row[:1] for row in news if row not in before] == [("x",)]
+
+
+@pytest.mark.parametrize(
+    ("overwritten", "expected"),
+    [
+        pytest.param("""set "Status" = 'theirs', "amountCents" = 99""", ("theirs", 99, "up_a", True), id="columns of the object"),
+        pytest.param("""set "isDeleted" = false""", ("active", 1, "up_a", True), id="the mark"),
+        pytest.param("""set "upstreamId" = 'theirs'""", ("active", 1, "up_a", True), id="a column of the record"),
+        pytest.param("""set "Status" = 'theirs', "isDeleted" = false""", ("theirs", 1, "up_a", True), id="both kinds"),
+    ],
+)
+@pytest.mark.parametrize("again", [1, 2], ids=["the deletion comes again", "all versions come again"])
+def test_of_an_overwritten_row_a_deletion_without_object_repairs_what_it_says_and_leaves_the_rest(
+    app_url: str, overwritten: str, expected: tuple[object, ...], again: int
+) -> None:
+    execute(app_url, SUBSCRIPTION)
+    versions = [record("a", 1), record("a", 2, deleted=True, data=None)]
+    deliver(app_url, unmanaged(MAPPING), versions)
+    execute(app_url, f'update app."Subscription" {overwritten}')
+
+    deliver(app_url, unmanaged(MAPPING), versions[-again:])
+
+    columns = '"Status", "amountCents", "upstreamId", "isDeleted"'
+    assert query(app_url, f'select {columns} from app."Subscription"') == [expected]
