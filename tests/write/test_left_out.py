@@ -15,6 +15,7 @@ from tests.support.racing import OpenBatch
 from tests.support.reading import execute, ids_and_versions, merges, query, rejects, row_count
 from tests.support.syncing import sync
 from tests.table.unmanaged.tables import unmanaged
+from tests.table.unmanaged.test_listings import ListingSource
 
 REASON = "a trigger, rule or policy of the table left the row out: Postgres reported no error and wrote nothing"
 MANAGED = collection()
@@ -190,6 +191,19 @@ def test_a_sweep_removes_what_a_trigger_does_not_keep_and_goes_on_with_the_next_
     assert (first.swept, second.swept, third.swept) == (1, 1, 0)
     assert ids_and_versions(warehouse_url) == [("c", 1, False)]
     assert row_count(warehouse_url) == 1
+
+
+@pytest.mark.parametrize(("of", "event"), [(MANAGED, "update"), (replace(MANAGED, on_delete="remove"), "delete")])
+def test_a_listing_counts_what_a_trigger_keeps_as_rejected(warehouse_url: str, of: Collection, event: str) -> None:
+    observed = replace(of, observes_time=True)
+    made(warehouse_url, observed, event=event, condition="old.id = 'a'")
+
+    outcome = sync(warehouse_url, of=observed, source=ListingSource([[record("c", 1)]], version=20), full_refresh=True)
+
+    assert query(warehouse_url, "select id from demo.thing where not deleted order by id") == [("a",), ("c",)]
+    assert rejects(warehouse_url) == {"a": ("left out", None)}
+    assert (outcome.counts.deleted, outcome.counts.rejected, outcome.counts.unchanged) == (1, 1, 1)
+    assert outcome.notes == ("s1: 1 records that are listed no longer",)
 
 
 def test_a_dry_run_tells_of_what_a_trigger_leaves_out(warehouse_url: str) -> None:
