@@ -31,27 +31,34 @@ class RegistryUnreachable(Exception):
 
 @dataclass(frozen=True)
 class Commands:
-    """What an application is run by, in its folder. `unchanged` is what its migration tool says when there is nothing to do."""
+    """What an application is run by, in its folder. `unchanged` is what its migration tool says when there is nothing to do.
+
+    `table_maker` is the application whose tool makes and checks the table, where its own cannot.
+    """
 
     migrate: tuple[str, ...]
     check: tuple[str, ...]
     unchanged: str
     upsert: tuple[str, ...]
     show: tuple[str, ...]
+    table_maker: str = ""
 
 
-def _node(*check: str, unchanged: str) -> Commands:
+def _node(*check: str, unchanged: str, table_maker: str = "") -> Commands:
     migrate = ("npm", "run", "--silent", "migrate")
     tsx = ("node_modules/.bin/tsx",)
-    return Commands(migrate, check or migrate, unchanged, (*tsx, "src/upsert.ts"), (*tsx, "src/print.ts"))
+    return Commands(migrate, check or migrate, unchanged, (*tsx, "src/upsert.ts"), (*tsx, "src/print.ts"), table_maker)
 
 
+_PRISMA_PUSH = ("node_modules/.bin/prisma", "db", "push", "--skip-generate")
 _ALEMBIC = (sys.executable, "-m", "alembic")
 
 COMMANDS: Mapping[str, Commands] = {
     "drizzle": _node(unchanged="No changes detected"),
     "drizzle-1.0": _node(unchanged="No changes detected"),
-    "prisma": _node(unchanged="The database is already in sync with the Prisma schema."),
+    "prisma": _node(*_PRISMA_PUSH, unchanged="The database is already in sync with the Prisma schema."),
+    # Its own push wants an engine that npm does not have.
+    "prisma-7": _node(unchanged="", table_maker="prisma"),
     "typeorm": _node(unchanged=""),
     "sqlalchemy": Commands(
         (*_ALEMBIC, "upgrade", "head"),
@@ -71,6 +78,7 @@ class App:
     folder: Path
     address: str
     url: str
+    table_maker: "App | None" = None
 
     @property
     def commands(self) -> Commands:
@@ -106,10 +114,15 @@ class App:
         )
 
     def migrate(self) -> None:
+        if self.table_maker is not None:
+            self.table_maker.run(self.table_maker.commands.check)
         self.run(self.commands.migrate)
 
     def check_migrated(self) -> None:
-        """Its own migration tool finds nothing to do, or the test ends with what it would do."""
+        """Its migration tool finds nothing to do, or the test ends with what it would do."""
+        if self.table_maker is not None:
+            self.table_maker.check_migrated()
+            return
         said = self.run(self.commands.check)
         assert self.commands.unchanged in said if self.commands.unchanged else said == "", said
 
@@ -124,8 +137,10 @@ def lines_of(records: Iterable[Mapping[str, object]]) -> str:
 
 
 def copy_of(name: str, folder: Path) -> Path:
-    """The example's files, with the packages of its lock."""
+    """The example's files, with the packages of its lock, and what stands beside that in place of its own."""
     shutil.copytree(example_of(name), folder, ignore=NOT_COPIED)
+    if (PACKAGES / name).is_dir():
+        shutil.copytree(PACKAGES / name, folder, dirs_exist_ok=True)
     if (folder / "package.json").exists():
         (folder / "node_modules").symlink_to(installed_packages(name))
     return folder

@@ -3,6 +3,7 @@
 import os
 import shutil
 from collections.abc import Callable, Iterator
+from dataclasses import replace
 from pathlib import Path
 from urllib.parse import urlsplit
 
@@ -36,6 +37,8 @@ def make_app(tmp_path: Path, port: int, make_database: Callable[[], str]) -> Mak
             if os.environ.get("INTEROP_REQUIRED"):
                 raise
             pytest.skip(f"the packages of examples/{name} are not in the cache, and npm cannot get them: {error}")
-        return App(name, folder, f"postgresql://postgres@127.0.0.1:{port}{urlsplit(url).path}", url)
+        app = App(name, folder, f"postgresql://postgres@127.0.0.1:{port}{urlsplit(url).path}", url)
+        maker = app.commands.table_maker
+        return replace(app, table_maker=replace(app, name=maker, folder=copy_of(maker, tmp_path / maker))) if maker else app
 
     return make
