@@ -27,7 +27,7 @@ from sequin_pipeline.table.managed import prepare_table
 from sequin_pipeline.table.target import Target
 from sequin_pipeline.write import staging
 from sequin_pipeline.write.batch import Batch, build_batch
-from sequin_pipeline.write.merge import write
+from sequin_pipeline.write.merge import merge_rows
 
 SOURCE = SourceIdentity("bench", "")
 WINDOW_STARTS = live_run_config(full_refresh=False).window_starts
@@ -79,7 +79,7 @@ def _merging(target: Target, ledger: Ledger, batch: Batch) -> Send:
     encoded = staging.encode(target, batch)
 
     def send(connection: Connection) -> None:
-        write(connection, encoded, window_starts=WINDOW_STARTS, versions=ledger.table("versions"))
+        merge_rows(connection, encoded, window_starts=WINDOW_STARTS, versions=ledger.table("versions"))
 
     return send
 

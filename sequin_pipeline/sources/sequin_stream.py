@@ -135,9 +135,7 @@ def record_of_change(change: Change, *, stream: str) -> bytes:
 
 def _record(change: Change, metadata: _Metadata, key: list[str], *, stream: str, action: str | None) -> bytes:
     row = change["record"]
-    envelope = _envelope(metadata, stream=stream, action=action)
-    if key:
-        envelope |= _named(envelope, key)
+    envelope = _envelope(metadata, key, stream=stream, action=action)
     if UNCHANGED_TOAST in row and action not in ("insert", "read", "delete"):
         changes, values = _changes(change), json_text.members(row)
         # An old value that is told is another one: then this is a text.
@@ -156,14 +154,14 @@ def _ended(change: Change, metadata: _Metadata, key: list[str], examples: Iterab
     try:
         ended = old_key(key, row, changes, told)
     except OldKeyUnclear as unclear:
-        envelope = _envelope(metadata, stream=stream, action="update")
+        envelope = _envelope(metadata, [], stream=stream, action="update")
         # Without an id: nothing that is stored of the new key settles it.
         refused = {"refused": str(unclear), "key": key, "changes": msgspec.Raw(change["changes"]), "data": False}
         return [msgspec.json.encode(envelope | refused)]
     if ended is None:
         return []
-    envelope = _envelope(metadata, stream=stream, action="update")
-    return [msgspec.json.encode(envelope | _named(envelope, ended) | {"deleted": True, "data": None})]
+    envelope = _envelope(metadata, ended, stream=stream, action="update")
+    return [msgspec.json.encode(envelope | {"deleted": True, "data": None})]
 
 
 def _metadata(change: Change) -> _Metadata:
@@ -176,8 +174,11 @@ def _changes(change: Change) -> dict[str, bytes]:
     return json_text.members(raw) if raw[:1] == b"{" else {}
 
 
-def _envelope(metadata: _Metadata, *, stream: str, action: str | None) -> dict[str, object]:
-    """Returns what a record of the change begins with, without its key."""
+def _envelope(metadata: _Metadata, key: list[str], *, stream: str, action: str | None) -> dict[str, object]:
+    """Returns what a record of the change begins with; `key` empty: without an id.
+
+    The order stays as it is: rejects are known again by their bytes.
+    """
     # Messages of the kind `record` have no action: each is the row as it is.
     deleted: bool | str = DELETED.get(action, action) if action is not None else False
     envelope: dict[str, object] = {
@@ -192,6 +193,8 @@ def _envelope(metadata: _Metadata, *, stream: str, action: str | None) -> dict[s
         "deleted": deleted,
         "inserted_at": metadata.commit_timestamp,
     }
+    if key:
+        envelope |= _named(envelope, key)
     version = version_of(metadata.commit_lsn, metadata.commit_idx, action=action)
     if version is not None:
         envelope["updated_idx"] = version
