@@ -234,12 +234,21 @@ def test_killed_commands_leave_no_trace_but_their_failed_runs(api: SandboxContro
     assert statuses == [("SUCCESS",), ("FAILURE",), ("FAILURE",), ("SUCCESS",)]
 
 
+@pytest.fixture
+def recent_url() -> Iterator[str]:
+    """An API whose records came within the last minutes, so that the cursor stands in the present window."""
+    entered = datetime.now(UTC) - timedelta(minutes=2)
+    versions = [record(f"r{n % 20:02}", n, inserted_at=(entered + timedelta(seconds=n)).isoformat()) for n in range(1, 51)]
+    with running_sandbox(RecordedFeed([json.dumps(one).encode() for one in versions], is_compacted=False)) as url:
+        yield url
+
+
 def test_windows_that_a_killed_run_did_not_come_to_mark_are_marked_by_the_next(
-    api: SandboxControls, make_project: MakeProject
+    recent_url: str, make_project: MakeProject
 ) -> None:
     """Its rows and its cursor were there: the next run asked for the windows since the cursor, and the others looked missing for ever."""
     since = datetime.now(UTC).replace(minute=0, second=0, microsecond=0) - timedelta(hours=29)
-    project = make_project(api.url).declare(
+    project = make_project(recent_url).declare(
         demo=f"  provider: demo\n  windows: {{every: hour, start: {since:%Y-%m-%dT%H:%M:%SZ}}}\n  collections: {{thing: {{}}}}\n"
     )
     with psycopg.connect(project.warehouse_url, autocommit=True) as connection:
