@@ -1,5 +1,6 @@
 """A proxy on loopback in front of the test server, that can lose the answer to a COMMIT as a failing network does."""
 
+import re
 import select
 import socket
 import threading
@@ -47,6 +48,10 @@ class CommitLosingProxy:
             thread.join()
         self._listener.close()
 
+    def answered(self, chunk: bytes) -> bytes:
+        """What the client gets of an answer."""
+        return chunk
+
     def _accept(self) -> None:
         while not self._closing.is_set():
             try:
@@ -69,7 +74,7 @@ class CommitLosingProxy:
                     if end is client and chunk.endswith(COMMIT) and self._armed.is_set():
                         self._lose(chunk, client, server)
                         return
-                    (server if end is client else client).sendall(chunk)
+                    (server if end is client else client).sendall(chunk if end is client else self.answered(chunk))
 
     def _lose(self, commit: bytes, client: socket.socket, server: socket.socket) -> None:
         self._armed.clear()
@@ -79,6 +84,13 @@ class CommitLosingProxy:
         server.sendall(commit)
         server.recv(CHUNK_BYTES)  # the answer: it has been committed
         self.lost += 1
+
+
+class OldServerProxy(CommitLosingProxy):
+    """Says of the server, whatever it is, that it is Postgres 12."""
+
+    def answered(self, chunk: bytes) -> bytes:
+        return re.sub(rb"(server_version\x00)\d\d", rb"\g<1>12", chunk)
 
 
 @contextmanager

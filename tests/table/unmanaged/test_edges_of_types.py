@@ -1,13 +1,22 @@
 """Values at the edges of an application's types: refused with the name of their column, or kept within what its readers know."""
 
+from collections.abc import Callable
+from urllib.parse import urlsplit
+
+import pandas as pd
 import pyarrow as pa
 import pytest
 
-from sequin_pipeline.catalog import Column, parse_path
+from sequin_pipeline.catalog import Column, TableName, parse_path
 from sequin_pipeline.errors import ConfigurationError
 from sequin_pipeline.ledger.schema import check_server
+from sequin_pipeline.operate.dry_run import dry_run
+from sequin_pipeline.postgres.warehouse import Warehouse
+from sequin_pipeline.runs.frame_run import write_frame
 from sequin_pipeline.table.type_limits import rounded
-from tests.support.builders import record
+from tests.support.builders import ListSource, collection, record
+from tests.support.postgres import PostgresServer
+from tests.support.proxy import OldServerProxy
 from tests.support.reading import execute, query
 from tests.table.unmanaged.tables import MAPPING, SUBSCRIPTION, deliver, unmanaged
 
@@ -79,6 +88,26 @@ def test_reading_again_writes_nothing_of_fields_that_bring_no_news(app_url: str)
 
 
 @pytest.mark.parametrize(
+    ("data", "news"),
+    [
+        pytest.param({"x": "text", "y": "z"}, ["x"], id="a type"),
+        pytest.param({"y": "z"}, ["x"], id="no value where there always was one"),
+        pytest.param({"x": 1, "w": True}, ["w"], id="a field"),
+    ],
+)
+def test_fields_that_bring_news_are_written_and_no_others(app_url: str, data: dict[str, object], news: list[str]) -> None:
+    execute(app_url, "create table app.thing (id text primary key, v bigint not null, gone boolean)")
+    of = unmanaged({"id": "id", "updated_idx": "v", "deleted": "gone"}, table="app.thing", columns=())
+    fields = "select field, present, sampled, types, xmin::text from sequin_pipeline.fields order by field"
+    deliver(app_url, of, [record("a", 1, data={"x": 1, "y": "z"}), record("b", 2, data={"x": 1})])
+    before = query(app_url, fields)
+
+    deliver(app_url, of, [record("c", 3, data=data)])
+
+    assert [row[0] for row in query(app_url, fields) if row not in before] == news
+
+
+@pytest.mark.parametrize(
     ("overwritten", "expected"),
     [
         pytest.param("""set "Status" = 'theirs', "amountCents" = 99""", ("theirs", 99, "up_a", True), id="columns of the object"),
@@ -100,3 +129,30 @@ def test_of_an_overwritten_row_a_deletion_without_object_repairs_what_it_says_an
 
     columns = '"Status", "amountCents", "upstreamId", "isDeleted"'
     assert query(app_url, f'select {columns} from app."Subscription"') == [expected]
+
+
+def run_collection(url: str) -> None:
+    deliver(url, collection(), [record("a", 1)])
+
+
+def plan(url: str) -> None:
+    dry_run(ListSource([[record("a", 1)]]), Warehouse(url), collection())
+
+
+def frame(url: str) -> None:
+    write_frame(Warehouse(url), TableName("app", "frame"), pd.DataFrame({"id": [1]}), key=("id",), version=None, run_id="r")
+
+
+@pytest.mark.parametrize("write", [run_collection, plan, frame])
+def test_nothing_is_begun_on_a_server_that_is_too_old(
+    app_url: str, postgres_server: PostgresServer, write: Callable[[str], None]
+) -> None:
+    proxy = OldServerProxy(postgres_server.socket_directory / ".s.PGSQL.5432")
+    proxy.start()
+    try:
+        with pytest.raises(ConfigurationError, match="the warehouse is Postgres 12"):
+            write(f"postgresql://postgres@127.0.0.1:{proxy.port}{urlsplit(app_url).path}")
+    finally:
+        proxy.close()
+
+    assert query(app_url, "select nspname from pg_namespace where nspname in ('sequin_pipeline', 'demo')") == []
