@@ -50,13 +50,12 @@ def _node(*check: str, unchanged: str, table_maker: str = "") -> Commands:
     return Commands(migrate, check or migrate, unchanged, (*tsx, "src/upsert.ts"), (*tsx, "src/print.ts"), table_maker)
 
 
-_PRISMA_PUSH = ("node_modules/.bin/prisma", "db", "push", "--skip-generate")
 _ALEMBIC = (sys.executable, "-m", "alembic")
 
 COMMANDS: Mapping[str, Commands] = {
     "drizzle": _node(unchanged="No changes detected"),
     "drizzle-1.0": _node(unchanged="No changes detected"),
-    "prisma": _node(*_PRISMA_PUSH, unchanged="The database is already in sync with the Prisma schema."),
+    "prisma": _node(unchanged="The database is already in sync with the Prisma schema."),
     # Its own push wants an engine that npm does not have.
     "prisma-7": _node(unchanged="", table_maker="prisma"),
     "typeorm": _node(unchanged=""),
