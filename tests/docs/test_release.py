@@ -42,3 +42,17 @@ def test_the_license_is_part_of_the_package() -> None:
 
     assert (about["License-Expression"], about.get_all("License-File")) == ("MIT", ["LICENSE"])
     assert (CHECKOUT / "LICENSE").read_text().startswith("MIT License\n")
+
+
+def test_the_classifiers_name_each_python_that_may_install_it() -> None:
+    named = [line.rpartition(" ")[2] for line in PROJECT["classifiers"] if re.search(r":: 3\.\d+$", line)]
+    low, high = re.findall(r"[<>=]3\.(\d+)", PROJECT["requires-python"])
+
+    assert named == [f"3.{minor}" for minor in range(int(low), int(high))]
+
+
+def test_the_package_says_that_it_shows_markdown_and_who_wrote_it() -> None:
+    about = metadata("sequin-pipeline")
+
+    assert about["Description-Content-Type"] == "text/markdown"
+    assert about["Author"] == "sequin-pipeline contributors"
