@@ -16,8 +16,6 @@ from sequin_pipeline.environment.settings import Settings
 from sequin_pipeline.errors import ConfigurationError, PipelineError, SourceUnavailable, WarehouseUnavailable
 from sequin_pipeline.postgres.urls import plain_postgres_url
 from sequin_pipeline.postgres.warehouse import Warehouse
-from sequin_pipeline.sources.http.endpoint import Endpoint
-from sequin_pipeline.sources.http.proxies import refuse_unusable_proxies
 
 CHECK_SECONDS = 10.0
 
@@ -115,6 +113,9 @@ def check_api(session: Session) -> None:
 
     It only connects: nothing is asked of an API before the ledger has agreed that it is the right one. Raises SourceUnavailable.
     """
+    from sequin_pipeline.sources.http.endpoint import Endpoint
+    from sequin_pipeline.sources.http.proxies import refuse_unusable_proxies
+
     if session.api_url is None:
         return
     endpoint = Endpoint(session.api_url)
