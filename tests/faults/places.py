@@ -439,9 +439,9 @@ def changed(sent: Record, *, position: int | None = None) -> Record:
         "sync": {"id": sync["id"], "external_id": None, "metadata": {}},
         "deleted": sent["deleted"],
         "inserted_at": sent["inserted_at"],
-        "updated_idx": (position or int(str(sent["updated_idx"]))) * 64 * 4096,
         "id": derived_id(sync["id"], str(sent["collection_id"]), upstream_id),
         "upstream_id": upstream_id,
+        "updated_idx": (position or int(str(sent["updated_idx"]))) * 64 * 4096,
         "data": sent["data"],
     }
 
