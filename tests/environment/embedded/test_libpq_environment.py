@@ -17,7 +17,8 @@ from sequin_pipeline.postgres.warehouse import Warehouse
 from tests.environment.embedded.conftest import Environ
 from tests.support.postgres import PostgresServer
 
-OTHER = "127.0.0.77"
+OTHER = f"127.77.{os.getpid() // 250 % 250}.{os.getpid() % 250 + 1}"
+"""An address of this machine that no other run of these tests uses: the port has to be libpq's own."""
 
 
 @pytest.fixture
