@@ -162,7 +162,7 @@ class CollectionRun:
 
     def complete(self, page: Page) -> Page:
         """Adds the values that the messages of the next page left out; the last page must have been written."""
-        if not self._completion.may_concern(page.records):
+        if page.tells_all_values:
             return page
         completing = partial(self._completion, target=self._job.target, records=page.records)
         return replace(page, records=self._session.attempt(completing, f"reading what is stored of {self._label!r}"))

@@ -26,30 +26,29 @@ FIELDS_OF_KEY = ("id", "upstream_id", "sync_id")
 
 
 class Completion:
-    """Completes the pages of one table, one after the other: each before the next is read, and once the last has been committed."""
+    """Completes the pages of one table, one after the other: each before the next is read, and once the last has been committed.
+
+    Another run may drain the same queue: what it has committed before a page is completed counts, but not what it commits between then
+    and the commit of the page.
+    """
 
     def __init__(self, ledger: Ledger) -> None:
         self._ledger = ledger
-        self._has_borrowed: bool | None = None
-
-    def may_concern(self, records: bytes) -> bool:
-        """Tells whether the table has to be asked; it has not for nearly every page."""
-        return MARK in records or self._has_borrowed is not False
+        self._has_borrowed = False
 
     def __call__(self, connection: Connection, target: Target, records: bytes) -> bytes:
         """Returns the page with whole records wherever they can be told; raises psycopg.Error."""
-        if self._has_borrowed is None:
-            self._has_borrowed = _has_borrowed(connection, self._ledger)
-        if not self.may_concern(records):
+        # Asked again for as long as the answer is no: another run may have borrowed meanwhile.
+        self._has_borrowed = self._has_borrowed or _has_borrowed(connection, self._ledger)
+        if not self._has_borrowed and MARK not in records:
             return records
         elements = json_text.elements(records)
         with connection.transaction():
-            completed, has_borrowed = _complete(connection, self._ledger, target, elements)
-        self._has_borrowed = self._has_borrowed or has_borrowed
+            completed = _complete(connection, self._ledger, target, elements)
         return b"[" + b",".join(completed) + b"]"
 
 
-def _complete(connection: Connection, ledger: Ledger, target: Target, elements: Sequence[bytes]) -> tuple[list[bytes], bool]:
+def _complete(connection: Connection, ledger: Ledger, target: Target, elements: Sequence[bytes]) -> list[bytes]:
     arrived: dict[str, list[tuple[int, Version]]] = defaultdict(list)
     for place, element in enumerate(elements):
         try:
@@ -75,7 +74,7 @@ def _complete(connection: Connection, ledger: Ledger, target: Target, elements: 
         if last is not None:
             reached[record_id] = last
     _note(connection, ledger, reached, held, borrowed)
-    return completed, any(version.since for version in reached.values())
+    return completed
 
 
 def _fold(held: Version | None, versions: Sequence[tuple[int, Version]]) -> tuple[Version | None, dict[int, Version]]:

@@ -83,6 +83,7 @@ class Page:
     surrogate pair, nesting deeper than a decoder goes). `cursor` is the position after it (None: the source gave none; the last
     good cursor stays). `received_at` is the source's own clock when it answered, where it says so (HTTP `Date`), else ours.
     `listed` is there while everything is being listed; `notes` are sentences for whoever reads the run's metadata.
+    `tells_all_values`: the source never leaves values of an object out, so that nothing of an older version completes it.
     """
 
     records: bytes = field(repr=False)
@@ -91,6 +92,7 @@ class Page:
     cost: PageCost = PageCost()
     listed: Listed | None = None
     notes: tuple[str, ...] = ()
+    tells_all_values: bool = False
 
     @property
     def completes_a_listing(self) -> bool:

@@ -74,6 +74,8 @@ class QueueSource(ABC):
 
     can_reread = False
     observes_time = False
+    tells_all_values = False
+    """This is true where no message leaves values of an object out; the ledger is asked before each delivery otherwise."""
 
     ack_field: ClassVar[str]
     """This is the queue's name for the tokens in the body of `ack` and `nack`."""
@@ -126,7 +128,13 @@ class QueueSource(ABC):
                     self._delivered += 1
                     self._outstanding[self._delivered] = tuple(message.ack_id for message in answer.value)
                     records = b"[" + b",".join(message.record for message in answer.value) + b"]"
-                    yield Page(records, str(self._delivered), answer.received_at, answer.cost)
+                    yield Page(
+                        records,
+                        str(self._delivered),
+                        answer.received_at,
+                        answer.cost,
+                        tells_all_values=self.tells_all_values,
+                    )
             except BaseException:
                 # Failed, interrupted or closed (GeneratorExit): given back in each case, and raised again.
                 with self._settling_lock:

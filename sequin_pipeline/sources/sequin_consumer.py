@@ -25,6 +25,7 @@ class SequinConsumerSource(QueueSource):
     """This source drains consumer `consumer` of the records API at `url`, with bearer `token`."""
 
     ack_field = "ack_tokens"
+    tells_all_values = True
 
     def __init__(
         self,

@@ -1,8 +1,8 @@
 """Values that a message leaves out are those of the version before it, in whichever order, batches and repetitions versions come."""
 
 import json
-from collections.abc import Mapping, Sequence
-from dataclasses import replace
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass, replace
 from itertools import permutations
 
 import pytest
@@ -136,6 +136,43 @@ def test_versions_that_come_once_in_any_order_end_in_the_same_row_without_a_comm
 
     row = (4, False, "four", "long 2", "s3", {"title": "four", "body": "long 2", "settings": {"deep": "s3"}})
     assert table_of(app, of) == {f"r{number}": row for number in range(len(orders))}
+    assert rejects(app) == {}
+
+
+@dataclass
+class QueueOfTwoRuns(ListQueue):
+    """Another run drains the same queue once the first delivery of this one has been stored."""
+
+    other_run: Callable[[], object] = tuple
+
+    def committed(self, cursor: str) -> None:
+        super().committed(cursor)
+        if cursor == "0":
+            self.other_run()
+
+
+@pytest.mark.parametrize(
+    "late",
+    [
+        pytest.param(full("a", 7, title="seven", body="new", settings={"deep": "s"}), id="whole"),
+        pytest.param(full("a", 7, title="seven", body="new"), id="without a column that came later"),
+        pytest.param(record("a", 7, data={"title": "seven", "body": "new"}, deleted=True), id="a tombstone with its object"),
+    ],
+)
+@pytest.mark.parametrize("of", [*MANAGED.values(), APPLICATION], ids=["mark", "remove", "unmanaged"])
+def test_a_late_version_tells_what_another_run_of_the_same_queue_had_to_borrow(
+    app: str, of: Collection, late: dict[str, object]
+) -> None:
+    def other_run() -> None:
+        one = full("a", 1, title="one", body="old", settings={"deep": "s"})
+        run(app, of, [one], [partial("a", 10, {"title": "ten", "settings": {"deep": "s"}}, "body")])
+
+    queue = QueueOfTwoRuns([[full("z", 1, title="z", body="z", settings={})], [late]], other_run=other_run)
+
+    drain(queue, (of,), Warehouse(app), run_id="late")
+
+    data = {"title": "ten", "body": "new", "settings": {"deep": "s"}}
+    assert table_of(app, of)["a"] == (10, False, "ten", "new", "s", data)
     assert rejects(app) == {}
 
 

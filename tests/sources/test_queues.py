@@ -252,15 +252,17 @@ def test_an_acknowledgement_is_sent_again_until_it_is_answered() -> None:
 
 
 def test_a_queue_says_what_it_is_and_tells_nothing_that_it_cannot_know() -> None:
-    consumer: Source = SequinConsumerSource("https://API.sequin.io/", TOKEN, consumer="c1")
-    stream: Source = SequinStreamSource("http://sequin.internal:7376", TOKEN, consumer="orders")
+    consumer = SequinConsumerSource("https://API.sequin.io/", TOKEN, consumer="c1")
+    stream = SequinStreamSource("http://sequin.internal:7376", TOKEN, consumer="orders")
+    sources: list[Source] = [consumer, stream]
 
     assert consumer.identity == SourceIdentity("sequin_consumer", "https://api.sequin.io", "c1")
     assert stream.identity == SourceIdentity("sequin_stream", "http://sequin.internal:7376", "orders")
-    for source in (consumer, stream):
+    for source in sources:
         assert (source.can_reread, source.observes_time) == (False, False)
         assert (source.head("a:b"), source.describe("a:b"), source.collection_ids()) == (None, (), None)
         assert TOKEN not in repr(source)
+    assert (consumer.tells_all_values, stream.tells_all_values) == (True, False)
 
 
 def _iterator(source: QueueSource) -> Any:
