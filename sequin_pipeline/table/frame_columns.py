@@ -73,6 +73,8 @@ def arrow_values(values: "pd.Series[Any]") -> pa.Array:
     Strings come as large_string, floats as double, dates as date32, lists as list; categories, views and runs are spelled out.
     Raises Misfit.
     """
+    if isinstance(values.dtype, pd.CategoricalDtype) and values.dtype.categories.dtype == object and len(values.dtype.categories):
+        values = values.astype(object)  # spelled out, so that the check sees its values
     if values.dtype == object:
         _check_objects(values)
     if _tells_no_type(values):
@@ -153,7 +155,8 @@ def _check_objects(values: "pd.Series[Any]") -> None:
             if isinstance(each, np.ndarray) and each.ndim != 1:
                 raise Misfit("holds arrays of several dimensions", "flatten them")
         elements = pd.Series(list(chain.from_iterable(present)), dtype=object).dropna()
-        _check_kinds(elements, within="lists of ")
+        if "lists" in _check_kinds(elements, within="lists of "):
+            raise Misfit("holds lists of lists", "flatten them")
     if kinds == {"times"}:
         _check_times(present)
     if "decimals" in kinds:

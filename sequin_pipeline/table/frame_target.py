@@ -108,9 +108,15 @@ def _as_key(values: pa.Array, type_name: str) -> pa.Array:
     if pa.types.is_floating(values.type):
         return pc.add(values, 0.0)
     if type_name.startswith("numeric"):
-        found = [None if each is None else Decimal(each) for each in values.to_pylist()]
-        return pa.array([None if each is None else f"{each.normalize() + 0:f}" for each in found], pa.string())
+        return pa.array([None if each is None else _one_spelling(each) for each in values.to_pylist()], pa.string())
     return values
+
+
+def _one_spelling(number: str) -> str:
+    """Without Decimal's arithmetic, which rounds to 28 digits."""
+    plain = f"{Decimal(number):f}"
+    plain = plain.rstrip("0").rstrip(".") if "." in plain else plain
+    return "0" if plain == "-0" else plain
 
 
 def _check_names(label: str, frame: pd.DataFrame) -> None:

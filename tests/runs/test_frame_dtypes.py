@@ -549,6 +549,17 @@ REFUSED: dict[str, tuple[Callable[[], "pd.Series[Any]"], str]] = {
         lambda: objects([], []),
         "holds only lists without elements, which tell no type: create the column first, or say the type of the lists",
     ),
+    "a date, then a time, as categories": (lambda: objects(NOON.date(), NOON).astype("category"), SEVERAL.format("dates, times")),
+    "a float, then a flag, as categories": (
+        lambda: pd.Series(pd.Categorical.from_codes([0, 1], pd.Index([1.5, "x"], dtype=object))),
+        SEVERAL.format("floats, strings"),
+    ),
+    "a time without zone, then one with, as categories": (
+        lambda: objects(NOON.replace(tzinfo=None), NOON).astype("category"),
+        "holds times with and without zone: say one for all of them, as in pd.to_datetime(…, utc=True)",
+    ),
+    "lists of lists": (lambda: objects([["a"]]), "holds lists of lists: flatten them"),
+    "lists of lists with a lone surrogate": (lambda: objects([["\ud800"]]), "holds lists of lists: flatten them"),
     "arrays of two dimensions": (lambda: objects(np.array([[1]])), "holds arrays of several dimensions: flatten them"),
 }
 
@@ -598,6 +609,18 @@ def test_a_key_that_cannot_be_told_apart_is_refused(warehouse_url: str, keys: "p
 
     assert str(raised.value) == message
     assert execute(warehouse_url, "select to_regclass('shop.orders')") == [(None,)]
+
+
+def test_keys_of_many_digits_are_kept_apart(warehouse_url: str) -> None:
+    """Python's decimals compute with 28 digits: two rows became one."""
+    keys = ["123456789012345678901234567890123451", "123456789012345678901234567890123452", "1234567890123456789012345.6789"]
+    execute(warehouse_url, "create schema shop; create table shop.orders (id numeric primary key, value bigint)")
+
+    write(warehouse_url, pd.DataFrame({"id": objects(*map(Decimal, keys)), "value": [1, 2, 3]}))
+    write(warehouse_url, pd.DataFrame({"id": objects(Decimal(keys[1]), Decimal("-0.00")), "value": [4, 5]}))
+
+    stored = execute(warehouse_url, "select id::text, value from shop.orders order by value")
+    assert stored == [(keys[0], 1), (keys[2], 3), (keys[1], 4), ("0", 5)]
 
 
 @pytest.mark.parametrize(
