@@ -14,7 +14,7 @@ from sequin_pipeline.orchestration.partitions import build_partitions
 from sequin_pipeline.orchestration.resources import IO_MANAGER, SOURCE
 from sequin_pipeline.orchestration.run_checks import build_check_specs, check_results
 from sequin_pipeline.orchestration.run_config import CollectionConfig, read_run_config
-from sequin_pipeline.orchestration.run_metadata import count_metadata, restricted_observations, run_metadata
+from sequin_pipeline.orchestration.run_metadata import count_metadata, restricted_observations, run_metadata, window_observations
 from sequin_pipeline.read.stream import RecordStream, RunConfig
 from sequin_pipeline.records.fields import RECORD_COLUMNS
 from sequin_pipeline.runs.outcome import SyncOutcome
@@ -104,6 +104,8 @@ def build_asset(collection: Collection, *, retry_policy: dg.RetryPolicy = RETRY_
             )
             outcome = getattr(context.resources, IO_MANAGER).sync(stream, run_id=context.run.run_id, log=context.log)
         if stream.run_config.sync_id is None:
+            if stream.run_config.has_many_windows:
+                yield from window_observations(key, outcome)
             yield _materialized(context, stream.run_config, outcome)
         else:
             # A materialization would say that its windows are done, while the records of the other syncs have not been read.
@@ -114,8 +116,12 @@ def build_asset(collection: Collection, *, retry_policy: dg.RetryPolicy = RETRY_
 
 
 def _materialized(context: dg.AssetExecutionContext, run_config: RunConfig, outcome: SyncOutcome) -> dg.MaterializeResult[None]:
-    """Returns the materializations: what holds for the run stands with every window, counts stand with the window that they belong to."""
-    for window in run_config.partition_keys:
+    """Returns the materializations: what holds for the run stands with every window, counts stand with the window that they belong to.
+
+    Dagster goes over all windows of a run for each one that is given metadata of its own: of a long backfill the counts are
+    observations of the windows in which something was found.
+    """
+    for window in () if run_config.has_many_windows else run_config.partition_keys:
         counts = outcome.counts_by_window.get(window, Counts())
         context.add_asset_metadata(count_metadata(counts), partition_key=window)
     return dg.MaterializeResult(metadata=run_metadata(outcome))

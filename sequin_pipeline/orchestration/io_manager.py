@@ -26,7 +26,6 @@ from sequin_pipeline.runs.outcome import Progress, SyncOutcome
 from sequin_pipeline.runs.queue_run import DrainLimits, DrainOutcome, drain
 from sequin_pipeline.sources import Source, TimeWindow
 from sequin_pipeline.table.frame_owner import FrameOwner
-from sequin_pipeline.windows import MOST_LIVE_WINDOWS
 
 progress_logger = logging.getLogger("sequin_pipeline.progress")
 
@@ -200,7 +199,7 @@ def _add_sync_metadata(context: dg.OutputContext, stream: RecordStream, outcome:
     observations of the windows in which something was found.
     """
     context.add_output_metadata(run_metadata(outcome))
-    if len(stream.run_config.partition_keys) > MOST_LIVE_WINDOWS:
+    if stream.run_config.has_many_windows:
         for observation in window_observations(context.asset_key, outcome):
             context.log_event(observation)
         return

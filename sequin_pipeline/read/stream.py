@@ -24,7 +24,7 @@ from sequin_pipeline.errors import SourceFault
 from sequin_pipeline.normalize.normalizer import NormalizedPages, Normalizer
 from sequin_pipeline.normalize.page_reader import ROW_NUMBER, ParsedPage
 from sequin_pipeline.sources import Page, ReadRequest, Source, TimeWindow
-from sequin_pipeline.windows import SLACK
+from sequin_pipeline.windows import MOST_LIVE_WINDOWS, SLACK
 
 PAGES_AHEAD = 4
 """As many as a batch holds, so that the next are on their way while one is prepared and handed over; more only costs memory."""
@@ -57,6 +57,11 @@ class RunConfig:
     def is_restricted(self) -> bool:
         """A run that reads one sync only says nothing about the others: it moves no cursor and completes no window."""
         return self.sync_id is not None
+
+    @property
+    def has_many_windows(self) -> bool:
+        """The run covers more windows than a live run asks for: telling Dagster of each would take longer than the run."""
+        return len(self.partition_keys) > MOST_LIVE_WINDOWS
 
 
 @dataclass(frozen=True)

@@ -1,7 +1,7 @@
 """The IO manager in somebody else's small Dagster project, and under the asset of a collection."""
 
 from collections.abc import Iterator, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from datetime import UTC, date, datetime, timedelta
 from decimal import Decimal
 from typing import Any
@@ -448,6 +448,33 @@ def test_a_run_over_more_windows_than_a_live_run_asks_for_tells_their_counts_by_
     ]
     assert observed == [("2024-01-15T00:00Z", 2, 1, 1), ("2024-02-15T00:00Z", 1, 1, 0), ("2024-03-03T12:00Z", 1, 1, 0)]
     assert not context.get_logged_metadata().keys() & set(FATES)
+
+
+def test_an_asset_over_more_windows_than_a_live_run_asks_for_tells_their_counts_by_observations(shop: Shop) -> None:
+    hourly = replace(THINGS, windows=HOURS)
+    source = ListSource([[of_month(1, "a", 1), of_month(1, "b", 2), of_month(2, "a", 3)]])
+    tags = {
+        "dagster/asset_partition_range_start": "2024-01-01T00:00Z",
+        "dagster/asset_partition_range_end": "2024-03-03T12:00Z",
+        "sequin_pipeline/mode": "live",
+    }
+
+    result = dg.materialize(
+        [build_asset(hourly, retry_policy=dg.RetryPolicy(max_retries=0))],
+        resources={**shop.resources, "source": Opening(source)},
+        instance=shop.instance,
+        tags=tags,
+    )
+
+    observed = [
+        (each.partition, *(each.metadata[name].value for name in ("fetched", "inserted", "duplicate")))
+        for each in result.get_asset_observation_events()
+        for each in [each.asset_observation_data.asset_observation]
+    ]
+    assert observed == [("2024-01-15T00:00Z", 2, 1, 1), ("2024-02-15T00:00Z", 1, 1, 0)]
+    materialized = result.asset_materializations_for_node("demo__thing")
+    assert len(materialized) == 1501
+    assert not {name for each in materialized for name in each.metadata} & set(FATES)
 
 
 def test_each_window_of_a_run_has_its_own_counts(shop: Shop) -> None:
