@@ -8,9 +8,11 @@ from itertools import permutations
 import pytest
 
 from sequin_pipeline.catalog import Collection, Column, parse_path
-from sequin_pipeline.ledger.ledger import Counts
+from sequin_pipeline.ledger.ledger import Counts, Ledger
 from sequin_pipeline.postgres.warehouse import Warehouse
+from sequin_pipeline.runs.completion import Completion
 from sequin_pipeline.runs.queue_run import DrainOutcome, drain
+from sequin_pipeline.table.target import collection_target
 from tests.support.builders import collection, record
 from tests.support.queues import ListQueue
 from tests.support.reading import execute, query, rejects
@@ -238,9 +240,39 @@ def test_a_column_that_is_declared_later_is_filled_from_completed_objects(wareho
     assert query(warehouse_url, "select updated_idx, settings, body from demo.thing") == [(2, {"deep": "s"}, "long")]
 
 
-def test_pages_that_leave_nothing_out_are_handed_on_as_they_came(warehouse_url: str) -> None:
-    """The table is asked once in a run, and nothing is noted."""
-    run(warehouse_url, THING, [full("a", 1, title="first", body='"partial":')], [full("a", 2, title="second", body="x")])
+WHOLE = [full("b", 1, title="one"), full("c", 2, title="two")]
+NEEDS_NO_VALUES = [
+    pytest.param(json.dumps(WHOLE, indent=1), id="whole records"),
+    pytest.param(json.dumps([full("b", 1, partial={"title": "one"}), *WHOLE]), id="a column named partial"),
+    pytest.param(json.dumps([full("b", 1, title="\ud800"), record("c\ud800", 1)], indent=1), id="half a surrogate pair"),
+    pytest.param(json.dumps([7, record(7, 1), {}, record("c\0", 1)], indent=1), id="records without an id"),  # type: ignore[arg-type]  # as a fault
+]
 
-    assert table_of(warehouse_url, THING)["a"][:4] == (2, False, "second", "x")
-    assert query(warehouse_url, "select count(*) from sequin_pipeline.borrowed") == [(0,)]
+
+@pytest.mark.parametrize("borrowed", [0, 1], ids=["nothing borrowed", "a value of another row borrowed"])
+@pytest.mark.parametrize("page", NEEDS_NO_VALUES)
+def test_pages_that_leave_nothing_out_are_handed_on_as_they_came(warehouse_url: str, page: str, borrowed: int) -> None:
+    """The table is not asked: it is not even there."""
+    part = partial("a", 2, {"title": "second", "settings": {}}, "body")
+    run(warehouse_url, THING, [full("a", 1, title="first", body="long", settings={})], [part] * borrowed)
+    execute(warehouse_url, "drop table demo.thing")
+    records = page.encode()
+
+    with Warehouse(warehouse_url).connect() as connection:
+        completed = Completion(Ledger("demo.thing", "demo/thing"))(connection, collection_target(THING), records)
+
+    assert completed is records
+    assert query(warehouse_url, "select count(*) from sequin_pipeline.borrowed") == [(borrowed,)]
+
+
+@pytest.mark.parametrize("beside", ['{ "id" : "b","updated_idx":1e0 }', '{"id": "\\ud800"}', '{"id": 7, "id": null}', "[ 7 ]"])
+def test_beside_a_record_that_is_completed_the_others_keep_their_bytes(warehouse_url: str, beside: str) -> None:
+    run(warehouse_url, THING, [full("a", 1, title="first", body="long")])
+    part = '{"id": "a", "updated_idx": 2, "partial":{"title": "second"}, "unknown": ["body"], "refused": "", "data": false}'
+
+    with Warehouse(warehouse_url).connect() as connection:
+        completion = Completion(Ledger("demo.thing", "demo/thing"))
+        completed = completion(connection, collection_target(THING), f"[{beside},{part},{beside}]".encode())
+
+    whole = '{"id":"a","updated_idx":2,"deleted":false,"inserted_at":null,"data":{"title":"second","body":"long"}}'
+    assert completed.decode() == f"[{beside},{whole},{beside}]"
