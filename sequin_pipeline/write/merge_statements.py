@@ -57,7 +57,8 @@ class MergeStatements(RowExpressions):
         )
         return sql.SQL(
             "select {window}, count(*) from {staging} s{remembered}"
-            " left join lateral (select true as is_equal from {table} t where {key_equal} and {version}{same} offset 0) t on true"
+            " left join lateral (select true as is_equal from {table} t where {key_equal} and {version}({same} or {known}) offset 0) t"
+            " on true"
             " where t.is_equal{removed} group by 1"
         ).format(
             **self._names,
@@ -65,17 +66,26 @@ class MergeStatements(RowExpressions):
             remembered=self._remembered_version() if self.target.keeps_versions else sql.SQL(""),
             version=version,
             same=self._same(STAGED),
+            known=self._is_known_by_hash(),
             removed=removed.format(**self._names) if self.target.removes else sql.SQL(""),
         )
 
     def find_left_out(self) -> sql.Composed:
         """Where a staged row stands now that the merge would have written or removed and did not; no row where there is none.
 
-        A row whose values a trigger changed on their way shows as well: only of one row by itself, which the merge did not return, is
-        the answer exact.
+        A row whose values a trigger changed on their way shows as well, unless its hash tells that it is known: only of one row by itself,
+        which the merge did not return, is the answer exact.
         """
-        return sql.SQL("with {seen} select seen.standing from seen where seen.standing = any({due}) limit 1").format(
-            seen=self._seen(), due=sql.Literal([*WRITING_STANDINGS, "gone"])
+        may_be_known = ["rewrite", "rewrite of a tombstone", *(["newer"] if self.target.observes_time else [])]
+        return sql.SQL(
+            "with {seen} select seen.standing from seen where seen.standing = any({due}) and not (seen.standing = any({may_be_known})"
+            " and exists (select from {staging} s join {table} t on {key_equal} where s.ctid = seen.tid and {known})) limit 1"
+        ).format(
+            **self._names,
+            seen=self._seen(),
+            due=sql.Literal([*WRITING_STANDINGS, "gone"]),
+            may_be_known=sql.Literal(may_be_known),
+            known=self._is_known_by_hash(),
         )
 
     def _seen(self) -> sql.Composed:

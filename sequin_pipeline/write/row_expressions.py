@@ -175,15 +175,34 @@ class RowExpressions:
         if self.target.keeps_versions:
             # The locks on its bucket keep every other writer of ours away, and nobody else knows of versions.
             return sql.SQL("true").format()
+        same = self._same_as_told(incoming)
         if self.target.version is None:
-            return sql.SQL("not {}").format(self._same(incoming))
+            return sql.SQL("not {}").format(same)
         outranks = (
             "coalesce(t.{tv} <= {version}, true) and not {same}"
             if self.target.observes_time
             else "coalesce(t.{tv} < {version}, true) or (t.{tv} = {version} and not {same})"
         )
         version = sql.SQL("{}.{}").format(incoming, self._names["v" if incoming is STAGED else "tv"])
-        return sql.SQL(outranks).format(**self._names, version=version, same=self._same(incoming))
+        return sql.SQL(outranks).format(**self._names, version=version, same=same)
+
+    def _same_as_told(self, incoming: sql.SQL) -> sql.Composed:
+        """Does row `t` hold already what the source told? A trigger has changed the proposed row by now, perhaps to what is stored, and
+        only its hash still tells."""
+        same = self._same(incoming)
+        if incoming is STAGED or self.target.content_hash is None:
+            return same
+        if not self.target.trusts_hash:
+            return sql.SQL("false").format()
+        return sql.SQL("(t.{hash} is not distinct from {i}.{hash} and {same})").format(
+            hash=sql.Identifier(self.target.content_hash), i=incoming, same=same
+        )
+
+    def _is_known_by_hash(self) -> sql.Composed:
+        """Row `t` was stored from what row `s` tells, though a trigger may have changed it on its way."""
+        if self.target.content_hash is None or not self.target.trusts_hash or self.keeps_objects:
+            return sql.SQL("false").format()
+        return sql.SQL("(t.{hash} = s.{hash})").format(hash=sql.Identifier(self.target.content_hash))
 
     def _window(self, row: sql.SQL) -> sql.Composable:
         if not self.has_windows or self.target.stream_time is None or self.target.is_unmanaged:

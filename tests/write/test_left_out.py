@@ -29,6 +29,10 @@ KINDS = [
     pytest.param(replace(GUEST, on_delete="remove"), id="unmanaged, remove"),
     pytest.param(VERSIONLESS, id="unmanaged, versions in the ledger"),
 ]
+UPPER = (
+    "create function demo.upper() returns trigger language plpgsql as $$ begin new.status := upper(new.status); return new; end $$",
+    "create trigger upper before insert or update on demo.thing for each row execute function demo.upper()",
+)
 FIRST = [record("a", 1), record("b", 1), record("c", 1)]
 
 
@@ -217,17 +221,53 @@ def test_a_dry_run_tells_of_what_a_trigger_leaves_out(warehouse_url: str) -> Non
 
 def test_a_trigger_that_changes_a_value_leaves_nothing_out(warehouse_url: str) -> None:
     made(warehouse_url, MANAGED)
-    execute(
-        warehouse_url,
-        "create function demo.upper() returns trigger language plpgsql as $$ begin new.status := upper(new.status); return new; end $$",
-        "create trigger upper before insert or update on demo.thing for each row execute function demo.upper()",
-    )
+    execute(warehouse_url, *UPPER)
 
     outcome = sync(warehouse_url, [record("a", 2), record("n", 1)], full_refresh=True)
 
     assert outcome.counts == Counts(fetched=2, inserted=1, updated=1, created=1)
     assert merges(warehouse_url, "run")[0] == {"fetched": 2, "inserted": 1, "updated": 1, "created": 1}
     assert rejects(warehouse_url) == {}
+
+
+RESTATED = replace(MANAGED, columns=COLUMNS[:1])
+
+
+@pytest.mark.parametrize(
+    ("of", "later", "status", "rewritten"),
+    [
+        pytest.param(MANAGED, MANAGED, "öffen", 0, id="text that a full refresh compares"),
+        pytest.param(MANAGED, RESTATED, "open", 3, id="a column less"),
+        pytest.param(replace(MANAGED, on_delete="remove"), replace(RESTATED, on_delete="remove"), "open", 3, id="remove"),
+        pytest.param(
+            replace(MANAGED, observes_time=True), replace(RESTATED, observes_time=True), "open", 3, id="times of observation"
+        ),
+        pytest.param(
+            replace(MANAGED, observes_time=True),
+            replace(MANAGED, observes_time=True),
+            "öffen",
+            0,
+            id="times of observation, text",
+        ),
+    ],
+)
+def test_known_rows_whose_values_a_trigger_changes_are_no_rejects(
+    warehouse_url: str, of: Collection, later: Collection, status: str, rewritten: int
+) -> None:
+    made(warehouse_url, of)
+    execute(warehouse_url, *UPPER)
+    told = [record(record_id, 1, data={"status": status, "amount": 2}) for record_id in "xyz"]
+    sync(warehouse_url, told, of=of, full_refresh=True, run_id="first")
+
+    second = sync(warehouse_url, told, of=later, full_refresh=True, run_id="second")
+    seen_later = [{**one, "updated_idx": 2} for one in told] if of.observes_time else told
+    third = sync(warehouse_url, seen_later, of=later, full_refresh=True, run_id="third")
+
+    assert rejects(warehouse_url) == {}
+    assert second.counts.fetched == second.counts.accounted == 3
+    assert (second.counts.updated, second.counts.unchanged) == (rewritten, 3 - rewritten)
+    assert third.counts == Counts(fetched=3, unchanged=3)
+    assert query(warehouse_url, "select distinct status from demo.thing where id in ('x', 'y', 'z')") == [(status.upper(),)]
 
 
 def test_a_row_that_a_rival_outranks_is_stale_and_no_reject(warehouse_url: str) -> None:
