@@ -16,13 +16,15 @@ from psycopg import sql
 from psycopg.types.json import Jsonb
 
 from sequin_pipeline.ledger.ledger import Ledger
-from sequin_pipeline.postgres.warehouse import Connection
+from sequin_pipeline.postgres.warehouse import Connection, held_text
 from sequin_pipeline.records import json_text
 from sequin_pipeline.records.partial import MARK, Version, put_behind, read_version
 from sequin_pipeline.table.target import Target
 
 FIELDS_OF_KEY = ("id", "upstream_id", "sync_id")
 """The columns of a key by which a row can be found from a record as it came."""
+
+BIGINT = range(-(2**63), 2**63)
 
 
 class _Identified(msgspec.Struct):
@@ -131,7 +133,7 @@ def _borrowed(connection: Connection, ledger: Ledger, record_ids: Iterable[str])
     """Returns by id and version, for each value taken from an older version, which version that is."""
     rows = connection.execute(
         sql.SQL("select id, version, since from {} where table_name = %s and id = any(%s)").format(ledger.table("borrowed")),
-        (ledger.table_name, [record_id for record_id in record_ids if "\x00" not in record_id]),
+        (ledger.table_name, [record_id for record_id in record_ids if _is_held(record_id, connection)]),
     ).fetchall()
     found: dict[str, dict[int, dict[str, int]]] = defaultdict(dict)
     for record_id, version, since in rows:
@@ -147,7 +149,12 @@ def _note(
     borrowed: Mapping[str, Mapping[int, object]],
 ) -> None:
     """Notes what is borrowed before the rows are committed: should they never be, the stored version keeps its own entry."""
-    taking = sorted((record_id, version) for record_id, version in reached.items() if version.since)
+    taking = sorted(
+        (record_id, version)
+        for record_id, version in reached.items()
+        # Else the completed record is a reject, too.
+        if version.since and version.number in BIGINT and all(_is_held(one, connection) for one in (record_id, *version.since))
+    )
     gone = [
         (record_id, number)
         for record_id, numbers in sorted(borrowed.items())
@@ -176,7 +183,7 @@ def _stored(connection: Connection, ledger: Ledger, target: Target, wanted: Mapp
     if not wanted or not target.is_stored(target.data) or not set(target.key) <= {*FIELDS_OF_KEY}:
         return {}
     ids = list(wanted)
-    keys = {name: [_text(wanted[record_id].fields.get(name, b"null")) for record_id in ids] for name in target.key}
+    keys = {name: [_text(wanted[record_id].fields.get(name, b"null"), connection) for record_id in ids] for name in target.key}
     try:
         with connection.transaction():
             rows = connection.execute(_reading(ledger, target, by_text=False), {**keys, "table": ledger.table_name}).fetchall()
@@ -200,12 +207,17 @@ def _stored(connection: Connection, ledger: Ledger, target: Target, wanted: Mapp
     return found
 
 
-def _text(raw: bytes) -> str | None:
+def _text(raw: bytes, connection: Connection) -> str | None:
     try:
         text: str | None = msgspec.json.decode(raw, type=str | None)
     except ValueError:
         return None
-    return None if text is None or "\x00" in text else text
+    return text if text is not None and _is_held(text, connection) else None
+
+
+def _is_held(text: str, connection: Connection) -> bool:
+    """Tells whether the database can hold a text; a statement with one that it cannot hold fails for all records of a page."""
+    return "\x00" not in text and held_text(text, connection) == text
 
 
 def _reading(ledger: Ledger, target: Target, *, by_text: bool) -> sql.Composed:

@@ -14,6 +14,8 @@ from sequin_pipeline.runs.completion import Completion
 from sequin_pipeline.runs.queue_run import DrainOutcome, drain
 from sequin_pipeline.table.target import collection_target
 from tests.support.builders import collection, record
+from tests.support.encodings import encoded_database
+from tests.support.postgres import PostgresServer
 from tests.support.queues import ListQueue
 from tests.support.reading import execute, query, rejects
 from tests.table.unmanaged.tables import unmanaged
@@ -276,3 +278,51 @@ def test_beside_a_record_that_is_completed_the_others_keep_their_bytes(warehouse
 
     whole = '{"id":"a","updated_idx":2,"deleted":false,"inserted_at":null,"data":{"title":"second","body":"long"}}'
     assert completed.decode() == f"[{beside},{whole},{beside}]"
+
+
+APPLICATION_BY_UPSTREAM_ID = unmanaged(
+    {"id": "id", "upstream_id": "up", "updated_idx": "version", "deleted": "gone", "data": "object"},
+    table="app.thing",
+    columns=COLUMNS,
+    key=("upstream_id",),
+)
+
+
+@pytest.mark.parametrize(("encoding", "word"), [("LATIN1", "Ω"), ("WIN1252", "文"), ("KOI8R", "ë")])
+@pytest.mark.parametrize(
+    "of", [THING, APPLICATION, APPLICATION_BY_UPSTREAM_ID], ids=["managed", "unmanaged", "unmanaged by upstream_id"]
+)
+def test_a_partial_record_that_the_database_cannot_hold_is_a_reject_and_stops_nothing_else(
+    postgres_server: PostgresServer, of: Collection, encoding: str, word: str
+) -> None:
+    bad = partial(f"b{word}", 2, {"title": "second", "settings": {}}, "body") | {"upstream_id": f"up{word}"}
+    good = partial("a", 2, {"title": "second", "settings": {}}, "body")
+    with encoded_database(postgres_server, encoding) as url:
+        execute(url, "create schema app", TABLE.replace("id text primary key", "id text primary key, up text unique"))
+        run(url, of, [full("a", 1, title="first", body="long", settings={})])
+
+        run(url, of, [bad, good])
+
+        assert table_of(url, of) == {"a": (2, False, "second", "long", None, {"title": "second", "body": "long", "settings": {}})}
+        assert list(rejects(url).values()) == [("partial", None)]
+
+
+@pytest.mark.parametrize(
+    ("record_id", "version", "member"),
+    [
+        pytest.param("bΩ", 2, "body", id="an id of other characters"),
+        pytest.param("b\0", 2, "body", id="an id with a NUL"),
+        pytest.param("b", 2, "bodyΩ", id="a member of other characters"),
+        pytest.param("b", 2, "body\0", id="a member with a NUL"),
+        pytest.param("b", 2**63, "body", id="a version that is too great"),
+    ],
+)
+def test_what_is_completed_within_a_delivery_and_cannot_be_held_is_a_reject_and_stops_nothing_else(
+    postgres_server: PostgresServer, record_id: str, version: int, member: str
+) -> None:
+    bad = [full(record_id, 1, **{member: "long"}), partial(record_id, version, {"title": "second"}, member)]
+    with encoded_database(postgres_server, "LATIN1") as url:
+        run(url, THING, [*bad, full("a", 1, title="first")])
+
+        assert "a" in table_of(url, THING)
+        assert len(rejects(url)) == 1
