@@ -47,7 +47,7 @@ def record_rejects(connection: Connection, ledger: Ledger, rejects: Iterable[Rej
     In one statement, in order of content: two runs that meet the same bad records cannot deadlock. Bytes go in binary form (`%b`): as
     text they would hang on the server's standard_conforming_strings, and take twice the room.
     """
-    by_content = {xxhash.xxh3_128_digest(reject.raw): reject for reject in rejects}
+    by_content = {content_hash(reject.raw): reject for reject in rejects}
     ordered = sorted(by_content.items())
     if not ordered:
         return
@@ -81,9 +81,14 @@ def record_rejects(connection: Connection, ledger: Ledger, rejects: Iterable[Rej
     )
 
 
+def content_hash(raw: bytes) -> bytes:
+    """What a table's rejects are told apart by."""
+    return xxhash.xxh3_128_digest(raw)
+
+
 def count_discarded(connection: Connection, ledger: Ledger, rejects: Iterable[Reject]) -> int:
     """How many of these an operator has given up before: content that was discarded and came again."""
-    contents = [xxhash.xxh3_128_digest(reject.raw) for reject in rejects]
+    contents = [content_hash(reject.raw) for reject in rejects]
     if not contents:
         return 0
     return int(
@@ -127,7 +132,7 @@ def settle_delivered(connection: Connection, ledger: Ledger, ids: Sequence[str],
 
 
 def open_rejects(connection: Connection, ledger: Ledger) -> OpenRejects:
-    """What waits for this table."""
+    """What waits for this table; the examples begin with records that no other row or version will help."""
     counts = fetch_row(
         connection,
         lambda count, waiting: (count, waiting),
@@ -142,9 +147,9 @@ def open_rejects(connection: Connection, ledger: Ledger) -> OpenRejects:
         sql.SQL(
             "select coalesce(left(record_id, %(length)s + 1), 'without id'), reason from {rejects}"
             " where table_name = %(table)s and resolved_at is null"
-            " order by last_seen_at desc, content_hash limit %(limit)s"
+            " order by class = any(%(waiting)s), last_seen_at desc, content_hash limit %(limit)s"
         ).format(rejects=ledger.table("rejects")),
-        {"table": ledger.table_name, "limit": EXAMPLES, "length": EXAMPLE_CHARACTERS},
+        {"table": ledger.table_name, "waiting": [*WAITING], "limit": EXAMPLES, "length": EXAMPLE_CHARACTERS},
     )
     count, waiting = counts or (0, 0)
     return OpenRejects(count, waiting, tuple(examples))
@@ -252,7 +257,7 @@ def settle_refilled(connection: Connection, ledger: Ledger, record_ids: Iterable
 
 def settle(connection: Connection, ledger: Ledger, raws: Iterable[bytes], *, resolution: str) -> int:
     """Resolves the open rejects with this content; returns how many."""
-    contents = [xxhash.xxh3_128_digest(raw) for raw in raws]
+    contents = [content_hash(raw) for raw in raws]
     return connection.execute(
         sql.SQL(
             "update {rejects} set resolved_at = now(), resolution = %s where table_name = %s and resolved_at is null"

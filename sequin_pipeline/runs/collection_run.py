@@ -235,7 +235,11 @@ class CollectionRun:
         waiting = self._session.attempt(partial(open_rejects, ledger=self._ledger), f"reading the rejects of {self._label!r}")
         if waiting.waiting:
             self._totals.settled = retry_waiting(
-                self._session.warehouse, self._run_config.collection, self._ledger, run_id=self._job.run_id
+                self._session.warehouse,
+                self._run_config.collection,
+                self._ledger,
+                run_id=self._job.run_id,
+                met=self._totals.met,
             )
         finishing = partial(self._finish, reached_end=reached_end)
         outcome = self._session.attempt(finishing, f"closing the run of {self._label!r}")

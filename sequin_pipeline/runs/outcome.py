@@ -8,7 +8,7 @@ from datetime import datetime
 
 from sequin_pipeline.ledger.drift import Drift, Sample
 from sequin_pipeline.ledger.ledger import Counts
-from sequin_pipeline.ledger.rejects import PARENT, OpenRejects
+from sequin_pipeline.ledger.rejects import PARENT, WAITING, OpenRejects, content_hash
 from sequin_pipeline.read.stream import Portion
 from sequin_pipeline.write.writer import Committed
 
@@ -32,8 +32,8 @@ class SyncOutcome:
     only marked as deleted before the collection was told to remove them. `lag_seconds`: 0 at the end of the stream, else the age of the
     last record read. `rows` is the table's size by the ledger's running total. Of the rejected records, `missing_parents` wait for a row
     which a foreign key points to, `discarded` had been given up before, and `settled` waited for another row or version, and were
-    stored when the run ended. `seconds` are by stage, and with lanes add up
-    to more than `total`. `notes` are what the source had to say.
+    stored when the run ended; of what an earlier attempt at the run rejected, nothing is counted. `seconds` are by stage, and with
+    lanes add up to more than `total`. `notes` are what the source had to say.
     """
 
     counts: Counts
@@ -68,6 +68,8 @@ class Totals:
         self.swept = 0
         self.refilled = 0
         self.settled = 0
+        self.met: set[bytes] = set()
+        """The hashes of records that were rejected and wait for another row or version."""
         self.sample = Sample()
         self.notes: dict[str, None] = {}
         self._started = time.perf_counter()
@@ -114,6 +116,7 @@ class Totals:
         self._sums["wal_bytes"] += committed.wal_bytes
         self._sums["discarded"] += committed.discarded
         self._sums["missing_parents"] += sum(reject.reject_class == PARENT for reject in committed.rejects)
+        self.met.update(content_hash(reject.raw) for reject in committed.rejects if reject.reject_class in WAITING)
         self._required_missing.update(column for reject in committed.rejects for column in reject.missing)
 
     def outcome(self, *, rows: int, cursor: str | None, lag_seconds: float, rejects: OpenRejects, drift: Drift) -> SyncOutcome:

@@ -9,7 +9,7 @@ from functools import partial
 
 from sequin_pipeline.catalog import Collection
 from sequin_pipeline.ledger.ledger import Counts, Ledger
-from sequin_pipeline.ledger.rejects import PARENT, WAITING, KeptReject, list_rejects, settle
+from sequin_pipeline.ledger.rejects import PARENT, WAITING, KeptReject, content_hash, list_rejects, settle
 from sequin_pipeline.normalize.normalizer import Normalizer
 from sequin_pipeline.postgres.session import Session
 from sequin_pipeline.postgres.warehouse import Connection, Warehouse
@@ -65,32 +65,37 @@ def replay(
     return counts
 
 
-def retry_waiting(warehouse: Warehouse, collection: Collection, ledger: Ledger, *, run_id: str) -> int:
+def retry_waiting(warehouse: Warehouse, collection: Collection, ledger: Ledger, *, run_id: str, met: Set[bytes]) -> int:
     """Tries the rejects that wait for another row or version again, of this run and of earlier ones, as long as some of them pass.
 
-    It may have come, or let its value go, since: with this run, or with that of another collection. Returns how many records that
-    this run rejected, other than for a missing parent, have been stored. Raises WarehouseError; what was committed stays.
+    It may have come, or let its value go, since: with this run, or with that of another collection. `met` are the hashes of what this
+    attempt at the run rejected; returns how many records of these, other than for a missing parent, have been stored. Raises
+    WarehouseError; what was committed stays.
     """
-    before = _waiting(warehouse, collection, ledger)
-    own = {number for number, reject in before.items() if reject.run_id == run_id}
+    before = [reject for reject in _open(warehouse, collection, ledger) if reject.reject_class in WAITING]
+    own = {reject.number for reject in before if reject.run_id == run_id}
+    others = {reject.number for reject in before} - own
     while True:
         landed = 0
-        for mode, numbers in ("replay", before.keys() - own), (OWN, own):
+        for mode, numbers in ("replay", others), (OWN, own):
             if numbers:
                 wanted = partial(_is_one_of, numbers)
                 counts = replay(warehouse, collection, ledger, run_id=run_id, mode=mode, is_wanted=wanted)
                 landed += counts.fetched - counts.rejected
         if not landed:
             break
-    after = _waiting(warehouse, collection, ledger)
-    return sum(before[number].reject_class != PARENT for number in own - after.keys())
+    # By record: a partial one that was completed and then refused is open under another content.
+    after = {(reject.record_id, reject.version) for reject in _open(warehouse, collection, ledger)}
+    return sum(
+        reject.reject_class != PARENT and (reject.record_id, reject.version) not in after and content_hash(reject.raw) in met
+        for reject in before
+    )
 
 
 def _is_one_of(numbers: Set[str], reject: KeptReject) -> bool:
     return reject.number in numbers
 
 
-def _waiting(warehouse: Warehouse, collection: Collection, ledger: Ledger) -> dict[str, KeptReject]:
+def _open(warehouse: Warehouse, collection: Collection, ledger: Ledger) -> list[KeptReject]:
     with Session(warehouse) as session:
-        found = session.attempt(partial(list_rejects, ledger=ledger), f"reading the rejects of {collection.label!r}")
-    return {reject.number: reject for reject in found if reject.reject_class in WAITING}
+        return session.attempt(partial(list_rejects, ledger=ledger), f"reading the rejects of {collection.label!r}")
