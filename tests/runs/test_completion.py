@@ -3,6 +3,7 @@
 import json
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, replace
+from datetime import timedelta
 from itertools import permutations
 
 import pytest
@@ -326,3 +327,22 @@ def test_what_is_completed_within_a_delivery_and_cannot_be_held_is_a_reject_and_
 
         assert "a" in table_of(url, THING)
         assert len(rejects(url)) == 1
+
+
+@pytest.mark.parametrize("of", [*MANAGED.values(), APPLICATION], ids=["mark", "remove", "unmanaged"])
+def test_the_history_tells_what_became_of_completed_records(app: str, of: Collection) -> None:
+    kept = replace(of, history=timedelta(days=1))
+    one = full("a", 1, title="one", body="old", settings={"deep": "s"})
+    ten = partial("a", 10, {"title": "ten"}, "body", "settings")
+    late = full("a", 7, title="seven", body="new", settings={"deep": "s"})
+
+    run(app, kept, [ten], [one], [ten], [late], [late], [ten])
+
+    # The first time that it comes, the late version is a value of the newer one; what comes again unchanged is not told.
+    assert query(app, "select version, fate, stored_version, reason from sequin_pipeline.history order by at") == [
+        (10, "rejected", None, WHY),
+        (1, "inserted", None, None),
+        (10, "updated", 1, None),
+        (10, "updated", 10, None),
+        (7, "stale", 10, None),
+    ]
