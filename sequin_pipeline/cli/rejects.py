@@ -96,13 +96,13 @@ def replay_(sandbox: bool, label: str, numbers: Sequence[str]) -> None:  # noqa:
     (ledger,) = _ledgers(session, (label,))
     if label not in session.collections:
         raise ConfigurationError(f"records of {label!r} wait for its declaration: declare it in a defs.yaml, then replay them")
-    wanted = {reject.number for reject in _named(session, ledger, numbers)}
+    wanted = sorted({reject.number for reject in _named(session, ledger, numbers)})
     counts = replay(
         _warehouse(session),
         session.collections[label],
         ledger,
         run_id=f"replay-{uuid4()}",
-        is_wanted=lambda reject: reject.number in wanted,
+        numbers=wanted,
     )
     click.echo(f"{counts.fetched - counts.rejected:,} of {counts.fetched:,} rejects of {label} have been settled.")
     if counts.rejected:

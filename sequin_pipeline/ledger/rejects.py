@@ -26,7 +26,7 @@ EXAMPLE_CHARACTERS = 200
 
 
 PARENT, CONFLICT, PARTIAL = WAITING = "parent", "conflict", "partial"
-"""The classes of rejects that the end of each run tries again: a row is missing which a foreign key points to, another row holds a value
+"""The classes of rejects that the end of a run tries again: a row is missing which a foreign key points to, another row holds a value
 that must be unique, or no older version tells what a message left out."""
 
 OUTDATED = "a good version was stored"
@@ -193,6 +193,45 @@ def list_rejects(connection: Connection, ledger: Ledger, *, numbers: Sequence[st
         ).format(rejects=ledger.table("rejects")),
         {"table": ledger.table_name, "numbers": list(numbers)},
     )
+
+
+@dataclass(frozen=True)
+class WaitingReject:
+    """An open reject that waits for another row or version, without its record."""
+
+    number: str
+    content_hash: bytes
+    record_id: str | None
+    version: int | None
+    reject_class: str
+    run_id: str
+
+
+def waiting_rejects(connection: Connection, ledger: Ledger, *, resting_seconds: float) -> list[WaitingReject]:
+    """Those of the table that were last tried at least so long ago, the longest ago first."""
+    return fetch_rows(
+        connection,
+        WaitingReject,
+        sql.SQL(
+            "select left(content_hash::text, 8), uuid_send(content_hash), record_id, version, class, run_id from {rejects}"
+            " where table_name = %s and resolved_at is null and class = any(%s) and last_seen_at <= now() - %s * interval '1 second'"
+            " order by last_seen_at, version, content_hash"
+        ).format(rejects=ledger.table("rejects")),
+        (ledger.table_name, [*WAITING], resting_seconds),
+    )
+
+
+def open_versions(connection: Connection, ledger: Ledger) -> set[tuple[str | None, int | None]]:
+    """The records of the table's open rejects, by id and version."""
+    found = fetch_rows(
+        connection,
+        lambda record_id, version: (record_id, version),
+        sql.SQL("select distinct record_id, version from {rejects} where table_name = %s and resolved_at is null").format(
+            rejects=ledger.table("rejects")
+        ),
+        (ledger.table_name,),
+    )
+    return set(found)
 
 
 def newest_rejects(connection: Connection, ledger: Ledger, *, limit: int | None) -> list[KeptReject]:

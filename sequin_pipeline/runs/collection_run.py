@@ -23,7 +23,7 @@ from sequin_pipeline.read.stream import Portion, RecordStream, Room
 from sequin_pipeline.runs.completion import Completion
 from sequin_pipeline.runs.heartbeat import Heartbeat
 from sequin_pipeline.runs.outcome import Progress, SyncOutcome, Totals
-from sequin_pipeline.runs.replay_rejects import retry_waiting
+from sequin_pipeline.runs.replay_rejects import RESTING_SECONDS, retry_waiting
 from sequin_pipeline.runs.settle import resolve_outdated
 from sequin_pipeline.runs.start import owns_cursor, start_run
 from sequin_pipeline.runs.unlisted import mark_unlisted
@@ -240,6 +240,7 @@ class CollectionRun:
                 self._ledger,
                 run_id=self._job.run_id,
                 met=self._totals.met,
+                resting_seconds=0 if self._totals.has_changed_rows else RESTING_SECONDS,
             )
         finishing = partial(self._finish, reached_end=reached_end)
         outcome = self._session.attempt(finishing, f"closing the run of {self._label!r}")

@@ -94,6 +94,12 @@ class Totals:
         """Read so far."""
         return self._sums["records"]
 
+    @property
+    def has_changed_rows(self) -> bool:
+        """Whether anything has been written for which a reject may have waited."""
+        counts = sum(self._counts.values(), Counts())
+        return bool(self.swept or self.refilled or counts.inserted or counts.updated or counts.deleted)
+
     def add_portion(self, portion: Portion) -> None:
         """Pages that were read."""
         for page in portion.pages:

@@ -3,16 +3,16 @@
 After the declaration, or what a foreign key points to, has been fixed. A record that still does not fit stays an open reject.
 """
 
-from collections.abc import Callable, Set
+from collections.abc import Callable, Sequence, Set
 from dataclasses import replace
 from functools import partial
 
 from sequin_pipeline.catalog import Collection
 from sequin_pipeline.ledger.ledger import Counts, Ledger
-from sequin_pipeline.ledger.rejects import PARENT, WAITING, KeptReject, content_hash, list_rejects, settle
+from sequin_pipeline.ledger.rejects import PARENT, list_rejects, open_versions, settle, waiting_rejects
 from sequin_pipeline.normalize.normalizer import Normalizer
 from sequin_pipeline.postgres.session import Session
-from sequin_pipeline.postgres.warehouse import Connection, Warehouse
+from sequin_pipeline.postgres.warehouse import Warehouse
 from sequin_pipeline.runs.completion import Completion
 from sequin_pipeline.table.target import collection_target
 from sequin_pipeline.table.unmanaged import look_up
@@ -20,6 +20,12 @@ from sequin_pipeline.write.prepare import PageGroup
 from sequin_pipeline.write.writer import TableWriter, WriteJob
 
 REPLAY_RECORDS = 1_000
+
+MAX_REFUSED = 1_000
+"""Of one run: a row that is refused again costs some 75 ms, one that passes next to nothing. The others come first in the next run."""
+
+RESTING_SECONDS = 3_600
+"""After which a run that changed no row tries a reject again: what it waits for may have come from elsewhere."""
 
 OWN = "again"
 """The mode under which a run tries rejects of its own again: their records have been counted as rejected, and are not fetched twice."""
@@ -32,20 +38,17 @@ def replay(
     *,
     run_id: str,
     mode: str = "replay",
-    is_wanted: Callable[[KeptReject], bool] = lambda reject: True,
+    numbers: Sequence[str] = (),
 ) -> Counts:
-    """Tries the open rejects that are wanted again; of the counts returned, `rejected` wait on.
+    """Tries the open rejects again, only those with these `numbers`, where asked; of the counts returned, `rejected` wait on.
 
     Raises WarehouseError; what was committed stays.
     """
     normalize, completion = Normalizer(collection), Completion(ledger)
     counts = Counts()
     with Session(warehouse) as session:
-
-        def find(connection: Connection) -> list[KeptReject]:
-            return [reject for reject in list_rejects(connection, ledger) if is_wanted(reject)]
-
-        waiting = session.attempt(find, f"reading the rejects of {collection.label!r}")
+        finding = partial(list_rejects, ledger=ledger, numbers=numbers)
+        waiting = session.attempt(finding, f"reading the rejects of {collection.label!r}")
         has_removed_rows = session.attempt(ledger.has_removed_rows, f"reading the ledger of {collection.label!r}")
         looking = partial(look_up, target=collection_target(collection))
         target = session.attempt(looking, f"looking at table {ledger.table_name!r} of {collection.label!r}")
@@ -65,37 +68,44 @@ def replay(
     return counts
 
 
-def retry_waiting(warehouse: Warehouse, collection: Collection, ledger: Ledger, *, run_id: str, met: Set[bytes]) -> int:
+def retry_waiting(
+    warehouse: Warehouse, collection: Collection, ledger: Ledger, *, run_id: str, met: Set[bytes], resting_seconds: float
+) -> int:
     """Tries the rejects that wait for another row or version again, of this run and of earlier ones, as long as some of them pass.
 
-    It may have come, or let its value go, since: with this run, or with that of another collection. `met` are the hashes of what this
-    attempt at the run rejected; returns how many records of these, other than for a missing parent, have been stored. Raises
-    WarehouseError; what was committed stays.
+    It may have come, or let its value go, since: with this run, or with that of another collection. The run's own come first, then those
+    that were tried the longest ago, at least `resting_seconds`. `met` are the hashes of what this attempt at the run rejected; returns
+    how many records of these, other than for a missing parent, have been stored. Raises WarehouseError; what was committed stays.
     """
-    before = [reject for reject in _open(warehouse, collection, ledger) if reject.reject_class in WAITING]
-    own = {reject.number for reject in before if reject.run_id == run_id}
-    others = {reject.number for reject in before} - own
-    while True:
-        landed = 0
-        for mode, numbers in ("replay", others), (OWN, own):
-            if numbers:
-                wanted = partial(_is_one_of, numbers)
-                counts = replay(warehouse, collection, ledger, run_id=run_id, mode=mode, is_wanted=wanted)
-                landed += counts.fetched - counts.rejected
-        if not landed:
-            break
-    # By record: a partial one that was completed and then refused is open under another content.
-    after = {(reject.record_id, reject.version) for reject in _open(warehouse, collection, ledger)}
+    with Session(warehouse) as session:
+        reading = f"reading the rejects of {collection.label!r}"
+        waiting = session.attempt(partial(waiting_rejects, ledger=ledger, resting_seconds=resting_seconds), reading)
+        if not waiting:
+            return 0
+        own = [reject.number for reject in waiting if reject.run_id == run_id]
+        others = [reject.number for reject in waiting if reject.run_id != run_id]
+        _retry(
+            partial(replay, warehouse, collection, ledger, run_id=run_id), [*_portions(OWN, own), *_portions("replay", others)]
+        )
+        # By record: a partial one that was completed and then refused is open under another content.
+        still_open = session.attempt(partial(open_versions, ledger=ledger), reading)
     return sum(
-        reject.reject_class != PARENT and (reject.record_id, reject.version) not in after and content_hash(reject.raw) in met
-        for reject in before
+        reject.reject_class != PARENT and (reject.record_id, reject.version) not in still_open and reject.content_hash in met
+        for reject in waiting
     )
 
 
-def _is_one_of(numbers: Set[str], reject: KeptReject) -> bool:
-    return reject.number in numbers
+def _portions(mode: str, numbers: Sequence[str]) -> list[tuple[str, Sequence[str]]]:
+    return [(mode, numbers[start : start + REPLAY_RECORDS]) for start in range(0, len(numbers), REPLAY_RECORDS)]
 
 
-def _open(warehouse: Warehouse, collection: Collection, ledger: Ledger) -> list[KeptReject]:
-    with Session(warehouse) as session:
-        return session.attempt(partial(list_rejects, ledger=ledger), f"reading the rejects of {collection.label!r}")
+def _retry(replay_portion: Callable[..., Counts], portions: Sequence[tuple[str, Sequence[str]]]) -> None:
+    refused, landed = 0, 1
+    while landed:
+        landed = 0
+        for mode, numbers in portions:
+            counts = replay_portion(mode=mode, numbers=numbers)
+            landed += counts.fetched - counts.rejected
+            refused += counts.rejected
+            if refused >= MAX_REFUSED:
+                return

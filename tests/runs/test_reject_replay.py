@@ -107,10 +107,11 @@ def test_record_without_its_parent_lands_with_the_run_after_the_parent_came(ware
     waiting = run_sync(RecordStream(live_run_config(collection()), source), warehouse, run_id="second")
     with psycopg.connect(warehouse_url) as connection:
         connection.execute("insert into demo.parent values ('new')")
+    source.page_records = [*source.page_records, [record("d", 4)]]
 
     settled = run_sync(RecordStream(live_run_config(collection()), source), warehouse, run_id="third")
 
     assert (waiting.open_rejects, settled.open_rejects) == (1, 0)
     assert resolutions(warehouse_url) == [("b", "replayed")]
     with psycopg.connect(warehouse_url) as connection:
-        assert connection.execute("select id from demo.thing order by id").fetchall() == [("a",), ("b",), ("c",)]
+        assert connection.execute("select id from demo.thing order by id").fetchall() == [("a",), ("b",), ("c",), ("d",)]

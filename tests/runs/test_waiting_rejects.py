@@ -86,3 +86,61 @@ def test_the_example_of_a_run_that_fails_is_one_of_its_own_rejects(warehouse_url
         sync(warehouse_url, [holds("a1", 3, "free"), holds("b", 4, "b", 1000)], of=STRICT, full_refresh=True, run_id="later")
 
     assert len(rejects(warehouse_url)) == waiting + 1
+
+
+def last_tried(url: str) -> list[tuple[object, ...]]:
+    return query(url, "select record_id, seen from sequin_pipeline.rejects where resolved_at is null order by record_id")
+
+
+def rest(url: str, minutes: int) -> None:
+    execute(url, f"update sequin_pipeline.rejects set last_seen_at = last_seen_at - interval '{minutes} minutes'")
+
+
+@pytest.mark.parametrize(
+    ("minutes", "pages", "seen"),
+    [
+        pytest.param(0, [], 2, id="nothing read"),
+        pytest.param(59, [], 2, id="nothing read, tried lately"),
+        pytest.param(61, [], 3, id="nothing read, not tried for an hour"),
+        pytest.param(0, [holds("a0", 1, "u0")], 2, id="nothing but known rows"),
+        pytest.param(0, [holds("n", 3, "n")], 3, id="a row written"),
+    ],
+)
+def test_a_run_that_changes_nothing_leaves_alone_what_was_tried_within_the_hour(
+    warehouse_url: str, minutes: int, pages: list[dict[str, object]], seen: int
+) -> None:
+    of = replace(STRICT, reject_limit_records=10)
+    made(warehouse_url, 1)
+    sync(warehouse_url, [holds("c", 2, "u0"), holds("g", 2, "g")], of=of, full_refresh=True, run_id="first")
+    rest(warehouse_url, minutes)
+
+    sync(warehouse_url, pages, of=of, full_refresh=bool(pages), run_id="second")
+
+    assert last_tried(warehouse_url) == [("c", seen)]
+
+
+def test_what_came_from_elsewhere_is_found_after_an_hour_of_runs_that_change_nothing(warehouse_url: str) -> None:
+    made(warehouse_url, 1)
+    takers = [holds("c", 2, "u0"), holds("g", 2, "g")]
+    sync(warehouse_url, takers, of=replace(STRICT, reject_limit_records=10), full_refresh=True, run_id="first")
+    execute(warehouse_url, "update demo.thing set status = 'mine' where id = 'a0'")
+    rest(warehouse_url, 61)
+
+    outcome = sync(warehouse_url, run_id="second")
+
+    assert outcome.open_rejects == 0
+    assert query(warehouse_url, "select id, status from demo.thing order by id") == [("a0", "mine"), ("c", "u0"), ("g", "g")]
+
+
+def test_a_run_stops_after_a_thousand_refusals_and_the_next_one_begins_with_the_others(warehouse_url: str) -> None:
+    of = replace(ARTICLES["mark"], reject_limit_records=10_000)
+    told = [partial(f"p{number}", 5, {"title": "t", "settings": {}}, "body") for number in range(1_005)]
+    good = [full(one, 1, title="a", body="b", settings={}) for one in "xy"]
+    by_tries = "select seen, count(*) from sequin_pipeline.rejects where resolved_at is null group by 1 order by 1"
+
+    drain(ListQueue([[*told, good[0]]]), (of,), Warehouse(warehouse_url), run_id="first")
+    first = query(warehouse_url, by_tries)
+    drain(ListQueue([[good[1]]]), (of,), Warehouse(warehouse_url), run_id="second")
+
+    assert first == [(1, 5), (2, 1_000)]
+    assert query(warehouse_url, by_tries) == [(2, 10), (3, 995)]

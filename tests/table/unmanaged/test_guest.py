@@ -66,6 +66,8 @@ def test_a_row_whose_parent_is_missing_is_tried_again_by_later_runs(app_url: str
     deliver(app_url, of, [record(FIRST, 1, data={"status": "c1", "amount": 1}), record(SECOND, 1, data={"status": None})])
     waiting = rejects(app_url)
     execute(app_url, "insert into app.customer values ('c1')")
+    # A run that changes no row tries what was last tried an hour ago.
+    execute(app_url, "update sequin_pipeline.rejects set last_seen_at = last_seen_at - interval '1 hour'")
 
     deliver(app_url, of)
 
