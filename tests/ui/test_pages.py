@@ -65,13 +65,14 @@ CHECKS = """query ($path: [String!]!) {
 }"""
 
 
-@pytest.fixture(scope="session")
+# Of the module and not of the session: while Playwright runs, no test behind these in the same process could start an event loop.
+@pytest.fixture(scope="module")
 def browser() -> Iterator[Browser]:
     with running_browser() as running:
         yield running
 
 
-@pytest.fixture(scope="session")
+@pytest.fixture(scope="module")
 def pictures(request: pytest.FixtureRequest) -> Path | None:
     folder: Path | None = request.config.getoption("--screenshots", default=None)
     return folder
@@ -83,7 +84,7 @@ def viewer(browser: Browser, ui: RunningUi, pictures: Path | None) -> Iterator[V
         yield looked
 
 
-@pytest.fixture(scope="session")
+@pytest.fixture(scope="module")
 def schedule_on(browser: Browser, ui: RunningUi, pictures: Path | None) -> None:
     """Stripe's schedule, switched on by its toggle."""
     with looking(browser, ui.url, pictures) as viewer:
@@ -94,7 +95,7 @@ def schedule_on(browser: Browser, ui: RunningUi, pictures: Path | None) -> None:
         viewer.keep_picture("schedules")
 
 
-@pytest.fixture(scope="session")
+@pytest.fixture(scope="module")
 def backfill(browser: Browser, ui: RunningUi, pictures: Path | None) -> None:
     """Half a year of two of GitHub's collections, launched from the list of the group."""
     with looking(browser, ui.url, pictures) as viewer:
@@ -112,7 +113,7 @@ def backfill(browser: Browser, ui: RunningUi, pictures: Path | None) -> None:
         expect(dialog).to_have_count(0)
 
 
-@pytest.fixture(scope="session")
+@pytest.fixture(scope="module")
 def sync_with_a_reject(browser: Browser, ui: RunningUi, surroundings: Surroundings, pictures: Path | None) -> None:
     """A live run of a collection whose stream holds a record that does not fit, launched for the latest window."""
     sent = httpx2.post(f"{surroundings.sandbox_url}/_sandbox/records", content=json.dumps(REJECTED), trust_env=False)
