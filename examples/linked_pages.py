@@ -46,7 +46,7 @@ def _listing(got: Response) -> Listing:
     try:
         return msgspec.json.decode(got.body, type=Listing)
     except ValueError as error:
-        raise AskAgain(f"an answer that is no listing ({error})", at_most=2) from error
+        raise AskAgain(f"an answer that is not a listing ({error})", at_most=2) from error
 
 
 def _record(collection_id: str, data: msgspec.Raw) -> object:

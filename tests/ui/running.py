@@ -19,6 +19,7 @@ from sequin_pipeline.environment.settings import VARIABLES
 READY_SECONDS = 180.0
 END_SECONDS = 40.0
 POLL_SECONDS = 0.25
+CHILDREN = {"dagster", "dagster-webserver", "dagster-daemon"}
 
 
 @dataclass(frozen=True)
@@ -46,10 +47,17 @@ class RunningUi:
         )
 
     def children(self) -> dict[str, int]:
-        """The processes that it has started, by the program's name."""
-        listed = subprocess.run(
-            ["ps", "-o", "pid=,args=", "--ppid", str(self.process.pid)], check=True, capture_output=True, text=True
-        ).stdout
+        """The three processes that it has started, by the program's name, as soon as the machine shows them."""
+        wait_for(
+            lambda: self._listed().keys() >= CHILDREN,
+            READY_SECONDS,
+            what=lambda: f"{sorted(CHILDREN)} among {self._listed()}; the UI said:\n{self.log.read_text()}",
+        )
+        return self._listed()
+
+    def _listed(self) -> dict[str, int]:
+        command = ["ps", "-o", "pid=,args=", "--ppid", str(self.process.pid)]
+        listed = subprocess.run(command, check=True, capture_output=True, text=True).stdout
         return {Path(line.split()[2]).name: int(line.split()[0]) for line in listed.splitlines()}
 
 
