@@ -8,7 +8,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from bench import extras, report
+from bench import beside, extras, report
 from bench.contestants import CORE, ENTRIES
 from bench.postgres import running_postgres
 from bench.records import page_files, write_pages
@@ -48,6 +48,9 @@ def main() -> int:
             if arguments.only:
                 print(text({arguments.only: extras.SECTIONS[arguments.only](arena)}))
                 return 0
+            if arguments.beside:
+                print(beside.compare(arena, arguments.beside, rounds=rounds, tell=_tell))
+                return 0
             for number in range(1, rounds + 1):
                 _tell(f"round {number} of {rounds}")
                 run_round(arena, entries, results, number=number)
@@ -83,6 +86,9 @@ def _parser() -> argparse.ArgumentParser:
         "--large", action="store_true", help="many collections, a million records and tables of ten million rows; no peers"
     )
     parser.add_argument("--only", choices=extras.SECTIONS, help="one section by itself, printed and not kept")
+    parser.add_argument(
+        "--beside", type=Path, metavar="CHECKOUT", help="only this and another checkout's pipeline, and their ratios"
+    )
     parser.add_argument("--rounds", type=int, help="how often everything is repeated")
     parser.add_argument("--records", type=int, help="records of a round; slow peers get fewer")
     parser.add_argument("--no-peers", action="store_true", help="the limit and the pipeline only")

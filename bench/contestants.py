@@ -40,7 +40,8 @@ VARIANTS = {
 class Entry:
     """One contestant; `name` is also its schema. At most `max_records` of the round's records: slow ones are extrapolated by rate.
 
-    Entries of one `group` take turns phase by phase; `needs_table` where its tool does not create one.
+    Entries of one `group` take turns phase by phase; `needs_table` where its tool does not create one. It runs in `directory`, whose
+    modules it imports.
     """
 
     name: str
@@ -51,6 +52,7 @@ class Entry:
     max_records: int | None = None
     needs_table: bool = False
     options: Mapping[str, object] = field(default_factory=dict)
+    directory: Path = CHECKOUT
 
     def records(self, of: int) -> int:
         return of if self.max_records is None else min(of, self.max_records)

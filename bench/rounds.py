@@ -117,7 +117,7 @@ class Arena:
         url = self.postgres.server.url(database)
         make_schema(url, entry)
         place = Place(url, entry.name, str(self.scratch / database / entry.name), self.api.url, {**entry.options, **options})
-        with child.contestant(started, place, environment=ENVIRONMENT, directory=CHECKOUT) as process:
+        with child.contestant(started, place, environment=ENVIRONMENT, directory=entry.directory) as process:
             yield process
 
     def measure(self, entry: Entry, contestant: Contestant, phase: str, *, round_number: int, database: str) -> Measurement:
