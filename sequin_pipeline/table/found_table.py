@@ -8,16 +8,18 @@ from psycopg import sql
 from sequin_pipeline.errors import TableRefused
 from sequin_pipeline.postgres.session_limits import PLAINLY
 from sequin_pipeline.postgres.warehouse import Connection
+from sequin_pipeline.table.conversions import change_type
 from sequin_pipeline.table.target import Target
 from sequin_pipeline.table.write_access import WriteAccess, check_access, find_access
 
 
 @dataclass(frozen=True)
 class FoundTable:
-    """A table as the catalog of Postgres shows it: types by column, whether the key can tell conflicting rows, and what stands in a
-    writer's way."""
+    """A table as the catalog of Postgres shows it: types by column, those that have a default, whether the key can tell conflicting
+    rows, and what stands in a writer's way."""
 
     types: Mapping[str, str]
+    defaulted: frozenset[str]
     comments: Mapping[str | None, str]
     has_unique_key: bool
     access: WriteAccess
@@ -29,7 +31,7 @@ def find_table_in_catalog(connection: Connection, target: Target) -> FoundTable 
         return None
     types = connection.execute(
         sql.SQL(
-            "select attname, format_type(atttypid, atttypmod) from {}, pg_attribute"
+            "select attname, format_type(atttypid, atttypmod), atthasdef and attgenerated = '' from {}, pg_attribute"
             " where attrelid = %s and attnum > 0 and not attisdropped"
         ).format(PLAINLY),
         (access.oid,),
@@ -46,7 +48,8 @@ def find_table_in_catalog(connection: Connection, target: Target) -> FoundTable 
         (access.oid, len(target.key), sorted(target.key)),
     ).fetchone()
     return FoundTable(
-        types={str(name): str(kind) for name, kind in types},
+        types={str(name): str(kind) for name, kind, _ in types},
+        defaulted=frozenset(str(name) for name, _, has_default in types if has_default),
         comments={None if name is None else str(name): str(text) for name, text in comments},
         has_unique_key=unique == (True,),
         access=access,
@@ -68,8 +71,12 @@ def check_found(connection: Connection, target: Target, found: FoundTable) -> No
     for column in target.columns:
         wanted, is_there = _SPELLED.get(column.type, column.type), found.types.get(column.name, "")
         if is_there and is_there != wanted:
-            alter = sql.SQL("alter table {} alter column {} type {}").format(
-                sql.Identifier(target.table.schema, target.table.name), sql.Identifier(column.name), sql.SQL(column.type)
+            alter = change_type(
+                target.table,
+                column.name,
+                is_there,
+                column.type,
+                has_default=column.name in found.defaulted,
             )
             views = _dependent_views(connection, target)
             hindrance = f"; drop and create again what depends on it: {', '.join(views)}" if views else ""
@@ -79,9 +86,12 @@ def check_found(connection: Connection, target: Target, found: FoundTable) -> No
             )
     if not found.has_unique_key:
         key = ", ".join(target.key)
+        alter = sql.SQL("alter table {} add primary key ({})").format(
+            sql.Identifier(target.table.schema, target.table.name), sql.SQL(", ").join(map(sql.Identifier, target.key))
+        )
         raise TableRefused(
             f"table {table!r} of {target.label!r} has no primary key or unique constraint on ({key}), by which versions of a row "
-            f"replace each other: add one, as in `alter table {table} add primary key ({key})`"
+            f"replace each other: add one, as in `{alter.as_string(connection)}`"
         )
 
 

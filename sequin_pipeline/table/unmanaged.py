@@ -9,6 +9,7 @@ from dataclasses import dataclass, replace
 
 from sequin_pipeline.errors import TableRefused
 from sequin_pipeline.postgres.warehouse import Connection
+from sequin_pipeline.table.conversions import change_type
 from sequin_pipeline.table.introspect import IntrospectedColumn, IntrospectedTable, introspect
 from sequin_pipeline.table.target import Target, TargetColumn
 from sequin_pipeline.table.type_limits import (
@@ -190,7 +191,9 @@ class _Match:
 
     def _fix(self, column: TargetColumn, found: IntrospectedColumn) -> str:
         if column.name == self.target.version:
-            return f'versions exceed 32 bits, so `alter table … alter column "{found.name}" type bigint`, or leave it out of the mapping'
+            # Only if the application agrees: the table is its own.
+            alter = change_type(self.target.table, found.name, found.shown, "bigint", has_default=found.has_default)
+            return f"versions exceed 32 bits, so `{alter.as_string()}`, or leave it out of the mapping"
         taken = ", ".join(TAKES[column.type])
         other = next((declared for declared, types in TAKES.items() if found.type in types), None)
         is_declared = column.name not in (*RECORD_IDS, self.target.tombstone, self.target.data)

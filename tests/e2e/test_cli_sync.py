@@ -224,7 +224,7 @@ def test_options_narrow_what_is_read(api: SandboxControls, make_project: MakePro
         ),
         pytest.param(
             ["--collection", "demo/thin"],
-            "no collection 'demo/thin' is declared: there are demo/thing, demo/part",
+            "no collection 'demo/thin' is declared: did you mean 'demo/thing'?",
             id="collection that is not declared",
         ),
         pytest.param(
@@ -488,7 +488,7 @@ def test_tables_that_cannot_take_the_records_are_refused_unchanged(
     assert "table 'demo.keyless' of 'demo/keyless' has no column 'id', which is its key" in adopted.stderr
     assert (
         "column 'amount' of table 'demo.typed' is of type 'text', and 'demo/typed' declares 'bigint': declare the type that is there, or "
-        'run `alter table "demo"."typed" alter column "amount" type bigint`'
+        'run `alter table "demo"."typed" alter column "amount" type bigint using "amount"::bigint`'
     ) in adopted.stderr
     assert api.arrived() == 0
     assert project.query(

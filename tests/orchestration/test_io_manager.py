@@ -309,7 +309,7 @@ def test_a_table_of_somebody_else_is_written_where_its_key_is_unique(shop: Shop)
         pytest.param(
             "create table shop.orders (id bigint, total bigint)",
             "table 'shop.orders' of 'shop.orders' has no primary key or unique constraint on (id), by which versions of a row replace "
-            "each other: add one, as in `alter table shop.orders add primary key (id)`",
+            'each other: add one, as in `alter table "shop"."orders" add primary key ("id")`',
             id="no key",
         ),
         pytest.param(

@@ -17,7 +17,7 @@ REFUSED = {
     "versions of 32 bits": (
         {"idx": "integer"},
         "has column 'idx' of type 'integer', in which 'updated_idx' of type 'bigint' cannot be kept: versions exceed 32 bits, so "
-        '`alter table … alter column "idx" type bigint`, or leave it out of the mapping',
+        '`alter table "app"."plain" alter column "idx" type bigint using "idx"::bigint`, or leave it out of the mapping',
     ),
     "no such column": (
         {"status": None, "Status": "text"},
