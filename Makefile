@@ -43,8 +43,9 @@ soak: $(STAMP)
 load: $(STAMP)
 	$(BIN)/python -m tests.load $(LOAD)
 
+# On http://127.0.0.1:3000, or another port: make ui PORT=3001.
 ui: $(STAMP)
-	$(RUN) ui
+	$(RUN) ui $(if $(PORT),--port $(PORT))
 
 # The pictures of docs/ui.md, by the tests of the pages that they show.
 screenshots: $(STAMP)

@@ -7,11 +7,13 @@ Errors of the pipeline end here as one message on stderr: status 2 for what the 
 """
 
 import importlib
+import os
 import sys
 import warnings
 
 import click
 
+from sequin_pipeline.cli.groups import Group
 from sequin_pipeline.errors import ConfigurationError, PipelineError
 
 COMMANDS = {
@@ -30,7 +32,7 @@ COMMANDS = {
 }
 
 
-class LazyGroup(click.Group):
+class LazyGroup(Group):
     """Each command is the attribute `command` of its module, which is imported when somebody asks for it."""
 
     def list_commands(self, ctx: click.Context) -> list[str]:
@@ -55,7 +57,8 @@ def main() -> None:
     # Dagster marks as beta or preview what its own loading of YAML uses: nothing that a user of a command could act on.
     warnings.filterwarnings("ignore", message=".*is currently in (beta|preview)")
     try:
-        group()
+        # None: colours on a terminal. rich reads the variable by itself.
+        group(color=False if os.environ.get("NO_COLOR") else None)
     except PipelineError as error:
         click.echo(f"sequin-pipeline: {error}", err=True)
         sys.exit(2 if isinstance(error, ConfigurationError) else 1)

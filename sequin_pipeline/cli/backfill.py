@@ -6,14 +6,18 @@ from datetime import UTC, datetime
 import click
 from rich.console import Console
 
+from sequin_pipeline.cli.completion import complete_collections
 from sequin_pipeline.cli.interrupts import interruptible
 from sequin_pipeline.cli.landed import landed, tell
+from sequin_pipeline.cli.names import read_labels
 from sequin_pipeline.cli.session import announce, check_api, check_dagster_storage, check_warehouse, open_session, select
 from sequin_pipeline.postgres.warehouse import Warehouse
 
 
 @click.command()
-@click.argument("labels", nargs=-1, required=True, metavar="PROVIDER/NAME…")
+@click.argument(
+    "labels", nargs=-1, required=True, metavar="PROVIDER/NAME…", callback=read_labels, shell_complete=complete_collections
+)
 @click.option(
     "--from", "first", required=True, metavar="KEY|DATE", help="The first window: its key, or a day or time that it holds."
 )

@@ -6,6 +6,8 @@ from pathlib import Path
 
 import click
 
+from sequin_pipeline.cli.groups import Group
+from sequin_pipeline.cli.running import program
 from sequin_pipeline.environment import embedded
 from sequin_pipeline.environment import settings as environment
 from sequin_pipeline.environment.embedded import DATABASES, EmbeddedServer
@@ -15,7 +17,7 @@ NOT_RUNNING = 3
 """`status` exits with this for a server that is not running, as service scripts do (LSB)."""
 
 
-@click.group()
+@click.group(cls=Group)
 def command() -> None:
     """Start, stop and look at the embedded Postgres."""
 
@@ -40,7 +42,7 @@ def start(*, sandbox: bool) -> None:
     project = environment.find_project(Path.cwd())
     if settings.defaults():
         written = f"Written to {project / '.env'} for dg and dagster. " if environment.has_instance(project) else ""
-        click.echo(f"{written}All of it runs until `sequin-pipeline db stop`.")
+        click.echo(f"{written}All of it runs until `{program()} db stop`.")
 
 
 @command.command()

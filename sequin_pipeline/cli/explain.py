@@ -1,20 +1,23 @@
 """`sequin-pipeline explain` shows everything that is known of one record."""
 
 import os
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from datetime import datetime
 from typing import TYPE_CHECKING
 
 import click
 
 from sequin_pipeline.catalog import Collection
+from sequin_pipeline.cli.completion import complete_collections, complete_record_ids
+from sequin_pipeline.cli.names import read_labels
 from sequin_pipeline.cli.session import Session, announce, check_api, open_session, select
+from sequin_pipeline.cli.tables import build_table, print_table
 from sequin_pipeline.errors import PipelineError
 from sequin_pipeline.ledger.schema import migrate
 from sequin_pipeline.postgres.warehouse import Warehouse, attempt
 
 if TYPE_CHECKING:
-    from sequin_pipeline.operate.explain import Explanation, FoundMerge, LastWrite
+    from sequin_pipeline.operate.explain import Explanation, FoundMerge, LastWrite, Namesake
 
 SHOWN_CHARACTERS = 400
 UNKNOWN = 1
@@ -22,8 +25,9 @@ UNKNOWN = 1
 
 
 @click.command()
-@click.argument("label", metavar="PROVIDER/NAME")
-@click.argument("record_id", metavar="ID")
+@click.argument("label", metavar="PROVIDER/NAME", callback=read_labels, shell_complete=complete_collections)
+@click.argument("record_id", metavar="ID", shell_complete=complete_record_ids)
+@click.option("--sync-id", metavar="ID", help="Where several syncs have this id of the provider, the one that is meant.")
 @click.option(
     "--pages",
     "max_pages",
@@ -33,32 +37,59 @@ UNKNOWN = 1
     help="How many pages of the source to look through; 0: do not ask it.",
 )
 @click.option("--sandbox", is_flag=True, help="Look at the sandbox's records in the database that WAREHOUSE_URL names.")
-def command(*, label: str, record_id: str, max_pages: int, sandbox: bool) -> None:
+def command(*, label: str, record_id: str, sync_id: str | None, max_pages: int, sandbox: bool) -> None:
     """Show a record's row, version or tombstone, rejects and history, the merge that last wrote it, and what the source holds now.
+
+    ID is the record's own, or the object's at the provider (upstream_id): if several syncs have that one, they are listed.
 
     Exit status: 0 the record is known, 1 nobody has heard of it, or a server cannot be reached, 2 wrong usage.
     """
-    from sequin_pipeline.ledger.ledger import Ledger
-    from sequin_pipeline.operate.explain import Explanation, explain_record
-
     session = open_session(wants_sandbox=sandbox)
     (collection,) = select(session, providers=(), labels=(label,))
     announce(session)
-
-    def look() -> Explanation:
-        with Warehouse(session.settings.warehouse_url).connect() as connection:
-            migrate(connection)
-            return explain_record(connection, collection, Ledger(str(collection.table), label), record_id)
-
-    found = attempt(look, f"looking for record {record_id!r} of {label!r}")
-    click.echo(f"record {record_id!r} of {label}, table {collection.table}\n")
+    found, namesakes = _find(session, collection, record_id, sync_id)
+    if len(namesakes) > 1:
+        _list(collection, record_id, namesakes)
+        return
+    asked, said = record_id, ""
+    for namesake in namesakes:
+        asked, said = namesake.id, f", with upstream_id {record_id!r} in sync {namesake.sync_id!r}"
+    click.echo(f"record {asked!r} of {label}, table {collection.table}{said}\n")
     for part in (_row(found), _last_write(found.last_write), _rejects(found), _history(collection, found)):
         for line in part:
             click.echo(line)
-    is_in_source, said = _source(session, collection, record_id, found=found, max_pages=max_pages)
+    is_in_source, said = _source(session, collection, asked, found=found, max_pages=max_pages)
     click.echo(f"source      {said}")
-    if not (found.row or found.removed or found.rejects or found.history or is_in_source):
+    if not (found.is_known or is_in_source):
         raise SystemExit(UNKNOWN)
+
+
+def _find(session: Session, collection: Collection, record_id: str, sync_id: str | None) -> "tuple[Explanation, list[Namesake]]":
+    """Returns what is known of the record by its own id; else by the provider's, with the records that have that one."""
+    from sequin_pipeline.ledger.ledger import Ledger
+    from sequin_pipeline.operate.explain import explain_record, find_by_upstream_id
+
+    ledger = Ledger(str(collection.table), collection.label)
+
+    def look() -> "tuple[Explanation, list[Namesake]]":
+        with Warehouse(session.settings.warehouse_url).connect() as connection:
+            migrate(connection)
+            found = explain_record(connection, collection, ledger, record_id)
+            if found.is_known:
+                return found, []
+            namesakes = find_by_upstream_id(connection, collection, ledger, record_id, sync_id=sync_id)
+            if len(namesakes) == 1:
+                found = explain_record(connection, collection, ledger, namesakes[0].id)
+            return found, namesakes
+
+    return attempt(look, f"looking for record {record_id!r} of {collection.label!r}")
+
+
+def _list(collection: Collection, upstream_id: str, namesakes: "Sequence[Namesake]") -> None:
+    click.echo(f"{len(namesakes):,} records of {collection.label} have upstream_id {upstream_id!r}:\n")
+    rows = [[namesake.sync_id or "", namesake.id] for namesake in namesakes]
+    print_table(build_table(("sync", "record"), rows), build_table(("sync", "record"), rows, wraps=("sync", "record")))
+    click.echo("\n`--sync-id ID`, or the id of the record in its place, explains one of them.")
 
 
 def _row(found: "Explanation") -> Iterator[str]:
@@ -162,7 +193,10 @@ def _source(
         if answer.version == stored
         else f"{'newer' if answer.version > stored else 'older'} than version {stored}, which is stored"
     )
-    return True, f"holds version {answer.version}{' (deleted)' if answer.is_deleted else ''}, {compared} ({searched})"
+    held = f"version {answer.version}{' (deleted)' if answer.is_deleted else ''}"
+    if answer.record_id != record_id:
+        held += f" of record {answer.record_id!r}, whose upstream_id that is"
+    return True, f"holds {held}, {compared} ({searched})"
 
 
 def _time(moment: datetime) -> str:

@@ -1,14 +1,24 @@
 """`sequin-pipeline infer` proposes a declaration for a collection from a sample of its records."""
 
 import os
+import shutil
+import sys
+import tempfile
+from pathlib import Path
 from typing import TYPE_CHECKING
 
 import click
 
+from sequin_pipeline.cli.completion import complete_collections
+from sequin_pipeline.cli.names import read_labels
 from sequin_pipeline.cli.session import Session, announce, check_api, open_session
+from sequin_pipeline.declare.suggestions import suggestion
+from sequin_pipeline.environment import settings as environment
 from sequin_pipeline.errors import ConfigurationError
 
 if TYPE_CHECKING:
+    from collections.abc import Mapping
+
     from sequin_pipeline.catalog import Collection
     from sequin_pipeline.operate.inference.proposal import Proposal
     from sequin_pipeline.operate.inference.sample import Sample
@@ -22,12 +32,12 @@ DEFAULT_RECORDS = 1_000
 @click.option(
     "--table", "table_name", metavar="SCHEMA.TABLE", help="Propose how the records map onto this table of an application."
 )
-@click.argument("label", metavar="PROVIDER/NAME")
+@click.argument("label", metavar="PROVIDER/NAME", callback=read_labels, shell_complete=complete_collections)
 def command(*, label: str, records: int, sandbox: bool, table_name: str | None) -> None:
     """Print a defs.yaml for a collection of the API: a column for each field, with its type, how often it is null, and an example.
 
     The collection need not be declared. Every record of the sample fits what is proposed, or the first line says how many do not.
-    Nothing is written anywhere.
+    Fields that are null in all of them come as comments. Nothing else goes to stdout: `infer P/N > defs.yaml` makes a file to begin with.
     """
     from sequin_pipeline.operate.inference.proposal import propose
     from sequin_pipeline.operate.inference.sample import read_sample
@@ -36,7 +46,7 @@ def command(*, label: str, records: int, sandbox: bool, table_name: str | None) 
     from sequin_pipeline.sources.registry import open_source
 
     _check_label(label)
-    session = open_session(wants_sandbox=sandbox)
+    session = open_session(wants_sandbox=sandbox, collections=_collections_beside_output())
     announce(session)
     check_api(session)
     collection = _bare_collection(session, label)
@@ -49,14 +59,42 @@ def command(*, label: str, records: int, sandbox: bool, table_name: str | None) 
     sample = read_sample(source.pages(ReadRequest(frozenset({collection.id}))), collection, wanted_records=records)
     described = source.describe(collection.id)
     if not sample.records and not described:
-        offered = sorted(source.collection_ids() or ())
-        raise ConfigurationError(
-            f"the API has no record of {collection.id!r} and does not describe it: it offers {', '.join(offered) or 'no collection'}"
-        )
+        offered = suggestion(collection.id, sorted(source.collection_ids() or ()), are="it offers")
+        raise ConfigurationError(f"the API has no record of {collection.id!r} and does not describe it: {offered}")
     if table_name is not None:
         click.echo(tried(_mapped(session, collection, sample, table_name), sample), nl=False)
         return
     click.echo(tried(propose(collection, sample, described), sample), nl=False)
+
+
+def _collections_beside_output() -> "Mapping[str, Collection] | None":
+    """Returns what is declared in the other files, where a shell has emptied one of them for what this command prints; else None.
+
+    As in `infer stripe/plan > collections/stripe/defs.yaml`, which no command could load at that moment.
+    """
+    from sequin_pipeline.orchestration.catalog_files import definitions_folder, load_collections
+
+    given = environment.merge_dotenv(os.environ, environment.find_project(Path.cwd()))
+    folder = definitions_folder(given)
+    output = _output_file(folder)
+    if output is None:
+        return None
+    with tempfile.TemporaryDirectory(prefix="sequin-infer-") as scratch:
+        others = shutil.copytree(
+            folder, Path(scratch) / "collections", ignore=lambda path, names: {output.name} if Path(path) == output.parent else ()
+        )
+        if not any(others.glob("*/defs.yaml")):
+            return {}
+        return load_collections({**given, environment.SEQUIN_COLLECTIONS: str(others)})
+
+
+def _output_file(folder: Path) -> Path | None:
+    """Returns the file of definitions that our output goes to."""
+    try:
+        output = os.fstat(sys.stdout.fileno())
+    except (OSError, ValueError):  # no file, as in a test
+        return None
+    return next((file for file in folder.rglob("defs.yaml") if os.path.samestat(file.stat(), output)), None)
 
 
 def _mapped(session: Session, collection: "Collection", sample: "Sample", table_name: str) -> "Proposal":

@@ -4,16 +4,14 @@ import json
 import sys
 from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import asdict, dataclass
-from pathlib import Path
 from typing import TYPE_CHECKING
 
 import click
-from rich.console import Console
-from rich.table import Table
 
 from sequin_pipeline.cli.offered import offers
+from sequin_pipeline.cli.running import is_in_checkout, program, still_running
 from sequin_pipeline.cli.session import Session
-from sequin_pipeline.environment.settings import find_checkout
+from sequin_pipeline.cli.tables import build_table, print_table
 from sequin_pipeline.ledger.ledger import COUNT_NAMES, Counts
 from sequin_pipeline.ledger.schema import migrate
 from sequin_pipeline.ledger.status import RunSummary, run_summaries
@@ -25,6 +23,7 @@ if TYPE_CHECKING:
 
 FATES = COUNT_NAMES[1:8]
 FAILED, LANDED_WITH_REJECTS = 1, 3
+FATE = "fate of the records"
 
 
 @dataclass(frozen=True)
@@ -60,7 +59,7 @@ def tell(session: Session, results: Sequence[Landed], *, as_json: bool) -> None:
     else:
         _print(session, results)
     silent = [session.collections[one.collection] for one in results if one.has_never_had_records]
-    for unknown in (sentence for offer in offers(silent) for sentence in offer.unknown()):
+    for unknown in (sentence for offer in offers(silent) for _, sentence in offer.unknown()):
         click.echo(f"\n{unknown}", err=True)
     if any(one.failure for one in results):
         sys.exit(FAILED)
@@ -89,18 +88,14 @@ def _landed(warehouse: Warehouse, run: "FinishedRun") -> list[Landed]:
 
 
 def _print(session: Session, results: Sequence[Landed]) -> None:
-    console = Console()
-    table = Table(box=None, pad_edge=False, header_style="bold")
-    for heading in ("collection", "table"):
-        table.add_column(heading, no_wrap=True)
-    for heading in (*FATES, "rows", "seconds"):
-        table.add_column(heading, justify="right", no_wrap=True)
-    for one in results:
-        counts = [f"{getattr(one.counts, fate):,}" for fate in FATES]
-        rows = "" if one.rows is None else f"{one.rows:,}"
-        table.add_row(one.collection, one.table, *counts, rows, f"{one.seconds:.1f}")
-    # Not narrower than it needs to be: a table that is cut in a log file is of no use.
-    (console if console.is_terminal else Console(width=160)).print(table)
+    rows = [[one.collection, one.table, *_cells(one)] for one in results]
+    headings = ["collection", "table", *FATES, "rows", "seconds"]
+    there = [fate for fate in FATES if any(getattr(one.counts, fate) for one in results)]
+    shown = [headings.index(heading) for heading in ("collection", *there, "rows", "seconds")]
+    narrow = build_table([headings[index] for index in shown], [[row[index] for index in shown] for row in rows])
+    told = [[one.collection, _rows(one), ", ".join(_told(one))] for one in results]
+    narrowest = build_table(["collection", "rows", FATE], told, wraps=["collection", FATE])
+    print_table(build_table(headings, rows), narrow, narrowest)
     for one in results:
         if one.failure:
             click.echo(f"\n{one.collection} failed: {one.failure}", err=True)
@@ -109,11 +104,29 @@ def _print(session: Session, results: Sequence[Landed]) -> None:
         click.echo(sentence)
     click.echo(f"database  {mask_url(session.settings.warehouse_url)}")
     click.echo(f"UI        {_ui_command()}, then http://127.0.0.1:3000")
+    if going_on := still_running(session.settings):
+        click.echo(f"running   {going_on}")
+
+
+def _cells(one: Landed) -> list[str]:
+    return [*(f"{getattr(one.counts, fate):,}" for fate in FATES), _rows(one), f"{one.seconds:.1f}"]
+
+
+def _rows(one: Landed) -> str:
+    return "" if one.rows is None else f"{one.rows:,}"
+
+
+def _told(one: Landed) -> Iterator[str]:
+    """Yields what became of records in words, for a terminal that has no room for columns."""
+    counts = [(getattr(one.counts, fate), fate) for fate in FATES]
+    yield from (f"{count:,} {fate}" for count, fate in counts if count)
+    if not one.counts.fetched:
+        yield "nothing new"
+    yield f"{one.seconds:.1f} s"
 
 
 def _ui_command() -> str:
-    is_in_checkout = Path.cwd() == find_checkout() and Path("Makefile").is_file()
-    return "make ui" if is_in_checkout else "sequin-pipeline ui"
+    return "make ui" if is_in_checkout() else f"{program()} ui"
 
 
 def _summary(results: Sequence[Landed]) -> Iterator[str]:

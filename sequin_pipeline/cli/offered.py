@@ -25,13 +25,14 @@ class Offer:
         """These are the ids of collections that nobody has declared."""
         return self.offered - {collection.id for collection in self.declared}
 
-    def unknown(self) -> Iterator[str]:
-        """Yields a sentence for each declared collection that the source does not know."""
+    def unknown(self) -> Iterator[tuple[Collection, str]]:
+        """Yields each declared collection that the source does not know, with a sentence about it."""
         for collection in self.declared:
             if collection.id not in self.offered:
                 yield (
+                    collection,
                     f"{collection.label}: the source offers no collection {collection.id!r}, so that no record of it can come: fix its "
-                    "name in the defs.yaml, or have it synced there"
+                    "name in the defs.yaml, or have it synced there",
                 )
 
 

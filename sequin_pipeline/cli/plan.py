@@ -8,7 +8,9 @@ from typing import TYPE_CHECKING
 import click
 
 from sequin_pipeline.catalog import Collection
+from sequin_pipeline.cli.completion import complete_collections
 from sequin_pipeline.cli.landed import FAILED, FATES, LANDED_WITH_REJECTS
+from sequin_pipeline.cli.names import read_labels
 from sequin_pipeline.cli.session import announce, check_api, check_warehouse, open_session, select
 from sequin_pipeline.errors import PipelineError
 from sequin_pipeline.postgres.warehouse import Warehouse
@@ -21,7 +23,7 @@ SHOWN_CHANGES = 8
 
 
 @click.command()
-@click.argument("labels", nargs=-1, metavar="[PROVIDER/NAME]…")
+@click.argument("labels", nargs=-1, metavar="[PROVIDER/NAME]…", callback=read_labels, shell_complete=complete_collections)
 @click.option("--sandbox", is_flag=True, help="Put the sandbox's records into the database that WAREHOUSE_URL names.")
 def command(*, labels: Sequence[str], sandbox: bool) -> None:
     """Show what the next live run of each collection would do: counts, some differences, changes of its table.

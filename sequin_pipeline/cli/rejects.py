@@ -1,6 +1,7 @@
 """`sequin-pipeline rejects` lists, shows, replays and discards records that could not be stored."""
 
 import json
+import sys
 from collections.abc import Callable, Sequence
 from datetime import datetime
 from functools import partial
@@ -8,27 +9,32 @@ from typing import TYPE_CHECKING, TypeVar
 from uuid import uuid4
 
 import click
-from rich.console import Console
-from rich.table import Table
 
+from sequin_pipeline.cli.completion import complete_collections, complete_rejects
+from sequin_pipeline.cli.groups import Group
+from sequin_pipeline.cli.landed import LANDED_WITH_REJECTS
+from sequin_pipeline.cli.names import read_labels
 from sequin_pipeline.cli.session import Session, open_session, select
+from sequin_pipeline.cli.tables import build_table, print_table
 from sequin_pipeline.errors import ConfigurationError
 from sequin_pipeline.ledger.ledger import Ledger
 from sequin_pipeline.ledger.schema import migrate
 from sequin_pipeline.postgres.warehouse import Connection, Warehouse, attempt
 
 if TYPE_CHECKING:
-    from sequin_pipeline.ledger.rejects import KeptReject
+    from sequin_pipeline.ledger.rejects import KeptReject, RejectGroup
 
 Result = TypeVar("Result")
 
 SHOWN = 10
+PIPE_COLUMNS = 250
+DISCARDED = "discarded"
 REASON_CHARACTERS = 120
 """A single reject shows so much of its reason, so that it is one line; its group has the whole reason."""
 HEADINGS = ("collection", "reject", "record", "version", "class", "seen", "last seen", "reason")
 
 
-@click.group()
+@click.group(cls=Group)
 @click.option("--sandbox", is_flag=True, help="Look at the sandbox's records in the database that WAREHOUSE_URL names.")
 @click.pass_context
 def command(context: click.Context, *, sandbox: bool) -> None:
@@ -37,7 +43,7 @@ def command(context: click.Context, *, sandbox: bool) -> None:
 
 
 @command.command("list")
-@click.argument("labels", metavar="[P/N]...", nargs=-1)
+@click.argument("labels", metavar="[P/N]...", nargs=-1, callback=read_labels, shell_complete=complete_collections)
 @click.option("--all", "shows_all", is_flag=True, help=f"Show every open reject, not the newest {SHOWN} of each collection.")
 @click.pass_obj
 def list_(sandbox: bool, labels: Sequence[str], *, shows_all: bool) -> None:  # noqa: FBT001 - click's
@@ -45,31 +51,26 @@ def list_(sandbox: bool, labels: Sequence[str], *, shows_all: bool) -> None:  # 
     from sequin_pipeline.ledger.rejects import newest_rejects, reject_groups
 
     session = open_session(wants_sandbox=sandbox)
-    groups, newest = _table("collection", "records", "class", "last seen", "reason"), _table(*HEADINGS)
-    waiting = shown = 0
+    limit = None if shows_all else SHOWN
+    groups: list[tuple[str, RejectGroup]] = []
+    newest: list[tuple[str, KeptReject]] = []
     for ledger in _ledgers(session, labels):
-        for group in _read(session, ledger, reject_groups):
-            waiting += group.count
-            groups.add_row(ledger.label, f"{group.count:,}", group.reject_class, _minute(group.last_seen_at), group.reason)
-        limit = None if shows_all else SHOWN
-        for reject in _read(session, ledger, partial(newest_rejects, limit=limit)):
-            shown += 1
-            newest.add_row(ledger.label, *_cells(reject))
+        groups += [(ledger.label, group) for group in _read(session, ledger, reject_groups)]
+        newest += [(ledger.label, reject) for reject in _read(session, ledger, partial(newest_rejects, limit=limit))]
+    waiting = sum(group.count for _, group in groups)
     if not waiting:
         click.echo("No open rejects.")
         return
-    console = Console()
-    for table in (groups, newest):
-        (console if console.is_terminal else Console(width=250)).print(table)
-        click.echo()
-    if shown < waiting:
-        click.echo(f"{shown:,} of {waiting:,} open rejects are shown: `--all` shows them all.")
+    _print_groups(groups)
+    _print_newest(newest)
+    if len(newest) < waiting:
+        click.echo(f"{len(newest):,} of {waiting:,} open rejects are shown: `--all` shows them all.")
     click.echo("`sequin-pipeline rejects show P/N REJECT` shows one whole; `replay` tries again, `discard` gives up.")
 
 
 @command.command()
-@click.argument("label", metavar="P/N")
-@click.argument("number", metavar="REJECT")
+@click.argument("label", metavar="P/N", callback=read_labels, shell_complete=complete_collections)
+@click.argument("number", metavar="REJECT", shell_complete=complete_rejects)
 @click.pass_obj
 def show(sandbox: bool, label: str, number: str) -> None:  # noqa: FBT001 - click's
     """Show one reject: why, and the record as it came."""
@@ -85,11 +86,14 @@ def show(sandbox: bool, label: str, number: str) -> None:  # noqa: FBT001 - clic
 
 
 @command.command(name="replay")
-@click.argument("label", metavar="P/N")
-@click.argument("numbers", metavar="[REJECT]...", nargs=-1)
+@click.argument("label", metavar="P/N", callback=read_labels, shell_complete=complete_collections)
+@click.argument("numbers", metavar="[REJECT]...", nargs=-1, shell_complete=complete_rejects)
 @click.pass_obj
 def replay_(sandbox: bool, label: str, numbers: Sequence[str]) -> None:  # noqa: FBT001 - click's
-    """Try rejects of a collection again, as it is declared now; all open ones, or those named."""
+    """Try rejects of a collection again, as it is declared now; all open ones, or those named.
+
+    Exit status: 0 all of them have been settled, 1 the warehouse failed, 2 wrong usage, 3 some still cannot be stored.
+    """
     from sequin_pipeline.runs.replay_rejects import replay
 
     session = open_session(wants_sandbox=sandbox)
@@ -107,20 +111,41 @@ def replay_(sandbox: bool, label: str, numbers: Sequence[str]) -> None:  # noqa:
     click.echo(f"{counts.fetched - counts.rejected:,} of {counts.fetched:,} rejects of {label} have been settled.")
     if counts.rejected:
         click.echo(f"{counts.rejected:,} still cannot be stored: `sequin-pipeline rejects list {label}` says why.")
+        sys.exit(LANDED_WITH_REJECTS)
 
 
 @command.command()
-@click.argument("label", metavar="P/N")
-@click.argument("numbers", metavar="REJECT...", nargs=-1, required=True)
+@click.argument("label", metavar="P/N", callback=read_labels, shell_complete=complete_collections)
+@click.argument("numbers", metavar="[REJECT]...", nargs=-1, shell_complete=complete_rejects)
+@click.option(
+    "--reason",
+    metavar="TEXT",
+    help="Those whose reason holds this text, of which … stands for anything, as it does in `rejects list`.",
+)
+@click.option("--all", "discards_all", is_flag=True, help="All open rejects of the collection.")
 @click.pass_obj
-def discard(sandbox: bool, label: str, numbers: Sequence[str]) -> None:  # noqa: FBT001 - click's
-    """Give rejects up: they are settled without being stored, also when the same content comes again."""
-    from sequin_pipeline.ledger.rejects import settle
+def discard(sandbox: bool, label: str, numbers: Sequence[str], *, reason: str | None, discards_all: bool) -> None:  # noqa: FBT001 - click's
+    """Give rejects up: they are settled without being stored, also when the same content comes again.
 
+    Those that are named, those with a reason, or all of a collection.
+    """
+    from sequin_pipeline.ledger.rejects import settle, settle_by_reason
+
+    if (bool(numbers), reason is not None, discards_all).count(True) != 1:
+        raise ConfigurationError("say which rejects are given up: by their numbers, by --reason TEXT, or --all of the collection")
+    if reason is not None and not reason.strip(" …"):
+        raise ConfigurationError("--reason is empty, which every reject would match: write a part of the reason, or --all")
     session = open_session(wants_sandbox=sandbox)
     (ledger,) = _ledgers(session, (label,))
-    raws = [reject.raw for reject in _named(session, ledger, numbers)]
-    settled = _read(session, ledger, partial(settle, raws=raws, resolution="discarded"))
+    if numbers:
+        raws = [reject.raw for reject in _named(session, ledger, numbers)]
+        settled = _read(session, ledger, partial(settle, raws=raws, resolution=DISCARDED))
+    else:
+        settled = _read(session, ledger, partial(settle_by_reason, reason=reason or "", resolution=DISCARDED))
+    if reason is not None and not settled:
+        raise ConfigurationError(
+            f"no open reject of {label!r} has a reason with {reason!r}: `sequin-pipeline rejects list {label}` shows the reasons"
+        )
     click.echo(f"{settled:,} rejects of {label} have been discarded.")
 
 
@@ -177,11 +202,30 @@ def _warehouse(session: Session) -> Warehouse:
     return Warehouse(session.settings.warehouse_url)
 
 
-def _table(*headings: str) -> Table:
-    table = Table(box=None, pad_edge=False, header_style="bold")
-    for heading in headings:
-        table.add_column(heading, no_wrap=heading != "reason", justify="right" if heading in ("records", "seen") else "left")
-    return table
+def _print_groups(groups: "Sequence[tuple[str, RejectGroup]]") -> None:
+    headings = ("collection", "records", "class", "last seen", "reason")
+    rows = [[label, f"{group.count:,}", group.reject_class, _minute(group.last_seen_at), group.reason] for label, group in groups]
+    told = [[count, f"{label}, {kind}, last seen {last_seen}: {reason}"] for label, count, kind, last_seen, reason in rows]
+    print_table(
+        build_table(headings, rows, wraps=["reason"]),
+        build_table(("records", "reason"), told, wraps=["reason"]),
+        pipe_columns=PIPE_COLUMNS,
+    )
+    click.echo()
+
+
+def _print_newest(newest: "Sequence[tuple[str, KeptReject]]") -> None:
+    rows = [[label, *_cells(reject)] for label, reject in newest]
+    told = [
+        [number, f"{label} {record}{version and f', version {version}'}, {kind}, last seen {last_seen}: {reason}"]
+        for label, number, record, version, kind, _, last_seen, reason in rows
+    ]
+    print_table(
+        build_table(HEADINGS, rows, wraps=["reason"]),
+        build_table(("reject", "record"), told, wraps=["record"]),
+        pipe_columns=PIPE_COLUMNS,
+    )
+    click.echo()
 
 
 def _cells(reject: "KeptReject") -> tuple[str, ...]:

@@ -6,6 +6,8 @@ from pathlib import Path
 
 import click
 
+from sequin_pipeline.cli.completion import complete_collections
+from sequin_pipeline.cli.names import plain_label, unknown_collection
 from sequin_pipeline.environment import settings as environment
 from sequin_pipeline.errors import ConfigurationError
 from sequin_pipeline.operate.models import FORMATS
@@ -14,7 +16,7 @@ from sequin_pipeline.operate.models.table import model_table
 
 @click.command()
 @click.option("--format", "format_name", type=click.Choice(list(FORMATS)), required=True, help="For which tool.")
-@click.argument("labels", nargs=-1, metavar="[PROVIDER/NAME]…")
+@click.argument("labels", nargs=-1, metavar="[PROVIDER/NAME]…", shell_complete=complete_collections)
 def command(*, format_name: str, labels: Sequence[str]) -> None:
     """Print the models of these collections' and assets' tables, by default of all; nothing is started or connected to."""
     from sequin_pipeline.orchestration.catalog_files import load_collections
@@ -22,6 +24,7 @@ def command(*, format_name: str, labels: Sequence[str]) -> None:
 
     variables = environment.merge_dotenv(os.environ, environment.find_project(Path.cwd()))
     collections = load_collections(variables)
+    labels = [label if label in collections else plain_label(label) for label in labels]
     frames = frame_models(variables) if not labels or not collections.keys() >= {*labels} else FrameModels({}, ())
     for label in labels:
         if label in frames.untold:
@@ -29,8 +32,7 @@ def command(*, format_name: str, labels: Sequence[str]) -> None:
                 f"asset {label!r} does not say which columns its frame has: give it the metadata dagster/column_schema"
             )
         if label not in collections and label not in frames.tables:
-            there = ", ".join([*collections, *frames.tables]) or "none"
-            raise ConfigurationError(f"no collection {label!r} is declared: there are {there}")
+            raise unknown_collection(label, [*collections, *frames.tables])
         if label in collections and collections[label].unmanaged is not None:
             raise ConfigurationError(
                 f"table {str(collections[label].table)!r} of {label!r} belongs to an application, which has the model of it: "

@@ -11,6 +11,8 @@ from urllib.request import getproxies, proxy_bypass
 import click
 
 from sequin_pipeline.catalog import Collection
+from sequin_pipeline.cli.names import unknown_collection
+from sequin_pipeline.declare.suggestions import suggestion
 from sequin_pipeline.environment import settings as environment
 from sequin_pipeline.environment.settings import Settings
 from sequin_pipeline.errors import ConfigurationError, PipelineError, SourceUnavailable, WarehouseUnavailable
@@ -53,15 +55,16 @@ class Session:
     collections: Mapping[str, Collection]
 
 
-def open_session(*, wants_sandbox: bool = False) -> Session:
+def open_session(*, wants_sandbox: bool = False, collections: Mapping[str, Collection] | None = None) -> Session:
     """Starts or adopts what is missing, says so loudly, and sets this process's environment as Dagster's code expects it.
 
-    Raises ConfigurationError or CatalogError before anything else has happened.
+    `collections` None: those of the files. Raises ConfigurationError or CatalogError before anything else has happened.
     """
     from sequin_pipeline.cli.surroundings import bring_up
     from sequin_pipeline.orchestration.catalog_files import load_collections
 
-    collections = load_collections(environment.merge_dotenv(os.environ, environment.find_project(Path.cwd())))
+    if collections is None:
+        collections = load_collections(environment.merge_dotenv(os.environ, environment.find_project(Path.cwd())))
     settings, variables = bring_up(collections.values(), wants_sandbox=wants_sandbox)
     if settings.reads_records_api and environment.SEQUIN_API_TOKEN not in variables:
         raise ConfigurationError(
@@ -139,9 +142,9 @@ def select(session: Session, *, providers: Iterable[str], labels: Iterable[str])
     wanted_providers, wanted_labels = set(providers), set(labels)
     known_providers = {collection.provider for collection in session.collections.values()}
     for name in sorted(wanted_providers - known_providers):
-        raise ConfigurationError(f"no provider {name!r} is declared: there are {', '.join(sorted(known_providers)) or 'none'}")
+        raise ConfigurationError(f"no provider {name!r} is declared: {suggestion(name, sorted(known_providers))}")
     for name in sorted(wanted_labels - session.collections.keys()):
-        raise ConfigurationError(f"no collection {name!r} is declared: there are {', '.join(session.collections) or 'none'}")
+        raise unknown_collection(name, session.collections)
     if not wanted_providers and not wanted_labels:
         return tuple(session.collections.values())
     return tuple(

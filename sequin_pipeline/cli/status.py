@@ -1,23 +1,40 @@
-"""`sequin-pipeline status` shows how every collection stands, and where declaration and API differ."""
+"""`sequin-pipeline status` shows how collections stand, and where declaration and API differ."""
 
+import json
+from collections.abc import Iterator, Mapping, Sequence
 from datetime import UTC, datetime
 
 import click
-from rich.console import Console
-from rich.table import Table
+from rich.console import Group
 
+from sequin_pipeline.catalog import Collection
+from sequin_pipeline.cli.completion import complete_collections
+from sequin_pipeline.cli.names import read_labels
 from sequin_pipeline.cli.offered import offers
-from sequin_pipeline.cli.session import Session, announce, check_warehouse, open_session
+from sequin_pipeline.cli.session import announce, check_warehouse, open_session, select
+from sequin_pipeline.cli.tables import build_table, print_table
 from sequin_pipeline.ledger.schema import migrate
 from sequin_pipeline.ledger.status import TableStatus, table_statuses
 from sequin_pipeline.postgres.warehouse import Warehouse, attempt
 
+NEVER = "never synced"
+MINUTES = len("2026-01-01 12:00")
+"""A narrow terminal is shown so much of a time, in UTC as everywhere."""
+
 
 @click.command()
+@click.argument("labels", nargs=-1, metavar="[PROVIDER/NAME]…", callback=read_labels, shell_complete=complete_collections)
+@click.option("--verbose", "-v", "is_verbose", is_flag=True, help="Show the live cursor of each collection too.")
 @click.option("--sandbox", is_flag=True, help="Look at the sandbox's records in the database that WAREHOUSE_URL names.")
-def command(*, sandbox: bool) -> None:
-    """Show rows, live cursor, the age of the newest record read (the lag is that at most), last merge and open rejects."""
+@click.option("--json", "as_json", is_flag=True, help="Print it as JSON.")
+def command(*, labels: Sequence[str], is_verbose: bool, sandbox: bool, as_json: bool) -> None:
+    """Show rows, the age of the newest record read (the lag is that at most), last merge and open rejects of each collection.
+
+    Of all declared collections, or of those named. Says too what the API offers and nobody has declared, and what is declared and the API
+    does not offer.
+    """
     session = open_session(wants_sandbox=sandbox)
+    collections = select(session, providers=(), labels=labels)
     announce(session)
     check_warehouse(session)
     warehouse = Warehouse(session.settings.warehouse_url)
@@ -27,38 +44,67 @@ def command(*, sandbox: bool) -> None:
             migrate(connection)
             return table_statuses(connection)
 
-    _print(session, attempt(read, "reading the ledger"))
+    statuses = attempt(read, "reading the ledger")
+    if not as_json:
+        _print(collections, statuses, is_verbose=is_verbose)
     found = offers(session.collections.values())
     undeclared = sorted(collection_id for offer in found for collection_id in offer.undeclared)
-    if undeclared:
+    unknown = {
+        collection.label: sentence for offer in found for collection, sentence in offer.unknown() if collection in collections
+    }
+    if as_json:
+        standing = [_told(collection, statuses.get(str(collection.table))) for collection in collections]
+        told = {"collections": standing, "not_declared": undeclared, "not_offered": sorted(unknown)}
+        click.echo(json.dumps(told, indent=2, default=lambda moment: moment.isoformat()))
+        return
+    if undeclared and not labels:
         click.echo(f"\nThe API offers, and no defs.yaml declares: {', '.join(undeclared)}")
-    for unknown in (sentence for offer in found for sentence in offer.unknown()):
-        click.echo(f"\n{unknown}")
+    for sentence in unknown.values():
+        click.echo(f"\n{sentence}")
 
 
-def _print(session: Session, statuses: dict[str, TableStatus]) -> None:
-    table = Table(box=None, pad_edge=False, header_style="bold")
-    for heading in ("collection", "table", "rows", "live cursor", "newest record", "last merge", "open rejects"):
-        table.add_column(
-            heading, justify="right" if heading in ("rows", "newest record", "open rejects") else "left", no_wrap=True
-        )
+def _told(collection: Collection, status: TableStatus | None) -> dict[str, object]:
+    """Returns what programs are told; all but the names is null for a collection that has never been synced."""
+    return {
+        "collection": collection.label,
+        "table": str(collection.table),
+        "source": status and status.source,
+        "rows": status and status.rows,
+        "cursor": status and status.cursor,
+        "newest_record_at": status and status.stream_time,
+        "last_merge_at": status and status.last_merge_at,
+        "open_rejects": status and status.open_rejects,
+    }
+
+
+def _print(collections: Sequence[Collection], statuses: Mapping[str, TableStatus], *, is_verbose: bool) -> None:
     now = datetime.now(UTC)
-    for label, collection in session.collections.items():
-        status = statuses.get(str(collection.table))
-        if status is None:
-            table.add_row(label, str(collection.table), "", "never synced")
-            continue
-        table.add_row(
-            label,
-            str(collection.table),
-            f"{status.rows:,}",
-            status.cursor or "none",
-            _age(status.stream_time, now),
-            "never" if status.last_merge_at is None else f"{status.last_merge_at.astimezone(UTC):%Y-%m-%d %H:%M:%SZ}",
-            f"{status.open_rejects:,}",
-        )
-    console = Console()
-    (console if console.is_terminal else Console(width=160)).print(table)
+    standing = [(collection, statuses.get(str(collection.table))) for collection in collections]
+    rows = [[collection.label, str(collection.table), *_cells(status, now)] for collection, status in standing]
+    cursors = ["" if status is None else status.cursor or "none" for _, status in standing]
+    headings = ["collection", "table", "rows", "newest record", "last merge", "open rejects"]
+    narrow = build_table(
+        [headings[0], *headings[2:5], "rejects"],
+        [[label, count, newest, merged[:MINUTES], rejects] for label, _, count, newest, merged, rejects in rows],
+        wraps=["collection"],
+    )
+    if not is_verbose:
+        print_table(build_table(headings, rows), narrow)
+        return
+    wide = [[*row[:3], cursor, *row[3:]] for row, cursor in zip(rows, cursors, strict=True)]
+    places = [[*row[:2], cursor] for row, cursor in zip(rows, cursors, strict=True)]
+    below = build_table([*headings[:2], "live cursor"], places, wraps=[*headings[:2], "live cursor"])
+    print_table(build_table([*headings[:3], "live cursor", *headings[3:]], wide), Group(narrow, "", below))
+
+
+def _cells(status: TableStatus | None, now: datetime) -> Iterator[str]:
+    if status is None:
+        yield from ("", "", NEVER, "")
+        return
+    yield f"{status.rows:,}"
+    yield _age(status.stream_time, now)
+    yield "never" if status.last_merge_at is None else f"{status.last_merge_at.astimezone(UTC):%Y-%m-%d %H:%M:%SZ}"
+    yield f"{status.open_rejects:,}"
 
 
 def _age(moment: datetime | None, now: datetime) -> str:

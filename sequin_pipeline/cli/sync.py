@@ -8,8 +8,10 @@ import click
 from rich.console import Console
 
 from sequin_pipeline.catalog import Collection
+from sequin_pipeline.cli.completion import complete_collections, complete_providers
 from sequin_pipeline.cli.interrupts import interruptible
 from sequin_pipeline.cli.landed import Landed, landed, tell
+from sequin_pipeline.cli.names import read_labels
 from sequin_pipeline.cli.session import Session, announce, check_api, check_dagster_storage, check_warehouse, open_session, select
 from sequin_pipeline.errors import ConfigurationError
 from sequin_pipeline.ledger.schema import migrate
@@ -21,8 +23,23 @@ if TYPE_CHECKING:
 
 
 @click.command()
-@click.option("--provider", "providers", multiple=True, metavar="P", help="Only this provider's collections; may be repeated.")
-@click.option("--collection", "labels", multiple=True, metavar="P/N", help="Only this collection; may be repeated.")
+@click.option(
+    "--provider",
+    "providers",
+    multiple=True,
+    metavar="P",
+    shell_complete=complete_providers,
+    help="Only this provider's collections; may be repeated.",
+)
+@click.option(
+    "--collection",
+    "labels",
+    multiple=True,
+    metavar="P/N",
+    callback=read_labels,
+    shell_complete=complete_collections,
+    help="Only this collection; may be repeated.",
+)
 @click.option(
     "--full-refresh", is_flag=True, help="Read each stream again from its earliest record; what is known is not written."
 )

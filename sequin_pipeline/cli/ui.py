@@ -18,6 +18,7 @@ from pathlib import Path
 import click
 import yaml
 
+from sequin_pipeline.cli.running import is_in_checkout, program, still_running
 from sequin_pipeline.cli.session import announce, check_dagster_storage, open_session
 from sequin_pipeline.cli.supervisor import Supervisor, stop_requested
 from sequin_pipeline.environment import embedded
@@ -62,6 +63,8 @@ def command(*, port: int, sandbox: bool) -> None:
         record.write_text(json.dumps({"url": url, "pid": os.getpid()}))
         _serve(url, port=port, is_stopping=is_stopping)
     click.echo("The UI has ended; nothing of it is left running.")
+    if going_on := still_running(session.settings):
+        click.echo(f"Beside it, {going_on}.")
 
 
 def _serve(url: str, *, port: int, is_stopping: Callable[[], bool]) -> None:
@@ -137,9 +140,10 @@ def _check_port(port: int) -> None:
         try:
             listener.bind((LOOPBACK, port))
         except OSError as error:
+            other = f"make ui PORT={DEFAULT_PORT + 1}" if is_in_checkout() else f"{program()} ui --port {DEFAULT_PORT + 1}"
             raise ConfigurationError(
                 f"the UI cannot listen on port {port} of {LOOPBACK}: {error.strerror}. Another program is there: end it, or choose "
-                "another one, as in `sequin-pipeline ui --port 3001`"
+                f"another one, as in `{other}`"
             ) from error
 
 

@@ -6,7 +6,6 @@ It knows neither Dagster nor the warehouse. What only shows across several files
 import re
 from collections.abc import Mapping
 from datetime import UTC, datetime, timedelta
-from difflib import get_close_matches
 
 from sequin_pipeline.catalog import (
     MAX_COLUMNS,
@@ -20,6 +19,7 @@ from sequin_pipeline.catalog import (
 )
 from sequin_pipeline.declare.node import Node, check_text
 from sequin_pipeline.declare.parse_table import parse_indexes, parse_table, parse_unmanaged
+from sequin_pipeline.declare.suggestions import suggestion
 from sequin_pipeline.declare.yaml_models import (
     COLLECTION_PATTERN,
     COLUMN_PATTERN,
@@ -159,9 +159,7 @@ def _check_listable(name: str, source: SourceDeclaration, node: Node) -> None:
     listable = KINDS[source.kind].collections
     if listable is None or name in listable:
         return
-    similar = get_close_matches(name, listable, n=3)
-    suggestion = f"did you mean {' or '.join(map(repr, similar))}?" if similar else f"it has {', '.join(sorted(listable))}"
-    raise node.refused(f"source {source.kind!r} cannot list {name!r}: {suggestion}")
+    raise node.refused(f"source {source.kind!r} cannot list {name!r}: {suggestion(name, sorted(listable), are='it has')}")
 
 
 def _history(text: str | None, node: Node) -> timedelta | None:
@@ -174,10 +172,10 @@ def _history(text: str | None, node: Node) -> timedelta | None:
 def _column(name: str, model: ColumnModel, node: Node, *, prefix: str) -> Column:
     check_text("column", name, COLUMN_PATTERN, node=node, rule="letters, digits and _, a letter or _ first, at most 63")
     if name in RECORD_COLUMNS:
-        suggestion = f"{prefix.replace('-', '_').lower()}_{name}"
+        other = f"{prefix.replace('-', '_').lower()}_{name}"
         raise node.refused(
             f"column {name!r} would take the name of one that every table has ({RECORD_COLUMNS[name]}): "
-            f"choose another name, for example {suggestion!r}"
+            f"choose another name, for example {other!r}"
         )
     if name in SYSTEM_COLUMNS:
         raise node.refused(f"column {name!r} has a name that Postgres reserves: choose another one")

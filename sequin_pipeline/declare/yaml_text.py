@@ -1,7 +1,8 @@
 """This module reads the text of a defs.yaml before Dagster does, so that errors get file and line instead of a traceback."""
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from pathlib import Path
+from typing import Any
 
 import yaml
 
@@ -18,6 +19,20 @@ def declared_types(folder: Path) -> Iterator[tuple[str, str]]:
             for key, value in document.value:
                 if key.value == "type" and isinstance(value, yaml.ScalarNode):
                     yield value.value, _origin(file, value)
+
+
+def raw_collections(folder: Path) -> Iterator[tuple[str, Mapping[str, Any]]]:
+    """Yields label and keys of each collection that the files below `folder` name, with the file's `source`, and nothing checked.
+
+    For whoever cannot wait for Dagster to load them; raises CatalogError for a file that is not a YAML mapping.
+    """
+    for file in sorted(folder.rglob("defs.yaml")):
+        for document in _documents(file):
+            attributes = yaml.SafeLoader("").construct_document(document).get("attributes")
+            collections = attributes.get("collections") if isinstance(attributes, dict) else None
+            for name, declared in (collections if isinstance(collections, dict) else {}).items():
+                keys = declared if isinstance(declared, dict) else {}
+                yield f"{attributes.get('provider')}/{name}", {"source": attributes.get("source"), **keys}
 
 
 def _documents(file: Path) -> Iterator[yaml.MappingNode]:

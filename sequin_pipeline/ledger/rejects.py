@@ -3,6 +3,7 @@
 An open reject is resolved by a newer or equal version of the same record that was stored, by replay, or by an operator's word.
 """
 
+import re
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass, field
 from datetime import datetime
@@ -195,6 +196,18 @@ def list_rejects(connection: Connection, ledger: Ledger, *, numbers: Sequence[st
     )
 
 
+def rejects_holding(connection: Connection, ledger: Ledger, text: str) -> list[KeptReject]:
+    """Open rejects of the table whose record holds these bytes somewhere."""
+    return fetch_rows(
+        connection,
+        KeptReject,
+        sql.SQL(_KEPT + " and position(%(text)s::bytea in raw) > 0 order by content_hash").format(
+            rejects=ledger.table("rejects")
+        ),
+        {"table": ledger.table_name, "text": text.encode()},
+    )
+
+
 @dataclass(frozen=True)
 class WaitingReject:
     """An open reject that waits for another row or version, without its record."""
@@ -292,6 +305,20 @@ def settle_refilled(connection: Connection, ledger: Ledger, record_ids: Iterable
         ).format(rejects=ledger.table("rejects")),
         (ledger.table_name, list(record_ids)),
     )
+
+
+def settle_by_reason(connection: Connection, ledger: Ledger, *, reason: str, resolution: str) -> int:
+    """Resolves the table's open rejects whose reason holds this text, all of them where it is empty; returns how many.
+
+    `…` stands for anything, and space for any space: what `reject_groups` shows can be given back, also from several lines.
+    """
+    parts = [r"\s+".join(map(re.escape, part.split())) for part in reason.split("…")]
+    return connection.execute(
+        sql.SQL(
+            "update {rejects} set resolved_at = now(), resolution = %s where table_name = %s and resolved_at is null and reason ~ %s"
+        ).format(rejects=ledger.table("rejects")),
+        (resolution, ledger.table_name, ".*".join(parts)),
+    ).rowcount
 
 
 def settle(connection: Connection, ledger: Ledger, raws: Iterable[bytes], *, resolution: str) -> int:

@@ -4,23 +4,34 @@ That is its row, its version or tombstone, its rejects, its history, what last w
 """
 
 from collections.abc import Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from datetime import UTC, datetime
 from itertools import islice
 from uuid import UUID
 
+import msgspec
 from psycopg import sql
 
 from sequin_pipeline.catalog import Collection
 from sequin_pipeline.ledger.ledger import Ledger, TableRecord
-from sequin_pipeline.ledger.rejects import KeptReject, rejects_of_record
+from sequin_pipeline.ledger.rejects import KeptReject, rejects_holding, rejects_of_record
 from sequin_pipeline.normalize.normalizer import Normalizer
 from sequin_pipeline.operate.row_text import RowText, rows_as_text
+from sequin_pipeline.postgres.rows import fetch_rows
 from sequin_pipeline.postgres.warehouse import Connection
+from sequin_pipeline.records import json_text
 from sequin_pipeline.sources import ReadRequest, Source
 from sequin_pipeline.table.target import Target, collection_target
 from sequin_pipeline.windows import SLACK
 from sequin_pipeline.write.history import HistoryEntry, history_of
+
+
+@dataclass(frozen=True)
+class Namesake:
+    """This value is a record that has the id which was asked for at its provider, in one sync: such ids are unique there only."""
+
+    id: str
+    sync_id: str | None
 
 
 @dataclass(frozen=True)
@@ -76,6 +87,11 @@ class Explanation:
     history: Sequence[HistoryEntry]
     position: str | None
 
+    @property
+    def is_known(self) -> bool:
+        """This is true where the warehouse has anything of the record."""
+        return bool(self.row or self.removed or self.rejects or self.history)
+
 
 @dataclass(frozen=True)
 class SourceAnswer:
@@ -87,6 +103,7 @@ class SourceAnswer:
 
     pages: int
     reached_end: bool
+    record_id: str | None = None
     version: int | None = None
     is_deleted: bool = False
     reason: str | None = None
@@ -112,10 +129,72 @@ def explain_record(connection: Connection, collection: Collection, ledger: Ledge
     )
 
 
+def find_by_upstream_id(
+    connection: Connection, collection: Collection, ledger: Ledger, upstream_id: str, *, sync_id: str | None
+) -> list[Namesake]:
+    """Returns the records that have this id at their provider, of every sync or of one, in the order of the syncs; raises psycopg.Error.
+
+    Rows of the table, and open rejects of records that have none. Leans on an index of (sync_id, upstream_id) where one is declared.
+    """
+    target = collection_target(collection)
+    found = {one.id: one for one in _rejected_namesakes(connection, ledger, upstream_id)}
+    found |= {one.id: one for one in _stored_namesakes(connection, target, upstream_id)}
+    wanted = [one for one in found.values() if sync_id in (None, one.sync_id)]
+    return sorted(wanted, key=lambda one: (one.sync_id or "", one.id))
+
+
+def _stored_namesakes(connection: Connection, target: Target, upstream_id: str) -> list[Namesake]:
+    table = sql.Identifier(target.table.schema, target.table.name)
+    if not (target.is_stored("id") and target.is_stored("upstream_id")):
+        return []
+    if connection.execute("select to_regclass(%s)", (table.as_string(connection),)).fetchone() == (None,):
+        return []
+    sync_id = sql.Identifier(target.column("sync_id").table_name) if target.is_stored("sync_id") else sql.SQL("null")
+    return fetch_rows(
+        connection,
+        Namesake,
+        sql.SQL("select {id}::text, {sync_id}::text from {table} where {upstream_id} = %s").format(
+            id=sql.Identifier(target.column("id").table_name),
+            sync_id=sync_id,
+            table=table,
+            upstream_id=sql.Identifier(target.column("upstream_id").table_name),
+        ),
+        (upstream_id,),
+    )
+
+
+def _rejected_namesakes(connection: Connection, ledger: Ledger, upstream_id: str) -> list[Namesake]:
+    found = []
+    for reject in rejects_holding(connection, ledger, upstream_id):
+        members = _members(reject.raw)
+        if reject.record_id is not None and _text(members.get("upstream_id")) == upstream_id:
+            found.append(Namesake(reject.record_id, _text(_members(members.get("sync", b"")).get("id"))))
+    return found
+
+
+def _members(text: bytes) -> dict[str, bytes]:
+    try:
+        return json_text.members(text)
+    except ValueError:
+        return {}
+
+
+def _text(literal: bytes | None) -> str | None:
+    """Returns a string of JSON, or a number as it is written."""
+    if literal is None or literal == b"null":
+        return None
+    try:
+        return str(msgspec.json.decode(literal)) if literal.startswith(b'"') else literal.decode()
+    except (msgspec.DecodeError, UnicodeDecodeError):
+        return None
+
+
 def ask_source(
     source: Source, collection: Collection, record_id: str, *, explanation: Explanation, max_pages: int
 ) -> SourceAnswer:
     """Looks for the record in the source, reading at most `max_pages`; raises SourceError.
+
+    A record that nobody has stored is looked for by its id at the provider too.
 
     It begins where the stored version entered the stream, else at the beginning: no source has a lookup, and in a compacted stream the
     record stands there, or further on if it has changed since.
@@ -133,16 +212,19 @@ def ask_source(
         pages += 1
         normalized = normalize(page.records)
         frame = normalized.frame
-        rows = frame.loc[(frame["id"] == record_id).to_numpy(dtype=bool), ["updated_idx", "deleted"]]
-        for version, is_deleted in rows.itertuples(index=False):
+        is_meant = frame["id"] == record_id
+        if row is None and explanation.removed is None:
+            is_meant |= (frame["upstream_id"] == record_id).fillna(value=False)
+        rows = frame.loc[is_meant.to_numpy(dtype=bool), ["id", "updated_idx", "deleted"]]
+        for found_id, version, is_deleted in rows.itertuples(index=False):
             if found.version is None or int(version) >= found.version:
-                found = SourceAnswer(pages, reached_end=False, version=int(version), is_deleted=bool(is_deleted))
+                found = SourceAnswer(pages, False, str(found_id), int(version), is_deleted=bool(is_deleted))
         reasons = [reject.reason for reject in normalized.rejects if reject.record_id == record_id]
         if reasons:
             return SourceAnswer(pages, reached_end=False, reason=reasons[-1])
         if found.version is not None and (row is None or row.version is None or found.version >= row.version):
             return found
-    return SourceAnswer(pages, pages < max_pages, found.version, found.is_deleted)
+    return replace(found, pages=pages, reached_end=pages < max_pages)
 
 
 def _row(connection: Connection, target: Target, record_id: str) -> StoredRow | None:

@@ -29,7 +29,7 @@ def load_collections(environment: Mapping[str, str]) -> dict[str, Collection]:
     Raises CatalogError with file and line, where definitions would show it inside Dagster's tree of files.
     """
     tree = component_tree(environment)
-    types = dict(declared_types(_folder(environment) or PACKAGE / "defs"))
+    types = dict(declared_types(definitions_folder(environment)))
     try:
         return check_files(tree)
     except Exception as error:
@@ -59,6 +59,11 @@ def component_tree(environment: Mapping[str, str]) -> dg.ComponentTree:
     # Dagster imports the Python files that stand beside the YAML as parts of this module.
     sys.modules[module.__name__] = module
     return dg.ComponentTree.from_module(module, project_root=folder)
+
+
+def definitions_folder(environment: Mapping[str, str]) -> Path:
+    """Returns the folder above the providers' folders: the one that the environment names, or that of the package."""
+    return _folder(environment) or PACKAGE / "defs"
 
 
 def _folder(environment: Mapping[str, str]) -> Path | None:

@@ -117,7 +117,7 @@ def test_a_backfill_with_rejects_exits_with_3(api: SandboxControls, make_project
     [
         pytest.param(
             ["demo/thingy", "--from", "2026-01"],
-            "sequin-pipeline: no collection 'demo/thingy' is declared: there are demo/thing, demo/part\n",
+            "sequin-pipeline: no collection 'demo/thingy' is declared: did you mean 'demo/thing'?\n",
             id="unknown collection",
         ),
         pytest.param(

@@ -160,10 +160,44 @@ def test_a_table_of_another_address_is_not_compared_with_this_one(
     ]
 
 
+def test_a_record_is_found_by_its_id_at_the_provider_and_several_are_listed_by_sync(
+    make_project: MakeProject, command: Command
+) -> None:
+    fed = lines(
+        record("a", 1, upstream_id="cus_1"),
+        record("b", 2, upstream_id="cus_2"),
+        record("c", 3, upstream_id="cus_2", sync={"id": "sync-9"}),
+        record("d", 4, upstream_id="cus_4", data={"amount": "x"}),
+    )
+    with running_sandbox(RecordedFeed(fed, is_compacted=True), Settings(token=TOKEN)) as url:
+        project = make_project(url).declare(demo=DECLARED)
+        sync(project, run_id="run-1")
+
+        one = command(project, "explain", "demo:thing", "cus_1")
+        several = command(project, "explain", "demo/thing", "cus_2")
+        chosen = command(project, "explain", "demo/thing", "cus_2", "--sync-id", "sync-9", "--pages", "0")
+        rejected = command(project, "explain", "demo/thing", "cus_4", "--pages", "0")
+        project.execute("delete from demo.thing where id = 'a'", "delete from sequin_pipeline.versions")
+        only_there = command(project, "explain", "demo/thing", "cus_1")
+
+    assert one.stdout.startswith("record 'a' of demo/thing, table demo.thing, with upstream_id 'cus_1' in sync 's1'\n")
+    assert (one.status, told(one)["row"]) == (0, ["version 1, not deleted"])
+    head, _, columns, *rows = several.stdout.splitlines()
+    assert (several.status, head, columns.split()) == (0, "2 records of demo/thing have upstream_id 'cus_2':", ["sync", "record"])
+    assert [row.split() for row in rows[:2]] == [["s1", "b"], ["sync-9", "c"]]
+    assert rows[-1] == "`--sync-id ID`, or the id of the record in its place, explains one of them."
+    assert chosen.stdout.startswith("record 'c' of demo/thing")
+    assert rejected.stdout.startswith("record 'd' of demo/thing")
+    assert rejected.status == 0
+    assert "version 4, open" in rejected.stdout
+    assert (only_there.status, told(only_there)["row"]) == (0, ["none"])
+    assert "holds version 1 of record 'a', whose upstream_id that is, which is not stored" in only_there.stdout
+
+
 @pytest.mark.parametrize(
     ("arguments", "said"),
     [
-        pytest.param(("demo/none", "a"), "no collection 'demo/none' is declared: there are demo/thing", id="collection"),
+        pytest.param(("demo/none", "a"), "no collection 'demo/none' is declared: did you mean 'demo/thing'?", id="collection"),
         pytest.param(("demo/thing",), "Missing argument 'ID'", id="no id"),
         pytest.param(("demo/thing", "a", "--pages", "-1"), "-1 is not in the range x>=0", id="pages"),
     ],

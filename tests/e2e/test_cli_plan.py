@@ -223,7 +223,7 @@ def test_what_would_fail_is_told_and_stops_no_other(api: SandboxControls, make_p
 @pytest.mark.parametrize(
     ("arguments", "said"),
     [
-        pytest.param(("demo/none",), "no collection 'demo/none' is declared: there are demo/thing", id="collection"),
+        pytest.param(("demo/none",), "no collection 'demo/none' is declared: did you mean 'demo/thing'?", id="collection"),
         pytest.param(("--dry-run",), "No such option '--dry-run'", id="option"),
     ],
 )

@@ -64,6 +64,7 @@ def test_a_reject_is_shown_whole_replayed_after_a_fix_or_discarded(make_project:
         "0 of 3 rejects of demo/thing have been settled.\n"
         "3 still cannot be stored: `sequin-pipeline rejects list demo/thing` says why.\n"
     )
+    assert (again.status, fixed.status) == (3, 0)
     assert given_up.stdout == "2 rejects of demo/thing have been discarded.\n"
     assert fixed.stdout == "1 of 1 rejects of demo/thing have been settled.\n"
     assert empty.stdout == "No open rejects.\n"
@@ -71,15 +72,49 @@ def test_a_reject_is_shown_whole_replayed_after_a_fix_or_discarded(make_project:
 
 
 @pytest.mark.parametrize(
+    ("arguments", "left"),
+    [
+        pytest.param(("--reason", "found the string"), ["b03", "b04"], id="a part of the reason"),
+        pytest.param(("--reason", "(path $.amount, bigint) found …, where a whole number"), ["b01", "b02"], id="as it is listed"),
+        pytest.param(("--reason", "where a\n  whole   number was\nexpected"), ["b01", "b02"], id="from several lines"),
+        pytest.param(("--reason", "1.5"), ["b01", "b02", "b04"], id="with its value"),
+        pytest.param(("--all",), [], id="all"),
+    ],
+)
+def test_rejects_are_discarded_by_their_reason_or_all_of_a_collection(
+    arguments: tuple[str, ...], left: list[str], make_project: MakeProject, command: Command
+) -> None:
+    project = make_project(NO_API).declare(demo=AMOUNT % "bigint")
+    fill(project, bad(1, "a dozen"), bad(2, "two"), bad(3, 1.5), bad(4, 2.5))
+
+    done = command(project, "rejects", "discard", "demo:thing", *arguments)
+
+    assert (done.status, done.stdout) == (0, f"{4 - len(left)} rejects of demo/thing have been discarded.\n")
+    assert project.query(
+        "select record_id from sequin_pipeline.rejects where resolution is distinct from 'discarded' order by 1"
+    ) == [(name,) for name in left]
+
+
+@pytest.mark.parametrize(
     ("arguments", "said"),
     [
-        pytest.param(("list", "demo/none"), "no collection 'demo/none' is declared: there are demo/thing", id="collection"),
+        pytest.param(("list", "demo/none"), "no collection 'demo/none' is declared: did you mean 'demo/thing'?", id="collection"),
         pytest.param(
             ("discard", "demo/thing", "12345678"),
             "'demo/thing' has no open reject '12345678': `sequin-pipeline rejects list demo/thing` shows them",
             id="reject",
         ),
-        pytest.param(("discard", "demo/thing"), "Missing argument 'REJECT...'", id="nothing to discard"),
+        pytest.param(("discard", "demo/thing"), "say which rejects are given up: by their numbers", id="nothing to discard"),
+        pytest.param(("discard", "demo/thing", "12345678", "--all"), "say which rejects are given up", id="one and all"),
+        pytest.param(("discard", "demo/thing", "--reason", "x", "--all"), "say which rejects are given up", id="some and all"),
+        pytest.param(
+            ("discard", "demo/thing", "--reason", " … "), "--reason is empty, which every reject would match", id="any reason"
+        ),
+        pytest.param(
+            ("discard", "demo/thing", "--reason", "found 1"),
+            "no open reject of 'demo/thing' has a reason with 'found 1': `sequin-pipeline rejects list demo/thing` shows the reasons",
+            id="reason",
+        ),
     ],
 )
 def test_what_is_not_there_is_refused(make_project: MakeProject, command: Command, arguments: tuple[str, ...], said: str) -> None:

@@ -30,6 +30,8 @@ class ProposedColumn:
 class Proposal:
     """A proposal has columns, `keys` as further YAML values of the collection, and `remarks` as comments; the sample is from `source`.
 
+    `untold` are columns of fields that are null throughout the sample, so that nothing tells their types: they are written as comments.
+
     `refused_records` of the sample are those that the table would refuse though they fit the declaration; `is_refused`: it would
     refuse all of them.
     """
@@ -42,24 +44,31 @@ class Proposal:
     source: SourceDeclaration = field(default_factory=SourceDeclaration)
     refused_records: int = 0
     is_refused: bool = False
+    untold: tuple[ProposedColumn, ...] = ()
 
 
 def propose(collection: Collection, sample: Sample, described: Sequence[FieldDescription]) -> Proposal:
-    """Proposes a column for each field of the sample, and for each that the source describes and the sample does not have."""
+    """Proposes a column for each field of the sample, and for each that the source describes and the sample does not have.
+
+    Fields of which the sample has no value are left to whoever reads the proposal, unless there is no record to tell more.
+    """
     words = {description.path: description.type for description in described}
     sampled = fields_of(sample)
     known = {field.steps[0] for field in sampled}
     unseen = tuple(SampledField((path,), (), len(sample.objects)) for path in words if path not in known)
     fields = (*sampled, *unseen)
     names = column_names(collection.provider, [field.steps for field in fields])
+    columns = [
+        ProposedColumn(propose_column(names[field.steps], field, described_as=words.get(".".join(field.steps), "")), field)
+        for field in fields
+    ]
+    is_told = [bool(column.field.values) or not sample.objects for column in columns]
     return Proposal(
         collection.provider,
         collection.name,
-        tuple(
-            ProposedColumn(propose_column(names[field.steps], field, described_as=words.get(".".join(field.steps), "")), field)
-            for field in fields
-        ),
+        tuple(column for column, told in zip(columns, is_told, strict=True) if told),
         source=collection.source,
+        untold=tuple(column for column, told in zip(columns, is_told, strict=True) if not told),
     )
 
 
@@ -72,7 +81,8 @@ def written(proposal: Proposal, heading: Sequence[str] = ()) -> str:
     lines += [f"      # {remark}" for remark in proposal.remarks]
     lines += [f"      {_flow({key: value})}" for key, value in proposal.keys.items()]
     lines.append("      columns:" if proposal.columns else "      columns: {}")
-    lines += [f"        {_flow({item.column.name: _keys_of(item.column)})}  # {_remark(item)}" for item in proposal.columns]
+    lines += [f"        {_declaration(item)}  # {_remark(item)}" for item in proposal.columns]
+    lines += [f"        # {_declaration(item)}  # {_remark(item)}" for item in proposal.untold]
     return "\n".join(lines) + "\n"
 
 
@@ -91,6 +101,10 @@ def _source_keys(source: SourceDeclaration) -> dict[str, object]:
     ]
     kind = {} if source.kind == SourceDeclaration().kind else {"source": source.kind}
     return {**kind, **({"syncs": accounts} if accounts else {})}
+
+
+def _declaration(item: ProposedColumn) -> str:
+    return _flow({item.column.name: _keys_of(item.column)})
 
 
 def _keys_of(column: Column) -> dict[str, object]:

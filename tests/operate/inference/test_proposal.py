@@ -54,7 +54,6 @@ def columns_of(sample: Sample, *described: FieldDescription) -> dict[str, Column
         pytest.param(["[]", "[]"], ("jsonb", "iso", False), id="empty-arrays-only"),
         pytest.param(['["a"]', "[1]"], ("jsonb", "iso", False), id="arrays-of-several-kinds"),
         pytest.param(['{"a": 1}', '"a"'], ("jsonb", "iso", False), id="an-object-or-its-id"),
-        pytest.param(["null", "null"], ("jsonb", "iso", False), id="never-seen"),
     ],
 )
 def test_the_first_type_that_takes_every_value_is_proposed(values: list[str], expected: tuple[str, str, bool]) -> None:
@@ -128,9 +127,32 @@ def test_names_are_valid_distinct_and_none_of_the_record_s_own() -> None:
 def test_what_the_source_describes_decides_where_the_sample_has_no_value() -> None:
     described = (FieldDescription("gone", "integer"), FieldDescription("seen", "integer"), FieldDescription("never", "mystery"))
 
-    columns = columns_of(sample_of({"gone": None, "seen": "text after all"}), *described)
+    some = printed(sample_of({"gone": None, "seen": "text after all"}), *described)
+    none = columns_of(sample_of(), *described)
 
-    assert {name: column.type for name, column in columns.items()} == {"gone": "bigint", "seen": "text", "never": "jsonb"}
+    assert some.splitlines()[-3:] == [
+        '        seen: {path: seen, type: text}  # never null, as in "text after all"',
+        "        # gone: {path: gone, type: bigint}  # always null in the sample",
+        "        # never: {path: never, type: jsonb}  # always null in the sample",
+    ]
+    assert {name: column.type for name, column in none.items()} == {"gone": "bigint", "seen": "bigint", "never": "jsonb"}
+
+
+@pytest.mark.parametrize(
+    "values",
+    [
+        pytest.param(['{"x": null}', '{"x": null}'], id="null"),
+        pytest.param(['{"x": null, "y": 1}', '{"y": 2}'], id="null or absent"),
+        pytest.param(['{"x": null, "X": null}'], id="two of them"),
+    ],
+)
+def test_a_field_that_is_null_throughout_is_a_comment_since_nothing_tells_its_type(values: list[str]) -> None:
+    text = printed(sample_of_texts(values))
+
+    assert "x" not in columns_of(sample_of_texts(values))
+    assert "        # x: {path: x, type: jsonb}  # always null in the sample\n" in text
+    uncommented = declared(text.replace("        # ", "        ").replace("columns: {}", "columns:"))
+    assert "x" in [column.name for column in uncommented.columns]
 
 
 def test_the_comments_say_how_often_a_field_is_null_and_what_it_looks_like() -> None:
@@ -148,7 +170,7 @@ def test_the_comments_say_how_often_a_field_is_null_and_what_it_looks_like() -> 
         "      columns:",
         '        status: {path: status, type: text}  # never null, as in "active"',
         f'        left: {{path: left, type: text}}  # null in 99.5 %, as in "{"x" * 39}…',
-        "        always: {path: always, type: jsonb}  # always null in the sample",
+        "        # always: {path: always, type: jsonb}  # always null in the sample",
     ]
 
 
@@ -245,7 +267,10 @@ def test_whatever_the_records_hold_the_printed_yaml_is_valid_and_takes_them_all(
     assert first_line.endswith(": all of them fit.")
     rejects = [reject for page in sample.pages for reject in Normalizer(of)(page).rejects]
     assert len(rejects) == len(sample.rejects)
-    assert {key for stored in sample.objects for key in json.loads(stored)} == {column.path.steps[0] for column in of.columns}
+    proposal = propose(COLLECTION, sample, ())
+    proposed = {item.column.path.steps[0] for item in (*proposal.columns, *proposal.untold)}
+    assert {key for stored in sample.objects for key in json.loads(stored)} == proposed
+    assert {column.name for column in of.columns} == {item.column.name for item in proposal.columns}
     assert set(yaml.safe_load(text)) == {"type", "attributes"}
 
 

@@ -192,10 +192,7 @@ def test_the_command_prints_the_collections_that_it_is_asked_for(tmp_path: Path)
     assert one.returncode == 0
     assert [line for line in one.stdout.splitlines() if line.startswith("create table")] == ['create table "demo"."other" (']
     assert unknown.returncode == 2
-    assert (
-        unknown.stderr
-        == "sequin-pipeline: no collection 'demo/nothing' is declared: there are demo/thing, demo/other, demo/theirs\n"
-    )
+    assert unknown.stderr == "sequin-pipeline: no collection 'demo/nothing' is declared: did you mean 'demo/thing'?\n"
     assert (every.returncode, "Thing" in every.stdout) == (0, False)
     assert theirs.returncode == 2
     assert theirs.stderr == (
