@@ -121,16 +121,16 @@ def _answer(ordinal: int, fate: str) -> tuple[int, str]:
 
 
 def _has_more_than_ascii(target: Target, batch: Batch) -> Flags:
-    found = np.zeros(len(batch), dtype=bool)
+    found = np.zeros(len(batch.delivered), dtype=bool)
     for column in target.stored:
         if column.staging == "text":
-            values = batch.column(column.name)
+            values = batch.delivered.column(column.name)
             if pa.types.is_list(values.type):
                 values = pa.chunked_array(
                     [pa.array(["".join(filter(None, item or ())) for item in values.to_pylist()], pa.string())]
                 )
             found |= ~pc.string_is_ascii(values.cast(pa.string())).fill_null(True).to_numpy(zero_copy_only=False)
-    return found
+    return found[batch.order]
 
 
 def _no_tombstones(rows: int) -> pa.ChunkedArray:

@@ -27,11 +27,15 @@ except ImportError:
 ACCEPTED = "gzip" if zstd is None else "zstd, gzip"
 """Requests ask for these codings; what else can be unpacked comes from servers that ignore the request."""
 
-PIECE_BYTES = 2**16
+PIECE_BYTES = 2**20
 """At most so much is unpacked at once, so that a small body cannot fill the memory before anybody has counted.
 
-A connection gives as much at once: what stands behind a gzip member is copied for each of them, which larger pieces of tiny
-members would pay for.
+Measured with zstd, whose pages unpack to 2.5 MB: pieces of 64 KiB cost half as much again.
+"""
+PACKED_BYTES = 2**16
+"""At most so much is given to be unpacked at once, which is what a connection gives.
+
+What stands behind a gzip member is copied for each of them, which more of tiny members would pay for.
 """
 
 MAX_CODINGS = 4
@@ -68,8 +72,14 @@ def unpack(chunks: Iterable[bytes], codings: Sequence[str]) -> Iterator[bytes]:
         )
     pieces = iter(chunks)
     for name in reversed(codings):
-        pieces = _UNPACKING[name](pieces)
+        pieces = _UNPACKING[name](_cut(pieces))
     return pieces
+
+
+def _cut(chunks: Iterable[bytes]) -> Iterator[bytes]:
+    for chunk in chunks:
+        for start in range(0, len(chunk), PACKED_BYTES):
+            yield chunk[start : start + PACKED_BYTES]
 
 
 def _gunzip(chunks: Iterable[bytes]) -> Iterator[bytes]:
