@@ -90,18 +90,18 @@ def test_the_commands_of_a_block_exist_with_their_options(block: Block) -> None:
         assert faults == [], f"{block.place}: these commands do not work as they are printed"
 
 
-LABEL = re.compile(r"[a-z][a-z0-9_]*/[A-Za-z0-9_.]+")
+LABEL = re.compile(r"([a-z][a-z0-9_]*)[/:]([A-Za-z0-9_.]+)")
 
 
 @those_in("sh", "console")
 def test_the_collections_of_a_command_are_shipped_or_declared_on_the_page(block: Block, shipped: dict[str, Collection]) -> None:
     yaml_of_page = "".join(each.text for each in BLOCKS if each.page == block.page and each.language == "yaml")
     named = [
-        word
+        f"{found[1]}/{found[2]}"
         for command in commands_of(typed(block))
         if command.program == "sequin-pipeline"
         for word in command.words[1:]
-        if LABEL.fullmatch(word)
+        if (found := LABEL.fullmatch(word))
     ]
 
     strange = [name for name in named if name not in shipped and f"    {name.partition('/')[2]}:" not in yaml_of_page]
