@@ -5,16 +5,19 @@ Dagster's own loading reads them, so that a file means the same in the UI, to `d
 
 import hashlib
 import sys
-from collections.abc import Mapping, Sequence
+from collections.abc import Mapping
 from importlib import import_module
 from pathlib import Path
 from types import ModuleType
 
 import dagster as dg
 from pydantic import ValidationError
+from pydantic_core import ErrorDetails
 
 from sequin_pipeline.catalog import Collection
+from sequin_pipeline.declare.suggestions import suggestion
 from sequin_pipeline.declare.yaml_text import declared_types
+from sequin_pipeline.declare.yaml_words import COMPONENT, explained
 from sequin_pipeline.errors import CatalogError, ConfigurationError
 from sequin_pipeline.ledger.schema import DEFAULT_SCHEMA
 from sequin_pipeline.orchestration.component import CollectionSync, checked_collections
@@ -78,11 +81,13 @@ def _at_fault(error: Exception, types: Mapping[str, str]) -> Exception:
         if isinstance(cause, CatalogError):
             return cause
         if isinstance(cause, ValidationError):
-            return CatalogError("; ".join(_sentence(detail["loc"], detail["msg"]) for detail in cause.errors()))
+            return CatalogError("; ".join(map(_sentence, cause.errors())))
         if isinstance(cause, dg.DagsterError):
             # Dagster names the module and the class of a type that is none, and not the place.
             origin = next((at for name, at in types.items() if _is_about(str(cause), name)), None)
-            return CatalogError(f"the definitions cannot be read: {cause}", origin)
+            is_meant = origin is not None and any(suggestion(name, [COMPONENT]).endswith("?") for name in types)
+            meant = f" Did you mean {COMPONENT!r}?" if is_meant else ""
+            return CatalogError(f"the definitions cannot be read: {cause}{meant}", origin)
         cause = cause.__cause__
     return error
 
@@ -92,7 +97,8 @@ def _is_about(message: str, type_name: str) -> bool:
     return f"Module `{module}`" in message and (f"`{name}`" in message or "not found" in message)
 
 
-def _sentence(location: Sequence[object], message: str) -> str:
+def _sentence(detail: ErrorDetails) -> str:
     # Dagster has put the place into the location: "attributes.provider at file:line".
-    node, _, origin = ".".join(map(str, location)).partition(" at ")
+    node, _, origin = ".".join(map(str, detail["loc"])).partition(" at ")
+    message = explained(detail["type"], detail["msg"], node.split("."), detail["input"])
     return f"{origin}: {node}: {message}" if origin else f"{node}: {message}"

@@ -58,17 +58,59 @@ REFUSED = {
         "  provider: stripe\n  collections:\n    a:\n      columns:\n        x: {path: x, type: txt}\n",
         7,
         "attributes.collections.a.columns.x.type: Input should be 'text', 'boolean', 'integer', 'bigint', 'numeric', "
-        "'double precision', 'date', 'timestamptz', 'uuid', 'text[]' or 'jsonb'",
+        "'double precision', 'date', 'timestamptz', 'uuid', 'text[]' or 'jsonb': did you mean 'text'?",
     ),
     "unknown key": (
         "  provider: stripe\n  collections:\n    a:\n      colums: {}\n",
         6,
-        "attributes.collections.a.colums: Extra inputs are not permitted",
+        "attributes.collections.a.colums: there is no such key here: did you mean 'columns'?",
+    ),
+    "unknown key of a column": (
+        "  provider: stripe\n  collections:\n    a:\n      columns:\n        x: {path: x, type: text, requird: true}\n",
+        7,
+        "attributes.collections.a.columns.x.requird: there is no such key here: did you mean 'required'?",
+    ),
+    "unknown key of a table": (
+        "  provider: stripe\n  collections:\n    a:\n      table: {name: a.b, manged: false}\n",
+        6,
+        "attributes.collections.a.table.manged: there is no such key here: did you mean 'managed'?",
+    ),
+    "unknown key of a sync": (
+        "  provider: stripe\n  source: stripe\n  syncs: [{name: a, acount: b}]\n  collections: {customer: }\n",
+        5,
+        "attributes.syncs.0.acount: there is no such key here: did you mean 'account'?",
+    ),
+    "unknown key of the provider": (
+        "  provider: stripe\n  scheduel: '@daily'\n  collections: {a: }\n",
+        4,
+        "attributes.scheduel: there is no such key here: did you mean 'schedule'?",
+    ),
+    "key that is like none": (
+        "  provider: stripe\n  windows: {zone: UTC}\n  collections: {a: }\n",
+        4,
+        "attributes.windows.zone: there is no such key here: there may be every, start",
+    ),
+    "another tool's word for a type": (
+        "  provider: stripe\n  collections:\n    a:\n      columns:\n        x: {path: x, type: timestamp}\n",
+        7,
+        "attributes.collections.a.columns.x.type: Input should be 'text', 'boolean', 'integer', 'bigint', 'numeric', "
+        "'double precision', 'date', 'timestamptz', 'uuid', 'text[]' or 'jsonb': did you mean 'timestamptz'?",
+    ),
+    "another tool's word for many values": (
+        "  provider: stripe\n  collections:\n    a:\n      columns:\n        x: {path: x, type: array}\n",
+        7,
+        "attributes.collections.a.columns.x.type: Input should be 'text', 'boolean', 'integer', 'bigint', 'numeric', "
+        "'double precision', 'date', 'timestamptz', 'uuid', 'text[]' or 'jsonb': did you mean 'text[]'?",
+    ),
+    "another word for removing": (
+        "  provider: stripe\n  collections:\n    a:\n      on_delete: delete\n",
+        6,
+        "attributes.collections.a.on_delete: Input should be 'mark' or 'remove': did you mean 'remove'?",
     ),
     "unknown source": (
         "  provider: stripe\n  source: strip\n  collections: {a: }\n",
         4,
-        "attributes.source: Input should be 'sequin', 'sequin_consumer', 'sequin_stream' or 'stripe'",
+        "attributes.source: Input should be 'sequin', 'sequin_consumer', 'sequin_stream' or 'stripe': did you mean 'stripe'?",
     ),
     "class of objects that Stripe does not list": (
         "  provider: stripe\n  source: stripe\n  collections:\n    customer: {}\n    custommer: {}\n",
@@ -338,7 +380,8 @@ def test_a_file_without_attributes_says_what_it_needs(tmp_path: Path, text: str)
         pytest.param(
             b"attributes: {}\ntype: sequin_pipeline.component.Sync\n",
             2,
-            "the definitions cannot be read: Module `sequin_pipeline.component` has no attribute `Sync`.",
+            "the definitions cannot be read: Module `sequin_pipeline.component` has no attribute `Sync`. "
+            "Did you mean 'sequin_pipeline.component.CollectionSync'?",
             id="unknown class",
         ),
         pytest.param(
