@@ -1,7 +1,7 @@
 """This module reads and writes the project's `.env`: the user's lines, and ours, each with a mark at its end.
 
 Dagster's commands read it, and for them it wins over the environment. So an outdated line of ours would send rows to the wrong place:
-ours are written anew each time, and never read back.
+ours are written anew each time, never read back, and give way to a variable that is exported, which is asked for in the line itself.
 """
 
 import io
@@ -15,6 +15,9 @@ from sequin_pipeline.errors import ConfigurationError
 
 MARK = "# written by sequin-pipeline"
 
+UNWRITABLE = ('"', "}", "$", "`", "\\", "\n")
+"""Between double quotes, in a default of `${NAME:-default}`."""
+
 
 def read_dotenv(path: Path) -> dict[str, str]:
     """Returns what the user's own lines say, or nothing if there is no file."""
@@ -25,17 +28,17 @@ def read_dotenv(path: Path) -> dict[str, str]:
 def write_dotenv(path: Path, values: Mapping[str, str]) -> None:
     """Replaces our lines by `values` and keeps the user's; the file is then readable by its owner only, and never half-written.
 
-    No file is made for no values. A value may not hold what would end or expand it: single quotes, line breaks, `${`.
+    No file is made for no values. A value may not hold what would end or expand it, for dotenv or for a shell.
     """
     for name, value in values.items():
-        if "'" in value or "\n" in value or "${" in value or value.endswith("\\"):
+        if found := next((mark for mark in UNWRITABLE if mark in value), None):
             raise ConfigurationError(
-                f"the value of {name} cannot be written to {str(path)!r}: it holds a quote, a line break or ${{"
+                f"the value of {name} cannot be written to {str(path)!r}: it holds {found!r}, which would end or change it there"
             )
     kept = _user_lines(path)
     if kept and not kept[-1].endswith("\n"):
         kept[-1] += "\n"
-    text = "".join([*kept, *(f"{name}='{value}'  {MARK}\n" for name, value in values.items())])
+    text = "".join([*kept, *(f'{name}="${{{name}:-{value}}}"  {MARK}\n' for name, value in values.items())])
     if not path.exists() and not values:
         return
     try:

@@ -200,14 +200,14 @@ def find_dagster_home(environ: Mapping[str, str], project: Path) -> Path:
 def merge_dotenv(environ: Mapping[str, str], project: Path) -> dict[str, str]:
     """Returns the environment together with the user's lines in the project's `.env`; refuses two values for one of our variables.
 
-    Dagster's processes would take the one in the file, while everybody else expects the other.
+    Dagster's processes would take the one in the file, while everybody else expects the other, unless the line itself gives way.
     """
     written = read_dotenv(project / ".env")
     for name in VARIABLES:
         if name in written and environ.get(name, written[name]) != written[name]:
             raise ConfigurationError(
                 f"{name} has one value in the environment and another in {str(project / '.env')!r}, which wins in Dagster's own "
-                "processes: make them equal, or remove one"
+                f'processes: remove one, or let the line give way to what is exported, as in {name}="${{{name}:-...}}"'
             )
     return {**written, **environ}
 

@@ -235,7 +235,7 @@ def test_two_values_for_one_variable_are_refused_without_being_shown(tmp_path: P
 
     assert str(refusal.value) == (
         f"SEQUIN_API_TOKEN has one value in the environment and another in '{tmp_path}/.env', which wins in Dagster's own "
-        "processes: make them equal, or remove one"
+        'processes: remove one, or let the line give way to what is exported, as in SEQUIN_API_TOKEN="${SEQUIN_API_TOKEN:-...}"'
     )
 
 

@@ -59,12 +59,14 @@ def test_start_says_what_runs_where_and_tells_dagster(run: Run, made: Environ, p
         f"Written to {project}/.env for dg and dagster. All of it runs until `sequin-pipeline db stop`.",
     ]
     assert (project / ".env").read_text() == (
-        f"WAREHOUSE_URL='postgresql://postgres@/sandbox?host={home}/run&port=5432&hostaddr='  # written by sequin-pipeline\n"
-        f"DAGSTER_POSTGRES_URL='postgresql+psycopg2:///?dsn=postgresql%3A%2F%2Fpostgres%40%2Fdagster%3Fhost%3D{quote(home, safe='')}%2Frun"
-        f"%26port%3D5432%26hostaddr%3D{CLOSED}'  # written by sequin-pipeline\n"
-        f"DAGSTER_HOME='{project}'  # written by sequin-pipeline\n"
-        f"SEQUIN_API_URL='{api_url}'  # written by sequin-pipeline\n"
-        "SEQUIN_API_TOKEN='sandbox'  # written by sequin-pipeline\n"
+        f'WAREHOUSE_URL="${{WAREHOUSE_URL:-postgresql://postgres@/sandbox?host={home}/run&port=5432&hostaddr=}}"'
+        "  # written by sequin-pipeline\n"
+        'DAGSTER_POSTGRES_URL="${DAGSTER_POSTGRES_URL:-postgresql+psycopg2:///?dsn=postgresql%3A%2F%2Fpostgres%40%2Fdagster%3Fhost%3D'
+        f"{quote(home, safe='')}%2Frun"
+        f'%26port%3D5432%26hostaddr%3D{CLOSED}}}"  # written by sequin-pipeline\n'
+        f'DAGSTER_HOME="${{DAGSTER_HOME:-{project}}}"  # written by sequin-pipeline\n'
+        f'SEQUIN_API_URL="${{SEQUIN_API_URL:-{api_url}}}"  # written by sequin-pipeline\n'
+        'SEQUIN_API_TOKEN="${SEQUIN_API_TOKEN:-sandbox}"  # written by sequin-pipeline\n'
     )
     assert stat.S_IMODE((project / ".env").stat().st_mode) == 0o600
 
