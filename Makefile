@@ -12,8 +12,9 @@ WORKERS ?= $(shell cores=$$(getconf _NPROCESSORS_ONLN 2>/dev/null || echo 2); ec
 # Slow tests first, so that they do not end last: see tests/conftest.py.
 PARALLEL = -n $(WORKERS) --dist loadgroup --no-loadscope-reorder
 PEERS := .venv-bench
+DOCS := .venv-docs
 
-.PHONY: sync test test-fast soak load fuzz interop ui db bench check lock audit screenshots system
+.PHONY: sync test test-fast soak load fuzz interop ui db bench check docs lock audit screenshots system
 
 sync: $(STAMP)
 	$(RUN) sync
@@ -86,11 +87,17 @@ check: $(STAMP)
 	for folder in sequin_pipeline/defs/*/; do $(BIN)/dg check yaml "$$folder" || exit 1; done
 	$(BIN)/dg check defs
 
+# The documents as a site, in build/docs/site: fails where a link or its anchor leads nowhere.
+docs: $(DOCS)/.installed
+	$(DOCS)/bin/python docs/site/build.py
+
 lock: $(STAMP)
 	UV=$$(command -v uv || echo $(BIN)/uv); "$$UV" pip compile --quiet --universal --generate-hashes \
 	  --no-emit-index-url --no-header --python-version 3.11 --extra embedded --group dev pyproject.toml -o requirements.lock && \
 	"$$UV" pip compile --quiet --universal --generate-hashes \
-	  --no-emit-index-url --no-header --python-version 3.11 --group bench -o bench/peers/requirements.lock
+	  --no-emit-index-url --no-header --python-version 3.11 --group bench -o bench/peers/requirements.lock && \
+	"$$UV" pip compile --quiet --universal --generate-hashes \
+	  --no-emit-index-url --no-header --python-version 3.11 --group docs -o docs/site/requirements.lock
 
 # Known weaknesses of the locked packages; fails too where the advisories cannot be had.
 audit: $(STAMP)
@@ -107,6 +114,11 @@ $(STAMP): requirements.lock pyproject.toml
 	@UV=$$(command -v uv || echo $(BIN)/uv); export VIRTUAL_ENV="$(CURDIR)/$(VENV)"; \
 	  "$$UV" pip install --quiet --compile-bytecode --require-hashes -r requirements.lock && \
 	  "$$UV" pip install --quiet --no-deps --no-build-isolation -e .
+	@touch $@
+
+$(DOCS)/.installed: $(STAMP) docs/site/requirements.lock
+	@UV=$$(command -v uv || echo $(BIN)/uv); "$$UV" venv --quiet --clear --python $(BIN)/python $(DOCS) && \
+	  VIRTUAL_ENV="$(CURDIR)/$(DOCS)" "$$UV" pip install --quiet --require-hashes -r docs/site/requirements.lock
 	@touch $@
 
 # Other tools to measure against. The bench runs without them too, and says which did not run.

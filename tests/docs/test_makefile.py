@@ -22,6 +22,7 @@ NEEDED = (
     "pyproject.toml",
     "requirements.lock",
     "bench/peers/requirements.lock",
+    "docs/site/requirements.lock",
     "bench/peers/drizzle/package-lock.json",
 )
 UV = """#!/bin/sh
@@ -58,7 +59,7 @@ def make(checkout: Path, *arguments: str, user: int | None = None) -> "subproces
     )
 
 
-@pytest.mark.parametrize("target", [*TARGETS, ".venv-bench/.installed"])
+@pytest.mark.parametrize("target", [*TARGETS, ".venv-bench/.installed", ".venv-docs/.installed"])
 def test_no_command_of_a_target_is_cut_at_a_space_of_the_path(checkout: Path, target: str) -> None:
     planned = make(checkout, "--dry-run", target)
 
