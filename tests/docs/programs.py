@@ -140,6 +140,6 @@ PROGRAMS: Mapping[str, Callable[[tuple[str, ...], Path], None]] = {
     "python": _python,
     "npm": _npm,
     "psql": _file_by_f,
-    **dict.fromkeys(("alembic", "pg_dump", "pg_restore", "createdb"), _anything),
+    **dict.fromkeys(("alembic", "pg_dump", "pg_restore", "createdb", "dagster"), _anything),
     **dict.fromkeys((".", "cat", "cd", "cp", "curl", "echo", "export", "ls", "mkdir", "mv", "rm"), _anything),
 }

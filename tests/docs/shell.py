@@ -6,7 +6,6 @@ from collections.abc import Iterator
 from dataclasses import dataclass
 
 _HEREDOC = re.compile(r"<<-?\s*(?P<quote>['\"]?)(?P<end>\w+)(?P=quote)")
-_SUBSTITUTION = re.compile(r"\$\(([^()]*)\)")
 _ASSIGNMENT = re.compile(r"(?P<name>[A-Za-z_]\w*)=.*", re.DOTALL)
 _BETWEEN = frozenset({"&&", "||", ";", "|", "&", "(", ")", "{", "}"})
 _REDIRECTIONS = frozenset({">", ">>", "<", "2>", "&>", ">&", "<<", "<<<"})
@@ -27,9 +26,10 @@ class Command:
 def commands_of(text: str) -> Iterator[Command]:
     """Every simple command, those of substitutions too; raises ValueError for a quote that is not closed."""
     body, _ = without_heredocs(text.replace("\\\n", " "))
-    for inner in _SUBSTITUTION.findall(body):
+    outer, substitutions = _without_substitutions(body)
+    for inner in substitutions:
         yield from commands_of(inner)
-    for line in _lines(_SUBSTITUTION.sub("substituted", body)):
+    for line in _lines(outer):
         lexer = shlex.shlex(line, posix=True, punctuation_chars=True)
         lexer.wordchars += "$%@,:+^!…{}[]#"
         lexer.commenters = ""
@@ -52,6 +52,26 @@ def without_heredocs(text: str) -> tuple[str, dict[str, str]]:
             lines.pop(0)
             documents[line] = "".join(each + "\n" for each in document)
     return "\n".join(kept), documents
+
+
+def _without_substitutions(text: str) -> tuple[str, list[str]]:
+    """The text with a word in place of each `$(…)`, and what stands in these; parentheses within quotes are text."""
+    kept, inner = "", []
+    while (start := text.find("$(")) >= 0:
+        depth, quote, end = 1, "", start + 2
+        while depth and end < len(text):
+            character = text[end]
+            if quote:
+                quote = "" if character == quote else quote
+            elif character in "'\"":
+                quote = character
+            else:
+                depth += {"(": 1, ")": -1}.get(character, 0)
+            end += 1
+        kept += text[:start] + "substituted"
+        inner.append(text[start + 2 : end - 1])
+        text = text[end:]
+    return kept + text, inner
 
 
 def _lines(text: str) -> Iterator[str]:

@@ -290,6 +290,7 @@ def test_statements_run_where_the_shipped_tables_are(block: Block, request: pyte
         ("export A=b && .venv/bin/sequin-pipeline snyc", "`.venv/bin/sequin-pipeline snyc`: No such command 'snyc'"),
         ("sequin-pipeline db url nowhere", "`sequin-pipeline db url nowhere`: Invalid value for '["),
         ('psql "$(sequin-pipeline db uri warehouse)"', "`sequin-pipeline db uri warehouse`: No such command 'uri'"),
+        ("x=$(python -c 'print(1)')/bin; echo $(sequin-pipeline db uri)", "`sequin-pipeline db uri`: No such command 'uri'"),
         ("make snyc", "`make snyc`: the Makefile has no target 'snyc'"),
         ("make test Q=1", "`make test Q=1`: the Makefile has no variable 'Q'"),
         (
