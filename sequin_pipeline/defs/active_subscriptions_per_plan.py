@@ -13,6 +13,7 @@ import pandas as pd
     group_name="stripe",
     description="How many subscriptions are active on each plan, and with what quantity; 0 where there were some once.",
     kinds={"postgres", "pandas"},
+    io_manager_key="sequin_io_manager",
     metadata={
         "dagster/table_name": "stripe.active_subscriptions_per_plan",
         "sequin_pipeline/key": ["plan_id"],

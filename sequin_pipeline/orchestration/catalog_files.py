@@ -20,7 +20,8 @@ from sequin_pipeline.declare.yaml_text import declared_types
 from sequin_pipeline.declare.yaml_words import COMPONENT, explained
 from sequin_pipeline.errors import CatalogError, ConfigurationError
 from sequin_pipeline.ledger.schema import DEFAULT_SCHEMA
-from sequin_pipeline.orchestration.component import CollectionSync, checked_collections
+from sequin_pipeline.orchestration.across_files import checked_collections
+from sequin_pipeline.orchestration.component import CollectionSync
 
 FOLDER_VARIABLE = "SEQUIN_COLLECTIONS"
 PACKAGE = Path(__file__).resolve().parents[1]

@@ -1,10 +1,10 @@
 """CollectionSync is the Dagster component that a `defs/<provider>/defs.yaml` configures.
 
-It joins what is declared (declare/parse.py) to what Dagster shows (assets.py, schedules.py), and knows where a declaration stands in
-its file. What only shows across several files is found by `checked_collections`.
+It joins what is declared (declare/parse.py) to what Dagster shows (assets.py, schedules.py, freshness.py, table_checks.py, alerts.py),
+and knows where a declaration stands in its file. What only shows across several files is in across_files.py.
 """
 
-from collections.abc import Iterable, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass
 from datetime import UTC, datetime
 from pathlib import Path
@@ -13,14 +13,20 @@ from typing import Any
 import dagster as dg
 from pydantic import BaseModel
 
-from sequin_pipeline.catalog import Collection, check_tables
+from sequin_pipeline.catalog import Collection
 from sequin_pipeline.declare.node import Node, check_keys
 from sequin_pipeline.declare.parse import collections_of
 from sequin_pipeline.declare.yaml_models import ProviderModel
 from sequin_pipeline.errors import CatalogError
-from sequin_pipeline.orchestration.assets import asset_key, build_asset, build_source_spec, group_name, run_name
+from sequin_pipeline.ledger.schema import DEFAULT_SCHEMA
+from sequin_pipeline.orchestration.across_files import checked_collections, run_together, schedule_of
+from sequin_pipeline.orchestration.alerts import build_alert_sensors
+from sequin_pipeline.orchestration.assets import build_asset, build_source_spec
+from sequin_pipeline.orchestration.freshness import build_freshness
+from sequin_pipeline.orchestration.project_resources import is_of_project, missing_resources
 from sequin_pipeline.orchestration.queue_asset import build_queue_asset
-from sequin_pipeline.orchestration.schedules import build_job_and_schedule, check_cron, job_name
+from sequin_pipeline.orchestration.schedules import build_job_and_schedule, check_cron
+from sequin_pipeline.orchestration.table_checks import build_table_check_job, build_table_checks
 
 
 class CollectionSyncScaffolder(dg.Scaffolder[Any]):
@@ -94,26 +100,40 @@ class CollectionSync(dg.Component, dg.Resolvable):
         return []
 
     def build_defs(self, context: dg.ComponentLoadContext) -> dg.Definitions:
-        """Builds the assets with their checks, the API's side of each, the provider's job, and its schedule where one is declared.
+        """Builds all that the file's collections need: assets, checks, job, schedule, sensor, and those resources that the project lacks.
 
-        Of several files that drain one queue the first one's definitions hold the step, the job and the schedule of all.
+        Of several files the first one's definitions hold what a project has once; of several that drain one queue the first one's hold
+        the step, the job and the schedule of all.
         """
-        sources = dg.Definitions(assets=[build_source_spec(collection) for collection in self.collections])
-        if not self.is_queued:
-            return dg.Definitions.merge(
-                sources,
-                dg.Definitions(assets=list(map(build_asset, self.collections))),
-                build_job_and_schedule(self.collections, cron=self.schedule),
-            )
-        together = run_together(self, context.component_tree.get_all_components(CollectionSync))
-        if together[0].provider != self.provider:
-            return sources
-        collections = [collection for component in together for collection in component.collections]
+        files = _files_beside(self, context.component_tree)
+        parts = [
+            dg.Definitions(
+                assets=[build_source_spec(collection) for collection in self.collections],
+                resources=missing_resources(context.component_tree, CollectionSync),
+            ),
+            self._build_runs(files),
+            build_table_checks(self.collections),
+        ]
+        if (cron := schedule_of(run_together(self, files))) is not None:
+            parts.append(build_freshness(self.provider, self.collections, cron=cron))
+        if self.is_first(files):
+            collections = tuple(checked_collections(files, ledger_schema=DEFAULT_SCHEMA).values())
+            parts += [build_table_check_job(collections), dg.Definitions(sensors=build_alert_sensors(collections))]
+        return dg.Definitions.merge(*parts)
+
+    def _build_runs(self, files: "Sequence[CollectionSync]") -> dg.Definitions:
+        together = run_together(self, files)
+        if not self.is_first(together):
+            return dg.Definitions()
+        collections = [collection for file in together for collection in file.collections]
+        assets = [build_queue_asset(collections)] if self.is_queued else list(map(build_asset, collections))
         return dg.Definitions.merge(
-            sources,
-            dg.Definitions(assets=[build_queue_asset(collections)]),
-            build_job_and_schedule(collections, cron=schedule_of(together)),
+            dg.Definitions(assets=assets), build_job_and_schedule(collections, cron=schedule_of(together))
         )
+
+    def is_first(self, files: "Sequence[CollectionSync]") -> bool:
+        """Says whether this is the first of several files; a provider has only one."""
+        return files[0].provider == self.provider
 
     @property
     def is_queued(self) -> bool:
@@ -121,84 +141,6 @@ class CollectionSync(dg.Component, dg.Resolvable):
         return self.collections[0].is_queued
 
 
-def run_together(component: CollectionSync, components: Iterable[CollectionSync]) -> tuple[CollectionSync, ...]:
-    """Returns the files whose collections are one step of one run, `component` among them.
-
-    Those are the files that drain its queue, in the order of `components`; otherwise it is alone.
-    """
-    queue = component.collections[0].queue_key
-    if queue is None:
-        return (component,)
-    return tuple(other for other in components if other.collections[0].queue_key == queue)
-
-
-def schedule_of(components: Iterable[CollectionSync]) -> str | None:
-    """Returns the schedule of files that run together, which any of them may declare."""
-    return next((component.schedule for component in components if component.schedule is not None), None)
-
-
-def checked_collections(components: Iterable[CollectionSync], *, ledger_schema: str) -> dict[str, Collection]:
-    """Returns the collections of all files by label; raises CatalogError where two of them contradict each other."""
-    groups: dict[str, CollectionSync] = {}
-    steps: dict[str, Collection] = {}
-    components = list(components)
-    for component in components:
-        first = groups.setdefault(group_name(component.provider), component)
-        if first is not component and first.provider == component.provider:
-            raise CatalogError(
-                f"provider {component.provider!r} has been declared in {first.origin or 'no file'} already: keep one declaration",
-                component.origin,
-            )
-        if first is not component:
-            raise CatalogError(
-                f"providers {first.provider!r} ({first.origin or 'no file'}) and {component.provider!r} would share the group "
-                f"{group_name(component.provider)!r}: Dagster cannot tell groups apart that differ only in `-` and `_`",
-                component.origin,
-            )
-        for collection in component.collections:
-            step = asset_key(collection).to_python_identifier()
-            taken = steps.setdefault(step, collection)
-            if taken is not collection:
-                raise CatalogError(
-                    f"collections {taken.label!r} ({taken.origin or 'no file'}) and {collection.label!r} would both be the step "
-                    f"{step!r} of a run: Dagster cannot tell names apart that differ only in `.`, `-` and `_`",
-                    collection.origin,
-                )
-    runs = dict(groups)
-    for component in components:
-        together = run_together(component, components)
-        _check_together(together)
-        _check_name(together, runs.setdefault(run_name([one.collections[0] for one in together]), together[0]))
-    collections = {collection.label: collection for collection in steps.values()}
-    check_tables(collections.values(), ledger_schema)
-    return collections
-
-
-def _check_together(components: Sequence[CollectionSync]) -> None:
-    """Refuses several files that say different things of the queue that they drain together: none has precedence over another."""
-    first, *others = components
-    queue = first.collections[0].source.queue
-    cron = schedule_of(components)
-    for other in others:
-        between = f"providers {first.provider!r} ({first.origin or 'no file'}) and {other.provider!r} drain"
-        if other.collections[0].source.queue != queue:
-            raise CatalogError(
-                f"{between} one consumer in one run, and disagree about when it ends: make `queue` the same in both files",
-                other.origin,
-            )
-        if other.schedule not in (None, cron):
-            raise CatalogError(
-                f"{between} one consumer in one run, with schedules {cron!r} and {other.schedule!r}: keep `schedule` in one of the files",
-                other.origin,
-            )
-
-
-def _check_name(components: Sequence[CollectionSync], taken: CollectionSync) -> None:
-    """Refuses a run whose name is already taken; `taken` is the first file of the run that has it."""
-    if taken is not components[0]:
-        name = job_name(run_name([component.collections[0] for component in components]))
-        raise CatalogError(
-            f"providers {', '.join(repr(component.provider) for component in components)} drain one consumer in one run, whose job "
-            f"{name!r} would have the same name as that of {taken.provider!r} ({taken.origin or 'no file'}): rename a provider",
-            components[0].origin,
-        )
+def _files_beside(component: CollectionSync, tree: dg.ComponentTree) -> Sequence[CollectionSync]:
+    """Returns all files of the project in their order; only the component itself where it was built without a project."""
+    return tree.get_all_components(CollectionSync) if is_of_project(tree) else [component]

@@ -1,4 +1,4 @@
-"""This is the code location: what the YAML files declare, what watches over it, and the resources, and nothing else.
+"""This is the code location: what the YAML files declare, with all that it needs, and nothing else.
 
 Loading needs neither API nor database, and looks for nothing but SEQUIN_COLLECTIONS in the environment.
 """
@@ -10,14 +10,14 @@ from functools import cache
 import dagster as dg
 
 from sequin_pipeline.environment.settings import SEQUIN_COLLECTIONS
-from sequin_pipeline.orchestration.alerts import build_alert_sensors
 from sequin_pipeline.orchestration.catalog_files import check_files, component_tree
-from sequin_pipeline.orchestration.component import CollectionSync, run_together, schedule_of
 from sequin_pipeline.orchestration.executor import collections_executor
-from sequin_pipeline.orchestration.freshness import build_freshness
-from sequin_pipeline.orchestration.io_manager import PostgresMergeIOManager
-from sequin_pipeline.orchestration.resources import IO_MANAGER, SOURCE, WAREHOUSE, SourceResource, WarehouseResource
-from sequin_pipeline.orchestration.table_checks import build_table_checks
+from sequin_pipeline.orchestration.project_resources import default_io_manager
+from sequin_pipeline.orchestration.schedules import WATCHING
+from sequin_pipeline.orchestration.table_checks import JOB
+
+DEFAULT_IO_MANAGER = "io_manager"
+"""Dagster gives this one to assets that name none."""
 
 
 @dg.definitions
@@ -33,42 +33,33 @@ def loaded_definitions(folder: str | None) -> dg.Definitions:
 
 
 def build_definitions(environment: Mapping[str, str]) -> dg.Definitions:
-    """Builds the definitions of the files that `environment` names, and what watches over their runs and tables.
+    """Builds the definitions of the files that `environment` names.
 
+    What else stands beside the files gets the IO manager and the executor of the collections, unless something there brings others.
     Raises what a file at fault raises, in Dagster's tree of files.
     """
     tree = component_tree(environment)
-    collections = tuple(check_files(tree).values())
-    components = tree.get_all_components(CollectionSync)
-    return dg.Definitions.merge(
-        _build_sync_definitions(tree),
-        build_table_checks(collections),
-        *(
-            build_freshness(component.provider, component.collections, cron=cron)
-            for component in components
-            if (cron := schedule_of(run_together(component, components))) is not None
-        ),
-        dg.Definitions(sensors=build_alert_sensors(collections)),
+    check_files(tree)
+    declared = tree.build_defs()
+    defaults = dg.Definitions(
+        resources={} if DEFAULT_IO_MANAGER in (declared.resources or {}) else {DEFAULT_IO_MANAGER: default_io_manager},
+        executor=declared.executor or collections_executor,
     )
+    return dg.Definitions.merge(declared, defaults)
 
 
 def build_sync_definitions(environment: Mapping[str, str]) -> dg.Definitions:
     """Builds what runs, without what watches: Dagster would run the checks of whole tables after each sync of a command."""
-    tree = component_tree(environment)
-    check_files(tree)
-    return _build_sync_definitions(tree)
-
-
-def _build_sync_definitions(tree: dg.ComponentTree) -> dg.Definitions:
-    warehouse = WarehouseResource(url=dg.EnvVar("WAREHOUSE_URL"))
-    return dg.Definitions.merge(
-        tree.build_defs(),
-        dg.Definitions(
-            resources={
-                SOURCE: SourceResource(),
-                WAREHOUSE: warehouse,
-                IO_MANAGER: PostgresMergeIOManager(warehouse=warehouse),
-            },
-            executor=collections_executor,
-        ),
+    everything = build_definitions(environment)
+    return dg.Definitions(
+        assets=everything.assets,
+        asset_checks=[check for check in everything.asset_checks or [] if not _watches(check)],
+        jobs=[job for job in everything.jobs or [] if job.name != JOB],
+        resources=everything.resources,
+        executor=everything.executor,
+        loggers=everything.loggers,
     )
+
+
+def _watches(check: dg.AssetsDefinition) -> bool:
+    return {spec.name for spec in check.check_specs} <= WATCHING

@@ -1,6 +1,7 @@
 """These resources are what runs and ticks need from outside: sources of records and the warehouse.
 
 The environment is read when a run or a tick needs it, never while definitions load; a missing variable fails the run, by its name.
+Which resources a project gets, and which it may bring itself, is in project_resources.py.
 """
 
 import os
@@ -11,6 +12,8 @@ from datetime import datetime, timedelta
 import dagster as dg
 
 from sequin_pipeline.catalog import Collection
+from sequin_pipeline.environment.settings import WAREHOUSE_URL
+from sequin_pipeline.errors import ConfigurationError
 from sequin_pipeline.ledger.ledger import HEARTBEAT_SECONDS
 from sequin_pipeline.ledger.schema import migrate
 from sequin_pipeline.ledger.status import beating_runs, cursor_times
@@ -18,9 +21,10 @@ from sequin_pipeline.postgres.warehouse import Warehouse, attempt
 from sequin_pipeline.sources import Source
 from sequin_pipeline.sources.registry import open_source
 
-SOURCE = "source"
-WAREHOUSE = "warehouse"
-IO_MANAGER = "io_manager"
+SOURCE = "sequin_source"
+WAREHOUSE = "sequin_warehouse"
+IO_MANAGER = "sequin_io_manager"
+"""Nobody else's project has resources of these names, so that they can be added to any."""
 
 LIFE_SIGN = timedelta(seconds=60 * HEARTBEAT_SECONDS)
 """A run that was silent for longer than these ten minutes is taken for dead: one page may be retried for as long."""
@@ -40,13 +44,25 @@ class SourceResource(dg.ConfigurableResource["SourceResource"]):
 
 
 class WarehouseResource(dg.ConfigurableResource["WarehouseResource"]):
-    """This resource is the Postgres database that holds the tables and the ledger; `url` is what libpq takes."""
+    """This resource is the Postgres database that holds the tables and the ledger.
 
-    url: str
+    `url` is what libpq takes; None stands for the environment's WAREHOUSE_URL.
+    """
+
+    url: str | None = None
 
     def open(self) -> Warehouse:
-        """Returns where to connect; nothing is connected yet."""
-        return Warehouse(self.url)
+        """Returns where to connect; nothing is connected yet.
+
+        Raises ConfigurationError where neither the resource nor the environment names a database.
+        """
+        url = os.environ.get(WAREHOUSE_URL, "").strip() if self.url is None else self.url
+        if not url:
+            raise ConfigurationError(
+                f"{WAREHOUSE_URL} is not set in the environment of this process: set it to postgresql://user:password@host:5432/database, "
+                f"or give the project a resource {WAREHOUSE!r} with a url, as in WarehouseResource(url=...)"
+            )
+        return Warehouse(url)
 
 
 @dataclass(frozen=True)

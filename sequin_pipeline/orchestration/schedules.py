@@ -8,7 +8,7 @@ import dagster as dg
 from sequin_pipeline.catalog import Collection
 from sequin_pipeline.errors import CatalogError
 from sequin_pipeline.orchestration.assets import POOL, asset_key, group_name, run_name
-from sequin_pipeline.orchestration.executor import FIRST_LOAD_TAG, RANGE_END_TAG, RANGE_START_TAG
+from sequin_pipeline.orchestration.executor import FIRST_LOAD_TAG, RANGE_END_TAG, RANGE_START_TAG, collections_executor
 from sequin_pipeline.orchestration.freshness import FRESHNESS
 from sequin_pipeline.orchestration.resources import LIFE_SIGN, WAREHOUSE, LiveState, WarehouseResource, live_state
 from sequin_pipeline.orchestration.table_checks import DESCRIPTIONS
@@ -52,6 +52,8 @@ def build_job_and_schedule(
         name,
         selection=_groups(collections),
         description=f"Syncs the collections of {providers}, and runs what is built on them in their group.",
+        # Not left to the project, whose own jobs may need another: steps of a tick must not cost a process each.
+        executor_def=collections_executor,
     )
     if cron is None:
         return dg.Definitions(jobs=[job])

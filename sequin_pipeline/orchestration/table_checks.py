@@ -11,6 +11,7 @@ import dagster as dg
 from sequin_pipeline.catalog import Collection
 from sequin_pipeline.operate.audit import SHOWN, TableAudit, audit_table
 from sequin_pipeline.orchestration.assets import asset_key
+from sequin_pipeline.orchestration.executor import collections_executor
 from sequin_pipeline.orchestration.resources import WAREHOUSE
 from sequin_pipeline.postgres.warehouse import attempt
 
@@ -29,13 +30,17 @@ def check_keys(collection: Collection) -> list[dg.AssetCheckKey]:
 
 
 def build_table_checks(collections: Sequence[Collection]) -> dg.Definitions:
-    """Builds one step per collection, one job over all of them, and its daily schedule, stopped until somebody switches it on."""
-    if not collections:
-        return dg.Definitions()
+    """Builds one step per collection."""
+    return dg.Definitions(asset_checks=[_build_checks(collection) for collection in collections])
+
+
+def build_table_check_job(collections: Sequence[Collection]) -> dg.Definitions:
+    """Builds one job over the checks of all collections, and its daily schedule, stopped until somebody switches it on."""
     job = dg.define_asset_job(
         JOB,
         selection=dg.AssetSelection.checks(*(key for collection in collections for key in check_keys(collection))),
         description="Compares every table with the ledger and the declaration. Reads whole tables.",
+        executor_def=collections_executor,
     )
     schedule = dg.ScheduleDefinition(
         name=f"{JOB}_schedule",
@@ -45,9 +50,7 @@ def build_table_checks(collections: Sequence[Collection]) -> dg.Definitions:
         description="Compares every table with the ledger and the declaration, once a day, and reads whole tables to do so.",
         default_status=dg.DefaultScheduleStatus.STOPPED,
     )
-    return dg.Definitions(
-        asset_checks=[_build_checks(collection) for collection in collections], jobs=[job], schedules=[schedule]
-    )
+    return dg.Definitions(jobs=[job], schedules=[schedule])
 
 
 def table_results(key: dg.AssetKey, audit: TableAudit) -> Iterator[dg.AssetCheckResult]:

@@ -9,7 +9,7 @@ import pytest
 from sequin_pipeline.catalog import Collection
 from sequin_pipeline.orchestration.assets import build_asset
 from sequin_pipeline.orchestration.io_manager import PostgresMergeIOManager
-from sequin_pipeline.orchestration.resources import WarehouseResource
+from sequin_pipeline.orchestration.resources import IO_MANAGER, SOURCE, WarehouseResource
 from sequin_pipeline.sources import Source
 from tests.faults.faulty_api import IMPATIENT, faulty_api, things
 from tests.faults.landing import THING
@@ -40,8 +40,8 @@ def materialize(instance: dg.DagsterInstance, warehouse_url: str, reading: Sourc
     return dg.materialize(
         [build_asset(THING, retry_policy=AT_ONCE)],
         resources={
-            "source": Reading(reading),
-            "io_manager": PostgresMergeIOManager(warehouse=WarehouseResource(url=warehouse_url)),
+            SOURCE: Reading(reading),
+            IO_MANAGER: PostgresMergeIOManager(warehouse=WarehouseResource(url=warehouse_url)),
         },
         tags={
             "sequin_pipeline/mode": "live",

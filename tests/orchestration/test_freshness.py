@@ -11,7 +11,7 @@ from sequin_pipeline.ledger.ledger import Ledger
 from sequin_pipeline.ledger.schema import migrate
 from sequin_pipeline.orchestration.assets import build_asset, build_source_spec
 from sequin_pipeline.orchestration.freshness import build_freshness, due_since
-from sequin_pipeline.orchestration.resources import WarehouseResource
+from sequin_pipeline.orchestration.resources import IO_MANAGER, SOURCE, WAREHOUSE, WarehouseResource
 from sequin_pipeline.sources import SourceIdentity
 
 MONTHS = Windows("month", datetime(2024, 1, 1, tzinfo=UTC))
@@ -52,7 +52,7 @@ def look(
     freshness = build_freshness("stripe", [PLAN], cron="*/15 * * * *", clock=lambda: now)
     (sensor,) = freshness.sensors or []
     assert isinstance(sensor, dg.SensorDefinition)
-    context = dg.build_sensor_context(instance=instance, cursor=cursor, resources={"warehouse": warehouse})
+    context = dg.build_sensor_context(instance=instance, cursor=cursor, resources={WAREHOUSE: warehouse})
     with context:
         result = sensor.evaluate_tick(context)
     events = [event for event in result.asset_events if isinstance(event, dg.AssetCheckEvaluation)]
@@ -144,7 +144,7 @@ def test_the_check_can_be_executed_by_hand(warehouse: WarehouseResource) -> None
     run_at(warehouse, "live-1", mode="live", ended_at=TICK + timedelta(minutes=2))
     freshness = build_freshness("stripe", [PLAN], cron="*/15 * * * *", clock=lambda: TICK + QUARTER)
     assets = dg.Definitions(assets=[build_source_spec(PLAN), build_asset(PLAN)])
-    resources = dg.Definitions(resources={"source": object(), "io_manager": dg.mem_io_manager, "warehouse": warehouse})
+    resources = dg.Definitions(resources={SOURCE: object(), IO_MANAGER: dg.mem_io_manager, WAREHOUSE: warehouse})
     job = dg.define_asset_job(
         "by_hand", selection=dg.AssetSelection.checks(dg.AssetCheckKey(dg.AssetKey(["stripe", "plan"]), "freshness"))
     )

@@ -16,7 +16,7 @@ from sequin_pipeline.catalog import Collection, Column, TableName, Windows, pars
 from sequin_pipeline.errors import SourceUnavailable
 from sequin_pipeline.orchestration.assets import build_asset
 from sequin_pipeline.orchestration.io_manager import PostgresMergeIOManager
-from sequin_pipeline.orchestration.resources import WarehouseResource
+from sequin_pipeline.orchestration.resources import IO_MANAGER, SOURCE, WarehouseResource
 from sequin_pipeline.read.stream import RecordStream, RunConfig
 from sequin_pipeline.sources import Page, ReadRequest, SourceIdentity
 from sequin_pipeline.windows import start_of, windows_between
@@ -40,7 +40,8 @@ class Shop:
 
     @property
     def resources(self) -> dict[str, object]:
-        return {"io_manager": PostgresMergeIOManager(warehouse=WarehouseResource(url=self.warehouse_url))}
+        io_manager = PostgresMergeIOManager(warehouse=WarehouseResource(url=self.warehouse_url))
+        return {"io_manager": io_manager, IO_MANAGER: io_manager}
 
     def orders(
         self, returned: object, partitions: dg.PartitionsDefinition | None = None, **metadata: object
@@ -412,7 +413,7 @@ def sync(shop: Shop, source: ListSource, first: str, last: str) -> dg.ExecuteInP
     }
     return dg.materialize(
         [build_asset(THINGS, retry_policy=dg.RetryPolicy(max_retries=1, delay=0))],
-        resources={**shop.resources, "source": Opening(source)},
+        resources={**shop.resources, SOURCE: Opening(source)},
         instance=shop.instance,
         tags=tags,
         raise_on_error=False,
@@ -461,7 +462,7 @@ def test_an_asset_over_more_windows_than_a_live_run_asks_for_tells_their_counts_
 
     result = dg.materialize(
         [build_asset(hourly, retry_policy=dg.RetryPolicy(max_retries=0))],
-        resources={**shop.resources, "source": Opening(source)},
+        resources={**shop.resources, SOURCE: Opening(source)},
         instance=shop.instance,
         tags=tags,
     )

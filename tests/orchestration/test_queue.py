@@ -11,7 +11,7 @@ from sequin_pipeline.errors import CatalogError, ConfigurationError
 from sequin_pipeline.orchestration.catalog_files import load_collections
 from sequin_pipeline.orchestration.definitions import build_definitions, build_sync_definitions
 from sequin_pipeline.orchestration.launch import Request, backfill_groups, live_groups, whole_queues
-from sequin_pipeline.orchestration.resources import WarehouseResource
+from sequin_pipeline.orchestration.resources import WAREHOUSE, WarehouseResource
 from sequin_pipeline.sandbox.server import running_sandbox
 from tests.orchestration.files import write
 from tests.sandbox.builders import client
@@ -173,7 +173,7 @@ def test_the_schedule_asks_for_one_run_of_all_collections_and_no_windows(tmp_pat
             instance=instance,
             repository_def=repository,
             scheduled_execution_time=NOW,
-            resources={"warehouse": WarehouseResource(url=warehouse_url)},
+            resources={WAREHOUSE: WarehouseResource(url=warehouse_url)},
         ) as context,
     ):
         tick = repository.get_schedule_def("sync_demo_schedule").evaluate_tick(context)

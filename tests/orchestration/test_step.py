@@ -13,6 +13,7 @@ from sequin_pipeline.ledger.drift import Drift
 from sequin_pipeline.ledger.ledger import Counts
 from sequin_pipeline.orchestration.assets import build_asset
 from sequin_pipeline.orchestration.partitions import build_partitions
+from sequin_pipeline.orchestration.resources import IO_MANAGER, SOURCE
 from sequin_pipeline.orchestration.run_config import CollectionConfig
 from sequin_pipeline.read.stream import RecordStream, RunConfig
 from sequin_pipeline.runs.outcome import SyncOutcome
@@ -102,7 +103,7 @@ def run(
     sink = Sink(found or GOOD)
     result = dg.materialize(
         [build_asset(COLLECTION, retry_policy=AT_ONCE)],
-        resources={"source": source or Opened(), "io_manager": sink},
+        resources={SOURCE: source or Opened(), IO_MANAGER: sink},
         tags={"dagster/asset_partition_range_start": first, "dagster/asset_partition_range_end": last, **(tags or {})},
         run_config=dg.RunConfig({"stripe__plan": config}) if config else None,
         instance=instance,

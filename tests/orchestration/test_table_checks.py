@@ -7,7 +7,7 @@ import pytest
 
 from sequin_pipeline.catalog import Collection, Column, parse_path
 from sequin_pipeline.orchestration.assets import build_asset, build_source_spec
-from sequin_pipeline.orchestration.resources import WarehouseResource
+from sequin_pipeline.orchestration.resources import IO_MANAGER, SOURCE, WAREHOUSE, WarehouseResource
 from sequin_pipeline.orchestration.table_checks import build_table_checks
 from sequin_pipeline.postgres.warehouse import Warehouse
 from tests.support.builders import collection, record
@@ -21,7 +21,7 @@ BAD = record("r5", 5, data={"status": "active", "amount": "a dozen"})
 
 def execute(warehouse_url: str, of: Collection) -> dict[str, tuple[bool, str | None, dict[str, object]]]:
     """The daily job, as its schedule launches it."""
-    resources = {"source": object(), "io_manager": dg.mem_io_manager, "warehouse": WarehouseResource(url=warehouse_url)}
+    resources = {SOURCE: object(), IO_MANAGER: dg.mem_io_manager, WAREHOUSE: WarehouseResource(url=warehouse_url)}
     definitions = dg.Definitions.merge(
         dg.Definitions(assets=[build_source_spec(of), build_asset(of)], resources=resources), build_table_checks([of])
     )

@@ -9,7 +9,7 @@ from sequin_pipeline.catalog import Collection
 from sequin_pipeline.operate.audit import audit_table
 from sequin_pipeline.orchestration.assets import asset_key, build_asset
 from sequin_pipeline.orchestration.io_manager import PostgresMergeIOManager
-from sequin_pipeline.orchestration.resources import WarehouseResource
+from sequin_pipeline.orchestration.resources import IO_MANAGER, SOURCE, WarehouseResource
 from sequin_pipeline.orchestration.table_checks import table_results
 from tests.support.builders import ListSource, record
 from tests.support.reading import execute
@@ -45,9 +45,9 @@ def load(url: str, of: Collection, *, partition_key: str | None, metadata: dict[
             selection=[reader],
             partition_key=partition_key,
             resources={
-                "io_manager": PostgresMergeIOManager(warehouse=WarehouseResource(url=url)),
+                IO_MANAGER: PostgresMergeIOManager(warehouse=WarehouseResource(url=url)),
                 "memory": dg.mem_io_manager,
-                "source": Opening(),
+                SOURCE: Opening(),
             },
             instance=instance,
             raise_on_error=False,
