@@ -52,11 +52,21 @@ def component_tree(environment: Mapping[str, str]) -> dg.ComponentTree:
     if folder is None:
         # Not by pyproject.toml, which an installed package has not.
         return dg.ComponentTree.from_module(import_module("sequin_pipeline.defs"), project_root=PACKAGE.parent)
-    if not any(folder.glob("*/defs.yaml")):
+    if not has_files(folder):
         raise ConfigurationError(
             f"{FOLDER_VARIABLE} names {str(folder)!r}, where no <provider>/defs.yaml stands: name the folder above the providers' "
             "folders, or unset the variable to use the definitions of the package"
         )
+    return folder_tree(folder)
+
+
+def has_files(folder: Path) -> bool:
+    """Says whether a defs.yaml stands in one of the folders of this one."""
+    return any(folder.glob("*/defs.yaml"))
+
+
+def folder_tree(folder: Path) -> dg.ComponentTree:
+    """Returns the tree of the files in a folder, which need not be a package of Python."""
     module = ModuleType(f"sequin_collections_{hashlib.blake2b(bytes(folder), digest_size=8).hexdigest()}")
     module.__path__ = [str(folder)]
     module.__file__ = None

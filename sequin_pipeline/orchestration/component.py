@@ -19,7 +19,7 @@ from sequin_pipeline.declare.parse import collections_of
 from sequin_pipeline.declare.yaml_models import ProviderModel
 from sequin_pipeline.errors import CatalogError
 from sequin_pipeline.ledger.schema import DEFAULT_SCHEMA
-from sequin_pipeline.orchestration.across_files import checked_collections, run_together, schedule_of
+from sequin_pipeline.orchestration.across_files import Declaration, checked_collections, run_together, schedule_of
 from sequin_pipeline.orchestration.alerts import build_alert_sensors
 from sequin_pipeline.orchestration.assets import build_asset, build_source_spec
 from sequin_pipeline.orchestration.freshness import build_freshness
@@ -121,7 +121,7 @@ class CollectionSync(dg.Component, dg.Resolvable):
             parts += [build_table_check_job(collections), dg.Definitions(sensors=build_alert_sensors(collections))]
         return dg.Definitions.merge(*parts)
 
-    def _build_runs(self, files: "Sequence[CollectionSync]") -> dg.Definitions:
+    def _build_runs(self, files: Sequence[Declaration]) -> dg.Definitions:
         together = run_together(self, files)
         if not self.is_first(together):
             return dg.Definitions()
@@ -131,7 +131,7 @@ class CollectionSync(dg.Component, dg.Resolvable):
             dg.Definitions(assets=assets), build_job_and_schedule(collections, cron=schedule_of(together))
         )
 
-    def is_first(self, files: "Sequence[CollectionSync]") -> bool:
+    def is_first(self, files: Sequence[Declaration]) -> bool:
         """Says whether this is the first of several files; a provider has only one."""
         return files[0].provider == self.provider
 
@@ -142,5 +142,6 @@ class CollectionSync(dg.Component, dg.Resolvable):
 
 
 def _files_beside(component: CollectionSync, tree: dg.ComponentTree) -> Sequence[CollectionSync]:
-    """Returns all files of the project in their order; only the component itself where it was built without a project."""
-    return tree.get_all_components(CollectionSync) if is_of_project(tree) else [component]
+    """Returns all files of the project in their order, and the component itself where Dagster does not find it in the project."""
+    found = tree.get_all_components(CollectionSync) if is_of_project(tree) else []
+    return found if any(other.provider == component.provider for other in found) else [*found, component]

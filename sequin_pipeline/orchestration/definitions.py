@@ -6,13 +6,15 @@ Loading needs neither API nor database, and looks for nothing but SEQUIN_COLLECT
 import os
 from collections.abc import Mapping
 from functools import cache
+from pathlib import Path
 
 import dagster as dg
 
 from sequin_pipeline.environment.settings import SEQUIN_COLLECTIONS
-from sequin_pipeline.orchestration.catalog_files import check_files, component_tree
+from sequin_pipeline.errors import ConfigurationError
+from sequin_pipeline.orchestration.catalog_files import check_files, component_tree, folder_tree, has_files
 from sequin_pipeline.orchestration.executor import collections_executor
-from sequin_pipeline.orchestration.project_resources import default_io_manager
+from sequin_pipeline.orchestration.project_resources import check_own, default_io_manager
 from sequin_pipeline.orchestration.schedules import WATCHING
 from sequin_pipeline.orchestration.table_checks import JOB
 
@@ -46,6 +48,35 @@ def build_definitions(environment: Mapping[str, str]) -> dg.Definitions:
         executor=declared.executor or collections_executor,
     )
     return dg.Definitions.merge(declared, defaults)
+
+
+def build_defs(folder: str | Path, *, resources: Mapping[str, object] | None = None) -> dg.Definitions:
+    """Builds all that the collections of a folder of `<provider>/defs.yaml` need, to be merged into a project's own definitions.
+
+    It is for projects without a folder of components. Of `resources` those under our keys take the place of ours, and the others are
+    added. Raises ConfigurationError for a folder without such a file, and for a resource that collections cannot use.
+    """
+    own = dict(resources or {})
+    check_own(own)
+    place = Path(folder).expanduser().resolve()
+    if not has_files(place):
+        raise ConfigurationError(
+            f"no <provider>/defs.yaml stands in {str(place)!r}: name the folder above the providers' folders"
+        )
+    tree = folder_tree(place)
+    check_files(tree)
+    declared = tree.build_defs()
+    # Not the tree itself: Dagster merges no two definitions that have one.
+    return dg.Definitions(
+        assets=declared.assets,
+        asset_checks=declared.asset_checks,
+        schedules=declared.schedules,
+        sensors=declared.sensors,
+        jobs=declared.jobs,
+        resources={**(declared.resources or {}), **own},
+        loggers=declared.loggers,
+        executor=declared.executor,
+    )
 
 
 def build_sync_definitions(environment: Mapping[str, str]) -> dg.Definitions:

@@ -1,4 +1,4 @@
-"""This is the executor of every job: it decides where the steps of a run are executed, and how many at once.
+"""This is the executor of our jobs: it decides where the steps of a run are executed, and how many at once.
 
 A process costs seconds, which a collection with nothing new does not: ticks stay in the process of their run. A first load and a
 backfill have hours of work, and give each collection a process of its own, as many at once as `max_concurrent`. Over all runs the
@@ -7,7 +7,8 @@ lane, one for showing life and now and then another, and about 300 MB.
 """
 
 import os
-from collections.abc import Iterator, Mapping
+import sys
+from collections.abc import Container, Iterator, Mapping
 from typing import TYPE_CHECKING
 
 import dagster as dg
@@ -24,8 +25,8 @@ RANGE_START_TAG = "dagster/asset_partition_range_start"
 RANGE_END_TAG = "dagster/asset_partition_range_end"
 FIRST_LOAD_TAG = "sequin_pipeline/first_load"
 
-PRELOADED = "sequin_pipeline.orchestration.forkserver_preload"
-"""The process from which the others are forked imports this."""
+LOCATION = "sequin_pipeline.definitions"
+"""A process that has imported this runs the location of the package, and no project of somebody else's."""
 
 
 @dg.executor(
@@ -46,7 +47,7 @@ def collections_executor(init_context: dg.InitExecutorContext) -> dg.Executor:
     retries: Mapping[str, object] = {"retries": {"enabled": {}}}
     processes = {
         "max_concurrent": init_context.executor_config["max_concurrent"] or most_at_once(init_context.instance),
-        "start_method": {"forkserver": {"preload_modules": [PRELOADED]}},
+        "start_method": {"forkserver": {"preload_modules": modules_to_preload(sys.modules)}},
     }
     return _ByLoad(
         in_process=_create(dg.in_process_executor, init_context, retries),
@@ -63,6 +64,13 @@ def most_at_once(instance: dg.DagsterInstance, processors: int | None = None) ->
     set_by_hand = {pool.name: pool.limit for pool in storage.get_pool_limits() if not pool.from_default}
     places = set_by_hand.get(POOL, storage.get_pool_config().default_pool_limit)
     return min(processors, places) if places else processors
+
+
+def modules_to_preload(imported: Container[str]) -> list[str]:
+    """Returns what the process imports from which the others are forked: in the location of the package, its definitions too."""
+    if LOCATION in imported:
+        return ["sequin_pipeline.orchestration.forkserver_preload"]
+    return ["dagster_postgres", "sequin_pipeline.orchestration.component"]
 
 
 def is_heavy(tags: Mapping[str, str]) -> bool:

@@ -8,6 +8,7 @@ itself, anywhere below its defs folder, keeps its own, and gets only the others.
 from collections.abc import Iterator, Mapping
 from contextvars import ContextVar
 from types import ModuleType
+from typing import TYPE_CHECKING, Any
 
 import dagster as dg
 
@@ -15,6 +16,9 @@ from sequin_pipeline.errors import ConfigurationError
 from sequin_pipeline.ledger.schema import DEFAULT_SCHEMA
 from sequin_pipeline.orchestration.io_manager import PostgresMergeIOManager
 from sequin_pipeline.orchestration.resources import IO_MANAGER, SOURCE, WAREHOUSE, SourceResource, WarehouseResource
+
+if TYPE_CHECKING:
+    from dagster.components.core.decl import ComponentDecl
 
 
 @dg.io_manager(
@@ -63,11 +67,12 @@ def missing_resources(tree: dg.ComponentTree, ours: type[dg.Component]) -> dict[
         own = {key: value for definitions in _others(tree, ours) for key, value in (definitions.resources or {}).items()}
     finally:
         _is_looking.reset(token)
-    return without_own(own)
+    check_own(own)
+    return {key: resource for key, resource in RESOURCES.items() if key not in own}
 
 
-def without_own(own: Mapping[str, object]) -> dict[str, object]:
-    """Returns those of RESOURCES that are not among a project's own; raises ConfigurationError for one that collections cannot use."""
+def check_own(own: Mapping[str, object]) -> None:
+    """Raises ConfigurationError for a resource of a project's own that has one of our keys and that collections cannot use."""
     for key, expected in _CLASSES.items():
         found = own.get(key)
         # A resource that is to be configured when a run is launched knows its class only by this name.
@@ -77,7 +82,6 @@ def without_own(own: Mapping[str, object]) -> dict[str, object]:
                 f"the project's resource {key!r} is of the class {kind.__name__}, and collections need a {expected.__name__} of "
                 f"sequin_pipeline there: make it one, give it another key, or leave it out to get the default"
             )
-    return {key: resource for key, resource in RESOURCES.items() if key not in own}
 
 
 def is_of_project(tree: dg.ComponentTree) -> bool:
@@ -87,11 +91,13 @@ def is_of_project(tree: dg.ComponentTree) -> bool:
 
 def _others(tree: dg.ComponentTree, ours: type[dg.Component]) -> Iterator[dg.Definitions]:
     """Yields the definitions of everything in the tree but our components; Dagster keeps what is built for when it needs it itself."""
-    pending = [tree.find_root_decl()]
+    pending: list[ComponentDecl[Any]] = [tree.find_root_decl()]  # of components of any class
     while pending:
         declaration = pending.pop()
         parts = list(declaration.iterate_all_component_decls())
-        if not any(issubclass(part.component_type, ours) for part in parts):
+        # A function of the project's that gives a component may say in its annotation what it gives, or not, or in quotes.
+        kinds = [part.component_type for part in parts]
+        if not any(isinstance(kind, type) and issubclass(kind, ours) for kind in kinds):
             yield tree.build_defs_at_path(declaration.loc)
         elif len(parts) > 1:
             pending += declaration.iterate_child_component_decls()

@@ -8,7 +8,7 @@ import pytest
 from sequin_pipeline.catalog import Collection, Column, parse_path
 from sequin_pipeline.orchestration.assets import build_asset, build_source_spec
 from sequin_pipeline.orchestration.resources import IO_MANAGER, SOURCE, WAREHOUSE, WarehouseResource
-from sequin_pipeline.orchestration.table_checks import build_table_checks
+from sequin_pipeline.orchestration.table_checks import build_table_check_job, build_table_checks
 from sequin_pipeline.postgres.warehouse import Warehouse
 from tests.support.builders import collection, record
 from tests.support.syncing import sync
@@ -23,7 +23,9 @@ def execute(warehouse_url: str, of: Collection) -> dict[str, tuple[bool, str | N
     """The daily job, as its schedule launches it."""
     resources = {SOURCE: object(), IO_MANAGER: dg.mem_io_manager, WAREHOUSE: WarehouseResource(url=warehouse_url)}
     definitions = dg.Definitions.merge(
-        dg.Definitions(assets=[build_source_spec(of), build_asset(of)], resources=resources), build_table_checks([of])
+        dg.Definitions(assets=[build_source_spec(of), build_asset(of)], resources=resources),
+        build_table_checks([of]),
+        build_table_check_job([of]),
     )
     result = definitions.resolve_job_def("full_table_checks").execute_in_process()
     return {
@@ -101,7 +103,7 @@ def test_a_table_that_is_not_there_is_told_from_one_that_is_gone(
 
 
 def test_the_daily_schedule_starts_stopped() -> None:
-    (schedule,) = build_table_checks([THING]).schedules or []
+    (schedule,) = build_table_check_job([THING]).schedules or []
 
     assert isinstance(schedule, dg.ScheduleDefinition)
     assert (schedule.cron_schedule, schedule.job_name) == ("0 5 * * *", "full_table_checks")
