@@ -19,11 +19,13 @@ DEPLOY = CHECKOUT / "deploy"
 
 def run_script(url: str, script: str, **variables: str) -> None:
     settings = [argument for name, value in variables.items() for argument in ("-v", f"{name}={value}")]
+    beside = binaries() / "psql"  # which distributions of the server alone leave out
+    libraries = {"LD_LIBRARY_PATH": str(binaries().parent / "lib")} if beside.exists() else {}
     subprocess.run(
-        [str(binaries() / "psql"), url, "-qX", *settings, "-f", str(DEPLOY / script)],
+        [str(beside) if beside.exists() else "psql", url, "-qX", *settings, "-f", str(DEPLOY / script)],
         check=True,
         capture_output=True,
-        env={"PATH": os.environ["PATH"], "LD_LIBRARY_PATH": str(binaries().parent / "lib")},
+        env={"PATH": os.environ["PATH"], **libraries},
     )
 
 
