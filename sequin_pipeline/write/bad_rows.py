@@ -29,7 +29,7 @@ WAITING_CLASSES = {"23503": PARENT, "23505": CONFLICT, "23P01": CONFLICT}
 """By SQLSTATE, the class of rejects whose row passes once another one has come, or has let a value go."""
 
 EXCHANGED = (
-    "; it is tried again at the end of each run, since the row that holds the value may let it go. "
+    "; it is tried again at the end of this run and of later ones, since the row that holds the value may let it go. "
     "Rows that exchange their values need a deferrable constraint"
 )
 

@@ -109,7 +109,7 @@ def test_two_rows_that_exchange_their_values_are_both_rejected_with_a_sentence(
     assert rejects(warehouse_url) == {"a": ("conflict", sqlstate), "b": ("conflict", sqlstate)}
     [(reason,)] = query(warehouse_url, "select reason from sequin_pipeline.rejects where record_id = 'a'")
     assert reason.endswith(
-        "; it is tried again at the end of each run, since the row that holds the value may let it go. "
+        "; it is tried again at the end of this run and of later ones, since the row that holds the value may let it go. "
         "Rows that exchange their values need a deferrable constraint"
     )
     assert "=(y)" in reason

@@ -11,6 +11,7 @@ from dataclasses import dataclass, replace
 
 from sequin_pipeline.catalog import Collection, Column, TableName
 from sequin_pipeline.errors import ConfigurationError, TableRefused
+from sequin_pipeline.ledger.schema import check_server
 from sequin_pipeline.operate.inference.names import column_names
 from sequin_pipeline.operate.inference.proposal import Proposal, ProposedColumn, written
 from sequin_pipeline.operate.inference.refusals import Refusal, refusals
@@ -44,8 +45,9 @@ def propose_mapping(
     """Proposes the columns that both sides have, by name and type, with remarks about the table's others and what would be rejected.
 
     A column of which no sampled value fits is matched no more. Raises ConfigurationError where no column can find a record's row
-    again, psycopg.Error.
+    again, or the server is older than any that a run takes, psycopg.Error.
     """
+    check_server(connection.info.server_version)
     hopeless: frozenset[tuple[str, str]] = frozenset()
     while True:
         proposal = _proposed(collection, sample, table, introspected, hopeless)

@@ -11,9 +11,12 @@ from sequin_pipeline.catalog import Column, TableName, parse_path
 from sequin_pipeline.errors import ConfigurationError
 from sequin_pipeline.ledger.schema import check_server
 from sequin_pipeline.operate.dry_run import dry_run
+from sequin_pipeline.operate.inference.mapping import propose_mapping
 from sequin_pipeline.postgres.warehouse import Warehouse
 from sequin_pipeline.runs.frame_run import write_frame
+from sequin_pipeline.table.introspect import introspect
 from sequin_pipeline.table.type_limits import rounded
+from tests.operate.inference.sampled import COLLECTION, sample_of
 from tests.support.builders import ListSource, collection, record
 from tests.support.postgres import PostgresServer
 from tests.support.proxy import OldServerProxy
@@ -143,10 +146,19 @@ def frame(url: str) -> None:
     write_frame(Warehouse(url), TableName("app", "frame"), pd.DataFrame({"id": [1]}), key=("id",), version=None, run_id="r")
 
 
-@pytest.mark.parametrize("write", [run_collection, plan, frame])
+def infer(url: str) -> None:
+    name = TableName("app", "thing")
+    with Warehouse(url).connect() as connection:
+        found = introspect(connection, name)
+        assert found is not None
+        propose_mapping(connection, COLLECTION, sample_of({"status": "x"}), name, found)
+
+
+@pytest.mark.parametrize("write", [run_collection, plan, frame, infer])
 def test_nothing_is_begun_on_a_server_that_is_too_old(
     app_url: str, postgres_server: PostgresServer, write: Callable[[str], None]
 ) -> None:
+    execute(app_url, "create table app.thing (id text primary key)")
     proxy = OldServerProxy(postgres_server.socket_directory / ".s.PGSQL.5432")
     proxy.start()
     try:
