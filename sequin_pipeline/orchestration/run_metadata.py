@@ -29,6 +29,7 @@ def run_metadata(outcome: SyncOutcome) -> dict[str, dg.MetadataValue]:
         "swept": outcome.swept,
         "refilled": outcome.refilled,
         "open_rejects": outcome.open_rejects,
+        "settled": outcome.settled,
         **{f"{stage}_seconds": round(seconds, 3) for stage, seconds in outcome.seconds.items()},
     }
     metadata: dict[str, dg.MetadataValue] = {

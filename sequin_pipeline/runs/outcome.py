@@ -30,9 +30,9 @@ class SyncOutcome:
 
     `counts_by_window` is keyed by partition. `outside` were records outside the asked windows, passed over. `swept` are rows that were
     only marked as deleted before the collection was told to remove them. `lag_seconds`: 0 at the end of the stream, else the age of the
-    last record read. `rows` is the table's size by the ledger's running total. Of the rejected records, `missing_parents` wait for a row
-    which a foreign key points to, `discarded` had been given up before, and `settled` waited for another row or version, and were
-    stored when the run ended; of what an earlier attempt at the run rejected, nothing is counted. `seconds` are by stage, and with
+    last record read. `rows` is the table's size by the ledger's running total. Of the rejected records, `missing_parents` still wait
+    for a row which a foreign key points to, `discarded` had been given up before, and `settled` waited for another row or version, and
+    were stored when the run ended; of what an earlier attempt at the run rejected, nothing is counted. `seconds` are by stage, and with
     lanes add up to more than `total`. `notes` are what the source had to say.
     """
 
@@ -67,7 +67,8 @@ class Totals:
     def __init__(self) -> None:
         self.swept = 0
         self.refilled = 0
-        self.settled = 0
+        self.settled = Counter[str]()
+        """By class, how many of those that were rejected have been stored when the run ended."""
         self.met: set[bytes] = set()
         """The hashes of records that were rejected and wait for another row or version."""
         self.sample = Sample()
@@ -144,9 +145,9 @@ class Totals:
             refilled=self.refilled,
             seconds={**self._seconds, "total": self.seconds},
             open_rejects=rejects.count,
-            missing_parents=self._sums["missing_parents"],
+            missing_parents=self._sums["missing_parents"] - self.settled[PARENT],
             discarded=self._sums["discarded"],
-            settled=self.settled,
+            settled=self.settled.total(),
             reject_examples=rejects.examples,
             notes=tuple(self.notes),
             required_missing=dict(self._required_missing),

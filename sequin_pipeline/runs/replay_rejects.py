@@ -3,13 +3,14 @@
 After the declaration, or what a foreign key points to, has been fixed. A record that still does not fit stays an open reject.
 """
 
+from collections import Counter
 from collections.abc import Callable, Sequence, Set
 from dataclasses import replace
 from functools import partial
 
 from sequin_pipeline.catalog import Collection
 from sequin_pipeline.ledger.ledger import Counts, Ledger
-from sequin_pipeline.ledger.rejects import PARENT, list_rejects, open_versions, settle, waiting_rejects
+from sequin_pipeline.ledger.rejects import list_rejects, open_versions, settle, waiting_rejects
 from sequin_pipeline.normalize.normalizer import Normalizer
 from sequin_pipeline.postgres.session import Session
 from sequin_pipeline.postgres.warehouse import Warehouse
@@ -70,18 +71,18 @@ def replay(
 
 def retry_waiting(
     warehouse: Warehouse, collection: Collection, ledger: Ledger, *, run_id: str, met: Set[bytes], resting_seconds: float
-) -> int:
+) -> Counter[str]:
     """Tries the rejects that wait for another row or version again, of this run and of earlier ones, as long as some of them pass.
 
     It may have come, or let its value go, since: with this run, or with that of another collection. The run's own come first, then those
     that were tried the longest ago, at least `resting_seconds`. `met` are the hashes of what this attempt at the run rejected; returns
-    how many records of these, other than for a missing parent, have been stored. Raises WarehouseError; what was committed stays.
+    by class how many records of these have been stored. Raises WarehouseError; what was committed stays.
     """
     with Session(warehouse) as session:
         reading = f"reading the rejects of {collection.label!r}"
         waiting = session.attempt(partial(waiting_rejects, ledger=ledger, resting_seconds=resting_seconds), reading)
         if not waiting:
-            return 0
+            return Counter()
         own = [reject.number for reject in waiting if reject.run_id == run_id]
         others = [reject.number for reject in waiting if reject.run_id != run_id]
         _retry(
@@ -89,9 +90,10 @@ def retry_waiting(
         )
         # By record: a partial one that was completed and then refused is open under another content.
         still_open = session.attempt(partial(open_versions, ledger=ledger), reading)
-    return sum(
-        reject.reject_class != PARENT and (reject.record_id, reject.version) not in still_open and reject.content_hash in met
+    return Counter(
+        reject.reject_class
         for reject in waiting
+        if (reject.record_id, reject.version) not in still_open and reject.content_hash in met
     )
 
 

@@ -5,6 +5,7 @@ from dataclasses import replace
 import pytest
 
 from sequin_pipeline.errors import SourceUnavailable, TooManyRejects
+from sequin_pipeline.orchestration.run_metadata import run_metadata
 from sequin_pipeline.postgres.warehouse import Warehouse
 from sequin_pipeline.runs.queue_run import drain
 from tests.runs.test_completion import MANAGED as ARTICLES
@@ -53,6 +54,21 @@ def test_what_this_attempt_rejected_and_stored_at_its_end_is_not_held_against_it
     outcome = sync(warehouse_url, *pages, of=STRICT, full_refresh=True, batch_records=1)
 
     assert (outcome.counts.rejected, outcome.settled, outcome.open_rejects) == (2, 2, 0)
+    assert run_metadata(outcome)["settled"].value == 2
+
+
+@pytest.mark.parametrize(("parents", "settled", "missing"), [(["p"], 1, 1), (["p", "q"], 2, 0), ([], 0, 2)])
+def test_a_record_whose_parent_comes_later_in_the_run_is_settled_and_misses_none(
+    warehouse_url: str, parents: list[str], settled: int, missing: int
+) -> None:
+    made(warehouse_url, 0)
+    execute(warehouse_url, "drop index demo.one_status", "alter table demo.thing add foreign key (status) references demo.thing")
+    children = [holds("a", 2, "p"), holds("b", 2, "q")]
+
+    outcome = sync(warehouse_url, children, [holds(one, 3, one) for one in [*parents, "z"]], full_refresh=True, batch_records=1)
+
+    assert (outcome.counts.rejected, outcome.settled, outcome.missing_parents) == (2, settled, missing)
+    assert run_metadata(outcome)["settled"].value == settled
 
 
 @pytest.mark.parametrize(("records", "settled"), [("x", 0), ("xy", 0), ("xg", 1)])
