@@ -70,8 +70,9 @@ def _examine(*, wants_sandbox: bool) -> "Iterator[Finding]":
             wants_sandbox=wants_sandbox,
             reads_records_api=reads_records_api,
         )
-        settings.close_environment()
         has_databases = not settings.needs_embedded or embedded.status(given) is not None
+        if has_databases:
+            settings.close_environment()
     except ConfigurationError as error:
         yield Finding("configuration", "problem", str(error), "the message says what to do; nothing else was checked")
         return

@@ -4,7 +4,6 @@
 the embedded server if something lies in it, and tells Dagster's own commands through `.env`. Nothing here is read at import.
 """
 
-import os
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -14,7 +13,7 @@ from sequin_pipeline.environment.dagster_home import INSTANCE_FILE, default_dags
 from sequin_pipeline.environment.dotenv import read_dotenv, write_dotenv
 from sequin_pipeline.environment.embedded import Home
 from sequin_pipeline.errors import ConfigurationError
-from sequin_pipeline.postgres.libpq import forget_environment, is_same_place, unwrapped
+from sequin_pipeline.postgres.libpq import forget_what_breaks, is_same_place, unwrapped
 from sequin_pipeline.postgres.urls import mask_url, plain_postgres_url, psycopg2_url
 
 WAREHOUSE_URL = "WAREHOUSE_URL"
@@ -51,9 +50,9 @@ class Settings:
         return bool(self.embedded_variables)
 
     def close_environment(self) -> None:
-        """Takes from this process what libpq would heed beside our URLs, where no URL is the user's own."""
+        """Takes from this process what keeps libpq from the embedded server, which must be running, where no URL is the user's own."""
         if self.embedded_variables == {WAREHOUSE_URL, DAGSTER_POSTGRES_URL}:
-            forget_environment(os.environ)
+            forget_what_breaks(self.warehouse_url)
 
     def variables(self) -> dict[str, str]:
         """Returns the environment for processes that we start; it holds secrets.
@@ -155,9 +154,9 @@ def prepare(
         wants_sandbox=wants_sandbox,
         reads_records_api=reads_records_api,
     )
-    settings.close_environment()
     if settings.needs_embedded:
         embedded.start(environ)
+        settings.close_environment()
     if DAGSTER_HOME not in settings.given and not has_instance(project):
         write_dagster_home(settings.dagster_home)
     tell_dagster(project, settings.defaults())

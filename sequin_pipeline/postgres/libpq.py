@@ -6,19 +6,21 @@ has a reason to write: such a URL is *closed*, and named by every parameter that
 """
 
 import os
-from collections.abc import Iterator, MutableMapping
+from collections.abc import Iterator
 from contextlib import contextmanager
 from urllib.parse import parse_qsl, quote, unquote
 
 import psycopg
 from psycopg import conninfo, pq
 
-UNNAMED_VARIABLES = ("PGSERVICE", "PGSERVICEFILE", "PGSYSCONFDIR", "PGDATESTYLE", "PGTZ", "PGGEQO", "PGREQUIRESSL")
-"""No parameter stands against these: a missing service ends every connection, and the others are sent as settings."""
+UNNAMED_VARIABLES = ("PGSERVICE", "PGDATESTYLE", "PGTZ", "PGGEQO")
+"""No parameter stands against these: a missing service ends every connection, and the others are sent as settings. Of a service that is
+there nothing is taken, since all that it may say is named."""
 
 _CLOSED: tuple[tuple[str, str, int], ...] = (
     ("hostaddr", "", 0),
     ("options", "", 0),
+    ("replication", "", 0),
     ("client_encoding", "UTF8", 0),
     ("passfile", "", 0),
     ("sslmode", "disable", 0),
@@ -105,16 +107,32 @@ def closed_conninfo(url: str, **parameters: str) -> str:
 
 
 @contextmanager
-def alone() -> Iterator[None]:
-    """Connects without what no parameter stands against; for a process that does nothing else meanwhile."""
-    kept = {name: os.environ.pop(name) for name in UNNAMED_VARIABLES if name in os.environ}
+def alone(*, beside: str = "") -> Iterator[None]:
+    """Connects without what no parameter stands against, but for the variable `beside`; for a process that does nothing else meanwhile."""
+    hidden = [name for name in UNNAMED_VARIABLES if name != beside and name in os.environ]
+    kept = {name: os.environ.pop(name) for name in hidden}
     try:
         yield
     finally:
         os.environ.update(kept)
 
 
-def forget_environment(environ: MutableMapping[str, str]) -> None:
-    """Takes away what no parameter stands against, where nothing but a server of ours will be connected to."""
+def forget_what_breaks(url: str) -> None:
+    """Takes from this process's environment what would break connections to the server that a closed URL names, which must be running.
+
+    The rest is left, for a program's connections to other servers. PGTZ always goes: Dagster stores times without a zone, and they are
+    those of the session.
+    """
+    os.environ.pop("PGTZ", None)
     for name in UNNAMED_VARIABLES:
-        environ.pop(name, None)
+        if name in os.environ and not _connects(url, beside=name):
+            del os.environ[name]
+
+
+def _connects(url: str, *, beside: str) -> bool:
+    try:
+        with alone(beside=beside):
+            psycopg.connect(closed_conninfo(url)).close()
+    except psycopg.OperationalError:
+        return False
+    return True

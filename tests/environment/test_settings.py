@@ -23,7 +23,7 @@ EMBEDDED = {
     for name in ("warehouse", "sandbox", "dagster")
 }
 CLOSED = (
-    "%26options%3D%26client_encoding%3DUTF8%26passfile%3D%26sslmode%3Ddisable%26sslrootcert%3D%26requirepeer%3D"
+    "%26options%3D%26replication%3D%26client_encoding%3DUTF8%26passfile%3D%26sslmode%3Ddisable%26sslrootcert%3D%26requirepeer%3D"
     "%26target_session_attrs%3Dany%26connect_timeout%3D30%26gssencmode%3Ddisable%26channel_binding%3Dprefer"
     "%26ssl_min_protocol_version%3D%26ssl_max_protocol_version%3D%26require_auth%3D%26sslcertmode%3Ddisable"
     "%26load_balance_hosts%3Ddisable%26sslnegotiation%3Dpostgres"

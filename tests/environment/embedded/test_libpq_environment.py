@@ -1,7 +1,6 @@
 """libpq's own variables and the embedded server: it is started, looked at and filled whatever they say, and nobody else is asked."""
 
 import os
-import socket
 from collections.abc import Iterator
 from pathlib import Path
 
@@ -15,23 +14,33 @@ from sequin_pipeline.environment.settings import prepare
 from sequin_pipeline.postgres.urls import psycopg2_url
 from sequin_pipeline.postgres.warehouse import Warehouse
 from tests.environment.embedded.conftest import Environ
-from tests.support.postgres import PostgresServer
+from tests.support.postgres import SETTINGS, PostgresServer, running_server
+from tests.support.reading import query
 
 OTHER = f"127.77.{os.getpid() // 250 % 250}.{os.getpid() % 250 + 1}"
 """An address of this machine that no other run of these tests uses: the port has to be libpq's own."""
 
 
-@pytest.fixture
-def asked() -> Iterator[socket.socket]:
-    """The port of another server on an address of this machine, which takes whoever comes."""
-    with socket.create_server((OTHER, 5432)) as other:
-        other.setblocking(False)
-        yield other
+@pytest.fixture(scope="module")
+def other() -> Iterator[PostgresServer]:
+    """Another Postgres on an address of this machine, which lets in who comes from it, and logs whoever does."""
+    with running_server({**SETTINGS, "listen_addresses": OTHER, "log_connections": "on"}) as server:
+        yield server
+
+
+def visits(server: PostgresServer) -> int:
+    """By the network: this test itself comes by the socket."""
+    return server.log.read_text().count("connection received: host=127")
+
+
+def databases(server: PostgresServer) -> list[tuple[object, ...]]:
+    return query(server.url("postgres"), "select datname from pg_database order by 1")
 
 
 VARIABLES = {
     "address": {"PGHOSTADDR": OTHER},
     "service with an address": {"PGSERVICE": "crm"},
+    "service with all that breaks": {"PGSERVICE": "odd"},
     "service that is not there": {"PGSERVICE": "nobody"},
     "host and port": {"PGHOST": OTHER, "PGPORT": "5432"},
     "options": {"PGOPTIONS": "-c statement_timeout=1"},
@@ -43,17 +52,46 @@ VARIABLES = {
     "encryption": {"PGGSSENCMODE": "require"},
     "TLS at once": {"PGSSLNEGOTIATION": "direct", "PGSSLROOTCERT": "system", "PGSSLMODE": "verify-full"},
     "peer": {"PGREQUIREPEER": "somebody-else"},
-    "time zone": {"PGTZ": "Nowhere/Land"},
-    "old TLS": {"PGSSLMINPROTOCOLVERSION": "none", "PGLOADBALANCEHOSTS": "maybe"},
+    "time zone": {"PGTZ": "America/New_York"},
+    "time zone that is none": {"PGTZ": "Nowhere/Land"},
+    "form of dates": {"PGDATESTYLE": "German"},
+    "form of dates that is none": {"PGDATESTYLE": "Klingon", "PGGEQO": "off"},
+    "planner": {"PGGEQO": "maybe", "PGSERVICE": "crm"},
+    "old TLS": {"PGSSLMINPROTOCOLVERSION": "none", "PGLOADBALANCEHOSTS": "maybe", "PGREQUIRESSL": "1"},
 }
+TAKEN = {
+    "service that is not there": {"PGSERVICE"},
+    "time zone": {"PGTZ"},
+    "time zone that is none": {"PGTZ"},
+    "form of dates that is none": {"PGDATESTYLE"},
+    "planner": {"PGGEQO"},
+}
+"""By row, what would break connections to the embedded server; the others are left for other servers of yours."""
+
+SERVICES = f"""
+[crm]
+hostaddr={OTHER}
+port=5432
+user=stranger
+[odd]
+hostaddr={OTHER}
+options=-c statement_timeout=1
+replication=true
+sslmode=verify-full
+channel_binding=require
+client_encoding=LATIN1
+target_session_attrs=standby
+"""
 
 
-@pytest.mark.parametrize("variables", VARIABLES.values(), ids=VARIABLES)
+@pytest.mark.parametrize("row", VARIABLES)
 def test_variables_of_libpq_do_not_touch_the_embedded_server(
-    made: Environ, variables: Environ, asked: socket.socket, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+    made: Environ, row: str, other: PostgresServer, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
+    variables = VARIABLES[row]
     services = tmp_path / "services.conf"
-    services.write_text(f"[crm]\nhostaddr={OTHER}\nport=5432\nuser=stranger\n")
+    services.write_text(SERVICES)
+    before, visits_before = databases(other), visits(other)
     (tmp_path / "dagster.yaml").touch()
     monkeypatch.setenv("PGSERVICEFILE", str(services))
     for name, value in variables.items():
@@ -63,19 +101,40 @@ def test_variables_of_libpq_do_not_touch_the_embedded_server(
     with Warehouse(settings.warehouse_url).connect() as connection:
         here = connection.execute("select current_database()::text, current_user::text, inet_server_addr()::text").fetchone()
         encoding = connection.info.parameter_status("client_encoding")
+        zone = connection.info.parameter_status("TimeZone")
     engine = sqlalchemy.create_engine(settings.dagster_postgres_url)
     with engine.connect() as stored:
-        there = stored.exec_driver_sql("select current_database(), current_user, inet_server_addr(), 'é'").fetchone()
+        there = stored.exec_driver_sql(
+            "select current_database(), current_user, inet_server_addr(), 'é', current_setting('TimeZone')"
+        ).fetchone()
     engine.dispose()
 
-    assert (here, encoding) == (("sandbox", "postgres", None), "UTF8")
+    assert (here, encoding, zone) == (("sandbox", "postgres", None), "UTF8", "UTC")
     assert there is not None
-    assert tuple(there) == ("dagster", "postgres", None, "é")
+    assert tuple(there) == ("dagster", "postgres", None, "é", "UTC")
+    assert variables.keys() - os.environ.keys() == TAKEN.get(row, set())
     status = embedded.status(made)
     assert status is not None
     assert status.was_running
-    with pytest.raises(BlockingIOError):
-        asked.accept()
+    monkeypatch.undo()
+    assert (databases(other), visits(other)) == (before, visits_before)
+
+
+@pytest.mark.parametrize("row", ["address", "service with an address"])
+def test_the_other_server_is_the_one_that_a_url_without_address_reaches(
+    row: str, other: PostgresServer, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Else the test above could not fail."""
+    (tmp_path / "services.conf").write_text(SERVICES)
+    monkeypatch.setenv("PGSERVICEFILE", str(tmp_path / "services.conf"))
+    for name, value in VARIABLES[row].items():
+        monkeypatch.setenv(name, value)
+    before = visits(other)
+
+    with psycopg.connect("postgresql://postgres@/postgres?host=/nowhere&port=5432") as connection:
+        connection.execute("select 1")
+
+    assert visits(other) == before + 1
 
 
 @pytest.mark.parametrize("variable", ["PGHOST", "PGSERVICE", "PGDATABASE", "PGOPTIONS"])
