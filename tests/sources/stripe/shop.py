@@ -60,6 +60,15 @@ class Shop:
         while self._client.get("/v1/customers", params={"limit": 1}).headers["date"] == first:
             assert time.monotonic() < deadline, "the server's clock stands still"
 
+    @contextmanager
+    def standing_clock(self) -> Iterator[None]:
+        """All that is made within it is of one second, however slow the machine."""
+        self._answer(self._client.post("/_config/clock/stop"))
+        try:
+            yield
+        finally:
+            self._answer(self._client.post("/_config/clock/go_on"))
+
     def _answer(self, response: httpx2.Response) -> dict[str, Any]:
         assert response.is_success, response.text
         answer: dict[str, Any] = response.json()
