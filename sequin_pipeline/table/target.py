@@ -93,6 +93,12 @@ class Target:
         object.__setattr__(self, "column_names", tuple(column.name for column in self.columns))
 
     @property
+    def updates_in_place(self) -> bool:
+        """Rows that are there are updated, and no insert is tried: of an application's table an upsert would ask more, and of a partitioned
+        one it does not tell what it inserted."""
+        return self.is_unmanaged or self.is_partitioned
+
+    @property
     def is_unmanaged(self) -> bool:
         """The table belongs to an application."""
         return self.unmanaged is not None

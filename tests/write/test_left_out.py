@@ -11,7 +11,7 @@ from sequin_pipeline.operate.dry_run import dry_run
 from sequin_pipeline.postgres.warehouse import Warehouse
 from sequin_pipeline.runs.replay_rejects import replay
 from tests.support.builders import COLUMNS, ListSource, collection, record
-from tests.support.racing import OpenBatch
+from tests.support.racing import OpenBatch, wait_until_blocked
 from tests.support.reading import execute, ids_and_versions, merges, query, rejects, row_count
 from tests.support.syncing import sync
 from tests.table.unmanaged.tables import unmanaged
@@ -139,18 +139,17 @@ def test_history_tells_of_the_row_that_was_left_out(warehouse_url: str) -> None:
 def test_what_was_left_out_is_stored_by_a_replay_once_the_trigger_is_gone_and_not_by_a_run(warehouse_url: str) -> None:
     made(warehouse_url, MANAGED, event="insert", condition="new.id = 'x'")
     pages = [FIRST, [record("x", 1)]]
-    source = ListSource(pages)
-    sync(warehouse_url, source=source, full_refresh=True)
+    sync(warehouse_url, *pages, full_refresh=True)
     execute(warehouse_url, "drop trigger quiet on demo.thing")
 
-    sync(warehouse_url, source=source, run_id="later")
+    sync(warehouse_url, *pages, [record("y", 1)], run_id="later")  # a run that changes a row tries what waits for another one
     waiting = rejects(warehouse_url)
     counts = replay(Warehouse(warehouse_url), MANAGED, Ledger("demo.thing", "demo/thing"), run_id="replay")
 
     assert waiting == {"x": ("left out", None)}
     assert counts == Counts(fetched=1, inserted=1, created=1)
     assert rejects(warehouse_url) == {}
-    assert row_count(warehouse_url) == 4
+    assert row_count(warehouse_url) == 5
 
 
 def test_what_was_left_out_is_settled_once_it_is_delivered_again_and_stored(warehouse_url: str) -> None:
@@ -276,6 +275,7 @@ def test_a_row_that_a_rival_outranks_is_stale_and_no_reject(warehouse_url: str) 
     with OpenBatch(warehouse_url, MANAGED, record("a", 9)) as rival, OpenBatch(warehouse_url, MANAGED, record("a", 5)) as late:
         rival.write().result()
         waiting = late.write()
+        wait_until_blocked(warehouse_url, [late.pid])
         rival.commit()
         counts = waiting.result()
         late.commit()
