@@ -19,8 +19,8 @@ from rich.progress import BarColumn, Progress, SpinnerColumn, TaskID, TextColumn
 from sequin_pipeline.runs.outcome import Progress as RunProgress
 
 LOGGER = "sequin_pipeline.progress"
-WARNINGS = ("sequin_pipeline.sources", "sequin_pipeline.warehouse")
-"""These loggers report what is retried.
+WARNINGS = ("sequin_pipeline.sources", "sequin_pipeline.warehouse", "sequin_pipeline.leftovers")
+"""These loggers report what is retried, and which rows the source does not have.
 
 Dagster takes them over during a run, so that nobody else would print them.
 """

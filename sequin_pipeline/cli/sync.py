@@ -19,6 +19,7 @@ from sequin_pipeline.ledger.status import cursor_times
 from sequin_pipeline.postgres.warehouse import Warehouse, attempt
 
 if TYPE_CHECKING:
+    from sequin_pipeline.ledger.census import Others
     from sequin_pipeline.orchestration.launch import Request
 
 
@@ -45,6 +46,14 @@ if TYPE_CHECKING:
 )
 @click.option("--sync-id", metavar="ID", help="Only the records of this sync; moves no cursor.")
 @click.option("--adopt", is_flag=True, help="Take over tables that exist already, or were filled from another URL.")
+@click.option(
+    "--others",
+    type=click.Choice(["keep", "mark"]),
+    default="keep",
+    show_default=True,
+    help="With --adopt or --full-refresh, what becomes of rows that the API does not have: they stay, and are counted after --adopt, "
+    "or are marked as deleted.",
+)
 @click.option("--sandbox", is_flag=True, help="Put the sandbox's records into the database that WAREHOUSE_URL names.")
 @click.option("--json", "as_json", is_flag=True, help="Print what landed as JSON.")
 def command(
@@ -54,6 +63,7 @@ def command(
     full_refresh: bool,
     sync_id: str | None,
     adopt: bool,
+    others: "Others",
     sandbox: bool,
     as_json: bool,
 ) -> None:
@@ -63,6 +73,10 @@ def command(
     """
     if sync_id is not None and full_refresh:
         raise ConfigurationError("--sync-id and --full-refresh exclude each other: a read of one sync moves no cursor")
+    if others == "mark" and not (adopt or full_refresh):
+        raise ConfigurationError(
+            "--others mark needs --adopt or --full-refresh: only a read from the beginning tells which rows the API does not have"
+        )
     from sequin_pipeline.orchestration.launch import Request
 
     session = open_session(wants_sandbox=sandbox)
@@ -71,7 +85,7 @@ def command(
     check_warehouse(session)
     check_dagster_storage(session)
     check_api(session)
-    request = Request("backfill" if sync_id else "live", sync_id=sync_id, full_refresh=full_refresh, adopt=adopt)
+    request = Request("backfill" if sync_id else "live", sync_id=sync_id, full_refresh=full_refresh, adopt=adopt, others=others)
     tell(session, _run(session, collections, request), as_json=as_json)
 
 

@@ -200,6 +200,16 @@ _MIGRATIONS = (
     create index on {schema}.borrowed (noted_at);
     comment on table {schema}.borrowed is 'values that a version took from older ones, its message having left them out: from which';
     """,
+    # Of full readings that take stock of what their source has.
+    """
+    create table {schema}.census (
+        table_name text primary key references {schema}.tables on delete cascade,
+        others text not null,
+        before text not null,
+        began_at timestamptz not null default now()
+    );
+    comment on table {schema}.census is 'full readings under way that tell at their end which rows the source does not have';
+    """,
 )
 VERSION = len(_MIGRATIONS)
 

@@ -9,11 +9,12 @@ import dagster as dg
 
 from sequin_pipeline.catalog import Collection
 from sequin_pipeline.errors import ConfigurationError
+from sequin_pipeline.ledger.census import Others
 from sequin_pipeline.orchestration.abandoned_runs import alive, end_abandoned_runs
 from sequin_pipeline.orchestration.assets import asset_key, run_name
 from sequin_pipeline.orchestration.definitions import build_sync_definitions
 from sequin_pipeline.orchestration.queue_asset import step_name
-from sequin_pipeline.orchestration.run_config import ADOPT_TAG, FULL_REFRESH_TAG, SYNC_ID_TAG, refuse_reread
+from sequin_pipeline.orchestration.run_config import ADOPT_TAG, FULL_REFRESH_TAG, OTHERS_TAG, SYNC_ID_TAG, refuse_reread
 from sequin_pipeline.orchestration.schedules import job_name, live_tags, with_followers
 from sequin_pipeline.orchestration.unmarked_windows import times_to_ask_from
 from sequin_pipeline.windows import MODE_TAG, KeyRange, RunMode, live_range, named_range
@@ -27,6 +28,7 @@ class Request:
     sync_id: str | None = None
     full_refresh: bool = False
     adopt: bool = False
+    others: Others = "keep"
 
     def tags(self, asked: KeyRange | None) -> dict[str, str]:
         """Returns the tags of such a run, the same from every launcher."""
@@ -37,6 +39,8 @@ class Request:
             tags[FULL_REFRESH_TAG] = "true"
         if self.adopt:
             tags[ADOPT_TAG] = "true"
+        if self.others != "keep":
+            tags[OTHERS_TAG] = self.others
         return tags
 
 
@@ -86,7 +90,7 @@ def live_groups(
     groups: dict[tuple[str, KeyRange | None], tuple[Collection, ...]] = {}
     for collection in collections:
         if collection.source.queue is not None:
-            if request.full_refresh or request.sync_id is not None:
+            if request.full_refresh or request.sync_id is not None or request.others == "mark":
                 raise ConfigurationError(f"{collection.label}: {refuse_reread(collection.source.queue.consumer)}")
             drained = tuple(other for other in collections if other.queue_key == collection.queue_key)
             groups[run_name(drained), None] = drained

@@ -4,11 +4,14 @@ Options come as Dagster's run config or as run tags, so that every launcher can 
 windows.run_mode.
 """
 
+from typing import get_args
+
 import dagster as dg
 from pydantic import Field
 
 from sequin_pipeline.catalog import Collection, Queue
 from sequin_pipeline.errors import ConfigurationError
+from sequin_pipeline.ledger.census import Others
 from sequin_pipeline.read.stream import RunConfig
 from sequin_pipeline.runs.queue_run import DrainLimits
 from sequin_pipeline.windows import BACKFILL_TAG, MODE_TAG, KeyRange, asked_window, run_mode, start_of
@@ -16,6 +19,7 @@ from sequin_pipeline.windows import BACKFILL_TAG, MODE_TAG, KeyRange, asked_wind
 SYNC_ID_TAG = "sequin_pipeline/sync_id"
 FULL_REFRESH_TAG = "sequin_pipeline/full_refresh"
 ADOPT_TAG = "sequin_pipeline/adopt"
+OTHERS_TAG = "sequin_pipeline/others"
 
 
 class CollectionConfig(dg.Config):
@@ -26,6 +30,10 @@ class CollectionConfig(dg.Config):
         default=False, description="read the stream from its earliest record; a live run then continues from there"
     )
     adopt: bool = Field(default=False, description="take over a table that was filled from another URL or stream")
+    others: str = Field(
+        default="keep",
+        description="with adopt or full_refresh, what becomes of rows that the source does not have: keep, or mark as deleted",
+    )
 
 
 def read_run_config(context: dg.AssetExecutionContext, config: CollectionConfig, collection: Collection) -> RunConfig:
@@ -54,6 +62,7 @@ def read_run_config(context: dg.AssetExecutionContext, config: CollectionConfig,
         sync_id=sync_id,
         full_refresh=full_refresh,
         adopt=config.adopt or _claims(tags.get(ADOPT_TAG), ADOPT_TAG),
+        others=_others(tags.get(OTHERS_TAG, config.others)),
     )
 
 
@@ -92,6 +101,14 @@ def refuse_reread(consumer: str) -> str:
         f"consumer {consumer!r} is a queue, which cannot be read again: it has no windows, no backfill and no full refresh. Run it as it "
         "is, and have the other side send again what is missing"
     )
+
+
+def _others(word: str) -> Others:
+    for known in get_args(Others):
+        if word == known:
+            others: Others = known
+            return others
+    raise ConfigurationError(f"others is {word!r}: expected {' or '.join(map(repr, get_args(Others)))}")
 
 
 def _claims(value: str | None, tag: str) -> bool:

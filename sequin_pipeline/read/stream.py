@@ -41,6 +41,7 @@ class RunConfig:
     """What one run of one collection was asked for.
 
     `live` resumes at the live cursor and never looks at times; `backfill` reads `window` again, beside whoever else is at work.
+    `others`: what becomes of rows that the source turns out not to have, where the run takes a table over or is a full refresh.
     `partition_keys` are the windows that the run materializes, oldest first, and `window_starts` their lower bounds.
     """
 
@@ -52,6 +53,7 @@ class RunConfig:
     sync_id: str | None = None
     full_refresh: bool = False
     adopt: bool = False
+    others: Literal["keep", "mark"] = "keep"
 
     @property
     def is_restricted(self) -> bool:

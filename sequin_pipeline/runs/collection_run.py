@@ -13,6 +13,7 @@ from typing import Self
 
 from sequin_pipeline.catalog import Collection
 from sequin_pipeline.errors import SourceError, TooManyRejects
+from sequin_pipeline.ledger.census import Census, delivered
 from sequin_pipeline.ledger.ledger import Ledger
 from sequin_pipeline.ledger.rejects import open_rejects
 from sequin_pipeline.ledger.retention import prune
@@ -22,10 +23,11 @@ from sequin_pipeline.postgres.warehouse import Connection, Warehouse, lift_limit
 from sequin_pipeline.read.stream import Portion, RecordStream, Room
 from sequin_pipeline.runs.completion import Completion
 from sequin_pipeline.runs.heartbeat import Heartbeat
+from sequin_pipeline.runs.leftovers import settle_leftovers
 from sequin_pipeline.runs.outcome import Progress, SyncOutcome, Totals
 from sequin_pipeline.runs.replay_rejects import RESTING_SECONDS, retry_waiting
 from sequin_pipeline.runs.settle import resolve_outdated
-from sequin_pipeline.runs.start import owns_cursor, start_run
+from sequin_pipeline.runs.start import owns_cursor, start_run, sweep
 from sequin_pipeline.runs.unlisted import mark_unlisted
 from sequin_pipeline.sources import Listed, Page
 from sequin_pipeline.table.indexes import create_missing
@@ -116,6 +118,7 @@ class CollectionRun:
         )
         self._totals.swept, self._totals.refilled = start.swept, start.refilled
         self._position = start.position
+        self._census = start.census
         self._job = WriteJob(
             start.target,
             self._ledger,
@@ -215,8 +218,16 @@ class CollectionRun:
             moves_cursor=owns_cursor(self._run_config, self._stream.source),
             # Where a source is asked for a window by itself, no position helps.
             passed=() if self._run_config.is_restricted or self._run_config.collection.observes_time else passed,
-            listed=tuple(page.listed for page in pages if page.listed is not None),
+            listed=(*(page.listed for page in pages if page.listed is not None), *self._counted(gathered)),
         )
+
+    def _counted(self, gathered: list[Portion]) -> Iterator[Listed]:
+        """What a census, if one is taken, learns of the ids that the source has: those of rejects too."""
+        if self._census is None:
+            return
+        for portion in gathered:
+            rejected = (reject.record_id for reject in portion.normalized.rejects if reject.record_id is not None)
+            yield delivered([*portion.normalized.frame["id"], *rejected])
 
     def _mark_unlisted(self, listed: Listed) -> None:
         """The lanes have come to their end before, so that the first one's session is free."""
@@ -232,6 +243,8 @@ class CollectionRun:
 
     def finish(self, *, reached_end: bool) -> SyncOutcome:
         """Settles what can be settled now, and sums up; one small transaction when nothing waits."""
+        if self._census is not None and reached_end:
+            self._settle_leftovers(self._census)
         waiting = self._session.attempt(partial(open_rejects, ledger=self._ledger), f"reading the rejects of {self._label!r}")
         if waiting.waiting:
             self._totals.settled = retry_waiting(
@@ -246,6 +259,16 @@ class CollectionRun:
         outcome = self._session.attempt(finishing, f"closing the run of {self._label!r}")
         self._create_indexes()
         return outcome
+
+    def _settle_leftovers(self, census: Census) -> None:
+        target, identity = self._job.target, self._stream.source.identity
+        told = settle_leftovers(self._session, self._ledger, target, census, identity)
+        if told is not None:
+            self._totals.notes[told] = None
+        if census.others == "mark" and target.removes and not target.is_unmanaged:
+            sweeping = partial(sweep, ledger=self._ledger, target=target, heartbeat=self._heartbeat)
+            removed, _ = self._session.attempt(sweeping, f"removing rows of {self._label!r}")
+            self._totals.swept += removed
 
     def _create_indexes(self) -> None:
         """Those that are declared and missing; by now everything is committed, and the run has ended as far as the ledger knows."""

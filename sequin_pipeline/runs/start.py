@@ -6,6 +6,7 @@ Everything here happens on a connection before a writer exists, and before anyth
 import logging
 from dataclasses import dataclass, replace
 
+from sequin_pipeline.ledger.census import Census, begin_census, find_census
 from sequin_pipeline.ledger.ledger import Ledger, LiveCursor
 from sequin_pipeline.ledger.schema import migrate
 from sequin_pipeline.ledger.undeclared import adopt_undeclared
@@ -29,7 +30,8 @@ logger = logging.getLogger("sequin_pipeline.start")
 class RunStart:
     """What a run begins with: the table as it takes rows, the place in the stream, and of each lane the live cursor that it will move.
 
-    `swept` are rows that were only marked as deleted until now, `refilled` those whose new or changed columns were filled.
+    `census`: the run tells in the end which rows the source does not have. `swept` are rows that were only marked as deleted until now,
+    `refilled` those whose new or changed columns were filled.
     """
 
     target: Target
@@ -37,6 +39,7 @@ class RunStart:
     cursors: tuple[LiveCursor | None, ...]
     swept: int
     refilled: int
+    census: Census | None = None
 
 
 def owns_cursor(run_config: RunConfig, source: Source) -> bool:
@@ -58,19 +61,22 @@ def start_run(
             logger.info(told)
         return preparation.target, _follow_declaration(connection, ledger, preparation, heartbeat)
 
-    def find_start(connection: Connection) -> tuple[bool, CursorPosition, tuple[LiveCursor | None, ...]]:
-        has_removed_rows = ledger.has_removed_rows(connection)
+    def find_start(connection: Connection) -> RunStart:
+        target = replace(
+            prepared,
+            has_removed_rows=ledger.has_removed_rows(connection),
+            # A full refresh finds what an earlier version stored wrongly under a hash that was right.
+            rechecks_text=run_config.full_refresh,
+        )
         if owns_cursor(run_config, source):
-            return has_removed_rows, *_find_live_start(connection, ledger, run_config, run_id=run_id, lanes=lanes)
-        return has_removed_rows, _find_window(connection, ledger, run_config), (None,) * lanes
+            position, cursors = _find_live_start(connection, ledger, run_config, run_id=run_id, lanes=lanes)
+            return RunStart(target, position, cursors, swept, refilled, find_census(connection, ledger))
+        return RunStart(target, _find_window(connection, ledger, run_config), (None,) * lanes, swept, refilled)
 
-    target, swept = session.attempt(prepare, f"preparing table {ledger.table_name!r} of {collection.label!r}")
+    prepared, swept = session.attempt(prepare, f"preparing table {ledger.table_name!r} of {collection.label!r}")
     # The objects of an unmanaged table's rows may not be kept: its columns fill with the versions that come.
-    refilled = 0 if target.is_unmanaged else refill(session.warehouse, ledger, collection, run_id=run_id)
-    has_removed_rows, position, cursors = session.attempt(find_start, f"reading the ledger of {collection.label!r}")
-    # A full refresh finds what an earlier version stored wrongly under a hash that was right.
-    target = replace(target, has_removed_rows=has_removed_rows, rechecks_text=run_config.full_refresh)
-    return RunStart(target, position, cursors, swept, refilled)
+    refilled = 0 if prepared.is_unmanaged else refill(session.warehouse, ledger, collection, run_id=run_id)
+    return session.attempt(find_start, f"reading the ledger of {collection.label!r}")
 
 
 def _prepare_table(connection: Connection, ledger: Ledger, run_config: RunConfig, source: Source) -> Preparation:
@@ -81,6 +87,7 @@ def _prepare_table(connection: Connection, ledger: Ledger, run_config: RunConfig
         source=source.identity,
         adopt=run_config.adopt,
         full_refresh=run_config.full_refresh,
+        others=run_config.others if run_config.adopt and owns_cursor(run_config, source) else None,
     )
     adopt_undeclared(connection, ledger)
     if not preparation.target.is_unmanaged:
@@ -93,7 +100,7 @@ def _follow_declaration(connection: Connection, ledger: Ledger, preparation: Pre
     target, record, swept, kept = preparation.target, preparation.record, 0, 0
     has_changed = record is not None and record.on_delete != target.on_delete
     if target.removes and not target.is_unmanaged and (preparation.is_adopted or has_changed):
-        swept, kept = _sweep(connection, ledger, target, heartbeat)
+        swept, kept = sweep(connection, ledger, target, heartbeat)
     if kept:
         logger.warning(
             "%d rows of table %r that are marked as deleted were to be removed, and are still there: a trigger keeps them. "
@@ -106,8 +113,8 @@ def _follow_declaration(connection: Connection, ledger: Ledger, preparation: Pre
     return swept
 
 
-def _sweep(connection: Connection, ledger: Ledger, target: Target, heartbeat: Heartbeat) -> tuple[int, int]:
-    """Returns how many rows were removed, and how many were kept."""
+def sweep(connection: Connection, ledger: Ledger, target: Target, heartbeat: Heartbeat) -> tuple[int, int]:
+    """Removes the rows that are marked as deleted; returns how many were removed, and how many were kept."""
     removed = kept = 0
     after: str | None = None
     while True:
@@ -137,7 +144,10 @@ def _find_live_start(
 ) -> tuple[CursorPosition, tuple[LiveCursor | None, ...]]:
     if run_config.full_refresh and any(cursor.run_id != run_id for cursor in ledger.live_cursors(connection)):
         # Not again when a step of this run is tried again: it goes on where it came to.
-        ledger.forget_cursor(connection)
+        with connection.transaction():
+            if run_config.others == "mark":
+                begin_census(connection, ledger, others="mark", before="")
+            ledger.forget_cursor(connection)
     cursors = ledger.take_over(connection, lanes=lanes, run_id=run_id)
     if not cursors:
         return BEGINNING, (None,) * lanes

@@ -9,6 +9,7 @@ from dataclasses import dataclass, replace
 from psycopg import sql
 
 from sequin_pipeline.errors import LedgerRefused, TableRefused
+from sequin_pipeline.ledger.census import Others, begin_census
 from sequin_pipeline.ledger.columns import forget_columns
 from sequin_pipeline.ledger.ledger import Ledger, TableRecord
 from sequin_pipeline.ledger.schema import lock_ddl
@@ -42,14 +43,16 @@ def prepare_table(
     source: SourceIdentity,
     adopt: bool = False,
     full_refresh: bool = False,
+    others: Others | None = None,
 ) -> Preparation:
     """Makes the table ready for rows from `source`; a read of the catalogs when it is ready already.
 
     `adopt` takes over a table that the ledger does not know, or knows from another source, and starts it from the beginning;
-    `full_refresh` may create anew one that has vanished. Raises TableRefused, LedgerRefused, psycopg.Error; then nothing has changed.
+    `full_refresh` may create anew one that has vanished. `others` begins a census with a table that is taken over, which tells in the end
+    which rows the source does not have; None: none is taken. Raises TableRefused, LedgerRefused, psycopg.Error; then nothing has changed.
     """
     if target.is_unmanaged:
-        return _prepare_unmanaged(connection, look_up(connection, target), ledger, source=source, adopt=adopt)
+        return _prepare_unmanaged(connection, look_up(connection, target), ledger, source=source, adopt=adopt, others=others)
     record, found = ledger.find_table(connection), find_table_in_catalog(connection, target)
     if (record is None) != (found is None):
         # Somebody may be creating it between the two looks: under their lock, what is there is there for good.
@@ -62,7 +65,7 @@ def prepare_table(
     if found is None:
         if _create(connection, target, ledger, source):
             return Preparation(target, None)
-        return prepare_table(connection, target, ledger, source=source, adopt=adopt, full_refresh=full_refresh)
+        return prepare_table(connection, target, ledger, source=source, adopt=adopt, full_refresh=full_refresh, others=others)
     if source.kind != FRAME_SOURCE.kind and not adopt:
         _check_ours(target, record)
     check_found(connection, target, found)
@@ -77,13 +80,13 @@ def prepare_table(
         check_ownership(target, found.access, [change.statement for change in changes])
         _add(connection, target, ledger, (*missing, *stamps), found=found)
     if is_new_owner:
-        _register(connection, target, ledger, source)
+        _register(connection, target, ledger, source, others=others, before=str(record.source) if record else "")
         return Preparation(target, None, is_adopted=True)
     return Preparation(target, record)
 
 
 def _prepare_unmanaged(
-    connection: Connection, target: Target, ledger: Ledger, *, source: SourceIdentity, adopt: bool
+    connection: Connection, target: Target, ledger: Ledger, *, source: SourceIdentity, adopt: bool, others: Others | None
 ) -> Preparation:
     """All that is written is the ledger's: the declaration has said whose the table is, so it needs no `--adopt` at first."""
     record = ledger.find_table(connection)
@@ -97,7 +100,7 @@ def _prepare_unmanaged(
     _check_source(target, record, source, adopt=adopt)
     if record.source == source:
         return Preparation(target, record)
-    _register(connection, target, ledger, source)
+    _register(connection, target, ledger, source, others=others, before=str(record.source))
     return Preparation(target, None, is_adopted=True)
 
 
@@ -184,7 +187,8 @@ def _check_source(target: Target, record: TableRecord | None, source: SourceIden
         raise LedgerRefused(
             f"table {str(target.table)!r} of {target.label!r} has been filled from {record.source}, and this run would read "
             f"{source}, whose cursors and ids are others: point the run at the first one, name another table, or take the table over "
-            "with --adopt, which reads the new one from its beginning"
+            f"with --adopt, which reads the new one from its beginning. Of its {record.row_count:,} rows, those that the new one does not "
+            "have then stay; --adopt --others mark marks them as deleted"
         )
 
 
@@ -211,9 +215,19 @@ def _add(connection: Connection, target: Target, ledger: Ledger, names: tuple[st
         comment(connection, target, found.comments)
 
 
-def _register(connection: Connection, target: Target, ledger: Ledger, source: SourceIdentity) -> None:
+def _register(
+    connection: Connection,
+    target: Target,
+    ledger: Ledger,
+    source: SourceIdentity,
+    *,
+    others: Others | None = None,
+    before: str = "",
+) -> None:
     with connection.transaction():
         lift_limits(connection)
         counting = sql.SQL("select count(*) from {}").format(sql.Identifier(target.table.schema, target.table.name))
         rows: int = fetch_value(connection, counting)
         ledger.register_table(connection, source, on_delete=target.on_delete, row_count=rows)
+        if others is not None and rows:
+            begin_census(connection, ledger, others=others, before=before)

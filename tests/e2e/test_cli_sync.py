@@ -442,12 +442,25 @@ def test_a_table_of_another_server_is_refused_until_it_is_adopted(
         requests_when_refused = SandboxControls(other_url).arrived()
         rows_when_refused = row_versions(project)
         adopted = command(other, "sync", "--adopt")
+        alone = command(other, "sync", "--others", "mark")
+        marked = command(other, "sync", "--full-refresh", "--others", "mark")
 
     assert refused.status == 1
     assert f"has been filled from sequin {api.url}, and this run would read sequin {other_url}" in refused.stderr
     assert (requests_when_refused, rows_when_refused) == (0, before)
     assert adopted.status == 0
-    assert project.query("select id from demo.thing order by id") == [("t1",), ("t2",), ("t3",), ("t7",)]
+    assert (
+        f"demo/thing: sequin {other_url} does not have 3 rows of table 'demo.thing', which was filled from sequin {api.url} before: "
+        "they stay as they are. To have them marked as deleted: `sequin-pipeline sync --collection demo/thing --full-refresh --others mark`"
+    ) in adopted.stderr
+    assert (alone.status, "--others mark needs --adopt or --full-refresh" in alone.stderr) == (2, True)
+    assert (marked.status, ": 3 marked as deleted" in marked.stderr) == (0, True)
+    assert project.query("select id, deleted from demo.thing order by id") == [
+        ("t1", True),
+        ("t2", True),
+        ("t3", True),
+        ("t7", False),
+    ]
 
 
 def test_tables_that_cannot_take_the_records_are_refused_unchanged(

@@ -4,6 +4,7 @@ import json
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, field
 from datetime import UTC, datetime, timedelta
+from typing import Literal
 
 from sequin_pipeline.catalog import Collection, Column, OnDelete, TableName, Windows, parse_path
 from sequin_pipeline.errors import SourceUnavailable
@@ -95,7 +96,9 @@ class ListSource:
         return None
 
 
-def live_run_config(of: Collection, *, full_refresh: bool = False, adopt: bool = False) -> RunConfig:
+def live_run_config(
+    of: Collection, *, full_refresh: bool = False, adopt: bool = False, others: Literal["keep", "mark"] = "keep"
+) -> RunConfig:
     starts = tuple(datetime(2024, month, 1, tzinfo=UTC) for month in range(1, 13))
     return RunConfig(
         collection=of,
@@ -105,6 +108,7 @@ def live_run_config(of: Collection, *, full_refresh: bool = False, adopt: bool =
         window_starts=starts,
         full_refresh=full_refresh,
         adopt=adopt,
+        others=others,
     )
 
 

@@ -1,7 +1,7 @@
 """One live run of a collection, as most tests need it."""
 
 from collections.abc import Sequence
-from typing import Any
+from typing import Any, Literal
 
 from sequin_pipeline.catalog import Collection
 from sequin_pipeline.postgres.warehouse import Warehouse
@@ -20,9 +20,10 @@ def sync(
     run_id: str = "run",
     full_refresh: bool = False,
     adopt: bool = False,
+    others: Literal["keep", "mark"] = "keep",
     **options: Any,
 ) -> SyncOutcome:
     """Runs to the end of these pages, or of `source`; `options` are those of `run_sync`."""
-    run_config = live_run_config(of or collection(), full_refresh=full_refresh, adopt=adopt)
+    run_config = live_run_config(of or collection(), full_refresh=full_refresh, adopt=adopt, others=others)
     stream = RecordStream(run_config, source or ListSource(pages))
     return run_sync(stream, Warehouse(warehouse) if isinstance(warehouse, str) else warehouse, run_id=run_id, **options)

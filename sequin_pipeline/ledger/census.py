@@ -1,0 +1,65 @@
+"""The census of a full reading: the ids that its source has delivered so far, so that the table's other rows can be told.
+
+Begun when a table is taken over from another source, or when a full refresh asks for it; it outlives a run that is killed. The ids stand
+in the ledger's table `listed`, as those of a listing do.
+"""
+
+from collections.abc import Iterable
+from dataclasses import dataclass
+from datetime import datetime
+from typing import Literal
+
+from psycopg import sql
+
+from sequin_pipeline.ledger.ledger import Ledger
+from sequin_pipeline.postgres.rows import fetch_row
+from sequin_pipeline.postgres.warehouse import Connection
+from sequin_pipeline.sources import Listed
+
+Others = Literal["keep", "mark"]
+"""What becomes of rows that the source does not have."""
+
+EVERY_SYNC = ""
+"""Stands for the sync in `listed`, where no sync has this id."""
+
+
+@dataclass(frozen=True)
+class Census:
+    """What is to become of the other rows, which source they are from ('' where that is not known), and since when ids are kept."""
+
+    others: Others
+    before: str
+    began_at: datetime
+
+
+def begin_census(connection: Connection, ledger: Ledger, *, others: Others, before: str) -> None:
+    """Begins anew; to be called in the transaction that makes the reading begin at the earliest record."""
+    end_census(connection, ledger)
+    connection.execute(
+        sql.SQL("insert into {} (table_name, others, before) values (%s, %s, %s)").format(ledger.table("census")),
+        (ledger.table_name, others, before),
+    )
+
+
+def find_census(connection: Connection, ledger: Ledger) -> Census | None:
+    """None where no reading takes stock."""
+    return fetch_row(
+        connection,
+        Census,
+        sql.SQL("select others, before, began_at from {} where table_name = %s").format(ledger.table("census")),
+        (ledger.table_name,),
+    )
+
+
+def delivered(ids: Iterable[str]) -> Listed:
+    """What a commit adds to the census."""
+    return Listed(EVERY_SYNC, version=0, ids=tuple(ids))
+
+
+def end_census(connection: Connection, ledger: Ledger) -> None:
+    """Forgets it, in the caller's transaction."""
+    connection.execute(
+        sql.SQL("delete from {} where table_name = %s and sync_id = %s").format(ledger.table("listed")),
+        (ledger.table_name, EVERY_SYNC),
+    )
+    connection.execute(sql.SQL("delete from {} where table_name = %s").format(ledger.table("census")), (ledger.table_name,))
