@@ -11,7 +11,7 @@ from dataclasses import dataclass, field
 from datetime import datetime
 from http import HTTPStatus
 from typing import Any, TypeVar
-from urllib.parse import quote
+from urllib.parse import parse_qsl, quote, urlsplit
 
 import msgspec
 
@@ -32,6 +32,8 @@ PAGE_SIZE_RECORDS = 100
 
 MALFORMED_REPEATS = 6
 UNREADABLE = frozenset({HTTPStatus.UNAUTHORIZED, HTTPStatus.FORBIDDEN, HTTPStatus.NOT_FOUND})
+
+_PAGE_PARAMS = frozenset({"limit", "starting_after", "ending_before"})
 
 _HAS_MORE = re.compile(rb'"has_more"\s*:\s*true')
 
@@ -262,11 +264,14 @@ class StripeApi:
     def _complete_list(self, nested: dict[str, Any], *, purpose: str) -> PageCost:
         """Completes one nested list; its type is Any because its elements may be anything."""
         elements, cost = list(nested["data"]), NO_COST
+        address = urlsplit(nested["url"])
+        # The client would put our parameters in the place of those of the address, which say whose list it is.
+        own = tuple((name, value) for name, value in parse_qsl(address.query, keep_blank_values=True) if name not in _PAGE_PARAMS)
         has_more = True
         while has_more and elements:
             after = elements[-1].get("id")
-            params = (("limit", str(PAGE_SIZE_RECORDS)), ("starting_after", str(after)))
-            answer = self._get(nested["url"], params, _list, purpose=f"{purpose}, the rest of {nested['url']}")
+            params = (*own, ("limit", str(PAGE_SIZE_RECORDS)), ("starting_after", str(after)))
+            answer = self._get(address.path, params, _list, purpose=f"{purpose}, the rest of {nested['url']}")
             cost += answer.cost
             elements += [msgspec.json.decode(raw) for raw in answer.value.data]
             has_more = answer.value.has_more and bool(answer.value.data)

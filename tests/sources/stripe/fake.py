@@ -137,6 +137,10 @@ class FakeStripe:
         parent, _, last = asked.path.rpartition("/")
         if last == "lines":
             return self._page(self.lines[parent.rpartition("/")[2]], query, keeps_order=True)
+        if asked.path == "/v1/subscription_items":
+            if query.get("subscription") not in self.lines:
+                return 400, _error("Missing required param: subscription.")
+            return self._page(self.lines[query["subscription"]], query, keeps_order=True)
         if parent == "/v1/events":
             return _one([each for each in self.events if each["id"] == last])
         if asked.path in UNBOUNDED and any(name.startswith("created") for name in query):
@@ -162,11 +166,9 @@ class FakeStripe:
         if each["id"] not in self.lines:
             return each
         lines = self.lines[each["id"]]
-        url = f"/v1/invoices/{each['id']}/lines"
-        return {
-            **each,
-            "lines": {"object": "list", "data": lines[:LINES_AT_ONCE], "has_more": len(lines) > LINES_AT_ONCE, "url": url},
-        }
+        name, url = NESTED[each["object"]]
+        more = {"has_more": len(lines) > LINES_AT_ONCE, "url": url.format(each["id"])}
+        return {**each, name: {"object": "list", "data": lines[:LINES_AT_ONCE], **more}}
 
     def _page(self, found: list[Object], query: dict[str, str], *, keeps_order: bool = False) -> tuple[int, Object]:
         ordered = found if keeps_order else sorted(found, key=lambda each: (_created(each), each["id"]), reverse=True)
@@ -214,6 +216,12 @@ PATHS = {
     "subscription": "/v1/subscriptions",
     TEST_CLOCKS: "/v1/test_helpers/test_clocks",
 }
+
+NESTED = {
+    "invoice": ("lines", "/v1/invoices/{}/lines"),
+    "subscription": ("items", "/v1/subscription_items?limit=10&subscription={}&x="),
+}
+"""The list within such an object, and where the rest of it is."""
 
 CLOCKED = {"/v1/customers", "/v1/quotes", "/v1/subscriptions"}
 

@@ -301,14 +301,17 @@ def test_a_gap_in_the_events_is_said_and_filled_by_a_listing(
     assert f"stripe:product of sync 'main': {said}" in caplog.messages
 
 
-def test_lists_within_an_object_are_completed(fake: FakeStripe, runs: Runs) -> None:
-    fake.put("invoice", "in_1")
-    fake.lines["in_1"] = [{"id": f"il_{number}", "object": "line_item", "amount": number} for number in range(231)]
+@pytest.mark.parametrize("count", [11, 110, 231])
+@pytest.mark.parametrize(("kind", "within"), [("invoice", "lines"), ("subscription", "items")])
+def test_lists_within_an_object_are_completed(fake: FakeStripe, runs: Runs, kind: str, within: str, count: int) -> None:
+    """Where the rest of a subscription's items is, is an address with parameters of its own."""
+    fake.put(kind, "x_1")
+    fake.lines["x_1"] = [{"id": f"il_{number}", "object": "line_item", "amount": number} for number in range(count)]
 
-    runs.sync("invoice")
+    runs.sync(kind)
 
-    lines = runs.live("invoice")["in_1"]["lines"]
-    assert (lines["data"], lines["has_more"]) == (fake.lines["in_1"], False)
+    nested = runs.live(kind)["x_1"][within]
+    assert (nested["data"], nested["has_more"]) == (fake.lines["x_1"], False)
 
 
 def test_what_is_shown_only_when_it_is_asked_for_is_asked_for_in_lists_and_of_single_objects(
