@@ -42,14 +42,19 @@ class OpenProtocol(H11Protocol):
 
 def refusal(fault: Fault, now: datetime) -> Response:
     """Returns the answer of a `status` fault, with `Retry-After` where the fault names one."""
-    answer = error_answer(ApiError(fault.value, _phrase(fault.value)))
+    answer = error_answer(ApiError(fault.value, phrase(fault.value)))
+    asked_to_wait(answer, fault, now)
+    return answer
+
+
+def asked_to_wait(answer: Response, fault: Fault, now: datetime) -> None:
+    """Adds `Retry-After` to the answer where the fault names one."""
     if fault.retry_after is not None:
         answer.headers["retry-after"] = str(fault.retry_after)
     if fault.retry_after_date is not None:
         answer.headers["retry-after"] = format_datetime(
             now.astimezone(UTC) + timedelta(seconds=fault.retry_after_date), usegmt=True
         )
-    return answer
 
 
 def with_wrong_content(fault: Fault, answer: Response) -> Response:
@@ -111,12 +116,12 @@ class _Broken(Response):
         body = bytes(self.body)
         promised_bytes = len(body) + (self._fault.value if self._fault.kind == "wrong-length" else 0)
         headers = {**self.headers, "content-length": str(max(0, promised_bytes))}
-        lines = [f"HTTP/1.1 {self.status_code} {_phrase(self.status_code)}", *(f"{k}: {v}" for k, v in headers.items())]
+        lines = [f"HTTP/1.1 {self.status_code} {phrase(self.status_code)}", *(f"{k}: {v}" for k, v in headers.items())]
         head = "\r\n".join((*lines, "", "")).encode("latin-1")
         return head + (body if self._fault.kind == "wrong-length" else body[: self._fault.value])
 
 
-def _phrase(status: int) -> str:
+def phrase(status: int) -> str:
     """Returns the status' phrase; proxies answer with numbers of their own, such as 520."""
     try:
         return HTTPStatus(status).phrase

@@ -14,6 +14,9 @@ from sequin_pipeline.sandbox.records import ChangeSource, FieldInfo, SyncInfo
 from sequin_pipeline.sandbox.stream import EVERYTHING, START, Entry, Stream
 from sequin_pipeline.sandbox.wire import entry_of_change, entry_of_line, sync_of
 
+Follower = Callable[[Entry], None]
+"""This function is told of every version that comes into the stream."""
+
 
 class BadLine(ValueError):
     """A line of a file or a request is not JSON; `line_number` counts from 1."""
@@ -62,8 +65,8 @@ def append_lines(stream: Stream, lines: Iterable[bytes]) -> int:
 class RecordedFeed:
     """This feed serves records as they were given, in the order in which they were given; nothing happens by itself."""
 
-    def __init__(self, lines: Iterable[bytes] = (), *, is_compacted: bool = True) -> None:
-        self.stream = Stream(is_compacted=is_compacted)
+    def __init__(self, lines: Iterable[bytes] = (), *, is_compacted: bool = True, follower: Follower | None = None) -> None:
+        self.stream = Stream(is_compacted=is_compacted, follower=follower)
         append_lines(self.stream, lines)
 
     def catch_up(self) -> None:
@@ -100,11 +103,11 @@ def _described_sync(sync_id: str, entry: Entry, collection_ids: Iterable[str]) -
     )
 
 
-def feed_of_file(path: Path, *, is_compacted: bool = True) -> RecordedFeed:
+def feed_of_file(path: Path, *, is_compacted: bool = True, follower: Follower | None = None) -> RecordedFeed:
     """Reads a file of one JSON record a line; raises ConfigurationError when it cannot be read or a line is not JSON."""
     try:
         with path.open("rb") as lines:
-            return RecordedFeed(lines, is_compacted=is_compacted)
+            return RecordedFeed(lines, is_compacted=is_compacted, follower=follower)
     except OSError as error:
         raise ConfigurationError(f"the sandbox cannot read the records of {str(path)!r}: {error.strerror}") from error
     except BadLine as error:
@@ -128,11 +131,12 @@ class GeneratedFeed:
         rate: float = 0.0,
         clock: Callable[[], datetime],
         is_compacted: bool = True,
+        follower: Follower | None = None,
     ) -> None:
         self._source = source
         self._journal = journal
         self._clock = clock
-        self.stream = Stream(is_compacted=is_compacted)
+        self.stream = Stream(is_compacted=is_compacted, follower=follower)
         now = ends_at = clock()
         for change in source.initial():
             self.stream.append(entry_of_change(change, self.stream.head + 1))

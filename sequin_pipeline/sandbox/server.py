@@ -45,9 +45,9 @@ def url_of(listener: socket.socket) -> str:
     return f"http://{LOOPBACK}:{listener.getsockname()[1]}"
 
 
-def server_of(feed: Feed, settings: Settings) -> uvicorn.Server:
+def server_of(app: ASGIApp, *, sends_date: bool = True) -> uvicorn.Server:
     """Returns a server: `run(sockets=[…])` serves until SIGINT or SIGTERM, or until `should_exit` is set."""
-    return uvicorn.Server(_configured(build_app(feed, settings)))
+    return uvicorn.Server(_configured(app, sends_date=sends_date))
 
 
 def _configured(app: ASGIApp, *, sends_date: bool = True) -> uvicorn.Config:

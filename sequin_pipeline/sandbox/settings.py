@@ -25,7 +25,8 @@ MAX_LIMIT = 1000
 class Settings:
     """These are the settings of one sandbox; `token` None lets every request in.
 
-    `faults` are texts that faults.py understands. `home` is told by the health endpoint, so that a launcher knows its own.
+    `faults` are texts that faults.py understands. The Stripe API allows each account `requests_per_second`, any number where it is 0.
+    `home` is told by the health endpoint, so that a launcher knows its own.
     """
 
     token: str | None = field(default=None, repr=False)
@@ -37,6 +38,7 @@ class Settings:
     message_form: MessageForm = "nested"
     ack_wait_ms: int = 30_000
     max_ack_pending: int = 1000
+    requests_per_second: int = 0
     faults: tuple[str, ...] = ()
     home: str | None = None
 

@@ -8,7 +8,7 @@ import base64
 import binascii
 import re
 from bisect import bisect_left, bisect_right
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from dataclasses import dataclass, field
 from itertools import islice
 
@@ -90,11 +90,13 @@ class _Index:
 class Stream:
     """The stream holds the records of all syncs, in the order in which their versions came in.
 
-    Not compacted, it keeps every version where it came in, which shows a reader the history that the real stream forgets.
+    Not compacted, it keeps every version where it came in, which shows a reader the history that the real stream forgets. `follower`
+    is told of every version when it comes in.
     """
 
-    def __init__(self, *, is_compacted: bool = True) -> None:
+    def __init__(self, *, is_compacted: bool = True, follower: Callable[[Entry], None] | None = None) -> None:
         self._is_compacted = is_compacted
+        self._follower = follower
         self._newest: dict[str, Entry] = {}
         self._indexes: dict[Selection, _Index] = {EVERYTHING: _Index()}
         self._head = START
@@ -122,6 +124,8 @@ class Stream:
         if entry.key is not None:
             self._newest[entry.key] = entry
         self._head = entry.position
+        if self._follower is not None:
+            self._follower(entry)
 
     def after(self, position: int, limit: int, selection: Selection = EVERYTHING) -> list[Entry]:
         """Returns the next `limit` entries of the selection, in stream order."""

@@ -77,6 +77,13 @@ def test_the_command_goes_on_where_a_killed_one_stood(tmp_path: Path) -> None:
         pytest.param(("--records", "missing.jsonl"), "cannot read the records of 'missing.jsonl'", id="no file"),
         pytest.param(("--records", "missing.jsonl", "--rate", "1"), "--rate and --state belong to made-up objects", id="rate"),
         pytest.param(("--fault", "bang"), "does not understand the fault 'bang'", id="fault"),
+        pytest.param(
+            ("--stripe", "--records", "missing.jsonl"), "cannot read the records of 'missing.jsonl'", id="no file of Stripe's"
+        ),
+        pytest.param(("--stripe", "--form", "old"), "--form cannot be used with --stripe", id="form"),
+        pytest.param(("--stripe", "--no-compact", "--end", "empty-null"), "--no-compact, --end cannot be used", id="two options"),
+        pytest.param(("--stripe", "--token", "rk_live_7Q"), "--token with --stripe is the key that", id="a live key"),
+        pytest.param(("--stripe", "--token", "7Qsecret"), "must begin with rk_test_", id="no key"),
     ],
 )
 def test_the_command_says_what_to_fix(tmp_path: Path, arguments: tuple[str, ...], said: str) -> None:
@@ -86,6 +93,26 @@ def test_the_command_says_what_to_fix(tmp_path: Path, arguments: tuple[str, ...]
 
     assert (outcome.returncode, outcome.stdout) == (2, "")
     assert said in outcome.stderr
+    assert "7Q" not in outcome.stderr
+
+
+def test_the_stripe_api_is_served_from_a_file_to_whoever_exports_what_is_printed(tmp_path: Path) -> None:
+    records = [line("a", upstream_id="cus_a", data={"name": "first"}), line("b", upstream_id="cus_b")]
+    (tmp_path / "records.jsonl").write_bytes(b"\n".join(records))
+    arguments = ("--stripe", "--records", str(tmp_path / "records.jsonl"))
+
+    with subprocess.Popen((*PROGRAM, *arguments), stdout=subprocess.PIPE, text=True) as process:
+        assert process.stdout is not None
+        try:
+            printed = re.fullmatch(r"sandbox: (http://127\.0\.0\.1:\d+)\n", process.stdout.readline())
+            assert printed
+            exported = process.stdout.readline()
+            customer = httpx2.get(f"{printed[1]}/v1/customers/cus_a", auth=("rk_test_sandbox", ""), trust_env=False)
+        finally:
+            process.kill()
+
+    assert exported == f"  export STRIPE_API_URL={printed[1]} STRIPE_API_KEY=rk_test_sandbox\n"
+    assert customer.json() == {"id": "cus_a", "object": "customer", "name": "first"}
 
 
 def test_a_port_that_is_taken_is_named() -> None:

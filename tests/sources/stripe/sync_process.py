@@ -1,7 +1,7 @@
 """One run of stripe:customer in a process of its own, each page a batch, which stands still once the table holds so many rows.
 
-Arguments: the address of the server, the URL of the warehouse, how many rows, and `untold` to read it as a class without events. Prints
-a line once it stands.
+Arguments: the address of the server, the URL of the warehouse, how many rows, and of `untold` to read it as a class without events and
+`whole` for a server that can do all that Stripe can with lists. Prints a line once it stands.
 """
 
 import sys
@@ -10,8 +10,9 @@ from collections.abc import Mapping
 import psycopg
 
 from sequin_pipeline.runs.outcome import Progress
-from sequin_pipeline.sources.stripe.objects import Listable
-from tests.sources.stripe.syncing import LOCALSTRIPE, UNTOLD, Runs
+from sequin_pipeline.sources.stripe.objects import LISTABLE, Listable
+from tests.sources.stripe.shop import LOCALSTRIPE
+from tests.sources.stripe.syncing import Runs, untold
 
 
 def main(api_url: str, warehouse_url: str, rows: int, objects: Mapping[str, Listable]) -> None:
@@ -27,4 +28,6 @@ def main(api_url: str, warehouse_url: str, rows: int, objects: Mapping[str, List
 
 
 if __name__ == "__main__":
-    main(sys.argv[1], sys.argv[2], int(sys.argv[3]), UNTOLD if "untold" in sys.argv[4:] else LOCALSTRIPE)
+    options = sys.argv[4:]
+    known: Mapping[str, Listable] = LISTABLE if "whole" in options else LOCALSTRIPE
+    main(sys.argv[1], sys.argv[2], int(sys.argv[3]), untold(known) if "untold" in options else known)

@@ -1,4 +1,5 @@
-"""Against a Stripe that nobody here wrote: after each step the tables are what the server itself lists, with tombstones for the rest."""
+"""Against a Stripe that nobody here wrote, and the sandbox's: after each step the tables are what the server itself lists, with
+tombstones for the rest."""
 
 import subprocess
 import sys
@@ -7,8 +8,9 @@ from collections.abc import Iterator
 import pytest
 
 from sequin_pipeline.errors import SourceUnavailable
+from tests.sources.stripe.sandboxed import SandboxShop, sandbox_shop
 from tests.sources.stripe.shop import Shop, localstripe
-from tests.sources.stripe.syncing import LOCALSTRIPE, UNTOLD, Runs
+from tests.sources.stripe.syncing import Runs, untold
 from tests.support.checkout import CHECKOUT
 
 PATHS = {
@@ -27,23 +29,23 @@ def server() -> Iterator[Shop]:
 
 
 @pytest.fixture
-def shop(server: Shop) -> Shop:
+def localstripe_shop(server: Shop) -> Shop:
     """Emptied."""
     server._client.delete("/_config/data")
     return server
 
 
+@pytest.fixture(params=["localstripe", "sandbox"])
+def shop(request: pytest.FixtureRequest) -> Iterator[Shop]:
+    if request.param == "localstripe":
+        yield request.getfixturevalue("localstripe_shop")
+    else:
+        with sandbox_shop() as shop:
+            yield shop
+
+
 def listed(shop: Shop, name: str) -> dict[str, object]:
     return dict(shop.listed(PATHS[name], **({"status": "all"} if name == "subscription" else {})))
-
-
-def subscribe(shop: Shop, customer: str, plan: str) -> str:
-    card = {"number": "4242424242424242", "exp_month": "12", "exp_year": "2040", "cvc": "123"}
-    method = shop.post("payment_methods", type="card", card=card)["id"]
-    shop.post(f"payment_methods/{method}/attach", customer=customer)
-    shop.post(f"customers/{customer}", invoice_settings={"default_payment_method": method})
-    subscription = shop.post("subscriptions", customer=customer, items=[{"plan": plan}])
-    return str(subscription["id"])
 
 
 def kill_once_stored(*arguments: str) -> None:
@@ -62,7 +64,7 @@ def kill_once_stored(*arguments: str) -> None:
 
 
 def test_tables_are_what_the_server_lists_after_every_step_with_events_and_without(shop: Shop, warehouse_url: str) -> None:
-    runs = Runs(shop.url, warehouse_url, relist_hours=0)
+    runs = Runs(shop.url, warehouse_url, relist_hours=0, objects=shop.objects)
     seen: dict[str, set[str]] = {name: set() for name in PATHS}
 
     def check() -> None:
@@ -84,7 +86,7 @@ def test_tables_are_what_the_server_lists_after_every_step_with_events_and_witho
     ]
     customers = [shop.post("customers", name=f"customer {number}")["id"] for number in range(3)]
     check()
-    subscriptions = [subscribe(shop, customer, plans[0]) for customer in customers[:2]]
+    subscriptions = [shop.subscribe(customer, plans[0]) for customer in customers[:2]]
     check()
     shop.post(f"customers/{customers[2]}", name="renamed")
     shop.post(f"products/{product}", name="Coffee")  # leaves no event
@@ -108,7 +110,7 @@ def test_tables_are_what_the_server_lists_after_every_step_with_events_and_witho
 
 
 def test_between_listings_events_say_what_was_created_changed_and_deleted(shop: Shop, warehouse_url: str) -> None:
-    runs = Runs(shop.url, warehouse_url)
+    runs = Runs(shop.url, warehouse_url, objects=shop.objects)
     first, second = (shop.post("customers", name=name)["id"] for name in ("first", "second"))
     runs.sync("customer")
     shop.next_second()
@@ -125,7 +127,7 @@ def test_between_listings_events_say_what_was_created_changed_and_deleted(shop: 
 
 
 def test_a_listing_of_what_has_not_changed_writes_nothing(shop: Shop, warehouse_url: str) -> None:
-    runs = Runs(shop.url, warehouse_url, relist_hours=0)
+    runs = Runs(shop.url, warehouse_url, relist_hours=0, objects=shop.objects)
     for number in range(5):
         shop.post("customers", name=f"customer {number}")
     runs.sync("customer")
@@ -138,7 +140,7 @@ def test_a_listing_of_what_has_not_changed_writes_nothing(shop: Shop, warehouse_
 
 
 def test_a_removed_row_comes_back_only_with_its_object(shop: Shop, warehouse_url: str) -> None:
-    runs = Runs(shop.url, warehouse_url, relist_hours=0, on_delete="remove")
+    runs = Runs(shop.url, warehouse_url, relist_hours=0, objects=shop.objects, on_delete="remove")
     product = shop.post("products", name="Tea", type="service")["id"]
     shop.post("plans", id="gold", product=product, amount=500, currency="eur", interval="month")
     runs.sync("plan")
@@ -155,7 +157,7 @@ def test_a_removed_row_comes_back_only_with_its_object(shop: Shop, warehouse_url
 
 
 def test_many_objects_of_one_second_are_all_read_though_every_run_is_broken_off(shop: Shop, warehouse_url: str) -> None:
-    runs = Runs(shop.url, warehouse_url)
+    runs = Runs(shop.url, warehouse_url, objects=shop.objects)
     runs.sync("customer")
     with shop.standing_clock():
         for number in range(250):
@@ -174,15 +176,16 @@ def test_many_objects_of_one_second_are_all_read_though_every_run_is_broken_off(
 def test_many_objects_of_one_second_are_all_read_though_the_process_is_killed_between_pages(
     shop: Shop, warehouse_url: str, told: tuple[str, ...]
 ) -> None:
-    runs = Runs(shop.url, warehouse_url, objects=UNTOLD if told else LOCALSTRIPE)
+    runs = Runs(shop.url, warehouse_url, objects=untold(shop.objects) if told else shop.objects)
     if not told:
         runs.sync("customer")
     for number in range(350):
         shop.post("customers", name=f"customer {number}")
 
-    kill_once_stored(shop.url, warehouse_url, "1", *told)
+    options = (*told, *(("whole",) if isinstance(shop, SandboxShop) else ()))
+    kill_once_stored(shop.url, warehouse_url, "1", *options)
     stored = len(runs.live("customer"))
-    kill_once_stored(shop.url, warehouse_url, "101", *told)
+    kill_once_stored(shop.url, warehouse_url, "101", *options)
     outcome = runs.sync("customer")
 
     assert 0 < stored < 350
@@ -190,9 +193,12 @@ def test_many_objects_of_one_second_are_all_read_though_the_process_is_killed_be
     assert (len(runs.live("customer")), outcome.counts.deleted) == (350, 0)
 
 
-def test_a_list_that_silently_begins_again_ends_in_a_bounded_number_of_requests(shop: Shop, warehouse_url: str) -> None:
+def test_a_list_that_silently_begins_again_ends_in_a_bounded_number_of_requests(
+    localstripe_shop: Shop, warehouse_url: str
+) -> None:
     """localstripe answers with its first page when the object that the next one is to follow has been deleted."""
-    runs = Runs(shop.url, warehouse_url)
+    shop = localstripe_shop
+    runs = Runs(shop.url, warehouse_url, objects=shop.objects)
     ids = [shop.post("customers", name=f"customer {number}")["id"] for number in range(250)]
 
     def delete(number: int) -> None:

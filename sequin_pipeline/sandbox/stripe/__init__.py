@@ -1,0 +1,1 @@
+"""This part of the sandbox serves the population's Stripe accounts as the Stripe API does: lists, objects, events."""
