@@ -369,6 +369,26 @@ def test_faults_are_told_in_stripe_s_form(fault: str, status: int, code: str | N
     assert answer.json()["error"]["type"] == ("api_error" if status == 503 else "invalid_request_error")
 
 
+@pytest.mark.parametrize(
+    ("fault", "expected"),
+    [
+        pytest.param("empty-page,at=2", [], id="an empty page that says there is more"),
+        pytest.param("cursor-loop,at=2", ["c_3", "c_2"], id="the list begins again"),
+        pytest.param("cursor-loop,at=2,collection=stripe:price", ["c_1", "c_0"], id="of another collection"),
+        pytest.param("empty-page,path=/v1/events", ["c_1", "c_0"], id="of another path"),
+    ],
+)
+def test_a_list_goes_wrong_as_it_is_asked_to(fault: str, expected: list[str]) -> None:
+    with sandbox_shop(faults=(fault,)) as shop:
+        for number in range(4):
+            shop.post("customers", id=f"c_{number}")
+        ask(shop, "/v1/customers?limit=2")
+        page = ask(shop, "/v1/customers?limit=2&starting_after=c_2").json()
+
+    assert [each["id"] for each in page["data"]] == expected
+    assert page["has_more"] is (expected != ["c_1", "c_0"])
+
+
 def test_more_requests_than_an_account_may_send_in_a_second_are_refused() -> None:
     with sandbox_shop(requests_per_second=2) as shop:
         statuses = [ask(shop, "/v1/account").status_code for _ in range(8)]

@@ -79,7 +79,13 @@ class _Handler(BaseHTTPRequestHandler):
         parts = urlsplit(self.path)
         position = len(self.server.asked)
         self.server.asked.append(
-            Asked(parts.path, dict(parse_qsl(parts.query)), dict(self.headers), self.connection_number, content)
+            Asked(
+                parts.path,
+                dict(parse_qsl(parts.query, keep_blank_values=True)),
+                dict(self.headers),
+                self.connection_number,
+                content,
+            )
         )
         reply = self.server.script[position] if position < len(self.server.script) else Reply(418)
         if reply.then == "reset":

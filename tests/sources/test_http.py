@@ -15,7 +15,8 @@ import pytest
 
 from sequin_pipeline.errors import SourceBusy, SourceError, SourceFault, SourceRefused, SourceUnavailable
 from sequin_pipeline.sources import Page, PageCost
-from sequin_pipeline.sources.http.client import HttpOptions
+from sequin_pipeline.sources.http.client import HttpClient, HttpOptions
+from sequin_pipeline.sources.http.endpoint import Endpoint
 from sequin_pipeline.sources.http.retries import RetryPolicy
 from sequin_pipeline.sources.sequin import SequinSource
 from tests.sources.certificates import server_context, write_certificate
@@ -41,6 +42,25 @@ def test_a_request_carries_the_token_the_encodings_and_the_path_below_the_prefix
     assert asked.path == "/prefix/v1/records"
     assert asked.headers["authorization"] == f"Bearer {TOKEN}"
     assert asked.headers["accept-encoding"] == "zstd, gzip"
+
+
+@pytest.mark.parametrize(
+    ("path", "params", "query"),
+    [
+        pytest.param("/items?of=sub_1", (), {"of": "sub_1"}, id="the query alone"),
+        pytest.param("/items?of=sub_1", (("after", "si_2"),), {"of": "sub_1", "after": "si_2"}, id="both"),
+        pytest.param("/items?of=a%26b&x=", (("after", "c d"),), {"of": "a&b", "x": "", "after": "c d"}, id="escaped and empty"),
+        pytest.param("/items", (("after", "si_2"),), {"after": "si_2"}, id="parameters alone"),
+    ],
+)
+def test_the_query_of_an_address_that_a_server_gave_is_sent_with_the_parameters(
+    path: str, params: tuple[tuple[str, str], ...], query: dict[str, str]
+) -> None:
+    with scripted_server(GOOD) as server, HttpClient(Endpoint(f"{server.url}/prefix"), HttpOptions()) as client:
+        client.get(path, params, purpose="reading items", read=lambda response: response.body)
+
+    (asked,) = server.asked
+    assert (asked.path, asked.query) == ("/prefix/items", query)
 
 
 def test_without_a_token_none_is_sent() -> None:

@@ -16,6 +16,7 @@ from functools import cache
 from http import HTTPStatus
 from types import TracebackType
 from typing import Generic, Self, TypeVar
+from urllib.parse import parse_qsl
 
 import httpx2
 import msgspec
@@ -157,7 +158,7 @@ class HttpClient:
     def get(
         self, path: str, params: Sequence[tuple[str, str]] = (), *, purpose: str, read: Callable[[Response], Value]
     ) -> Answer[Value]:
-        """Sends a request until an answer can be read; `read` may raise AskAgain.
+        """Sends a request until an answer can be read; `read` may raise AskAgain. A query of `path` goes before `params`.
 
         `purpose` is what we are doing, as in "reading stripe:price". Raises SourceUnavailable (SourceBusy), SourceRefused
         (StatusRefused for a status) or SourceFault.
@@ -214,11 +215,13 @@ class HttpClient:
             min(self._options.read_timeout_seconds, remaining_seconds),
             connect=min(self._options.connect_timeout_seconds, remaining_seconds),
         )
+        # httpx2 would put the parameters in the place of the query, even where there are none.
+        path, _, query = request.path.partition("?")
         try:
             with self._client.stream(
                 request.method,
-                request.path,
-                params=list(request.params),
+                path,
+                params=[*parse_qsl(query, keep_blank_values=True), *request.params],
                 content=request.content,
                 headers={} if request.content is None else {"content-type": "application/json"},
                 timeout=timeout,

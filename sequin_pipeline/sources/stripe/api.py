@@ -11,7 +11,7 @@ from dataclasses import dataclass, field
 from datetime import datetime
 from http import HTTPStatus
 from typing import Any, TypeVar
-from urllib.parse import parse_qsl, quote, urlsplit
+from urllib.parse import parse_qsl, quote, urlencode
 
 import msgspec
 
@@ -264,19 +264,24 @@ class StripeApi:
     def _complete_list(self, nested: dict[str, Any], *, purpose: str) -> PageCost:
         """Completes one nested list; its type is Any because its elements may be anything."""
         elements, cost = list(nested["data"]), NO_COST
-        address = urlsplit(nested["url"])
-        # The client would put our parameters in the place of those of the address, which say whose list it is.
-        own = tuple((name, value) for name, value in parse_qsl(address.query, keep_blank_values=True) if name not in _PAGE_PARAMS)
+        url = _without_paging(nested["url"])
         has_more = True
         while has_more and elements:
             after = elements[-1].get("id")
-            params = (*own, ("limit", str(PAGE_SIZE_RECORDS)), ("starting_after", str(after)))
-            answer = self._get(address.path, params, _list, purpose=f"{purpose}, the rest of {nested['url']}")
+            params = (("limit", str(PAGE_SIZE_RECORDS)), ("starting_after", str(after)))
+            answer = self._get(url, params, _list, purpose=f"{purpose}, the rest of {nested['url']}")
             cost += answer.cost
             elements += [msgspec.json.decode(raw) for raw in answer.value.data]
             has_more = answer.value.has_more and bool(answer.value.data)
         nested |= {"data": elements, "has_more": False}
         return cost
+
+
+def _without_paging(url: str) -> str:
+    """Returns the address of a list without what says which page: the rest of its parameters may say whose list it is."""
+    path, _, query = url.partition("?")
+    kept = [(name, value) for name, value in parse_qsl(query, keep_blank_values=True) if name not in _PAGE_PARAMS]
+    return f"{path}?{urlencode(kept)}" if kept else path
 
 
 def _event_filter(listable: Listable) -> Params:
