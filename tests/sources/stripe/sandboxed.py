@@ -72,6 +72,10 @@ class SandboxShop(Shop):
             after = {"starting_after": page["data"][-1]["id"]} if has_more else {}
         return found
 
+    def ask_for_faults(self, *faults: str) -> None:
+        """Sets the faults, which count anew, in the place of those before."""
+        self._answer(self._client.post("/_sandbox/faults", json={"faults": faults}))
+
     def next_second(self) -> None:
         self.clock.second += 1
 

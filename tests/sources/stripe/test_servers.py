@@ -1,13 +1,17 @@
 """Against a Stripe that nobody here wrote, and the sandbox's: after each step the tables are what the server itself lists, with
 tombstones for the rest."""
 
+import json
 import subprocess
 import sys
 from collections.abc import Iterator
+from datetime import UTC, datetime
 
 import pytest
 
 from sequin_pipeline.errors import SourceUnavailable
+from sequin_pipeline.sources import ReadRequest, TimeWindow
+from sequin_pipeline.sources.stripe.objects import LISTABLE
 from tests.sources.stripe.sandboxed import SandboxShop, sandbox_shop
 from tests.sources.stripe.shop import Shop, localstripe
 from tests.sources.stripe.syncing import Runs, untold
@@ -212,3 +216,53 @@ def test_a_list_that_silently_begins_again_ends_in_a_bounded_number_of_requests(
     assert outcome.counts.duplicate + outcome.counts.unchanged >= 99
     asked_for_lists = outcome.pages
     assert asked_for_lists < 20
+
+
+@pytest.mark.parametrize(
+    "fault",
+    [
+        "status:429,first=3",
+        "status:429,at=3,retry-after=1",
+        "status:503,every=4",
+        "cut:50,every=4",
+        "json-cut,every=4",
+        "empty-page,at=4",
+        "reset-before,every=4",
+    ],
+)
+def test_what_goes_wrong_at_the_sandbox_is_asked_for_again_and_loses_nothing(fault: str, warehouse_url: str) -> None:
+    with sandbox_shop() as shop:
+        for number in range(120):
+            shop.post("customers", created=shop.clock.second - number * 86_400)
+        runs = Runs(shop.url, warehouse_url, objects=shop.objects)
+        shop.ask_for_faults(fault)
+        listed_under_faults = runs.sync("customer")
+        shop.ask_for_faults()
+        shop.next_second()
+        for number in range(5):
+            shop.post(f"customers/customer_{number + 1:05}", name="changed")
+        shop.ask_for_faults(fault)
+        runs.sync("customer")
+        shop.ask_for_faults()
+
+        assert runs.live("customer") == listed(shop, "customer")
+        assert (len(runs.live("customer")), runs.deleted("customer")) == (120, set())
+        assert listed_under_faults.retries > 0
+
+
+@pytest.mark.parametrize(
+    ("name", "time"),
+    [("customer", "created"), ("invoiceitem", "date"), ("balance_transaction", "created")],
+    ids=lambda text: text,
+)
+def test_a_window_at_the_sandbox_holds_what_was_created_in_it(name: str, time: str) -> None:
+    with sandbox_shop() as shop:
+        now = shop.clock.second
+        for hours in (1, 10, 19, 20, 30):
+            shop.post(LISTABLE[name].path.removeprefix("/v1/"), id=f"x_{hours}", **{time: now - hours * 3600})
+        window = TimeWindow(datetime.fromtimestamp(now - 20 * 3600, UTC), datetime.fromtimestamp(now - 10 * 3600, UTC))
+        request = ReadRequest(frozenset({f"stripe:{name}"}), window=window)
+        pages = list(Runs(shop.url, "", objects=shop.objects).source().pages(request))
+
+    found = {record["upstream_id"] for page in pages for record in json.loads(page.records)}
+    assert found == {"x_19", "x_20"}
