@@ -22,6 +22,7 @@ from sequin_pipeline.errors import ConfigurationError, PipelineError
 from sequin_pipeline.ledger.schema import migrate
 from sequin_pipeline.ledger.undeclared import undeclared_of_run
 from sequin_pipeline.orchestration.assets import asset_key
+from sequin_pipeline.orchestration.resources import WarehouseResource
 from sequin_pipeline.postgres.warehouse import Warehouse, explain
 from sequin_pipeline.sources.http.proxies import refuse_unusable_proxies
 
@@ -50,16 +51,20 @@ class Failure:
 def build_alert_sensors(collections: Sequence[Collection]) -> list[dg.SensorDefinition]:
     """Builds the sensors, which run by themselves and do nothing without the variable: setting it is all there is to switch on.
 
-    The second one is there only where a queue is read.
+    The second one is there only where a queue is read, and only there the warehouse is needed.
     """
-
-    @dg.run_failure_sensor(
+    on_failure = dg.run_failure_sensor(
         name="alert_on_run_failure",
         default_status=dg.DefaultSensorStatus.RUNNING,
         description=f"Posts a message about each failed run to the URL in {WEBHOOK_VARIABLE}.",
     )
+
     def alert(context: dg.RunFailureSensorContext) -> dg.SkipReason | None:
         return send_alert(context, collections, os.environ)
+
+    # Dagster finds the resource by the parameter's name.
+    def alert_of_queues(context: dg.RunFailureSensorContext, sequin_warehouse: WarehouseResource) -> dg.SkipReason | None:
+        return send_alert(context, collections, _environment(sequin_warehouse))
 
     @dg.run_status_sensor(
         run_status=dg.DagsterRunStatus.SUCCESS,
@@ -67,10 +72,10 @@ def build_alert_sensors(collections: Sequence[Collection]) -> list[dg.SensorDefi
         default_status=dg.DefaultSensorStatus.RUNNING,
         description=f"Posts a message about each run that left records of no declared collection to the URL in {WEBHOOK_VARIABLE}.",
     )
-    def alert_on_undeclared(context: dg.RunStatusSensorContext) -> dg.SkipReason | None:
-        return send_undeclared_alert(context, os.environ)
+    def alert_on_undeclared(context: dg.RunStatusSensorContext, sequin_warehouse: WarehouseResource) -> dg.SkipReason | None:
+        return send_undeclared_alert(context, _environment(sequin_warehouse))
 
-    return [alert, alert_on_undeclared] if _has_queue(collections) else [alert]
+    return [on_failure(alert_of_queues), alert_on_undeclared] if _has_queue(collections) else [on_failure(alert)]
 
 
 def send_alert(
@@ -145,6 +150,11 @@ def alert_message(
         "failures": [asdict(failure) for failure in failures],
         "undeclared": dict(undeclared),
     }
+
+
+def _environment(warehouse: WarehouseResource) -> Mapping[str, str]:
+    """Returns the environment as if it named the project's own warehouse, where the project has one."""
+    return os.environ if warehouse.url is None else {**os.environ, WAREHOUSE_URL: warehouse.url}
 
 
 def _has_queue(collections: Sequence[Collection]) -> bool:

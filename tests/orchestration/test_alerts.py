@@ -14,6 +14,7 @@ from sequin_pipeline.catalog import Collection, Queue, SourceDeclaration
 from sequin_pipeline.errors import SourceRefused
 from sequin_pipeline.orchestration.alerts import build_alert_sensors, send_alert, send_undeclared_alert
 from sequin_pipeline.orchestration.dagster_errors import failing
+from sequin_pipeline.orchestration.resources import WarehouseResource
 from sequin_pipeline.postgres.warehouse import Warehouse
 from sequin_pipeline.runs.queue_run import drain
 from tests.support.builders import collection, record
@@ -261,3 +262,25 @@ def test_the_sensors_run_by_themselves_and_the_second_is_there_for_queues_only()
         "alert_on_run_failure": running,
         "alert_on_undeclared_records": running,
     }
+
+
+@pytest.mark.parametrize(("position", "job"), [(0, broken_job), (1, sound_job)], ids=["a failed run", "a run that succeeded"])
+def test_the_ledger_is_that_of_the_projects_own_warehouse(
+    webhook: Webhook, warehouse_url: str, monkeypatch: pytest.MonkeyPatch, position: int, job: dg.JobDefinition
+) -> None:
+    monkeypatch.setenv("SEQUIN_ALERT_WEBHOOK_URL", webhook.url)
+    monkeypatch.delenv("WAREHOUSE_URL", raising=False)
+    sensor = build_alert_sensors([QUEUED])[position]
+
+    with dg.DagsterInstance.ephemeral() as instance:
+        result = job.execute_in_process(instance=instance, raise_on_error=False)
+        drained(warehouse_url)(result.run_id)
+        context = dg.build_run_status_sensor_context(
+            sensor_name=sensor.name,
+            dagster_event=result.get_run_success_event() if result.success else result.get_run_failure_event(),
+            dagster_instance=instance,
+            dagster_run=result.dagster_run,
+        )
+        sensor(context if result.success else context.for_run_failure(), sequin_warehouse=WarehouseResource(url=warehouse_url))
+
+    assert [message["undeclared"] for message in webhook.messages] == [{"/unnamed": 1, "demo/other": 2}]

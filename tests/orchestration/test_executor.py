@@ -13,7 +13,14 @@ import pytest
 
 from sequin_pipeline.orchestration.assets import POOL
 from sequin_pipeline.orchestration.definitions import loaded_definitions
-from sequin_pipeline.orchestration.executor import FIRST_LOAD_TAG, RANGE_END_TAG, RANGE_START_TAG, is_heavy, most_at_once
+from sequin_pipeline.orchestration.executor import (
+    FIRST_LOAD_TAG,
+    RANGE_END_TAG,
+    RANGE_START_TAG,
+    is_heavy,
+    modules_to_preload,
+    most_at_once,
+)
 from sequin_pipeline.sandbox.feeds import RecordedFeed
 from sequin_pipeline.sandbox.server import running_sandbox
 from sequin_pipeline.windows import MODE_TAG
@@ -128,6 +135,22 @@ def test_a_forked_process_finds_the_storage_imported(surroundings: str) -> None:
     found = subprocess.run([sys.executable, "-W", "ignore", "-c", look], check=True, capture_output=True, text=True)
 
     assert found.stdout == "[]\n"
+
+
+@pytest.mark.parametrize(
+    ("imported", "expected"),
+    [
+        (["dagster", "sequin_pipeline.definitions"], ["sequin_pipeline.orchestration.forkserver_preload"]),
+        (
+            ["dagster", "sequin_pipeline", "my_project.definitions"],
+            ["dagster_postgres", "sequin_pipeline.orchestration.component"],
+        ),
+        ([], ["dagster_postgres", "sequin_pipeline.orchestration.component"]),
+    ],
+    ids=["the package's own location", "a project", "nothing"],
+)
+def test_forked_processes_of_a_project_do_not_wait_for_the_shipped_definitions(imported: list[str], expected: list[str]) -> None:
+    assert modules_to_preload(imported) == expected
 
 
 @pytest.mark.parametrize(
