@@ -137,9 +137,11 @@ PROGRAMS: Mapping[str, Callable[[tuple[str, ...], Path], None]] = {
     "dg": _dg,
     "make": _make,
     "pip": _pip,
-    "python": _python,
+    **dict.fromkeys(("python", "python3"), _python),
     "npm": _npm,
     "psql": _file_by_f,
+    # tests/e2e/test_in_your_dagster_project.py runs it.
+    "create-dagster": _anything,
     **dict.fromkeys(("alembic", "pg_dump", "pg_restore", "createdb", "dagster"), _anything),
-    **dict.fromkeys((".", "cat", "cd", "cp", "curl", "echo", "export", "ls", "mkdir", "mv", "rm"), _anything),
+    **dict.fromkeys((".", "cat", "cd", "cp", "curl", "date", "echo", "export", "ls", "mkdir", "mv", "rm"), _anything),
 }
