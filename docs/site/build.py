@@ -2,7 +2,8 @@
 
 Zensical takes one folder of pages and checks the links between them. So the pages are laid out in one, each in the place that it has here,
 with every file that they link to; a folder, which a site cannot show, becomes its README or plain text. A link that leads nowhere, or to an
-anchor that is not there, ends the build.
+anchor that is not there, ends the build: files that are no pages are looked for here, since Zensical 0.0.73 does not
+(findings/zensical-strict-misses-files.sh).
 """
 
 import re
