@@ -185,12 +185,20 @@ def test_both_sides_of_a_change_load(block: Block, tmp_path: Path) -> None:
 
 
 @those_in("sh")
-def test_a_declaration_that_a_command_writes_loads(block: Block, tmp_path: Path) -> None:
+def test_a_file_that_a_command_writes_is_sound(block: Block, tmp_path: Path) -> None:
+    """A declaration loads, a program compiles, and a .env names variables that somebody reads."""
     _, documents = without_heredocs(block.text)
 
     for number, (line, document) in enumerate(documents.items()):
         if "defs.yaml" in line:
             loads(block.place, document, tmp_path / str(number), is_run=True)
+        elif ".py" in line:
+            compile(document, block.place, "exec")
+        elif ".env" in line:
+            faults = [fault for command in commands_of(document) if (fault := fault_of(command, CHECKOUT)) is not None]
+            assert faults == [], f"{block.place}: this .env sets what nobody reads"
+        else:
+            pytest.fail(f"{block.place}: what is {line!r}? Let this test look at it")
 
 
 def loads(place: str, text: str, folder: Path, *, is_run: bool) -> None:
