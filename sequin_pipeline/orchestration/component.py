@@ -56,7 +56,9 @@ class CollectionSync(dg.Component, dg.Resolvable):
     @classmethod
     def get_spec(cls) -> dg.ComponentTypeSpec:
         """Returns what `dg list components` and the docs of the component say."""
-        return dg.ComponentTypeSpec(description=cls.__doc__, produces=["asset", "asset_check", "job", "schedule", "sensor", "resource"])
+        return dg.ComponentTypeSpec(
+            description=cls.__doc__, produces=["asset", "asset_check", "job", "schedule", "sensor", "resource"]
+        )
 
     @classmethod
     def load(cls, attributes: BaseModel | None, context: dg.ComponentLoadContext) -> "CollectionSync":
