@@ -14,9 +14,7 @@ from sequin_pipeline.cli.landed import Landed, landed, tell
 from sequin_pipeline.cli.names import read_labels
 from sequin_pipeline.cli.session import Session, announce, check_api, check_dagster_storage, check_warehouse, open_session, select
 from sequin_pipeline.errors import ConfigurationError
-from sequin_pipeline.ledger.schema import migrate
-from sequin_pipeline.ledger.status import cursor_times
-from sequin_pipeline.postgres.warehouse import Warehouse, attempt
+from sequin_pipeline.postgres.warehouse import Warehouse
 
 if TYPE_CHECKING:
     from sequin_pipeline.ledger.census import Others
@@ -91,17 +89,12 @@ def command(
 
 def _run(session: Session, collections: Sequence[Collection], request: "Request") -> list[Landed]:
     from sequin_pipeline.cli.progress import shown
-    from sequin_pipeline.orchestration.launch import live_groups, run_groups, unmarked_since, whole_queues
+    from sequin_pipeline.orchestration.launch import live_groups, run_groups, times_of, whole_queues
+    from sequin_pipeline.orchestration.resources import read_live_state
 
     warehouse = Warehouse(session.settings.warehouse_url)
-
-    def read_cursor_times() -> dict[str, datetime | None]:
-        with warehouse.connect() as connection:
-            migrate(connection)
-            return cursor_times(connection)
-
-    times = attempt(read_cursor_times, "reading the live cursors")
+    state = read_live_state(warehouse)
     collections = whole_queues(collections, session.collections.values())
-    groups = live_groups(collections, unmarked_since(collections, times), request, now=datetime.now(UTC))
+    groups = live_groups(collections, times_of(collections, state), request, now=datetime.now(UTC))
     with shown(Console(stderr=True)):
         return interruptible(lambda: landed(warehouse, run_groups(groups, request)))

@@ -43,6 +43,29 @@ class LiveRuns:
     at_work: str | None = None
 
 
+@dataclass(frozen=True)
+class CompletedRun:
+    """This value is a live run of a collection that read to the end of the stream: all that was in it when the run started."""
+
+    run_id: str
+    started_at: datetime
+
+
+def completed_runs(connection: Connection, *, schema: str = DEFAULT_SCHEMA) -> dict[str, CompletedRun]:
+    """Returns by label the live run that ended last, where one has. Leans on runs (label, ended_at)."""
+    return dict(
+        fetch_rows(
+            connection,
+            lambda label, *columns: (label, CompletedRun(*columns)),
+            sql.SQL(
+                "select l.label, r.run_id, r.started_at from (select distinct label from {schema}.tables) l"
+                " cross join lateral (select r.run_id, r.started_at from {schema}.runs r where r.label = l.label"
+                " and r.mode = 'live' and r.ended_at is not null order by r.ended_at desc limit 1) r"
+            ).format(schema=sql.Identifier(schema)),
+        )
+    )
+
+
 def live_runs(connection: Connection, within: timedelta, *, schema: str = DEFAULT_SCHEMA) -> dict[str, LiveRuns]:
     """By label, of every table that the ledger knows; life shown `within` that time counts. Leans on runs (label, ended_at)."""
     return dict(

@@ -14,6 +14,7 @@ from sequin_pipeline.orchestration.abandoned_runs import alive, end_abandoned_ru
 from sequin_pipeline.orchestration.assets import asset_key, run_name
 from sequin_pipeline.orchestration.definitions import build_sync_definitions
 from sequin_pipeline.orchestration.queue_asset import step_name
+from sequin_pipeline.orchestration.resources import LiveState
 from sequin_pipeline.orchestration.run_config import ADOPT_TAG, FULL_REFRESH_TAG, OTHERS_TAG, SYNC_ID_TAG, refuse_reread
 from sequin_pipeline.orchestration.schedules import job_name, live_tags, with_followers
 from sequin_pipeline.orchestration.unmarked_windows import times_to_ask_from
@@ -64,19 +65,19 @@ def whole_queues(selected: Sequence[Collection], declared: Iterable[Collection])
     return (*selected, *others)
 
 
-def unmarked_since(
-    collections: Iterable[Collection], cursor_times: Mapping[str, datetime | None]
-) -> Mapping[str, datetime | None]:
-    """Returns the cursors' times by label, earlier for a collection whose last live run did not come to mark all of its windows."""
+def times_of(collections: Iterable[Collection], state: LiveState) -> Mapping[str, datetime | None]:
+    """Returns by label from when on live runs of the collections have something to tell; see times_to_ask_from."""
     by_run: dict[str, list[Collection]] = {}
     for collection in collections:
-        if not collection.is_queued and cursor_times.get(collection.label) is not None:
+        label = collection.label
+        if not collection.is_queued and (state.cursor_times.get(label) is not None or label in state.completed_runs):
             by_run.setdefault(run_name([collection]), []).append(collection)
-    times = dict(cursor_times)
+    times = dict(state.cursor_times)
     if by_run:
         with dg.DagsterInstance.get() as instance:
             for run, members in by_run.items():
-                times |= times_to_ask_from(instance, job_name(run), members, times)
+                asked_from = times_to_ask_from(instance, job_name(run), members, state)
+                times |= {member.label: asked_from.get(member.label) for member in members}
     return times
 
 

@@ -6,7 +6,7 @@ Which resources a project gets, and which it may bring itself, is in project_res
 
 import os
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from datetime import datetime, timedelta
 
 import dagster as dg
@@ -16,7 +16,7 @@ from sequin_pipeline.environment.settings import WAREHOUSE_URL
 from sequin_pipeline.errors import ConfigurationError
 from sequin_pipeline.ledger.ledger import HEARTBEAT_SECONDS
 from sequin_pipeline.ledger.schema import migrate
-from sequin_pipeline.ledger.status import beating_runs, cursor_times
+from sequin_pipeline.ledger.status import CompletedRun, beating_runs, completed_runs, cursor_times
 from sequin_pipeline.postgres.warehouse import Warehouse, attempt
 from sequin_pipeline.sources import Source
 from sequin_pipeline.sources.registry import open_source
@@ -69,20 +69,26 @@ class WarehouseResource(dg.ConfigurableResource["WarehouseResource"]):
 class LiveState:
     """This value is what the ledger says of live runs.
 
-    It holds `inserted_at` where each collection's live cursor stands, by label (missing or None: not begun), and which runs have shown
-    life within LIFE_SIGN.
+    It holds `inserted_at` where each collection's live cursor stands, by label (missing or None: not begun), which runs have shown
+    life within LIFE_SIGN, and by label the run that ended last.
     """
 
     cursor_times: Mapping[str, datetime | None]
     beating_runs: frozenset[str] = frozenset()
+    completed_runs: Mapping[str, CompletedRun] = field(default_factory=dict)
 
 
 def live_state(warehouse: WarehouseResource) -> LiveState:
     """Reads the live state from the ledger, which is made where there is none yet; raises WarehouseError."""
+    return read_live_state(warehouse.open())
+
+
+def read_live_state(warehouse: Warehouse) -> LiveState:
+    """Reads the live state as `live_state` does, for whoever has no resource."""
 
     def read() -> LiveState:
-        with warehouse.open().connect() as connection:
+        with warehouse.connect() as connection:
             migrate(connection)
-            return LiveState(cursor_times(connection), beating_runs(connection, LIFE_SIGN))
+            return LiveState(cursor_times(connection), beating_runs(connection, LIFE_SIGN), completed_runs(connection))
 
     return attempt(read, "reading the live cursors")

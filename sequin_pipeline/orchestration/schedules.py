@@ -76,11 +76,7 @@ def build_job_and_schedule(
         runs: list[tuple[KeyRange | None, Sequence[Collection]]] = (
             [(None, collections)]
             if collections[0].is_queued
-            else list(
-                live_ranges(
-                    collections, times_to_ask_from(context.instance, name, collections, state.cursor_times), now=now
-                ).items()
-            )
+            else list(live_ranges(collections, times_to_ask_from(context.instance, name, collections, state), now=now).items())
         )
         return [
             dg.RunRequest(
@@ -97,10 +93,14 @@ def build_job_and_schedule(
 
 
 def _load_tags(collections: Sequence[Collection], state: LiveState) -> dict[str, str]:
-    """Returns tags for a first load; a queue keeps no cursor here, and its first run is as short as any other."""
+    """Returns tags for a first load; a queue keeps no cursor here, and its first run is as short as any other.
+
+    A collection that was read and is empty has no cursor either.
+    """
     if collections[0].is_queued:
         return {}
-    is_first = all(state.cursor_times.get(collection.label) is None for collection in collections)
+    labels = [collection.label for collection in collections]
+    is_first = all(state.cursor_times.get(label) is None and label not in state.completed_runs for label in labels)
     return {FIRST_LOAD_TAG: "true"} if is_first else {}
 
 

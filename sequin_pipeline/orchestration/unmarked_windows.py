@@ -1,9 +1,11 @@
-"""This module finds windows that a live run should have marked as materialized, but failed or was killed before it did.
+"""This module finds from where on a live run has windows to tell Dagster of: later than its cursor, or earlier.
 
-Its rows and its cursor are there, so no later run would ask for these windows by the cursor alone, and they would look missing for ever.
+Later: the last live run completed the windows up to its start, however old the last record is. Earlier: it failed or was killed before
+it had marked its windows; its rows and its cursor are there, so no later run would ask for them by the cursor alone, and they would
+look missing for ever.
 """
 
-from collections.abc import Iterable, Iterator, Mapping, Sequence
+from collections.abc import Iterable, Iterator, Sequence
 from datetime import datetime
 
 import dagster as dg
@@ -12,7 +14,10 @@ from sequin_pipeline.catalog import Collection
 from sequin_pipeline.errors import ConfigurationError
 from sequin_pipeline.orchestration.assets import asset_key
 from sequin_pipeline.orchestration.executor import RANGE_END_TAG, RANGE_START_TAG
+from sequin_pipeline.orchestration.resources import LiveState
+from sequin_pipeline.sources import TimeWindow
 from sequin_pipeline.windows import MODE_TAG, SLACK, start_of
+from sequin_pipeline.windows import window as window_of
 
 PAGE_RUNS = 50
 """A page of a job's newest runs: more than one tick launches, so that each collection's last one is mostly among them."""
@@ -23,15 +28,29 @@ of an hour, and take a second. A run that lies further back would be missed."""
 
 
 def times_to_ask_from(
-    instance: dg.DagsterInstance, job: str, collections: Iterable[Collection], cursor_times: Mapping[str, datetime | None]
+    instance: dg.DagsterInstance, job: str, collections: Iterable[Collection], state: LiveState
 ) -> dict[str, datetime | None]:
-    """Returns the times of the live cursors by label, of the collections of one job; earlier where windows before are unmarked."""
-    times = dict(cursor_times)
-    waiting = [collection for collection in collections if times.get(collection.label) is not None]
-    for collection, last in _last_live_runs(instance, job, waiting):
-        cursor_at, since = times[collection.label], _unmarked_since(instance, last, collection)
-        if cursor_at is not None and since is not None:
-            times[collection.label] = min(cursor_at, since + SLACK)
+    """Returns by label the times from which live runs of these collections, all of one job, have something to tell.
+
+    That is where the last live run started, once it has come to its end, or where the cursor stands if that is later; earlier where
+    windows before are unmarked. A run counts as completed where both Dagster and the ledger say so: each of them may have been made
+    anew since.
+    """
+    times = dict(state.cursor_times)
+    read = [one for one in collections if times.get(one.label) is not None or one.label in state.completed_runs]
+    for collection, run in _last_live_runs(instance, job, read):
+        window = _asked_time(run, collection)
+        if window is None:
+            continue
+        label, cursor_at = collection.label, times.get(collection.label)
+        if _has_marked(instance, run, asset_key(collection)):
+            completed = state.completed_runs.get(label)
+            if completed is not None and completed.run_id == run.run_id:
+                # A run that waited in the queue may have started after the last window that it was asked for.
+                completed_at = min(completed.started_at, window.end)
+                times[label] = completed_at if cursor_at is None else max(cursor_at, completed_at)
+        elif cursor_at is not None and window.start is not None:
+            times[label] = min(cursor_at, window.start + SLACK)
     return times
 
 
@@ -51,17 +70,22 @@ def _last_live_runs(
             return
 
 
-def _unmarked_since(instance: dg.DagsterInstance, last: dg.DagsterRun, collection: Collection) -> datetime | None:
-    if last.status == dg.DagsterRunStatus.SUCCESS or RANGE_START_TAG not in last.tags:
+def _asked_time(run: dg.DagsterRun, collection: Collection) -> TimeWindow | None:
+    """Returns the time that the windows cover which the run was asked for."""
+    if RANGE_START_TAG not in run.tags or RANGE_END_TAG not in run.tags:
         return None
-    marked = instance.get_latest_materialization_event(asset_key(collection))
-    if (
-        marked is not None
-        and marked.run_id == last.run_id
-        and marked.get_dagster_event().partition == last.tags.get(RANGE_END_TAG)
-    ):
-        return None  # another collection of that run failed
     try:
-        return start_of(collection.windows, last.tags[RANGE_START_TAG])
+        start = start_of(collection.windows, run.tags[RANGE_START_TAG])
+        return TimeWindow(start, window_of(collection.windows, run.tags[RANGE_END_TAG]).end)
     except ConfigurationError:
         return None  # its windows had another width, or another start
+
+
+def _has_marked(instance: dg.DagsterInstance, run: dg.DagsterRun, key: dg.AssetKey) -> bool:
+    """Says whether the run has marked all of its windows of that asset; another collection of it may have failed."""
+    if run.status == dg.DagsterRunStatus.SUCCESS:
+        return True
+    marked = instance.get_latest_materialization_event(key)
+    return (
+        marked is not None and marked.run_id == run.run_id and marked.get_dagster_event().partition == run.tags.get(RANGE_END_TAG)
+    )

@@ -1,6 +1,7 @@
 """Ticks of a provider's schedule: which runs they ask for, from where the live cursors stand."""
 
 from collections.abc import Iterator, Mapping
+from dataclasses import replace
 from datetime import UTC, datetime, timedelta
 from uuid import uuid4
 
@@ -9,10 +10,14 @@ import pytest
 
 from sequin_pipeline.catalog import Collection, TableName, Windows
 from sequin_pipeline.ledger.ledger import Counts, Ledger, MergeRecord
+from sequin_pipeline.ledger.status import CompletedRun
 from sequin_pipeline.orchestration.assets import build_asset, build_source_spec
 from sequin_pipeline.orchestration.resources import IO_MANAGER, SOURCE, WAREHOUSE, LiveState, WarehouseResource, live_state
 from sequin_pipeline.orchestration.schedules import build_job_and_schedule
 from sequin_pipeline.orchestration.table_checks import build_table_checks
+from sequin_pipeline.orchestration.unmarked_windows import times_to_ask_from
+from sequin_pipeline.sources import SourceIdentity
+from sequin_pipeline.windows import KeyRange, live_range
 
 pytestmark = pytest.mark.slow
 
@@ -163,9 +168,7 @@ def test_a_tick_passes_while_a_live_run_is_at_work_and_ends_a_dead_one(
     is_skipped: bool,
     left: dg.DagsterRunStatus,
 ) -> None:
-    job = dg.define_asset_job("sync_stripe", selection=[revenue])
-    known = dg.Definitions(assets=[revenue], jobs=[job]).resolve_job_def("sync_stripe")
-    run = instance.create_run_for_job(known, status=status, tags={"sequin_pipeline/mode": mode})
+    run = instance.create_run_for_job(known_job(), status=status, tags={"sequin_pipeline/mode": mode})
     state = LiveState({}, frozenset({run.run_id} if is_beating else ()))
 
     requests, skipped = evaluate(instance, state, clock=datetime.now(UTC) + silent_for)
@@ -176,6 +179,94 @@ def test_a_tick_passes_while_a_live_run_is_at_work_and_ends_a_dead_one(
     assert skipped == (f"run {run.run_id} is at work on stripe and will read to the end of the stream" if is_skipped else None)
     assert found is not None
     assert found.status == left
+
+
+DAYS = Windows("day", datetime(2024, 1, 1, tzinfo=UTC))
+ENDED_AT = datetime(2024, 5, 2, 12, tzinfo=UTC)
+SUCCESS = dg.DagsterRunStatus.SUCCESS
+EVERY_DAY = ("2024-01-01", "2024-05-02")
+
+
+@pytest.mark.parametrize(
+    ("cursor_at", "status", "windows", "ended", "expected"),
+    [
+        pytest.param(None, SUCCESS, EVERY_DAY, ENDED_AT, ("2024-05-02", "2024-05-02"), id="empty"),
+        pytest.param(
+            datetime(2024, 1, 9, tzinfo=UTC), SUCCESS, EVERY_DAY, ENDED_AT, ("2024-05-02", "2024-05-02"), id="quiet since January"
+        ),
+        pytest.param(
+            None,
+            SUCCESS,
+            EVERY_DAY,
+            datetime(2024, 5, 2, 0, 30, tzinfo=UTC),
+            ("2024-05-01", "2024-05-02"),
+            id="started at midnight",
+        ),
+        pytest.param(
+            datetime(2024, 1, 9, tzinfo=UTC),
+            SUCCESS,
+            ("2024-01-09", "2024-04-29"),
+            ENDED_AT,
+            ("2024-04-29", "2024-05-02"),
+            id="started days after it was asked for",
+        ),
+        pytest.param(
+            datetime(2024, 5, 2, 3, tzinfo=UTC),
+            SUCCESS,
+            EVERY_DAY,
+            datetime(2024, 4, 30, tzinfo=UTC),
+            ("2024-05-02", "2024-05-02"),
+            id="has read what came after its start",
+        ),
+        pytest.param(datetime(2024, 1, 9, tzinfo=UTC), FAILURE, EVERY_DAY, ENDED_AT, EVERY_DAY, id="failed in Dagster"),
+        pytest.param(None, FAILURE, EVERY_DAY, ENDED_AT, EVERY_DAY, id="failed in Dagster, and is empty"),
+        pytest.param(
+            datetime(2024, 1, 9, tzinfo=UTC), SUCCESS, EVERY_DAY, None, ("2024-01-08", "2024-05-02"), id="not in the ledger"
+        ),
+        pytest.param(None, SUCCESS, EVERY_DAY, None, EVERY_DAY, id="not in the ledger, and no cursor either"),
+        pytest.param(
+            datetime(2024, 1, 9, tzinfo=UTC),
+            SUCCESS,
+            ("2024-01", "2024-05"),
+            ENDED_AT,
+            ("2024-01-08", "2024-05-02"),
+            id="its windows were months",
+        ),
+    ],
+)
+def test_a_quiet_collection_asks_for_what_came_since_its_last_completed_run(
+    instance: dg.DagsterInstance,
+    cursor_at: datetime | None,
+    status: dg.DagsterRunStatus,
+    windows: tuple[str, str],
+    ended: datetime | None,
+    expected: tuple[str, str],
+) -> None:
+    plan = replace(COLLECTIONS[2], windows=DAYS)
+    run = instance.create_run_for_job(
+        known_job(),
+        status=status,
+        tags={
+            "sequin_pipeline/mode": "live",
+            "dagster/asset_partition_range_start": windows[0],
+            "dagster/asset_partition_range_end": windows[1],
+        },
+    )
+    completed = CompletedRun(run.run_id, ended) if ended else CompletedRun("another", ENDED_AT)
+    state = LiveState({"stripe/plan": cursor_at}, completed_runs={"stripe/plan": completed})
+
+    times = times_to_ask_from(instance, "sync_stripe", [plan], state)
+
+    instance.delete_run(run.run_id)
+    assert live_range(DAYS, times["stripe/plan"], TICK) == KeyRange(*expected)
+
+
+def test_an_empty_collection_that_was_read_is_no_first_load(instance: dg.DagsterInstance) -> None:
+    completed = {f"stripe/{collection.name}": CompletedRun("run", ENDED_AT) for collection in COLLECTIONS}
+
+    requests, _ = evaluate(instance, LiveState({}, completed_runs=completed))
+
+    assert ["sequin_pipeline/first_load" in request.tags for request in requests] == [False]
 
 
 POOL = "records_api"
@@ -235,10 +326,13 @@ def test_a_run_that_does_not_take_its_place_in_the_pool_is_taken_for_dead_and_gi
     assert waiting == ([run.run_id] if is_skipped else [])
 
 
-def started_live_run(instance: dg.DagsterInstance) -> dg.DagsterRun:
+def known_job() -> dg.JobDefinition:
     job = dg.define_asset_job("sync_stripe", selection=[revenue])
-    known = dg.Definitions(assets=[revenue], jobs=[job]).resolve_job_def("sync_stripe")
-    return instance.create_run_for_job(known, status=STARTED, tags={"sequin_pipeline/mode": "live"})
+    return dg.Definitions(assets=[revenue], jobs=[job]).resolve_job_def("sync_stripe")
+
+
+def started_live_run(instance: dg.DagsterInstance) -> dg.DagsterRun:
+    return instance.create_run_for_job(known_job(), status=STARTED, tags={"sequin_pipeline/mode": "live"})
 
 
 def test_a_fresh_warehouse_has_no_cursors_and_no_runs(warehouse_url: str) -> None:
@@ -266,6 +360,28 @@ def test_a_heartbeat_and_a_committed_batch_are_life_for_ten_minutes(warehouse_ur
             )
 
     assert live_state(warehouse).beating_runs == frozenset({"lively", "refilling"})
+
+
+def test_the_last_run_that_ended_is_the_completed_one_and_neither_a_backfill_nor_one_at_work(warehouse_url: str) -> None:
+    warehouse = WarehouseResource(url=warehouse_url)
+    live_state(warehouse)
+    ledger = Ledger("stripe.plan", "stripe/plan")
+    with warehouse.open().connect() as connection:
+        ledger.register_table(connection, SourceIdentity("sequin", "https://api.example.com"), on_delete="mark", row_count=0)
+        for run_id, mode, has_ended, hour in (
+            ("older", "live", True, 8),
+            ("completed", "live", True, 9),
+            ("backfill", "backfill", True, 10),
+            ("at work", "live", False, 11),
+        ):
+            ledger.show_life(connection, run_id, mode=mode, seconds=0, pages=1, records=1, has_ended=has_ended)
+            connection.execute(
+                "update sequin_pipeline.runs set started_at = %(at)s, ended_at = case when ended_at is not null then %(at)s end"
+                " where run_id = %(run)s",
+                {"at": datetime(2024, 5, 2, hour, tzinfo=UTC), "run": run_id},
+            )
+
+    assert live_state(warehouse).completed_runs == {"stripe/plan": CompletedRun("completed", datetime(2024, 5, 2, 9, tzinfo=UTC))}
 
 
 def test_a_schedule_starts_stopped_and_names_its_job() -> None:

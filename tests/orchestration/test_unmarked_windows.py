@@ -7,6 +7,7 @@ import dagster as dg
 import pytest
 
 from sequin_pipeline.catalog import Collection, TableName, Windows
+from sequin_pipeline.orchestration.resources import LiveState
 from sequin_pipeline.orchestration.unmarked_windows import PAGE_RUNS, times_to_ask_from
 
 MONTHS = Windows("month", datetime(2024, 1, 1, tzinfo=UTC))
@@ -42,7 +43,7 @@ def test_a_failed_run_behind_any_number_of_others_is_asked_for_from_its_first_wi
     for _ in range(later):
         ran(instance, CHARGE, status=SUCCESS)
 
-    times = times_to_ask_from(instance, JOB, [CHARGE, INVOICE], {CHARGE.label: CURSOR_AT, INVOICE.label: CURSOR_AT})
+    times = times_to_ask_from(instance, JOB, [CHARGE, INVOICE], LiveState({CHARGE.label: CURSOR_AT, INVOICE.label: CURSOR_AT}))
 
     assert times == {CHARGE.label: CURSOR_AT, INVOICE.label: SINCE_FEBRUARY}
 
@@ -51,15 +52,17 @@ def test_only_the_last_run_of_a_collection_counts(instance: dg.DagsterInstance) 
     ran(instance, CHARGE, INVOICE, PLAN, status=FAILURE, first="2024-01")
     ran(instance, INVOICE, status=FAILURE)
     ran(instance, PLAN, status=SUCCESS)
+    cursor_times = dict.fromkeys(["stripe/invoice", "stripe/plan"], CURSOR_AT)
 
-    times = times_to_ask_from(instance, JOB, [CHARGE, INVOICE, PLAN], dict.fromkeys(["stripe/invoice", "stripe/plan"], CURSOR_AT))
+    times = times_to_ask_from(instance, JOB, [CHARGE, INVOICE, PLAN], LiveState(cursor_times))
 
     assert times == {INVOICE.label: SINCE_FEBRUARY, PLAN.label: CURSOR_AT}
 
 
 def test_a_run_that_begins_behind_the_cursor_moves_nothing(instance: dg.DagsterInstance) -> None:
     ran(instance, CHARGE, status=FAILURE, first="2024-06")
+    cursor_times = {CHARGE.label: datetime(2024, 5, 1, tzinfo=UTC), PLAN.label: None}
 
-    times = times_to_ask_from(instance, JOB, [CHARGE, PLAN], {CHARGE.label: datetime(2024, 5, 1, tzinfo=UTC), PLAN.label: None})
+    times = times_to_ask_from(instance, JOB, [CHARGE, PLAN], LiveState(cursor_times))
 
     assert times == {CHARGE.label: datetime(2024, 5, 1, tzinfo=UTC), PLAN.label: None}
