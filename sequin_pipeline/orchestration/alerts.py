@@ -22,6 +22,7 @@ from sequin_pipeline.errors import ConfigurationError, PipelineError
 from sequin_pipeline.ledger.schema import migrate
 from sequin_pipeline.ledger.undeclared import undeclared_of_run
 from sequin_pipeline.orchestration.assets import asset_key
+from sequin_pipeline.orchestration.command_runs import belongs_to_command
 from sequin_pipeline.orchestration.resources import WarehouseResource
 from sequin_pipeline.postgres.warehouse import Warehouse, explain
 from sequin_pipeline.sources.http.proxies import refuse_unusable_proxies
@@ -89,6 +90,8 @@ def send_alert(
     url = environment.get(WEBHOOK_VARIABLE)
     if not url:
         return dg.SkipReason(f"{WEBHOOK_VARIABLE} is not set")
+    if belongs_to_command(context.dagster_run):
+        return dg.SkipReason("a command executed the run, and tells whoever typed it")
     run, undeclared = context.dagster_run, dict[str, int]()
     if _has_queue(collections):
         try:
@@ -106,6 +109,8 @@ def send_undeclared_alert(
     url = environment.get(WEBHOOK_VARIABLE)
     if not url:
         return dg.SkipReason(f"{WEBHOOK_VARIABLE} is not set")
+    if belongs_to_command(context.dagster_run):
+        return dg.SkipReason("a command executed the run, and tells whoever typed it")
     try:
         undeclared = count_undeclared(context.dagster_run.run_id, environment)
     except PipelineError as error:

@@ -23,7 +23,8 @@ if TYPE_CHECKING:
 
 RANGE_START_TAG = "dagster/asset_partition_range_start"
 RANGE_END_TAG = "dagster/asset_partition_range_end"
-FIRST_LOAD_TAG = "sequin_pipeline/first_load"
+FIRST_LOAD_TAG = ".dagster/sequin_pipeline_first_load"
+"""Dagster's UI hides the tags that begin so: nobody but this executor reads it."""
 
 LOCATION = "sequin_pipeline.definitions"
 """A process that has imported this runs the location of the package, and no project of somebody else's."""

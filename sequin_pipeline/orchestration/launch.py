@@ -10,8 +10,8 @@ import dagster as dg
 from sequin_pipeline.catalog import Collection
 from sequin_pipeline.errors import ConfigurationError
 from sequin_pipeline.ledger.census import Others
-from sequin_pipeline.orchestration.abandoned_runs import alive, end_abandoned_runs
 from sequin_pipeline.orchestration.assets import asset_key, run_name
+from sequin_pipeline.orchestration.command_runs import alive, end_abandoned_runs, standing_on_timeline
 from sequin_pipeline.orchestration.definitions import build_sync_definitions
 from sequin_pipeline.orchestration.queue_asset import step_name
 from sequin_pipeline.orchestration.resources import LiveState
@@ -127,13 +127,14 @@ def run_groups(groups: Groups, request: Request) -> Iterator[FinishedRun]:
         end_abandoned_runs(instance)
         for (run, asked), members in groups.items():
             selection = with_followers(repository, members)
-            result = repository.get_job(job_name(run)).execute_in_process(
-                instance=instance,
-                asset_selection=selection,
-                tags={**request.tags(asked), **life_tags},
-                run_config={"loggers": {"console": {"config": {"log_level": "CRITICAL"}}}},
-                raise_on_error=False,
-            )
+            with standing_on_timeline(instance, job_name(run)):
+                result = repository.get_job(job_name(run)).execute_in_process(
+                    instance=instance,
+                    asset_selection=selection,
+                    tags={**request.tags(asked), **life_tags},
+                    run_config={"loggers": {"console": {"config": {"log_level": "CRITICAL"}}}},
+                    raise_on_error=False,
+                )
             yield FinishedRun(result.run_id, members, _failures(result, members))
 
 

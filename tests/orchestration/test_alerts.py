@@ -89,10 +89,11 @@ def alert(
     *,
     of: Collection = THING,
     meanwhile: Callable[[str], None] = lambda run_id: None,
+    tags: dict[str, str] | None = None,
 ) -> Alerted:
     """What the sensor does about a run that failed; `meanwhile` is what the run did."""
     with dg.DagsterInstance.ephemeral() as instance:
-        result = broken_job.execute_in_process(instance=instance, raise_on_error=False)
+        result = broken_job.execute_in_process(instance=instance, raise_on_error=False, tags=tags)
         meanwhile(result.run_id)
         context = dg.build_run_status_sensor_context(
             sensor_name="alert_on_run_failure",
@@ -149,6 +150,12 @@ def test_a_failed_run_is_one_message_with_its_collections_and_a_link(webhook: We
             "undeclared": {},
         }
     ]
+
+
+def test_a_run_of_a_command_is_no_message_since_the_command_tells(webhook: Webhook) -> None:
+    alerted = alert({"SEQUIN_ALERT_WEBHOOK_URL": webhook.url}, tags={".dagster/sequin_pipeline_lock": "/tmp/command.lock"})
+
+    assert (alerted.skipped, webhook.messages) == ("a command executed the run, and tells whoever typed it", [])
 
 
 LEFT = (

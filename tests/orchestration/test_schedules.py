@@ -71,7 +71,7 @@ def asked(requests: list[dg.RunRequest]) -> list[tuple[list[str], Mapping[str, s
             {
                 name: value
                 for name, value in request.tags.items()
-                if name.startswith(("dagster/asset_partition_range", "sequin_pipeline/"))
+                if name.startswith(("dagster/asset_partition_range", "sequin_pipeline/", ".dagster/sequin"))
             },
         )
         for request in requests
@@ -88,7 +88,7 @@ def test_the_first_tick_is_the_initial_load_from_the_first_window(instance: dg.D
                 "dagster/asset_partition_range_start": "2024-01",
                 "dagster/asset_partition_range_end": "2024-05",
                 "sequin_pipeline/mode": "live",
-                "sequin_pipeline/first_load": "true",
+                ".dagster/sequin_pipeline_first_load": "true",
             },
         )
     ]
@@ -266,7 +266,7 @@ def test_an_empty_collection_that_was_read_is_no_first_load(instance: dg.Dagster
 
     requests, _ = evaluate(instance, LiveState({}, completed_runs=completed))
 
-    assert ["sequin_pipeline/first_load" in request.tags for request in requests] == [False]
+    assert [".dagster/sequin_pipeline_first_load" in request.tags for request in requests] == [False]
 
 
 POOL = "records_api"
