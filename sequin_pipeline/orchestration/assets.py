@@ -8,13 +8,20 @@ from collections.abc import Iterator, Mapping, Sequence
 import dagster as dg
 
 from sequin_pipeline.catalog import Collection
-from sequin_pipeline.ledger.ledger import Counts
+from sequin_pipeline.errors import SourceError
 from sequin_pipeline.orchestration.dagster_errors import failing
+from sequin_pipeline.orchestration.earlier_checks import repeat_results
 from sequin_pipeline.orchestration.partitions import build_partitions
-from sequin_pipeline.orchestration.resources import IO_MANAGER, SOURCE
-from sequin_pipeline.orchestration.run_checks import build_check_specs, check_results
+from sequin_pipeline.orchestration.resources import IO_MANAGER, SOURCE, WAREHOUSE, read_live_state
+from sequin_pipeline.orchestration.run_checks import build_check_specs, check_keys, check_results
 from sequin_pipeline.orchestration.run_config import CollectionConfig, read_run_config
-from sequin_pipeline.orchestration.run_metadata import count_metadata, restricted_observations, run_metadata, window_observations
+from sequin_pipeline.orchestration.run_metadata import (
+    explanation,
+    restricted_observations,
+    source_observation,
+    window_metadata,
+    window_observations,
+)
 from sequin_pipeline.read.stream import RecordStream, RunConfig
 from sequin_pipeline.records.fields import RECORD_COLUMNS
 from sequin_pipeline.runs.outcome import SyncOutcome
@@ -33,8 +40,8 @@ def asset_key(collection: Collection) -> dg.AssetKey:
 
 
 def source_key(collection: Collection) -> dg.AssetKey:
-    """Returns the key of the API's side of the collection, where its lineage starts."""
-    return dg.AssetKey(["sequin", collection.provider, collection.name])
+    """Returns the key of the API's side of the collection, where its lineage starts; pages of Dagster show its last part alone."""
+    return dg.AssetKey(["sequin", collection.provider, f"{collection.name}_source"])
 
 
 def group_name(provider: str) -> str:
@@ -47,11 +54,32 @@ def run_name(collections: Sequence[Collection]) -> str:
     return "_".join(sorted({group_name(collection.provider) for collection in collections}))
 
 
-def build_source_spec(collection: Collection) -> dg.AssetSpec:
-    """Builds the spec of the collection as it stands in the API: we never materialize it."""
+def build_source(collection: Collection) -> dg.AssetsDefinition:
+    """Builds the collection as it stands in the API, which we never materialize: each run of the collection observes it.
+
+    Whoever presses "Observe" is told how far the live runs have read; nothing is asked of the API, of which a queue would deliver.
+    """
+    spec = _source_spec(collection)
+
+    def read_so_far(context: dg.AssetExecutionContext) -> dg.ObserveResult:
+        with failing():
+            reading = read_live_state(getattr(context.resources, WAREHOUSE).open())
+        read_until, last = reading.cursor_times.get(collection.label), reading.completed_runs.get(collection.label)
+        times = {"read_until": read_until, "last_live_run_started": last.started_at if last else None}
+        return dg.ObserveResult(
+            asset_key=spec.key, metadata={name: dg.MetadataValue.timestamp(at) for name, at in times.items() if at is not None}
+        )
+
+    source: dg.AssetsDefinition = dg.multi_observable_source_asset(
+        name=f"observe_{asset_key(collection).to_python_identifier()}", specs=[spec], required_resource_keys={WAREHOUSE}
+    )(read_so_far)
+    return source
+
+
+def _source_spec(collection: Collection) -> dg.AssetSpec:
     return dg.AssetSpec(
         source_key(collection),
-        description=f"Collection {collection.id!r} as source {collection.source.kind!r} has it.",
+        description=f"Collection {collection.id!r} as source {collection.source.kind!r} has it, as the last run saw it.",
         group_name=group_name(collection.provider),
         kinds={"api", collection.provider.lower()},
         metadata=_code_references(collection),
@@ -102,7 +130,12 @@ def build_asset(collection: Collection, *, retry_policy: dg.RetryPolicy = RETRY_
             stream = RecordStream(
                 read_run_config(context, config, collection), getattr(context.resources, SOURCE).open(collection)
             )
-            outcome = getattr(context.resources, IO_MANAGER).sync(stream, run_id=context.run.run_id, log=context.log)
+            try:
+                outcome = getattr(context.resources, IO_MANAGER).sync(stream, run_id=context.run.run_id, log=context.log)
+            except SourceError:
+                yield from repeat_results(context, check_keys(key))
+                raise
+        yield source_observation(source_key(collection), outcome)
         if stream.run_config.sync_id is None:
             if stream.run_config.has_many_windows:
                 yield from window_observations(key, outcome)
@@ -116,15 +149,10 @@ def build_asset(collection: Collection, *, retry_policy: dg.RetryPolicy = RETRY_
 
 
 def _materialized(context: dg.AssetExecutionContext, run_config: RunConfig, outcome: SyncOutcome) -> dg.MaterializeResult[None]:
-    """Returns the materializations: what holds for the run stands with every window, counts stand with the window that they belong to.
-
-    Dagster goes over all windows of a run for each one that is given metadata of its own: of a long backfill the counts are
-    observations of the windows in which something was found.
-    """
-    for window in () if run_config.has_many_windows else run_config.partition_keys:
-        counts = outcome.counts_by_window.get(window, Counts())
-        context.add_asset_metadata(count_metadata(counts), partition_key=window)
-    return dg.MaterializeResult(metadata=run_metadata(outcome))
+    """Returns the materializations, each with what belongs to its window."""
+    for window, metadata in window_metadata(run_config, outcome).items():
+        context.add_asset_metadata(metadata, partition_key=window)
+    return dg.MaterializeResult()
 
 
 def _metadata(collection: Collection) -> Mapping[str, object]:
@@ -135,6 +163,7 @@ def _metadata(collection: Collection) -> Mapping[str, object]:
         "sequin_pipeline/collection": collection.id,
         **({"sequin_pipeline/column_names": dict(collection.unmanaged.columns)} if collection.unmanaged else {}),
         "sequin_pipeline/on_delete": collection.on_delete,
+        "sequin_pipeline/numbers": explanation(),
         **_code_references(collection),
     }
 

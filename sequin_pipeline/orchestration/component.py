@@ -21,7 +21,7 @@ from sequin_pipeline.errors import CatalogError
 from sequin_pipeline.ledger.schema import DEFAULT_SCHEMA
 from sequin_pipeline.orchestration.across_files import Declaration, checked_collections, run_together, schedule_of
 from sequin_pipeline.orchestration.alerts import build_alert_sensors
-from sequin_pipeline.orchestration.assets import build_asset, build_source_spec
+from sequin_pipeline.orchestration.assets import build_asset, build_source
 from sequin_pipeline.orchestration.freshness import build_freshness
 from sequin_pipeline.orchestration.project_resources import is_of_project, missing_resources
 from sequin_pipeline.orchestration.queue_asset import build_queue_asset
@@ -110,7 +110,7 @@ class CollectionSync(dg.Component, dg.Resolvable):
         files = _files_beside(self, context.component_tree)
         parts = [
             dg.Definitions(
-                assets=[build_source_spec(collection) for collection in self.collections],
+                assets=[build_source(collection) for collection in self.collections],
                 resources=missing_resources(context.component_tree, CollectionSync),
             ),
             self._build_runs(files),

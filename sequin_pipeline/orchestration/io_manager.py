@@ -13,11 +13,16 @@ import pandas as pd
 
 from sequin_pipeline.catalog import Collection
 from sequin_pipeline.errors import TableRefused
-from sequin_pipeline.ledger.ledger import Counts
 from sequin_pipeline.ledger.schema import DEFAULT_SCHEMA
 from sequin_pipeline.orchestration.dagster_errors import failing
 from sequin_pipeline.orchestration.resources import WarehouseResource
-from sequin_pipeline.orchestration.run_metadata import count_metadata, frame_metadata, run_metadata, window_observations
+from sequin_pipeline.orchestration.run_metadata import (
+    count_metadata,
+    frame_metadata,
+    run_metadata,
+    window_metadata,
+    window_observations,
+)
 from sequin_pipeline.orchestration.table_names import TablePlace, plain, table_place
 from sequin_pipeline.read.stream import RecordStream, RunConfig
 from sequin_pipeline.runs.collection_run import run_sync
@@ -193,19 +198,12 @@ def _asked_window(context: dg.InputContext) -> TimeWindow | None:
 
 
 def _add_sync_metadata(context: dg.OutputContext, stream: RecordStream, outcome: SyncOutcome) -> None:
-    """Adds what holds for the run to the output, and counts to the window that they belong to.
-
-    Dagster goes over all windows of a run for each one that is given metadata of its own: of a long backfill the counts are
-    observations of the windows in which something was found.
-    """
-    context.add_output_metadata(run_metadata(outcome))
+    """Adds to each window what belongs to it, and to the output of an asset without windows what holds for the run."""
+    if not stream.run_config.partition_keys:
+        context.add_output_metadata({**count_metadata(outcome.counts), **run_metadata(outcome)})
+        return
     if stream.run_config.has_many_windows:
         for observation in window_observations(context.asset_key, outcome):
             context.log_event(observation)
-        return
-    for key in stream.run_config.partition_keys:
-        context.step_context.add_asset_metadata(
-            metadata=count_metadata(outcome.counts_by_window.get(key, Counts())),
-            asset_key=context.asset_key,
-            partition_key=key,
-        )
+    for key, metadata in window_metadata(stream.run_config, outcome).items():
+        context.step_context.add_asset_metadata(metadata=metadata, asset_key=context.asset_key, partition_key=key)

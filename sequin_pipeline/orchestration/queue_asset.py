@@ -8,12 +8,14 @@ from collections.abc import Iterator, Sequence
 import dagster as dg
 
 from sequin_pipeline.catalog import Collection
-from sequin_pipeline.orchestration.assets import POOL, RETRY_POLICY, asset_key, build_spec, run_name
+from sequin_pipeline.errors import SourceError
+from sequin_pipeline.orchestration.assets import POOL, RETRY_POLICY, asset_key, build_spec, run_name, source_key
 from sequin_pipeline.orchestration.dagster_errors import failing
+from sequin_pipeline.orchestration.earlier_checks import repeat_results
 from sequin_pipeline.orchestration.resources import IO_MANAGER, SOURCE
-from sequin_pipeline.orchestration.run_checks import build_check_specs, check_results
+from sequin_pipeline.orchestration.run_checks import build_check_specs, check_keys, check_results
 from sequin_pipeline.orchestration.run_config import QueueConfig, adopts, read_limits
-from sequin_pipeline.orchestration.run_metadata import count_metadata, run_metadata
+from sequin_pipeline.orchestration.run_metadata import count_metadata, run_metadata, source_observation
 from sequin_pipeline.runs.collection_run import check_rejects
 from sequin_pipeline.runs.outcome import SyncOutcome
 from sequin_pipeline.runs.queue_run import DrainOutcome
@@ -38,18 +40,26 @@ def build_queue_asset(collections: Sequence[Collection], *, retry_policy: dg.Ret
         pool=POOL,
         required_resource_keys={SOURCE, IO_MANAGER},
     )
-    def deliveries(context: dg.AssetExecutionContext, config: QueueConfig) -> Iterator[dg.MaterializeResult[None]]:
+    def deliveries(
+        context: dg.AssetExecutionContext, config: QueueConfig
+    ) -> Iterator[dg.MaterializeResult[None] | dg.AssetObservation | dg.AssetCheckResult]:
         with failing():
             limits = read_limits(context, config, queue)
-            outcome: DrainOutcome = getattr(context.resources, IO_MANAGER).drain(
-                getattr(context.resources, SOURCE).open(first),
-                collections,
-                run_id=context.run.run_id,
-                limits=limits,
-                adopt=adopts(context, config),
-                log=context.log,
-            )
+            source = getattr(context.resources, SOURCE).open(first)
+            try:
+                outcome: DrainOutcome = getattr(context.resources, IO_MANAGER).drain(
+                    source,
+                    collections,
+                    run_id=context.run.run_id,
+                    limits=limits,
+                    adopt=adopts(context, config),
+                    log=context.log,
+                )
+            except SourceError:
+                yield from repeat_results(context, [key for one in collections for key in check_keys(asset_key(one))])
+                raise
         for collection in collections:
+            yield source_observation(source_key(collection), outcome.collections[collection.label])
             yield _result(collection, outcome)
         with failing():
             _check_all(collections, outcome)

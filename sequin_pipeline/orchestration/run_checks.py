@@ -47,6 +47,11 @@ def build_check_specs(key: dg.AssetKey) -> list[dg.AssetCheckSpec]:
     return [dg.AssetCheckSpec(name, asset=key, description=description) for name, description in DESCRIPTIONS.items()]
 
 
+def check_keys(key: dg.AssetKey) -> list[dg.AssetCheckKey]:
+    """Returns the keys of the four checks of a collection's asset."""
+    return [dg.AssetCheckKey(key, name) for name in DESCRIPTIONS]
+
+
 def check_results(key: dg.AssetKey, findings: Findings) -> Iterator[dg.AssetCheckResult]:
     """Yields one result for each spec, in their order."""
     for check in (conservation, open_rejects, required_columns, drift):

@@ -1,6 +1,6 @@
 """This module says what a run did as Dagster's metadata: numbers are plotted over time, names are those of the ledger's fields.
 
-What holds for a run stands with every one of its windows; counts stand with the window that they belong to.
+Counts stand with the window that they belong to, what holds for the whole run with the newest of its windows.
 """
 
 from collections.abc import Mapping
@@ -10,13 +10,67 @@ from types import MappingProxyType
 import dagster as dg
 
 from sequin_pipeline.ledger.ledger import Counts
+from sequin_pipeline.read.stream import RunConfig
 from sequin_pipeline.runs.frame_run import FrameOutcome
 from sequin_pipeline.runs.outcome import SyncOutcome
+
+COUNT_DESCRIPTIONS: Mapping[str, str] = {
+    "fetched": "records of the window that the source delivered; each has one of the seven fates that follow",
+    "inserted": "records whose id had no row",
+    "updated": "records that changed a row, or only its object",
+    "deleted": "tombstones that were applied",
+    "unchanged": "records whose version and content were stored already",
+    "stale": "records older than what is stored",
+    "duplicate": "records that were not the newest of their id in their batch",
+    "rejected": "records that were kept as rejects",
+    "created": "rows that the table gained",
+    "removed": "rows that the table lost",
+    "rows_gained": "`created` less `removed`: this may be negative, and is not the number of rows in the window",
+    "rewritten": "rows that changed at a version that was stored already",
+}
+"""What belongs to one window."""
+
+RUN_DESCRIPTIONS: Mapping[str, str] = {
+    "dagster/row_count": "rows of the whole table after the run, by the ledger's running total",
+    "pages": "answers of the source that held records, or said that there are no more",
+    "requests": "requests sent, repeated ones too",
+    "bytes": "bytes received, as they came",
+    "wal_bytes": "bytes of Postgres' log written meanwhile: an upper bound where others write to the same server",
+    "retries": "requests that were repeated",
+    "rate_limit_seconds": "seconds waited because the source said to wait",
+    "lag_seconds": "0 at the end of the stream, else how old the last record read was; live runs only",
+    "outside": "records outside the windows that were asked for, passed over",
+    "swept": "marked rows that were removed because the collection was told to remove them",
+    "refilled": "rows whose new or changed columns were filled",
+    "open_rejects": "rejects of the collection that wait, of all runs",
+    "settled": "of the rejected records, those that waited for another row and were stored when the run ended",
+    "cursor": "the place in the stream where the run ended",
+    "notes": "what the source had to say",
+    "fetch_seconds": "seconds of requests, until their answers were there",
+    "wait_seconds": "seconds that the run waited for pages which are fetched ahead",
+    "normalize_seconds": "seconds of turning pages into columns",
+    "encode_seconds": "seconds of turning columns into the bytes of COPY",
+    "copy_seconds": "seconds of copying into staging",
+    "merge_seconds": "seconds of the merge",
+    "ledger_seconds": "seconds of writing counts, rejects and positions",
+    "commit_seconds": "seconds of commits",
+    "total_seconds": "seconds from the run's start to its end; with lanes, those of the stages add up to more",
+}
+"""What holds for the whole run, and stands with the newest of its windows."""
+
+SOURCE_NUMBERS = ("pages", "requests", "bytes", "retries", "rate_limit_seconds", "lag_seconds", "cursor", "notes")
+"""What a run tells about the API's side of its collection, beside `fetched`."""
+
+
+def explanation() -> dg.MetadataValue:
+    """Returns what the definition of every collection's asset says about the numbers of its materializations."""
+    rows = [*COUNT_DESCRIPTIONS.items(), *RUN_DESCRIPTIONS.items()]
+    return dg.MetadataValue.md("\n".join(["| | |", "| --- | --- |", *(f"| `{name}` | {text} |" for name, text in rows)]))
 
 
 def run_metadata(outcome: SyncOutcome) -> dict[str, dg.MetadataValue]:
     """Returns the metadata of a collection's run; `dagster/row_count` is the table's, by the ledger's running total."""
-    numbers: dict[str, int | float] = {
+    numbers: dict[str, int | float | None] = {
         "dagster/row_count": outcome.rows,
         "pages": outcome.pages,
         "requests": outcome.requests,
@@ -35,14 +89,38 @@ def run_metadata(outcome: SyncOutcome) -> dict[str, dg.MetadataValue]:
     metadata: dict[str, dg.MetadataValue] = {
         name: dg.MetadataValue.int(value) if isinstance(value, int) else dg.MetadataValue.float(float(value))
         for name, value in numbers.items()
+        if value is not None
     }
     texts = {"cursor": outcome.cursor or "none"} | ({"notes": "\n".join(outcome.notes)} if outcome.notes else {})
     return metadata | {name: dg.MetadataValue.text(text) for name, text in texts.items()}
 
 
 def count_metadata(counts: Counts) -> Mapping[str, int]:
-    """Returns the metadata of one window: the fates of its records, and the rows that the table gained."""
-    return {**asdict(counts), "dagster/partition_row_count": counts.created - counts.removed}
+    """Returns the metadata of one window: the fates of its records, and the rows that the table gained.
+
+    Dagster's own `dagster/partition_row_count` is the number of rows in the partition, which nobody counts here.
+    """
+    return {**asdict(counts), "rows_gained": counts.created - counts.removed}
+
+
+def window_metadata(run_config: RunConfig, outcome: SyncOutcome) -> dict[str, Mapping[str, int | dg.MetadataValue]]:
+    """Returns by window what the materializations of a run say.
+
+    Dagster goes over all windows of a run for each one that is given metadata of its own: of a long backfill only the newest is, and
+    the counts are observations of the windows in which something was found (`window_observations`).
+    """
+    newest = run_config.partition_keys[-1]
+    told: dict[str, Mapping[str, int | dg.MetadataValue]] = {}
+    if not run_config.has_many_windows:
+        told = {key: count_metadata(outcome.counts_by_window.get(key, Counts())) for key in run_config.partition_keys}
+    return {**told, newest: {**told.get(newest, {}), **run_metadata(outcome)}}
+
+
+def source_observation(key: dg.AssetKey, outcome: SyncOutcome) -> dg.AssetObservation:
+    """Returns what a run saw of the API's side of its collection, whose asset has that key."""
+    told = run_metadata(outcome)
+    seen = {name: told[name] for name in SOURCE_NUMBERS if name in told}
+    return dg.AssetObservation(key, metadata={"fetched": outcome.counts.fetched, **seen})
 
 
 def frame_metadata(outcome: FrameOutcome) -> Mapping[str, int | str]:

@@ -291,12 +291,14 @@ class CollectionRun:
         return self._totals.outcome(
             rows=record.row_count if record else 0,
             cursor=self._position.after,
-            lag_seconds=0.0 if reached_end else self._lag_seconds(),
+            lag_seconds=self._lag_seconds(reached_end=reached_end),
             rejects=rejects,
             drift=drift,
         )
 
-    def _lag_seconds(self) -> float:
-        if self._position.stream_time is None:
+    def _lag_seconds(self, *, reached_end: bool) -> float | None:
+        if self._run_config.mode == "backfill":
+            return None
+        if reached_end or self._position.stream_time is None:
             return 0.0
         return max(0.0, (datetime.now(UTC) - self._position.stream_time).total_seconds())

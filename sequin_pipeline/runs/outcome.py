@@ -30,17 +30,18 @@ class SyncOutcome:
 
     `counts_by_window` is keyed by partition. `outside` were records outside the asked windows, passed over. `swept` are rows that were
     only marked as deleted before the collection was told to remove them. `lag_seconds`: 0 at the end of the stream, else the age of the
-    last record read. `rows` is the table's size by the ledger's running total. Of the rejected records, `missing_parents` still wait
-    for a row which a foreign key points to, `discarded` had been given up before, and `settled` waited for another row or version, and
-    were stored when the run ended; of what an earlier attempt at the run rejected, nothing is counted. `seconds` are by stage, and with
-    lanes add up to more than `total`. `notes` are what the source had to say.
+    last record read; None of a backfill, which has no end of the stream to be behind of. `rows` is the table's size by the ledger's
+    running total. Of the rejected records, `missing_parents` still wait for a row which a foreign key points to, `discarded` had been given
+    up before, and `settled` waited for another row or version, and were stored when the run ended; of what an earlier attempt at the
+    run rejected, nothing is counted. `seconds` are by stage, and with lanes add up to more than `total`. `notes` are what the source
+    had to say.
     """
 
     counts: Counts
     counts_by_window: Mapping[str, Counts]
     rows: int
     cursor: str | None
-    lag_seconds: float
+    lag_seconds: float | None
     pages: int
     requests: int
     bytes: int
@@ -126,7 +127,9 @@ class Totals:
         self.met.update(content_hash(reject.raw) for reject in committed.rejects if reject.reject_class in WAITING)
         self._required_missing.update(column for reject in committed.rejects for column in reject.missing)
 
-    def outcome(self, *, rows: int, cursor: str | None, lag_seconds: float, rejects: OpenRejects, drift: Drift) -> SyncOutcome:
+    def outcome(
+        self, *, rows: int, cursor: str | None, lag_seconds: float | None, rejects: OpenRejects, drift: Drift
+    ) -> SyncOutcome:
         """What the run has come to."""
         return SyncOutcome(
             counts=sum(self._counts.values(), Counts()),

@@ -9,7 +9,7 @@ import pytest
 from sequin_pipeline.catalog import Collection, TableName, Windows
 from sequin_pipeline.ledger.ledger import Ledger
 from sequin_pipeline.ledger.schema import migrate
-from sequin_pipeline.orchestration.assets import build_asset, build_source_spec
+from sequin_pipeline.orchestration.assets import build_asset, build_source
 from sequin_pipeline.orchestration.freshness import build_freshness, due_since
 from sequin_pipeline.orchestration.resources import IO_MANAGER, SOURCE, WAREHOUSE, WarehouseResource
 from sequin_pipeline.sources import SourceIdentity
@@ -143,7 +143,7 @@ def test_the_sensor_speaks_again_after_a_materialization_since_dagster_hides_old
 def test_the_check_can_be_executed_by_hand(warehouse: WarehouseResource) -> None:
     run_at(warehouse, "live-1", mode="live", ended_at=TICK + timedelta(minutes=2))
     freshness = build_freshness("stripe", [PLAN], cron="*/15 * * * *", clock=lambda: TICK + QUARTER)
-    assets = dg.Definitions(assets=[build_source_spec(PLAN), build_asset(PLAN)])
+    assets = dg.Definitions(assets=[build_source(PLAN), build_asset(PLAN)])
     resources = dg.Definitions(resources={SOURCE: object(), IO_MANAGER: dg.mem_io_manager, WAREHOUSE: warehouse})
     job = dg.define_asset_job(
         "by_hand", selection=dg.AssetSelection.checks(dg.AssetCheckKey(dg.AssetKey(["stripe", "plan"]), "freshness"))

@@ -123,10 +123,10 @@ def test_a_collection_is_an_asset_with_the_api_upstream(definitions: dg.Definiti
     keys = {spec.key: {dep.asset_key for dep in spec.deps} for spec in definitions.resolve_all_asset_specs()}
 
     assert keys == {
-        SUBSCRIPTION: {dg.AssetKey(["sequin", "stripe", "subscription"])},
-        SESSION: {dg.AssetKey(["sequin", "stripe", "billing_portal.session"])},
-        dg.AssetKey(["sequin", "stripe", "subscription"]): set(),
-        dg.AssetKey(["sequin", "stripe", "billing_portal.session"]): set(),
+        SUBSCRIPTION: {dg.AssetKey(["sequin", "stripe", "subscription_source"])},
+        SESSION: {dg.AssetKey(["sequin", "stripe", "billing_portal.session_source"])},
+        dg.AssetKey(["sequin", "stripe", "subscription_source"]): set(),
+        dg.AssetKey(["sequin", "stripe", "billing_portal.session_source"]): set(),
     }
 
 
@@ -189,7 +189,7 @@ def test_the_column_schema_has_record_columns_declared_ones_and_constraints(defi
 def test_the_column_lineage_leads_to_paths_of_the_api(definitions: dg.Definitions) -> None:
     lineage = spec(definitions, SUBSCRIPTION).metadata["dagster/column_lineage"]
 
-    source = dg.AssetKey(["sequin", "stripe", "subscription"])
+    source = dg.AssetKey(["sequin", "stripe", "subscription_source"])
     assert lineage.deps_by_column == {
         "plan_id": [dg.TableColumnDep(asset_key=source, column_name="$.items.data[0].price.id")],
         "renews_at": [dg.TableColumnDep(asset_key=source, column_name="$.renews")],

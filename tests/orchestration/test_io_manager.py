@@ -16,7 +16,9 @@ from sequin_pipeline.catalog import Collection, Column, TableName, Windows, pars
 from sequin_pipeline.errors import SourceUnavailable
 from sequin_pipeline.orchestration.assets import build_asset
 from sequin_pipeline.orchestration.io_manager import PostgresMergeIOManager
+from sequin_pipeline.orchestration.partitions import build_partitions
 from sequin_pipeline.orchestration.resources import IO_MANAGER, SOURCE, WarehouseResource
+from sequin_pipeline.orchestration.run_metadata import COUNT_DESCRIPTIONS
 from sequin_pipeline.read.stream import RecordStream, RunConfig
 from sequin_pipeline.sources import Page, ReadRequest, SourceIdentity
 from sequin_pipeline.windows import start_of, windows_between
@@ -406,11 +408,17 @@ class Opening:
 
 def sync(shop: Shop, source: ListSource, first: str, last: str) -> dg.ExecuteInProcessResult:
     """A live run of demo/thing over these windows."""
-    tags = {
-        "dagster/asset_partition_range_start": first,
-        "dagster/asset_partition_range_end": last,
-        "sequin_pipeline/mode": "live",
-    }
+    return read(shop, source, first, last, mode="live")
+
+
+def backfill(shop: Shop, source: ListSource, first: str, last: str) -> dg.ExecuteInProcessResult:
+    return read(shop, source, first, last, mode="backfill")
+
+
+def read(shop: Shop, source: ListSource, first: str, last: str, *, mode: str | None) -> dg.ExecuteInProcessResult:
+    tags = {"dagster/asset_partition_range_start": first, "dagster/asset_partition_range_end": last}
+    if mode is not None:
+        tags["sequin_pipeline/mode"] = mode
     return dg.materialize(
         [build_asset(THINGS, retry_policy=dg.RetryPolicy(max_retries=1, delay=0))],
         resources={**shop.resources, SOURCE: Opening(source)},
@@ -424,7 +432,7 @@ def of_month(month: int, record_id: str, version: int, **overrides: object) -> d
     return record(record_id, version, inserted_at=f"2024-{month:02}-15T00:00:00Z", **overrides)
 
 
-def test_a_run_over_more_windows_than_a_live_run_asks_for_tells_their_counts_by_observations(shop: Shop) -> None:
+def test_an_asset_of_ones_own_over_more_windows_than_a_live_run_asks_for_tells_their_counts_by_observations(shop: Shop) -> None:
     """Metadata of its own for each of 43,069 windows took more than an hour: Dagster goes over all of them for each."""
     keys = windows_between(HOURS, HOURS.start, HOURS.start + timedelta(hours=1501))
     config = RunConfig(
@@ -436,19 +444,27 @@ def test_a_run_over_more_windows_than_a_live_run_asks_for_tells_their_counts_by_
         full_refresh=True,
     )
     source = ListSource([[of_month(1, "a", 1), of_month(1, "b", 2), of_month(2, "a", 3), of_month(9, "c", 4)]])
-    context = dg.build_output_context(asset_key=["demo", "thing"], run_id="a-run")
 
-    PostgresMergeIOManager(warehouse=WarehouseResource(url=shop.warehouse_url)).handle_output(
-        context, RecordStream(config, source)
+    @dg.asset(key=["demo", "thing"], partitions_def=build_partitions(HOURS), backfill_policy=dg.BackfillPolicy.single_run())
+    def own() -> RecordStream:
+        return RecordStream(config, source)
+
+    result = dg.materialize(
+        [own],
+        resources={"io_manager": PostgresMergeIOManager(warehouse=WarehouseResource(url=shop.warehouse_url))},
+        instance=shop.instance,
+        tags={"dagster/asset_partition_range_start": keys[0], "dagster/asset_partition_range_end": keys[-1]},
     )
 
     observed = [
         (each.partition, *(each.metadata[name].value for name in ("fetched", "inserted", "duplicate")))
-        for each in context.get_logged_events()
-        if isinstance(each, dg.AssetObservation)
+        for each in result.get_asset_observation_events()
+        for each in [each.asset_observation_data.asset_observation]
     ]
     assert observed == [("2024-01-15T00:00Z", 2, 1, 1), ("2024-02-15T00:00Z", 1, 1, 0), ("2024-03-03T12:00Z", 1, 1, 0)]
-    assert not context.get_logged_metadata().keys() & set(FATES)
+    materialized = result.asset_materializations_for_node("demo__thing")
+    assert not {name for each in materialized for name in each.metadata} & set(FATES)
+    assert [each.partition for each in materialized if "pages" in each.metadata] == [keys[-1]]
 
 
 def test_an_asset_over_more_windows_than_a_live_run_asks_for_tells_their_counts_by_observations(shop: Shop) -> None:
@@ -471,11 +487,13 @@ def test_an_asset_over_more_windows_than_a_live_run_asks_for_tells_their_counts_
         (each.partition, *(each.metadata[name].value for name in ("fetched", "inserted", "duplicate")))
         for each in result.get_asset_observation_events()
         for each in [each.asset_observation_data.asset_observation]
+        if each.partition is not None
     ]
     assert observed == [("2024-01-15T00:00Z", 2, 1, 1), ("2024-02-15T00:00Z", 1, 1, 0)]
     materialized = result.asset_materializations_for_node("demo__thing")
     assert len(materialized) == 1501
     assert not {name for each in materialized for name in each.metadata} & set(FATES)
+    assert [each.partition for each in materialized if "pages" in each.metadata] == ["2024-03-03T12:00Z"]
 
 
 def test_each_window_of_a_run_has_its_own_counts(shop: Shop) -> None:
@@ -501,10 +519,68 @@ def test_each_window_of_a_run_has_its_own_counts(shop: Shop) -> None:
         "2024-03": (2, 0, 0, 1, 0, 0, 0, 1),
         "2024-04": (0, 0, 0, 0, 0, 0, 0, 0),
     }
-    partition_rows = {key: values["dagster/partition_row_count"].value for key, values in metadata.items()}
-    assert partition_rows == {"2024-01": 0, "2024-02": 2, "2024-03": 1, "2024-04": 0}
-    run_wide = {"dagster/row_count": 3, "pages": 2, "open_rejects": 1, "cursor": "2", "lag_seconds": 0.0}
-    assert all({name: values[name].value for name in run_wide} == run_wide for values in metadata.values())
+    gained = {key: values["rows_gained"].value for key, values in metadata.items()}
+    assert gained == {"2024-01": 0, "2024-02": 2, "2024-03": 1, "2024-04": 0}
+
+
+def test_what_holds_for_the_whole_run_stands_with_its_newest_window_alone(shop: Shop) -> None:
+    source = ListSource([[of_month(1, "a", 1)], [of_month(2, "b", 2), of_month(2, "c", 3, data={"amount": "x", "status": ""})]])
+
+    result = sync(shop, source, "2024-01", "2024-04")
+
+    metadata = {each.partition: each.metadata for each in result.asset_materializations_for_node("demo__thing")}
+    run_wide = {"dagster/row_count": 2, "pages": 2, "open_rejects": 1, "cursor": "2", "lag_seconds": 0.0}
+    assert {name: metadata["2024-04"][name].value for name in run_wide} == run_wide
+    assert [metadata[key].keys() == COUNT_DESCRIPTIONS.keys() for key in ("2024-01", "2024-02", "2024-03")] == [True, True, True]
+
+
+def test_a_number_that_is_not_the_rows_of_the_partition_does_not_have_dagsters_name_for_it(shop: Shop) -> None:
+    again = ListSource([[of_month(1, "a", 1), of_month(1, "b", 2)]])
+    sync(shop, again, "2024-01", "2024-01")
+
+    result = backfill(shop, again, "2024-01", "2024-01")
+
+    [materialization] = result.asset_materializations_for_node("demo__thing")
+    assert "dagster/partition_row_count" not in materialization.metadata
+    assert materialization.metadata["rows_gained"].value == 0
+
+
+@pytest.mark.parametrize(
+    ("mode", "told"),
+    [
+        pytest.param("live", True, id="live"),
+        pytest.param("backfill", False, id="a backfill"),
+        pytest.param(None, False, id="the past"),
+    ],
+)
+def test_only_a_live_run_tells_how_far_it_is_behind(shop: Shop, mode: str | None, *, told: bool) -> None:
+    result = read(shop, ListSource([[of_month(1, "a", 1)]]), "2024-01", "2024-01", mode=mode)
+
+    [materialization] = result.asset_materializations_for_node("demo__thing")
+    assert ("lag_seconds" in materialization.metadata) is told
+
+
+def test_every_number_of_a_materialization_is_explained_by_the_assets_definition(shop: Shop) -> None:
+    result = sync(shop, ListSource([[of_month(1, "a", 1), of_month(1, "b", 2)]]), "2024-01", "2024-01")
+
+    [materialization] = result.asset_materializations_for_node("demo__thing")
+    [spec] = build_asset(THINGS).specs
+    explained = str(spec.metadata["sequin_pipeline/numbers"].value)
+    ours = {name for name in materialization.metadata if not name.startswith("dagster/partition")}
+    assert {"fetched", "rows_gained", "dagster/row_count", "pages", "total_seconds"} < ours
+    assert [name for name in sorted(ours) if f"| `{name}` |" not in explained] == []
+
+
+def test_a_run_observes_the_apis_side_of_its_collection(shop: Shop) -> None:
+    source = ListSource([[of_month(1, "a", 1)], [of_month(2, "b", 2)]])
+
+    result = sync(shop, source, "2024-01", "2024-04")
+
+    [observed] = [event.asset_observation_data.asset_observation for event in result.get_asset_observation_events()]
+    assert observed.asset_key == dg.AssetKey(["sequin", "demo", "thing_source"])
+    assert observed.partition is None
+    expected = {"fetched": 2, "pages": 2, "requests": 2, "retries": 0, "lag_seconds": 0.0, "cursor": "2"}
+    assert {name: observed.metadata[name].value for name in expected} == expected
 
 
 def checks(result: dg.ExecuteInProcessResult) -> dict[str, tuple[bool, str | None]]:

@@ -60,7 +60,7 @@ def test_the_collections_of_a_queue_are_one_step_without_partitions(tmp_path: Pa
 
     assert graph.get(THING).execution_set_asset_keys == {THING, OTHER}
     assert (graph.get(THING).is_partitioned, graph.get(OTHER).is_partitioned) == (False, False)
-    assert graph.get(THING).parent_keys == {dg.AssetKey(["sequin", "demo", "thing"])}
+    assert graph.get(THING).parent_keys == {dg.AssetKey(["sequin", "demo", "thing_source"])}
     assert graph.get(THING).group_name == "demo"
     assert {check.name for check in graph.get_check_keys_for_assets({THING})} >= {"conservation", "open_rejects", "freshness"}
 
@@ -241,7 +241,7 @@ def test_files_that_name_one_consumer_are_one_step_of_one_job_and_stay_in_their_
 
     assert graph.get(ORDER).execution_set_asset_keys == {THING, OTHER, ORDER}
     assert (graph.get(THING).group_name, graph.get(ORDER).group_name) == ("demo", "shop")
-    assert graph.get(ORDER).parent_keys == {dg.AssetKey(["sequin", "shop", "order"])}
+    assert graph.get(ORDER).parent_keys == {dg.AssetKey(["sequin", "shop", "order_source"])}
     assert {name for name in repository.job_names if name.startswith("sync_")} == {"sync_demo_shop"}
     assert {schedule.name for schedule in repository.schedule_defs} == {"sync_demo_shop_schedule", "full_table_checks_schedule"}
     assert {name for name in map(str, graph.get_check_keys_for_assets({ORDER})) if "freshness" in name}

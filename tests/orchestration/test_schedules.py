@@ -11,7 +11,7 @@ import pytest
 from sequin_pipeline.catalog import Collection, TableName, Windows
 from sequin_pipeline.ledger.ledger import Counts, Ledger, MergeRecord
 from sequin_pipeline.ledger.status import CompletedRun
-from sequin_pipeline.orchestration.assets import build_asset, build_source_spec
+from sequin_pipeline.orchestration.assets import build_asset, build_source
 from sequin_pipeline.orchestration.resources import IO_MANAGER, SOURCE, WAREHOUSE, LiveState, WarehouseResource, live_state
 from sequin_pipeline.orchestration.schedules import build_job_and_schedule
 from sequin_pipeline.orchestration.table_checks import build_table_checks
@@ -45,7 +45,7 @@ def evaluate(
     instance: dg.DagsterInstance, state: LiveState, *, at: datetime = TICK, clock: datetime = TICK
 ) -> tuple[list[dg.RunRequest], str | None]:
     runs = build_job_and_schedule(COLLECTIONS, cron="*/15 * * * *", read_state=lambda warehouse: state, clock=lambda: clock)
-    assets = [*map(build_source_spec, COLLECTIONS), *map(build_asset, COLLECTIONS), revenue, finance]
+    assets = [*map(build_source, COLLECTIONS), *map(build_asset, COLLECTIONS), revenue, finance]
     resources = {SOURCE: object(), IO_MANAGER: dg.mem_io_manager, WAREHOUSE: WarehouseResource(url="postgresql://")}
     definitions = dg.Definitions.merge(runs, build_table_checks(COLLECTIONS), dg.Definitions(assets=assets, resources=resources))
     context = dg.build_schedule_context(

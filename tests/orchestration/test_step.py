@@ -197,8 +197,12 @@ def test_a_run_of_one_sync_leaves_its_windows_as_they_were_and_tells_what_it_did
 
     assert result.success
     assert instance.get_materialized_partitions(KEY) == set()
-    observed = [event.event_specific_data.asset_observation for event in result.all_events if event.is_asset_observation]
-    counted = {"fetched": 1, "inserted": 1, "rejected": 0, "sync_id": "sync-1", "dagster/partition_row_count": 1}
+    observed = [
+        event.event_specific_data.asset_observation
+        for event in result.all_events
+        if event.is_asset_observation and event.asset_key == KEY
+    ]
+    counted = {"fetched": 1, "inserted": 1, "rejected": 0, "sync_id": "sync-1", "rows_gained": 1}
     of_run = {**counted, "pages": 1, "requests": 2, "bytes": 300, "wal_bytes": 400, "rate_limit_seconds": 0.5, "cursor": "Nw"}
     assert [observation.partition for observation in observed] == [None, "2024-03"]
     assert [

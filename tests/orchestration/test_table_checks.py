@@ -6,7 +6,7 @@ import dagster as dg
 import pytest
 
 from sequin_pipeline.catalog import Collection, Column, parse_path
-from sequin_pipeline.orchestration.assets import build_asset, build_source_spec
+from sequin_pipeline.orchestration.assets import build_asset, build_source
 from sequin_pipeline.orchestration.resources import IO_MANAGER, SOURCE, WAREHOUSE, WarehouseResource
 from sequin_pipeline.orchestration.table_checks import build_table_check_job, build_table_checks
 from sequin_pipeline.postgres.warehouse import Warehouse
@@ -23,7 +23,7 @@ def execute(warehouse_url: str, of: Collection) -> dict[str, tuple[bool, str | N
     """The daily job, as its schedule launches it."""
     resources = {SOURCE: object(), IO_MANAGER: dg.mem_io_manager, WAREHOUSE: WarehouseResource(url=warehouse_url)}
     definitions = dg.Definitions.merge(
-        dg.Definitions(assets=[build_source_spec(of), build_asset(of)], resources=resources),
+        dg.Definitions(assets=[build_source(of), build_asset(of)], resources=resources),
         build_table_checks([of]),
         build_table_check_job([of]),
     )
