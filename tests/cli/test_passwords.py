@@ -7,12 +7,15 @@ import logging
 import os
 import re
 import sys
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from pathlib import Path
 
+import click
 import pytest
+from click.shell_completion import CompletionItem
 
 from sequin_pipeline.cli import main
+from sequin_pipeline.cli.completion import complete_record_ids, complete_rejects
 from sequin_pipeline.environment.settings import VARIABLES
 
 PASSWORDS = [
@@ -30,6 +33,31 @@ PASSWORDS = [
     pytest.param("zq7://xk9", id="what looks like a scheme"),
 ]
 COMMANDS = [("sync", 2), ("doctor --json", 1)]
+
+OTHER_COMMANDS = [
+    "backfill shop/order --from 2024-01",
+    "db start",
+    "db status",
+    "db url",
+    "db stop",
+    "doctor",
+    "explain shop/order o1",
+    "infer shop/order",
+    "infer shop/order --table shop.order",
+    "plan",
+    "rejects list",
+    "rejects show shop/order 12345678",
+    "rejects replay shop/order",
+    "rejects discard shop/order --all",
+    "schema --format sql",
+    "status",
+    "status --json",
+    "sync --json",
+    "ui --port 1",
+]
+UNCONNECTED = ("db status", "db url", "db stop", "schema --format sql")
+"""They neither open the warehouse nor print its URL, and work whatever stands in the variables."""
+EVERY_CHARACTER = "zq7@xk9/jv4?mp2=nb3#wd5:fg6"
 
 DECLARED = """
 type: sequin_pipeline.component.CollectionSync
@@ -113,6 +141,60 @@ def test_no_command_shows_a_part_of_a_password_that_is_not_escaped(
         f"{variable} {'is not a' if '@ stands' in said else 'holds credentials' if scheme == 'https' else 'is not understood'}"
         in said
     )
+
+
+@pytest.mark.usefixtures("environment_stays")
+@pytest.mark.parametrize(
+    ("command", "variable"),
+    [
+        (command, variable)
+        for variable in ("WAREHOUSE_URL", "DAGSTER_POSTGRES_URL", "SEQUIN_API_URL")
+        for command in OTHER_COMMANDS
+        # The UI asks the API nothing: it would run until somebody ends it.
+        if (command, variable) != ("ui --port 1", "SEQUIN_API_URL")
+    ],
+)
+def test_every_other_command_shows_no_part_either(
+    command: str,
+    variable: str,
+    folder: Path,
+    request: pytest.FixtureRequest,
+    monkeypatch: pytest.MonkeyPatch,
+    capsys: pytest.CaptureFixture[str],
+    caplog: pytest.LogCaptureFixture,
+) -> None:
+    place = "https://you:{}@api.example/v1" if variable == "SEQUIN_API_URL" else "postgresql://you:{}@db.example:5432/w"
+    if variable == "SEQUIN_API_URL":
+        for database in ("WAREHOUSE_URL", "DAGSTER_POSTGRES_URL"):
+            monkeypatch.setenv(database, request.getfixturevalue("warehouse_url"))
+    monkeypatch.setenv(variable, place.format(EVERY_CHARACTER))
+    caplog.set_level(logging.DEBUG)
+
+    ended = run(monkeypatch, command)
+
+    told = capsys.readouterr()
+    assert shown_parts(EVERY_CHARACTER, told.out + told.err + caplog.text, folder) == []
+    if variable != "SEQUIN_API_URL" and command not in UNCONNECTED:
+        assert (ended, variable in told.out + told.err) == (1 if command == "doctor" else 2, True)
+
+
+@pytest.mark.usefixtures("environment_stays")
+@pytest.mark.parametrize("complete", [complete_record_ids, complete_rejects])
+def test_a_completion_says_nothing_of_a_url_that_is_not_understood(
+    complete: Callable[[click.Context, click.Parameter, str], list[CompletionItem]],
+    folder: Path,
+    monkeypatch: pytest.MonkeyPatch,
+    capsys: pytest.CaptureFixture[str],
+) -> None:
+    monkeypatch.setenv("WAREHOUSE_URL", f"postgresql://you:{EVERY_CHARACTER}@db.example:5432/w")
+    context = click.Context(click.Command("explain"))
+    context.params["label"] = "shop/order"
+
+    offered = complete(context, click.Argument(["record_id"]), "")
+
+    told = capsys.readouterr()
+    assert (offered, told.out, told.err) == ([], "", "")
+    assert shown_parts(EVERY_CHARACTER, "", folder) == []
 
 
 @pytest.mark.usefixtures("environment_stays")
