@@ -79,7 +79,10 @@ def test_the_wheel_syncs_in_an_empty_folder_and_leaves_it_empty(machine: Machine
 
     assert (first.returncode, again.returncode) == (0, 0), first.stderr + again.stderr
     assert f"Dagster home     {machine.home}/dagster\n" in first.stderr
-    assert first.stdout.endswith("UI        sequin-pipeline ui, then http://127.0.0.1:3000\n")
+    assert first.stdout.endswith(
+        "UI        sequin-pipeline ui, then http://127.0.0.1:3000\n"
+        "running   the embedded Postgres and the sandbox go on; `sequin-pipeline db stop` ends both\n"
+    )
     assert "90 rows written from 90 records." in first.stdout
     assert "Nothing new: nothing was written." in again.stdout
     assert list(machine.empty.iterdir()) == []

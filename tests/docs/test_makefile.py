@@ -68,6 +68,19 @@ def test_no_command_of_a_target_is_cut_at_a_space_of_the_path(checkout: Path, ta
     assert set(before) <= {'"'}
 
 
+@pytest.mark.parametrize(
+    ("arguments", "run"),
+    [
+        pytest.param(("ui",), ".venv/bin/sequin-pipeline ui", id="the usual port"),
+        pytest.param(("ui", "PORT=3001"), ".venv/bin/sequin-pipeline ui --port 3001", id="another port"),
+    ],
+)
+def test_the_ui_is_run_on_the_port_that_make_is_told(checkout: Path, arguments: tuple[str, ...], run: str) -> None:
+    planned = make(checkout, "--dry-run", *arguments)
+
+    assert planned.stdout.splitlines()[-1].strip() == run
+
+
 @pytest.mark.parametrize("user", ["own", "ordinary"])
 def test_packages_are_installed_into_the_environment_of_a_path_with_spaces(checkout: Path, user: str) -> None:
     account = unprivileged_account() if user == "ordinary" else None
