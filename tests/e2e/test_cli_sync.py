@@ -87,7 +87,7 @@ def test_a_sync_prints_what_landed_and_a_second_one_writes_nothing(
     first = command(project, "sync")
     before = row_versions(project)
     second = command(project, "sync")
-    status = command(project, "status")
+    status = command(project, "status", "--verbose")
 
     assert (first.status, second.status, status.status) == (0, 0, 0)
     assert [NO_PARTS in said for said in (first.stderr, second.stderr, status.stdout)] == [True, True, True]
