@@ -101,9 +101,9 @@ def test_a_sync_prints_what_landed_and_a_second_one_writes_nothing(
     assert "3 rows written from 4 records.\n" in first.stdout
     assert "Nothing new: nothing was written.\n" in second.stdout
     assert row_versions(project) == before
-    assert [line.split()[:3] for line in status.stdout.splitlines()[1:3]] == [
-        ["demo/thing", "demo.thing", "3"],
-        ["demo/part", "demo.part", "0"],
+    assert [line.split()[:4] for line in status.stdout.splitlines()[1:3]] == [
+        ["demo/thing", "demo.thing", "3", "NA"],
+        ["demo/part", "demo.part", "0", "none"],
     ]
 
 
