@@ -8,7 +8,6 @@ import json
 import signal
 import socket
 import time
-import warnings
 from collections.abc import Iterator
 from dataclasses import replace
 from itertools import pairwise
@@ -23,9 +22,6 @@ from sequin_pipeline.sandbox.settings import Settings
 from tests.e2e.project import THIS_MONTH, TOKEN, Command, MakeProject, Project, SandboxControls, killed_at_the_end
 from tests.support.builders import record
 from tests.support.waits import PATIENCE_SECONDS
-
-pytestmark = pytest.mark.filterwarnings("ignore:InitResourceContext.dagster_run is deprecated")
-"""Said by Dagster of itself."""
 
 HEAD = f"""\
   provider: demo
@@ -515,18 +511,33 @@ def test_tables_that_cannot_take_the_records_are_refused_unchanged(
     project.execute(f"drop owned by {role}", f"drop role {role}")
 
 
+CLOSED_VAULT = """
+import dagster as dg
+
+from sequin_pipeline.resources import WarehouseResource
+
+
+class VaultedWarehouse(WarehouseResource):
+    def setup_for_execution(self, context):
+        raise PermissionError("the vault is closed")
+
+
+defs = dg.Definitions(resources={"sequin_warehouse": VaultedWarehouse()})
+"""
+
+
 def test_a_run_that_fails_before_its_steps_fails_every_collection(
     api: SandboxControls, make_project: MakeProject, command: Command
 ) -> None:
-    """Here a warning of Dagster's own is an error, so that no resource comes up. It was shown as a sync with nothing to write."""
+    """Here a resource of the project's own does not come up. It was shown as a sync with nothing to write."""
     project = make_project(api.url).declare(demo=TWO_COLLECTIONS)
-    warnings.filterwarnings("error", "InitResourceContext.dagster_run is deprecated")
+    (project.folder / "collections" / "warehouse.py").write_text(CLOSED_VAULT)
 
     ended = command(project, "sync")
 
     assert ended.status == 1
-    assert "demo/thing failed: DeprecationWarning: InitResourceContext.dagster_run is deprecated" in ended.stderr
-    assert "demo/part failed: DeprecationWarning: InitResourceContext.dagster_run is deprecated" in ended.stderr
+    assert "demo/thing failed: PermissionError: the vault is closed" in ended.stderr
+    assert "demo/part failed: PermissionError: the vault is closed" in ended.stderr
 
 
 STRANGE_NAMES = [
