@@ -17,12 +17,17 @@ from sequin_pipeline.table.type_limits import Limit
 ColumnScope = Literal["batch", "staging", "table"]
 
 
+DIGIT_KEEPING_TYPES = ("numeric", "jsonb", "double precision")
+"""Of two equal numbers these keep the one that was written: 1.1 or 1.10, 0.0 or -0.0."""
+
+
 @dataclass(frozen=True)
 class TargetColumn:
     """A column that the merge writes from the frame's column of the same name.
 
     `staging` is the type it is copied as, `cast` what stands behind `::` to turn a surviving value into one of the table's (None:
     nothing needed). `is_object`: its value comes from the provider's object, so that a bare tombstone leaves it as it is.
+    `keeps_digits`: equal values may be written with other digits, which are kept, so that only their images tell whether they are the same.
 
     The rest is for unmanaged tables. `stored_as` is the table's own name for it; `scope` how far its values go: a version that no
     column takes is staged and kept in the ledger, a time that no column takes says only which window a row is in. `compared_as` is
@@ -35,6 +40,7 @@ class TargetColumn:
     staging: str
     cast: str | None = None
     is_object: bool = False
+    keeps_digits: bool = False
     is_nullable: bool = True
     description: str = ""
     stored_as: str = ""
@@ -196,6 +202,7 @@ def _managed_target(collection: Collection) -> Target:
             STORAGE[column.type].staging,
             STORAGE[column.type].cast,
             is_object=column.path.root == "data",
+            keeps_digits=column.type in DIGIT_KEEPING_TYPES,
             description=column.description,
         )
         for column in collection.columns
@@ -209,7 +216,7 @@ def _managed_target(collection: Collection) -> Target:
                 for field in FIELDS
             ),
             *declared,
-            TargetColumn("data", "jsonb", "text", "jsonb", is_object=True, description=RECORD_COLUMNS["data"]),
+            TargetColumn("data", "jsonb", "text", "jsonb", is_object=True, keeps_digits=True, description=RECORD_COLUMNS["data"]),
             TargetColumn("content_hash", "uuid", "uuid", description=RECORD_COLUMNS["content_hash"]),
         ),
         key=("id",),

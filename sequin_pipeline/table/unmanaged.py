@@ -11,7 +11,7 @@ from sequin_pipeline.errors import TableRefused
 from sequin_pipeline.postgres.warehouse import Connection
 from sequin_pipeline.table.conversions import change_type
 from sequin_pipeline.table.introspect import IntrospectedColumn, IntrospectedTable, introspect
-from sequin_pipeline.table.target import Target, TargetColumn
+from sequin_pipeline.table.target import DIGIT_KEEPING_TYPES, Target, TargetColumn
 from sequin_pipeline.table.type_limits import (
     CANONICAL_INTEGER,
     CANONICAL_UUID,
@@ -124,7 +124,14 @@ class _Match:
             rounds_to = found.second_digits if self._rounds else None
             limits += [] if self._rounds else [SecondDigits(found.second_digits)]
         compared_as = 'text collate "C"' if found.folds else fit.compared_as
-        return replace(column, cast=fit.cast, compared_as=compared_as, limits=tuple(limits), rounds_to=rounds_to)
+        return replace(
+            column,
+            cast=fit.cast,
+            compared_as=compared_as,
+            keeps_digits=column.type in DIGIT_KEEPING_TYPES and compared_as is None and found.decimals is None,
+            limits=tuple(limits),
+            rounds_to=rounds_to,
+        )
 
     def key_column(self, column: TargetColumn) -> TargetColumn:
         if self.introspected.columns[column.table_name].folds:

@@ -214,6 +214,7 @@ class RowExpressions:
 
 
 def _all_equal(columns: Sequence[TargetColumn], incoming: sql.SQL) -> sql.Composed:
+    kept = [column for column in columns if column.keeps_digits]
     equal = [
         sql.SQL("t.{name}{form} is not distinct from {value}{form}").format(
             name=sql.Identifier(column.table_name),
@@ -221,8 +222,18 @@ def _all_equal(columns: Sequence[TargetColumn], incoming: sql.SQL) -> sql.Compos
             form=sql.SQL("::{}").format(TypeName(column.compared_as)) if column.compared_as else sql.SQL(""),
         )
         for column in columns
+        if not column.keeps_digits
     ]
+    if kept:
+        equal.append(sql.SQL("{} *= {}").format(_image(kept, STORED), _image(kept, incoming)))
     return sql.SQL("({})").format(sql.SQL(" and ").join(equal) if equal else sql.SQL("true"))
+
+
+def _image(columns: Sequence[TargetColumn], row: sql.SQL) -> sql.Composed:
+    """For `*=`, which compares the bytes of two records; it takes no more time than jsonb's own equality."""
+    # With casts, since images of a domain and of the type beneath it cannot be compared.
+    values = [sql.SQL("{}::{}").format(_incoming(column, row), TypeName(column.cast or column.type)) for column in columns]
+    return sql.SQL("row({})::record").format(sql.SQL(", ").join(values))
 
 
 def _incoming(column: TargetColumn, incoming: sql.SQL) -> sql.Composed:
