@@ -40,7 +40,7 @@ class MergeStatements(RowExpressions):
             parts.append(self._remembered())
         if self.target.removes:
             parts.append(self._removed())
-        if self.target.is_unmanaged:
+        if self.target.updates_in_place:
             parts.append(self._updated())
         parts.append(self._written())
         if self.history is not None:
@@ -178,7 +178,7 @@ class MergeStatements(RowExpressions):
             **self._names,
             columns=sql.SQL(", ").join(map(sql.Identifier, [*(column.table_name for column in target.stored), *stamps])),
             values=sql.SQL(", ").join([*(staged_value(column, STAGED) for column in target.stored), *map(self._stamp, stamps)]),
-            writing=sql.Literal(["new"] if target.is_unmanaged else list(WRITING_STANDINGS)),
+            writing=sql.Literal(["new"] if target.updates_in_place else list(WRITING_STANDINGS)),
             keys=sql.SQL(", ").join(map(self._stored_as, target.key)),
             assignments=self._assignments(EXCLUDED),
             guard=self._guard(EXCLUDED),
@@ -200,7 +200,7 @@ class MergeStatements(RowExpressions):
         are brought together by grouping: a join of two results without an index would be quadratic under the pinned plan."""
         updated = (
             " union all select id, null, null, null, null, true, false, is_deleted from updated"
-            if self.target.is_unmanaged
+            if self.target.updates_in_place
             else ""
         )
         return sql.SQL(
@@ -291,7 +291,7 @@ class MergeStatements(RowExpressions):
         ).format(
             updated=sql.SQL(
                 " union all select window_index, false, case when is_deleted then 'tombstone' else 'changed' end from updated"
-                if self.target.is_unmanaged
+                if self.target.updates_in_place
                 else ""
             ),
             removed=sql.SQL(" union all select window_index, false, 'removed' from removed" if self.target.removes else ""),
