@@ -130,9 +130,8 @@ def forget_what_breaks(url: str) -> None:
 
 
 def _connects(url: str, *, beside: str) -> bool:
-    try:
-        with alone(beside=beside):
-            psycopg.connect(closed_conninfo(url)).close()
-    except psycopg.OperationalError:
-        return False
-    return True
+    with alone(beside=beside):
+        connection = pq.PGconn.connect(closed_conninfo(url).encode())
+    is_connected = connection.status == pq.ConnStatus.OK
+    connection.finish()
+    return is_connected
