@@ -13,7 +13,7 @@ from collections.abc import Callable, Iterator
 from contextlib import closing, contextmanager
 from dataclasses import dataclass, field
 from datetime import UTC, datetime, timedelta
-from typing import TypeVar
+from typing import Any, TypeVar
 
 import psycopg
 from psycopg import conninfo, pq
@@ -148,10 +148,10 @@ class _Connection(psycopg.Connection[tuple[object, ...]]):
     url = ""
     _first: psycopg.Error | None = None
 
-    def wait(self, gen: PQGen[Result], interval: float = 0.1, timeout: float | None = None) -> Result:
+    def wait(self, gen: PQGen[Result], *options: Any, **named: Any) -> Result:  # psycopg's own options, to which releases add
         """Waits for an answer: every exchange with the server goes through here."""
         try:
-            return super().wait(gen, interval, timeout)
+            return super().wait(gen, *options, **named)
         except psycopg.errors.InFailedSqlTransaction as error:
             raise self._first or error from None
         except psycopg.Error as error:

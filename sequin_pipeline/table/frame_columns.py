@@ -75,8 +75,10 @@ def arrow_values(values: "pd.Series[Any]") -> pa.Array:
     """
     if isinstance(values.dtype, pd.CategoricalDtype) and values.dtype.categories.dtype == object and len(values.dtype.categories):
         values = values.astype(object)  # spelled out, so that the check sees its values
-    if values.dtype == object:
-        _check_objects(values)
+    if isinstance(values.dtype, pd.CategoricalDtype) and isinstance(values.dtype.categories.dtype, pd.DatetimeTZDtype):
+        values = values.astype(values.dtype.categories.dtype)  # before pandas 3 Arrow reads these categories without their zone
+    if values.dtype == object and _check_objects(values) == {"uuids"}:
+        return _uuids(values)
     if _tells_no_type(values):
         return pa.nulls(len(values))
     try:
@@ -143,8 +145,17 @@ def _list(values: pa.Array) -> pa.Array:
     return values
 
 
-def _check_objects(values: "pd.Series[Any]") -> None:
-    """Arrow goes by the first value: it cuts times to dates, drops zones, nanoseconds and the difference of a flag and a number."""
+def _uuids(values: "pd.Series[Any]") -> pa.Array:
+    """Older releases of Arrow do not infer these."""
+    stored = pa.array([each.bytes if isinstance(each, UUID) else None for each in values], pa.binary(16))
+    return pa.ExtensionArray.from_storage(pa.uuid(), stored)
+
+
+def _check_objects(values: "pd.Series[Any]") -> set[str]:
+    """The kinds of the values.
+
+    Arrow goes by the first value: it cuts times to dates, drops zones, nanoseconds and the difference of a flag and a number.
+    """
     try:
         present = values.reset_index(drop=True).dropna()
     except ArithmeticError as error:
@@ -163,6 +174,7 @@ def _check_objects(values: "pd.Series[Any]") -> None:
         for row, each in present.items():
             if isinstance(each, Decimal) and each.is_infinite():
                 raise Misfit(f"holds the decimal {each} {at(row)}", "use floats for it, or leave it out")
+    return kinds
 
 
 def _check_kinds(present: "pd.Series[Any]", *, within: str = "") -> set[str]:
