@@ -12,9 +12,12 @@ WORKERS ?= $(shell cores=$$(getconf _NPROCESSORS_ONLN 2>/dev/null || echo 2); ec
 # Slow tests first, so that they do not end last: see tests/conftest.py.
 PARALLEL = -n $(WORKERS) --dist loadgroup --no-loadscope-reorder
 PEERS := .venv-bench
+LOWEST_TESTS := tests/runs/test_frame_run.py tests/runs/test_frame_dtypes.py tests/write/test_round_trip.py tests/write/test_fold.py \
+  tests/normalize/test_frame.py tests/normalize/test_cast_table.py
+LOWEST := .venv-lowest
 DOCS := .venv-docs
 
-.PHONY: sync test test-fast soak load fuzz interop ui db bench check docs lock audit screenshots system
+.PHONY: sync test test-fast lowest matrix soak load fuzz interop ui db bench check docs beside lock audit screenshots system
 
 sync: $(STAMP)
 	$(RUN) sync
@@ -26,6 +29,15 @@ test: $(STAMP) system
 # What needs no Postgres, no other process, no browser, no Dagster instance, and no seconds of computing.
 test-fast: $(STAMP)
 	$(BIN)/python -m pytest --fast $(PARALLEL) -q $(PYTEST)
+
+# Merges and frames on the oldest packages that pyproject.toml admits. Their warnings are no errors: newer ones have heeded them.
+lowest: $(LOWEST)/.installed
+	$(LOWEST)/bin/python -m pytest -q -p no:cacheprovider -W default -n 2 --dist loadgroup $(LOWEST_TESTS) $(PYTEST)
+
+# What a version can change, on each Python and Postgres, into docs/reliability.md: make matrix M="postgres=15 python=3.12".
+# They are those of the machine (the PATH, /usr/lib/postgresql), or else downloaded into .matrix.
+matrix: $(STAMP)
+	$(BIN)/python -m tests.matrix $(M)
 
 # The example applications and the pipeline on one table: part of `make test` too, where npm is installed.
 interop: $(STAMP)
@@ -91,13 +103,21 @@ check: $(STAMP)
 docs: $(DOCS)/.installed
 	$(DOCS)/bin/python docs/site/build.py
 
+# That the packages which many projects of Dagster have can be installed beside this one; asks the registry.
+beside: $(STAMP)
+	UV=$$(command -v uv || echo $(BIN)/uv); for version in 3.11 3.14; do \
+	  echo dagster-snowflake-pandas dagster-duckdb-pandas dagster-gcp-pandas dagster-dbt dbt-postgres dagster-dlt | tr ' ' '\n' | \
+	  "$$UV" pip compile --quiet --python-version $$version --extra embedded pyproject.toml - >/dev/null || exit 1; done
+
 lock: $(STAMP)
 	UV=$$(command -v uv || echo $(BIN)/uv); "$$UV" pip compile --quiet --universal --generate-hashes \
 	  --no-emit-index-url --no-header --python-version 3.11 --extra embedded --group dev pyproject.toml -o requirements.lock && \
 	"$$UV" pip compile --quiet --universal --generate-hashes \
 	  --no-emit-index-url --no-header --python-version 3.11 --group bench -o bench/peers/requirements.lock && \
 	"$$UV" pip compile --quiet --universal --generate-hashes \
-	  --no-emit-index-url --no-header --python-version 3.11 --group docs -o docs/site/requirements.lock
+	  --no-emit-index-url --no-header --python-version 3.11 --group docs -o docs/site/requirements.lock && \
+	"$$UV" pip compile --quiet --universal --generate-hashes --resolution lowest-direct \
+	  --no-emit-index-url --no-header --python-version 3.11 --extra embedded --group test pyproject.toml -o requirements.lowest.lock
 
 # Known weaknesses of the locked packages; fails too where the advisories cannot be had.
 audit: $(STAMP)
@@ -119,6 +139,12 @@ $(STAMP): requirements.lock pyproject.toml
 $(DOCS)/.installed: $(STAMP) docs/site/requirements.lock
 	@UV=$$(command -v uv || echo $(BIN)/uv); "$$UV" venv --quiet --clear --python $(BIN)/python $(DOCS) && \
 	  VIRTUAL_ENV="$(CURDIR)/$(DOCS)" "$$UV" pip install --quiet --require-hashes -r docs/site/requirements.lock
+	@touch $@
+
+$(LOWEST)/.installed: $(STAMP) requirements.lowest.lock
+	@UV=$$(command -v uv || echo $(BIN)/uv); "$$UV" venv --quiet --clear --python $(BIN)/python $(LOWEST) && \
+	  export VIRTUAL_ENV="$(CURDIR)/$(LOWEST)" && "$$UV" pip install --quiet --require-hashes -r requirements.lowest.lock && \
+	  "$$UV" pip install --quiet --no-deps --no-build-isolation -e .
 	@touch $@
 
 # Other tools to measure against. The bench runs without them too, and says which did not run.
