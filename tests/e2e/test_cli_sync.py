@@ -21,7 +21,7 @@ from sequin_pipeline.sandbox.server import running_sandbox
 from sequin_pipeline.sandbox.settings import Settings
 from tests.e2e.project import THIS_MONTH, TOKEN, Command, MakeProject, Project, SandboxControls, killed_at_the_end
 from tests.support.builders import record
-from tests.support.waits import PATIENCE_SECONDS
+from tests.support.waits import PATIENCE_SECONDS, wait_until
 
 HEAD = f"""\
   provider: demo
@@ -412,8 +412,8 @@ def test_an_interrupt_ends_the_command_at_once_and_the_next_one_goes_on(api: San
     api.set_faults("slow:60000,at=1")
 
     with killed_at_the_end(project.start("sync", "--collection", "demo/thing")) as process:
-        while not api.arrived():
-            assert process.poll() is None
+        wait_until(lambda: api.arrived() or process.poll() is not None, "the first request")
+        assert process.poll() is None
         process.send_signal(signal.SIGINT)
         _, stderr = process.communicate(timeout=PATIENCE_SECONDS)
     api.set_faults()

@@ -7,7 +7,6 @@ by locks that the test takes, by a slow page, or by a socket that stalls.
 import json
 import subprocess
 import sys
-import time
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from datetime import UTC, datetime, timedelta
@@ -25,8 +24,8 @@ from tests.e2e.stalling_proxy import stalling_proxy
 from tests.e2e.sync_process import sync
 from tests.support.builders import record
 from tests.support.checkout import CHECKOUT
+from tests.support.waits import looks
 
-STEP_SECONDS = 60.0
 LEDGER_LOCK = f"select pg_advisory_xact_lock({0x5E901})"
 """The lock under which the pipeline creates its ledger and tables."""
 
@@ -58,11 +57,11 @@ def syncing(api: SandboxControls, warehouse_url: str) -> Iterator["subprocess.Po
 
 
 def wait_until(happened: Callable[[], bool], process: "subprocess.Popen[str]") -> None:
-    deadline = time.monotonic() + STEP_SECONDS
-    while not happened():
+    for _ in looks():
+        if happened():
+            return
         assert process.poll() is None, process.communicate()
-        assert time.monotonic() < deadline, "the process did not come to this step"
-        time.sleep(0.01)
+    raise AssertionError("the process did not come to this step")
 
 
 def is_waiting_in(warehouse_url: str, statement: str) -> bool:

@@ -9,6 +9,7 @@ from sequin_pipeline.sandbox.feeds import RecordedFeed, append_lines
 from sequin_pipeline.sandbox.server import running_sandbox
 from sequin_pipeline.sandbox.settings import Settings
 from tests.sandbox.builders import client, line, lines
+from tests.support.waits import wait_until
 
 NEXT, ACK, NACK = (f"/v1/http-consumers/c1/{verb}" for verb in ("next", "ack", "nack"))
 
@@ -129,8 +130,7 @@ def test_a_record_that_changed_while_it_was_out_comes_as_its_new_version_only() 
 def test_a_long_poll_ends_when_a_record_comes_in() -> None:
     with running_sandbox(RecordedFeed()) as url, client(url) as http, ThreadPoolExecutor() as pool:
         waiting = pool.submit(http.get, NEXT, params={"wait_for": 60_000}, timeout=20)
-        while http.get("/_sandbox/requests").json()["count"] == 0:
-            pass
+        wait_until(lambda: http.get("/_sandbox/requests").json()["count"], "the long poll to be there")
         http.post("/_sandbox/records", content=line("new"))
         answer = waiting.result()
 

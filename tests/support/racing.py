@@ -1,7 +1,6 @@
 """A batch that can be held open between its steps, so that every interleaving of two writers can be played through."""
 
 import json
-import threading
 from collections.abc import Iterator, Sequence
 from concurrent.futures import Future, ThreadPoolExecutor
 from contextlib import ExitStack, contextmanager
@@ -20,7 +19,7 @@ from sequin_pipeline.write import staging
 from sequin_pipeline.write.batch import build_batch
 from sequin_pipeline.write.merge import merge_rows
 from tests.support.reading import query
-from tests.support.waits import PATIENCE_SECONDS
+from tests.support.waits import looks
 
 VERSIONS = sql.Identifier("sequin_pipeline", "versions")
 
@@ -69,20 +68,14 @@ def wait_until_blocked(url: str, pids: Sequence[int], *, by: str = "%") -> None:
 
 def wait_for_activity(url: str, condition: str, parameters: Sequence[object], *, count: int = 1) -> list[int]:
     """The process ids of `count` backends that pg_stat_activity shows in the wanted state, as soon as it does."""
-    ended = threading.Event()
-    alarm = threading.Timer(PATIENCE_SECONDS, ended.set)
-    alarm.start()
-    try:
-        with psycopg.connect(url, autocommit=True) as connection:
-            while not ended.is_set():
-                rows = connection.execute(
-                    f"select pid from pg_stat_activity where pid <> pg_backend_pid() and {condition}",
-                    parameters,
-                ).fetchall()
-                if len(rows) == count:
-                    return [int(str(pid)) for (pid,) in rows]
-    finally:
-        alarm.cancel()
+    with psycopg.connect(url, autocommit=True) as connection:
+        for _ in looks():
+            rows = connection.execute(
+                f"select pid from pg_stat_activity where pid <> pg_backend_pid() and {condition}",
+                parameters,
+            ).fetchall()
+            if len(rows) == count:
+                return [int(str(pid)) for (pid,) in rows]
     seen = query(url, "select pid, application_name, state, wait_event_type, wait_event, query from pg_stat_activity")
     raise AssertionError(f"no {count} backends came to {condition} with {parameters}: {seen}")
 

@@ -9,7 +9,7 @@ from typing import Any
 import psycopg
 
 from sequin_pipeline.ledger.ledger import Counts
-from tests.support.waits import PATIENCE_SECONDS
+from tests.support.waits import PATIENCE_SECONDS, wait_until
 
 COUNT_NAMES = tuple(field.name for field in fields(Counts))
 
@@ -55,10 +55,8 @@ def flush_statistics(url: str) -> None:
     order in which they come, so that it knows all once it knows of a table that was written last."""
     execute(url, "drop table if exists public.written_last", "create table public.written_last (a int)")
     execute(url, "insert into public.written_last values (1)")
-    deadline = time.monotonic() + PATIENCE_SECONDS
-    while query(url, "select n_tup_ins from pg_stat_user_tables where relname = 'written_last'") != [(1,)]:
-        assert time.monotonic() < deadline, "the statistics did not come"
-        time.sleep(0.01)
+    written = "select n_tup_ins from pg_stat_user_tables where relname = 'written_last'"
+    wait_until(lambda: query(url, written) == [(1,)], "the statistics")
 
 
 def merges(url: str, run_id: str | None = None) -> list[dict[str, int]]:

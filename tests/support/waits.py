@@ -1,11 +1,13 @@
 """Waiting in tests: what takes the place of sleeping between attempts, and patience with other threads and processes."""
 
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from dataclasses import dataclass, field
 
 PATIENCE_SECONDS = 60.0
 """How long a test waits for what will come: no test takes so long on a machine that is not busy, and every one does on some other."""
+SHORTEST_PAUSE_SECONDS = 0.001
+LONGEST_PAUSE_SECONDS = 0.05
 
 
 @dataclass
@@ -22,7 +24,16 @@ class Waits:
 
 def wait_until(has_come: Callable[[], object], what: str) -> None:
     """Looks again and again until the state is there that another thread or process brings about."""
-    deadline = time.monotonic() + PATIENCE_SECONDS
-    while not has_come():
-        assert time.monotonic() < deadline, f"waited {PATIENCE_SECONDS:.0f} seconds in vain for {what}"
-        time.sleep(0.01)
+    assert any(has_come() for _ in looks()), f"waited {PATIENCE_SECONDS:.0f} seconds in vain for {what}"
+
+
+def looks() -> Iterator[None]:
+    """Yields each time that it is worth looking again, until patience ends.
+
+    The pauses grow: whoever looks all the time takes the processor from the process that is waited for.
+    """
+    deadline, pause = time.monotonic() + PATIENCE_SECONDS, SHORTEST_PAUSE_SECONDS
+    while time.monotonic() < deadline:
+        yield
+        time.sleep(pause)
+        pause = min(2 * pause, LONGEST_PAUSE_SECONDS)

@@ -1,6 +1,7 @@
-"""One UI for the whole session: its three processes, fresh databases, the shipped definitions, and the sandbox's objects.
+"""One UI for this folder: its processes, fresh databases, the shipped definitions, and the sandbox's objects.
 
-Tests share it, so each looks at collections that no other test changes.
+Tests share it, so each looks at collections that no other test changes. It ends with the last of them: idle, it would take a tenth of
+a core from all tests behind it.
 """
 
 import re
@@ -40,7 +41,7 @@ class Surroundings:
     variables: dict[str, str]
 
 
-@pytest.fixture(scope="session")
+@pytest.fixture(scope="package")
 def surroundings(postgres_server: PostgresServer, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Surroundings]:
     directory = tmp_path_factory.mktemp("project")
     shutil.copy(CHECKOUT / "dagster.yaml", directory)
@@ -66,7 +67,7 @@ def surroundings(postgres_server: PostgresServer, tmp_path_factory: pytest.TempP
         postgres_server.release(database)
 
 
-@pytest.fixture(scope="session")
+@pytest.fixture(scope="package")
 def ui(surroundings: Surroundings) -> Iterator[RunningUi]:
     with running_ui(surroundings.directory, surroundings.variables) as running:
         yield running
