@@ -14,7 +14,7 @@ from sequin_pipeline.environment.settings import VARIABLES
 from tests.support.checkout import CHECKOUT
 from tests.support.postgres import fast_folder
 
-pytestmark = pytest.mark.processes
+pytestmark = [pytest.mark.processes, pytest.mark.xdist_group("wheel")]  # built once
 
 BUILD = "import sys; from setuptools.build_meta import build_wheel; build_wheel(sys.argv[1])"
 STRAY = "not: [what, this, program, reads"
@@ -45,7 +45,8 @@ def machine(wheel: Path) -> Iterator["Machine"]:
     try:
         yield installed
     finally:
-        installed.run("db", "stop")
+        if installed.home.exists():
+            installed.run("db", "stop")
         shutil.rmtree(folder)
 
 

@@ -1,28 +1,19 @@
 """Projects with fresh databases, Dagster's already holding its tables."""
 
-import sys
 from collections.abc import Callable, Iterator
 from pathlib import Path
 
 import pytest
 
-from sequin_pipeline.cli import main
-from tests.e2e.project import Command, Finished, MakeProject, Project, build_project
-from tests.support.checkout import CHECKOUT
+from tests.e2e.project import Command, MakeProject, Project, build_project
+from tests.support.commands import Finished, RunMain
 from tests.support.postgres import PostgresServer
 
 
-@pytest.fixture(scope="session")
-def dagster_template(postgres_server: PostgresServer) -> str:
-    """A database in which Dagster has made its tables: copied, it saves seconds a project."""
-    import dagster as dg  # here, so that whoever borrows a fixture of this file does not wait for it
-
-    database = postgres_server.make_database()
-    with pytest.MonkeyPatch.context() as patch:
-        patch.setenv("DAGSTER_POSTGRES_URL", postgres_server.url(database).replace("postgresql://", "postgresql+psycopg2://"))
-        with dg.DagsterInstance.from_config(str(CHECKOUT)) as instance:
-            instance.get_runs()
-    return database
+@pytest.fixture
+def warehouse_url(empty_url: str) -> str:
+    """Of an empty database: who makes the ledger, and what becomes of it then, matters here."""
+    return empty_url
 
 
 @pytest.fixture
@@ -47,24 +38,13 @@ def make_project(
 
 
 @pytest.fixture
-def command(monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]) -> Command:
+def command(run_main: RunMain) -> Command:
     """Runs the console script's function as in the project's folder and environment, without the start of a process."""
 
     def run(project: Project, *arguments: str) -> Finished:
-        with monkeypatch.context() as patch:
-            for name, value in project.environment().items():
-                patch.setenv(name, value)
-            for name in ("WAREHOUSE_URL", "SEQUIN_API_URL", "SEQUIN_API_TOKEN"):
-                if not project.environment()[name]:
-                    patch.delenv(name)
-            patch.setenv("DAGSTER_EVENT_BATCH_SIZE", "1000")
-            patch.chdir(project.folder)
-            patch.setattr(sys, "argv", ["sequin-pipeline", *arguments])
-            capsys.readouterr()
-            with pytest.raises(SystemExit) as ended:
-                main()
-        said = capsys.readouterr()
-        assert isinstance(ended.value.code, int)
-        return Finished(ended.value.code, said.out, said.err)
+        variables = project.environment()
+        empty = [name for name in ("WAREHOUSE_URL", "SEQUIN_API_URL", "SEQUIN_API_TOKEN") if not variables[name]]
+        kept = {name: value for name, value in variables.items() if name not in empty}
+        return run_main(*arguments, folder=project.folder, variables=kept, without=empty)
 
     return run

@@ -17,6 +17,7 @@ import psycopg
 from tests.orchestration.files import write
 from tests.sources.stripe.shop import refuse_live
 from tests.support.checkout import CHECKOUT
+from tests.support.commands import Finished
 
 TOKEN = "tok-4c1d9a7e"
 """Of the records API: nothing that anybody prints may hold it."""
@@ -96,15 +97,6 @@ class Project:
 
 
 MakeProject = Callable[[str], Project]
-
-
-@dataclass(frozen=True)
-class Finished:
-    """How a command ended, and what it wrote."""
-
-    status: int
-    stdout: str
-    stderr: str
 
 
 Command = Callable[..., Finished]

@@ -1,9 +1,7 @@
-"""A process to be killed: `python -m tests.e2e.sync_process API_URL WAREHOUSE_URL` runs one live sync of demo/thing, without Dagster.
+"""A process to be killed: one live sync of demo/thing, without Dagster.
 
 Pages of 10 records, each a batch of its own.
 """
-
-import sys
 
 from sequin_pipeline.postgres.warehouse import Warehouse
 from sequin_pipeline.read.stream import RecordStream
@@ -21,5 +19,5 @@ def sync(api_url: str, warehouse_url: str, *, run_id: str) -> SyncOutcome:
     return run_sync(stream, Warehouse(warehouse_url), run_id=run_id, batch_records=BATCH_RECORDS)
 
 
-if __name__ == "__main__":
-    sync(sys.argv[1], sys.argv[2], run_id="killed")
+def main(api_url: str, warehouse_url: str) -> None:
+    sync(api_url, warehouse_url, run_id="killed")

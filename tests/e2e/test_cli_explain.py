@@ -15,8 +15,9 @@ from sequin_pipeline.sandbox.feeds import RecordedFeed
 from sequin_pipeline.sandbox.server import running_sandbox
 from sequin_pipeline.sandbox.settings import Settings
 from sequin_pipeline.sources.sequin import SequinSource
-from tests.e2e.project import TOKEN, Command, Finished, MakeProject, Project, SandboxControls
+from tests.e2e.project import TOKEN, Command, MakeProject, Project, SandboxControls
 from tests.support.builders import COLUMNS, collection, live_run_config, record
+from tests.support.commands import Finished
 
 DECLARED = """\
   provider: demo

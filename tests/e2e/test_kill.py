@@ -6,9 +6,8 @@ by locks that the test takes, by a slow page, or by a socket that stalls.
 
 import json
 import subprocess
-import sys
 from collections.abc import Callable, Iterator
-from contextlib import contextmanager
+from contextlib import AbstractContextManager
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
 from urllib.parse import parse_qs, quote, urlsplit
@@ -23,7 +22,7 @@ from tests.e2e.project import THIS_MONTH, MakeProject, SandboxControls, kill, ki
 from tests.e2e.stalling_proxy import stalling_proxy
 from tests.e2e.sync_process import sync
 from tests.support.builders import record
-from tests.support.checkout import CHECKOUT
+from tests.support.forked import Forked, Parent
 from tests.support.waits import looks
 
 LEDGER_LOCK = f"select pg_advisory_xact_lock({0x5E901})"
@@ -49,18 +48,20 @@ def api() -> Iterator[SandboxControls]:
         yield SandboxControls(url)
 
 
-@contextmanager
-def syncing(api: SandboxControls, warehouse_url: str) -> Iterator["subprocess.Popen[str]"]:
-    command = [sys.executable, "-m", "tests.e2e.sync_process", api.url, warehouse_url]
-    with killed_at_the_end(subprocess.Popen(command, cwd=CHECKOUT, stderr=subprocess.PIPE, text=True)) as process:
-        yield process
+Syncing = Callable[[SandboxControls, str], AbstractContextManager[Forked]]
 
 
-def wait_until(happened: Callable[[], bool], process: "subprocess.Popen[str]") -> None:
+@pytest.fixture
+def syncing(processes: Parent) -> Syncing:
+    """Starts a run in a process of its own."""
+    return lambda api, warehouse_url: processes.start("tests.e2e.sync_process", api.url, warehouse_url)
+
+
+def wait_until(happened: Callable[[], bool], process: "subprocess.Popen[str] | Forked") -> None:
     for _ in looks():
         if happened():
             return
-        assert process.poll() is None, process.communicate()
+        assert process.poll() is None, "the process ended before this step; it said why on standard error"
     raise AssertionError("the process did not come to this step")
 
 
@@ -113,29 +114,29 @@ def assert_next_run_completes(api: SandboxControls, warehouse_url: str, *, batch
     assert known == (20,)
 
 
-def test_killed_before_its_first_request(api: SandboxControls, warehouse_url: str) -> None:
+def test_killed_before_its_first_request(api: SandboxControls, warehouse_url: str, syncing: Syncing) -> None:
     with psycopg.connect(warehouse_url) as holder, syncing(api, warehouse_url) as process:
         holder.execute(LEDGER_LOCK)
         wait_until(lambda: is_waiting_in(warehouse_url, "select pg_advisory_xact_lock"), process)
 
-        kill(process)
+        process.kill()
 
         assert api.arrived() == 0
         holder.rollback()
     assert_next_run_completes(api, warehouse_url, batches=0)
 
 
-def test_killed_while_waiting_for_a_page(api: SandboxControls, warehouse_url: str) -> None:
+def test_killed_while_waiting_for_a_page(api: SandboxControls, warehouse_url: str, syncing: Syncing) -> None:
     api.set_faults("slow:60000,at=3")
     with syncing(api, warehouse_url) as process:
         wait_until(lambda: api.arrived() == 3 and committed_batches(warehouse_url) == 2, process)
 
-        kill(process)
+        process.kill()
 
     assert_next_run_completes(api, warehouse_url, batches=2)
 
 
-def test_killed_in_the_middle_of_copy(api: SandboxControls, warehouse_url: str, tmp_path: Path) -> None:
+def test_killed_in_the_middle_of_copy(api: SandboxControls, warehouse_url: str, syncing: Syncing, tmp_path: Path) -> None:
     server = Path(parse_qs(urlsplit(warehouse_url).query)["host"][0])
     behind_proxy = warehouse_url.replace(quote(str(server)), quote(str(tmp_path)))
     with stalling_proxy(tmp_path, server) as stalled, syncing(api, behind_proxy) as process:
@@ -145,52 +146,52 @@ def test_killed_in_the_middle_of_copy(api: SandboxControls, warehouse_url: str, 
                 "select state, left(query, 5) from pg_stat_activity where datname = current_database() and pid <> pg_backend_pid()"
             ).fetchall()
 
-        kill(process)
+        process.kill()
 
     assert found == [("active", "copy ")]
     assert_next_run_completes(api, warehouse_url, batches=0)
 
 
-def test_killed_while_the_merge_statement_waits_for_a_row(api: SandboxControls, warehouse_url: str) -> None:
-    first_pages_only(api, warehouse_url)
+def test_killed_while_the_merge_statement_waits_for_a_row(api: SandboxControls, warehouse_url: str, syncing: Syncing) -> None:
+    first_pages_only(api, warehouse_url, syncing)
     with psycopg.connect(warehouse_url) as holder, syncing(api, warehouse_url) as process:
         # Record r05 is in the third page; the statement has written others of that page by then.
         holder.execute("select from demo.thing where id = 'r05' for update")
         wait_until(lambda: is_waiting_in(warehouse_url, "with seen"), process)
 
-        kill(process)
+        process.kill()
 
     assert_next_run_completes(api, warehouse_url, batches=2)
 
 
-def test_killed_between_merge_and_commit(api: SandboxControls, warehouse_url: str) -> None:
-    first_pages_only(api, warehouse_url)
+def test_killed_between_merge_and_commit(api: SandboxControls, warehouse_url: str, syncing: Syncing) -> None:
+    first_pages_only(api, warehouse_url, syncing)
     with psycopg.connect(warehouse_url) as holder, syncing(api, warehouse_url) as process:
         holder.execute("lock table sequin_pipeline.merges in share mode")
         wait_until(lambda: is_waiting_in(warehouse_url, 'insert into "sequin_pipeline"."merges"'), process)
 
-        kill(process)
+        process.kill()
 
     assert_next_run_completes(api, warehouse_url, batches=2)
 
 
-def test_killed_after_its_last_commit(api: SandboxControls, warehouse_url: str) -> None:
-    first_pages_only(api, warehouse_url)
+def test_killed_after_its_last_commit(api: SandboxControls, warehouse_url: str, syncing: Syncing) -> None:
+    first_pages_only(api, warehouse_url, syncing)
     with psycopg.connect(warehouse_url) as holder, syncing(api, warehouse_url) as process:
         holder.execute("lock table sequin_pipeline.runs in share mode")
         wait_until(lambda: is_waiting_in(warehouse_url, 'insert into "sequin_pipeline"."runs"'), process)
 
-        kill(process)
+        process.kill()
 
     assert_next_run_completes(api, warehouse_url, batches=5)
 
 
-def first_pages_only(api: SandboxControls, warehouse_url: str) -> None:
+def first_pages_only(api: SandboxControls, warehouse_url: str, syncing: Syncing) -> None:
     """Leaves two batches committed, by a process that was killed too."""
     api.set_faults("slow:60000,at=3")
     with syncing(api, warehouse_url) as process:
         wait_until(lambda: committed_batches(warehouse_url) == 2, process)
-        kill(process)
+        process.kill()
     api.set_faults()
     api.forget_requests()
 

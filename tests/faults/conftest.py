@@ -5,7 +5,7 @@ from collections.abc import Iterator
 import pytest
 
 from sequin_pipeline.errors import SourceRefused
-from tests.e2e.conftest import command, dagster_template, make_project  # noqa: F401 - fixtures
+from tests.e2e.conftest import command, make_project  # noqa: F401 - fixtures
 from tests.faults.landing import Landing
 from tests.faults.phases import HOLDABLE
 from tests.faults.places import Place
@@ -17,6 +17,12 @@ def own_server() -> Iterator[PostgresServer]:
     """One that only tests of this folder use: they may kill it, and hold its commits."""
     with running_server(HOLDABLE) as server:
         yield server
+
+
+@pytest.fixture
+def warehouse_url(empty_url: str) -> str:
+    """Of an empty database: who makes the ledger, and what becomes of it then, matters here."""
+    return empty_url
 
 
 @pytest.fixture

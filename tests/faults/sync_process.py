@@ -11,8 +11,8 @@ from tests.sources.stripe.shop import ACCOUNT, KEY
 from tests.sources.stripe.syncing import PLAIN
 from tests.support.queues import queue_of
 
-if __name__ == "__main__":
-    api_url, warehouse_url, kind = [*sys.argv[1:], "sequin"][:3]
+
+def main(api_url: str, warehouse_url: str, kind: str = "sequin") -> None:
     if kind == "sequin":
         Landing(warehouse_url).sync(source(api_url), batch_records=1, run_id="ended")
     elif kind == "stripe":
@@ -21,3 +21,7 @@ if __name__ == "__main__":
         Landing(warehouse_url, of=PRICE).sync(stripe, batch_records=1, run_id="ended")
     else:
         Landing(warehouse_url).drain(queue_of(kind, api_url, token=TOKEN), run_id="ended")
+
+
+if __name__ == "__main__":
+    main(*sys.argv[1:])

@@ -1,22 +1,20 @@
 """The process of a run is asked to end, or cannot write its logs, in the middle of its work."""
 
 import signal
-import subprocess
-import sys
 
 import pytest
 
 from sequin_pipeline.sandbox.feeds import RecordedFeed
 from sequin_pipeline.sandbox.server import running_sandbox
 from sequin_pipeline.sandbox.settings import Settings
-from tests.e2e.project import THIS_MONTH, TOKEN, Command, MakeProject, kill, killed_at_the_end
+from tests.e2e.project import THIS_MONTH, TOKEN, Command, MakeProject
 from tests.faults.faulty_api import cursor_after, faulty_api, things
 from tests.faults.landing import Landing, lines
 from tests.faults.phases import PHASES, held_in
 from tests.faults.places import OTHERS, Place
 from tests.faults.small_disk import small_disk
 from tests.sources.reading import source
-from tests.support.checkout import CHECKOUT
+from tests.support.forked import Parent
 from tests.support.postgres import PostgresServer
 from tests.support.reading import query
 
@@ -44,7 +42,7 @@ pytestmark = pytest.mark.filterwarnings("ignore:InitResourceContext.dagster_run 
     [pytest.param(phase, phase == "commit", id=f"TERM of a run in {phase}") for phase in PHASES],
 )
 def test_run_that_is_asked_to_end_leaves_whole_batches_and_the_next_one_goes_on(
-    own_server: PostgresServer, phase: str, *, committed: bool
+    own_server: PostgresServer, processes: Parent, phase: str, *, committed: bool
 ) -> None:
     landing = Landing(own_server.url(own_server.make_database()))
     with faulty_api(RECORDS[:2]) as api:
@@ -52,8 +50,7 @@ def test_run_that_is_asked_to_end_leaves_whole_batches_and_the_next_one_goes_on(
         landing.deliver(*RECORDS[:2])
         api.append(lines(*RECORDS[2:]))
         with held_in(phase, landing.url) as held:
-            command = [sys.executable, "-m", "tests.faults.sync_process", api.url, held.url]
-            with killed_at_the_end(subprocess.Popen(command, cwd=CHECKOUT, text=True)) as process:
+            with processes.start("tests.faults.sync_process", api.url, held.url) as process:
                 held.arrived()
 
                 process.terminate()
@@ -76,15 +73,14 @@ def test_run_that_is_asked_to_end_leaves_whole_batches_and_the_next_one_goes_on(
     ("phase", "committed"), [pytest.param(phase, phase == "commit", id=f"kill -9 in {phase}") for phase in ("ledger", "commit")]
 )
 def test_run_of_any_source_that_is_killed_loses_nothing_and_acknowledges_nothing_that_is_not_stored(
-    place: Place, phase: str, *, committed: bool
+    place: Place, processes: Parent, phase: str, *, committed: bool
 ) -> None:
     """A queue has it come again, also what was stored: the process ended between the commit and the acknowledgement."""
     landing, rest = place.landing, [one for one in place.records[2:] if one is not place.records[2]]
     with held_in(phase, landing.url) as held:
-        command = [sys.executable, "-m", "tests.faults.sync_process", place.url, held.url, place.kind]
-        with killed_at_the_end(subprocess.Popen(command, cwd=CHECKOUT, text=True)) as process:
+        with processes.start("tests.faults.sync_process", place.url, held.url, place.kind) as process:
             held.arrived()
-            kill(process)
+            process.kill()
         held.let_go()
     landing.wait_until_alone()
     stored = query(landing.url, "select upstream_id from demo.thing order by 1")

@@ -16,6 +16,8 @@ import platformdirs
 import psycopg
 from psycopg import sql
 
+from tests.support.reading import READER
+
 EXAMPLES = Path(__file__).parents[2] / "examples"
 PACKAGES = Path(__file__).parent / "packages"
 """Other packages for an example, named for it and their version: what its users have besides what it pins itself."""
@@ -187,7 +189,10 @@ def set_time_zone(url: str, time_zone: str) -> None:
 def wait_until_connected(url: str) -> None:
     """Returns when somebody else has a connection to this database."""
     deadline = time.monotonic() + COMMAND_SECONDS
-    others = "select count(*) from pg_stat_activity where datname = current_database() and pid <> pg_backend_pid()"
+    others = (
+        "select count(*) from pg_stat_activity where datname = current_database() and pid <> pg_backend_pid()"
+        f" and application_name <> '{READER}'"
+    )
     with psycopg.connect(url, autocommit=True) as connection:
         while connection.execute(others).fetchone() == (0,):
             assert time.monotonic() < deadline, "the application did not connect"

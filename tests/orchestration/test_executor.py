@@ -4,7 +4,6 @@ import json
 import os
 import subprocess
 import sys
-from collections.abc import Callable
 from pathlib import Path
 
 import dagster as dg
@@ -38,7 +37,7 @@ def demo_job() -> dg.JobDefinition:
 
 
 @pytest.fixture
-def surroundings(make_database: Callable[[], str], tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> str:
+def surroundings(empty_url: str, dagster_url: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> str:
     """Three collections declared, and the variables that their runs read but for the API's. Returns the warehouse."""
     folder = tmp_path / "defs" / "demo"
     folder.mkdir(parents=True)
@@ -46,12 +45,11 @@ def surroundings(make_database: Callable[[], str], tmp_path: Path, monkeypatch: 
     (folder / "defs.yaml").write_text(
         f"type: sequin_pipeline.component.CollectionSync\nattributes: {{provider: demo, collections: {{{collections}}}}}\n"
     )
-    warehouse_url = make_database()
     monkeypatch.setenv("SEQUIN_COLLECTIONS", str(folder.parent))
-    monkeypatch.setenv("WAREHOUSE_URL", warehouse_url)
+    monkeypatch.setenv("WAREHOUSE_URL", empty_url)
     monkeypatch.setenv("SEQUIN_API_TOKEN", "none is needed")
-    monkeypatch.setenv("DAGSTER_POSTGRES_URL", make_database().replace("postgresql://", "postgresql+psycopg2://", 1))
-    return warehouse_url
+    monkeypatch.setenv("DAGSTER_POSTGRES_URL", dagster_url.replace("postgresql://", "postgresql+psycopg2://", 1))
+    return empty_url
 
 
 def run(tags: dict[str, str], *, names: tuple[str, ...] = NAMES) -> tuple[bool, set[str]]:

@@ -1,6 +1,6 @@
 """A step whose source fails: what Dagster tries again and what it does not, and what its page and its log tell about retries."""
 
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 from dataclasses import dataclass
 
 import dagster as dg
@@ -95,10 +95,10 @@ def test_table_of_another_shape_is_not_tried_again_and_nothing_is_requested(
 
 
 def test_retries_of_requests_are_in_the_log_and_the_metadata_of_a_run(
-    warehouse_url: str, make_database: Callable[[], str], monkeypatch: pytest.MonkeyPatch
+    warehouse_url: str, dagster_url: str, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """With the instance as it is shipped: the line stands with the run's events, where the UI shows it."""
-    monkeypatch.setenv("DAGSTER_POSTGRES_URL", make_database().replace("postgresql://", "postgresql+psycopg2://", 1))
+    monkeypatch.setenv("DAGSTER_POSTGRES_URL", dagster_url.replace("postgresql://", "postgresql+psycopg2://", 1))
 
     with faulty_api(things(1, 4)) as api, dg.DagsterInstance.from_config(str(CHECKOUT)) as instance:
         api.set_faults("status:429,at=2,retry-after=7")

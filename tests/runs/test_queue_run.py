@@ -1,12 +1,9 @@
 """A run of a queue: what is acknowledged is stored, what is not comes again, and nothing is lost between the two."""
 
 import json
-import subprocess
-import sys
 import threading
 from collections.abc import Iterator
 from concurrent.futures import ThreadPoolExecutor
-from contextlib import contextmanager
 from datetime import UTC, datetime, timedelta
 
 import pytest
@@ -26,6 +23,7 @@ from sequin_pipeline.sandbox.settings import Settings
 from sequin_pipeline.sources import Page, ReadRequest, Source
 from tests.sandbox.builders import client
 from tests.support.builders import ListSource, collection, live_run_config, record
+from tests.support.forked import Parent
 from tests.support.queues import ListQueue, feed_of, lines_of, other, queue_of
 from tests.support.reading import execute, ids_and_versions, merges, query, row_count, terminate
 from tests.support.waits import PATIENCE_SECONDS, wait_until
@@ -253,13 +251,13 @@ def test_a_delivery_of_which_one_share_cannot_be_committed_is_given_back_whole(w
 
 @pytest.mark.parametrize("kind", KINDS)
 def test_a_run_that_is_killed_between_commit_and_acknowledgement_loses_nothing_and_writes_nothing_twice(
-    warehouse_url: str, kind: str
+    warehouse_url: str, processes: Parent, kind: str
 ) -> None:
     with running_sandbox(RecordedFeed(), Settings(ack_wait_ms=1_000)) as url, client(url) as http:
         run(warehouse_url, queue_of(kind, url), run_id="empty")
         http.post("/_sandbox/faults", json={"faults": ["status:503,path=/ack"]})
         http.post("/_sandbox/records", content=b"\n".join(lines_of(record("a"), other("b"))))
-        with killed_at_the_end(sys.executable, "-m", "tests.runs.queue_process", warehouse_url, url, kind):
+        with processes.start("tests.runs.queue_process", warehouse_url, url, kind):
             wait_until(
                 lambda: sum(counts.get("fetched", 0) for counts in merges(warehouse_url)) == 2, "both shares to be committed"
             )
@@ -449,15 +447,6 @@ def test_an_outage_of_the_queue_fails_the_run_and_keeps_what_was_stored(warehous
 
     assert (stored, row_count(warehouse_url)) == (1_000, 1_001)
     assert merges(warehouse_url, "again")[0] == {"fetched": 1, "inserted": 1, "created": 1}
-
-
-@contextmanager
-def killed_at_the_end(*command: str) -> Iterator[None]:
-    with subprocess.Popen(command) as process:
-        try:
-            yield
-        finally:
-            process.kill()
 
 
 def counts_of(outcome: DrainOutcome) -> dict[str, Counts]:

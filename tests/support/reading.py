@@ -1,8 +1,13 @@
 """What merges left behind, read back by plain SQL."""
 
+import atexit
 import json
+import select
+import threading
 import time
 from collections import Counter
+from collections.abc import Iterator
+from contextlib import contextmanager
 from dataclasses import fields
 from typing import Any
 
@@ -11,13 +16,48 @@ import psycopg
 from sequin_pipeline.ledger.ledger import Counts
 from tests.support.waits import PATIENCE_SECONDS, wait_until
 
+READER = "tests"
+"""The application name of connections that only look."""
+
 COUNT_NAMES = tuple(field.name for field in fields(Counts))
 
 
 def query(url: str, statement: str, *parameters: object, **named: object) -> list[tuple[Any, ...]]:
-    """All rows of one statement, on a connection of its own; whoever writes the statement knows their types."""
-    with psycopg.connect(url, autocommit=True, client_encoding="UTF8") as connection:
+    """All rows of one statement by itself; whoever writes the statement knows their types."""
+    with _reader(url) as connection:
         return connection.execute(statement, parameters or named or None).fetchall()
+
+
+_kept: dict[str, psycopg.Connection[tuple[Any, ...]]] = {}
+"""The connection of the last query, by its URL: the next one is mostly to the same database, and a new one costs 5 ms each time."""
+
+
+@contextmanager
+def _reader(url: str) -> Iterator[psycopg.Connection[tuple[Any, ...]]]:
+    """A connection that has nothing open, and that what waits for sessions does not count."""
+    if threading.current_thread() is not threading.main_thread():
+        with _connect(url) as connection:
+            yield connection
+        return
+    if url not in _kept or not _is_usable(_kept[url]):
+        close_reader()
+        _kept[url] = _connect(url)
+    yield _kept[url]
+
+
+def _connect(url: str) -> psycopg.Connection[tuple[Any, ...]]:
+    return psycopg.connect(url, autocommit=True, client_encoding="UTF8", application_name=READER, prepare_threshold=None)
+
+
+def _is_usable(connection: psycopg.Connection[tuple[Any, ...]]) -> bool:
+    """False for one that the server has ended meanwhile: then its socket has something to read."""
+    return not connection.closed and not select.select([connection.fileno()], [], [], 0)[0]
+
+
+@atexit.register
+def close_reader() -> None:
+    while _kept:
+        _kept.popitem()[1].close()
 
 
 def execute(url: str, *statements: str) -> None:

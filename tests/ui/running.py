@@ -30,7 +30,7 @@ class RunningUi:
     process: "subprocess.Popen[bytes]"
     log: Path
     directory: Path
-    environment: Mapping[str, str]
+    variables: Mapping[str, str]
 
     def ask(self, query: str, **variables: object) -> Any:  # what a query answers is known to who wrote it
         """The `data` of a GraphQL answer without errors."""
@@ -38,13 +38,6 @@ class RunningUi:
         answer = httpx2.post(f"{self.url}/graphql", json=body, timeout=60, trust_env=False).raise_for_status().json()
         assert "errors" not in answer, answer["errors"]
         return answer["data"]
-
-    def start_another(self, *options: str) -> "subprocess.CompletedProcess[str]":
-        """A second `ui` in the same surroundings, which is expected to end by itself."""
-        command = [sys.executable, "-m", "sequin_pipeline.cli", "ui", *options]
-        return subprocess.run(
-            command, cwd=self.directory, env=self.environment, capture_output=True, text=True, check=False, timeout=60
-        )
 
     def children(self) -> dict[str, int]:
         """The three processes that it has started, by the program's name, as soon as the machine shows them."""
@@ -78,7 +71,7 @@ def running_ui(directory: Path, variables: Mapping[str, str]) -> Iterator[Runnin
             start_new_session=True,
         )
     try:
-        ui = RunningUi(f"http://127.0.0.1:{port}", process, log, directory, environment)
+        ui = RunningUi(f"http://127.0.0.1:{port}", process, log, directory, variables)
         wait_for(
             lambda: process.poll() is not None or f"The UI is ready at {ui.url}" in log.read_text(),
             READY_SECONDS,

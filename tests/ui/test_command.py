@@ -4,18 +4,18 @@ import os
 import shutil
 import signal
 import socket
-import subprocess
-import sys
-from collections.abc import Callable
+from collections.abc import Mapping
 from pathlib import Path
 
 import httpx2
 import psycopg
 import pytest
 
+from sequin_pipeline.environment.settings import VARIABLES
 from sequin_pipeline.sandbox.feeds import RecordedFeed
 from sequin_pipeline.sandbox.server import running_sandbox
 from sequin_pipeline.sandbox.settings import Settings
+from tests.support.commands import Finished, RunMain
 from tests.ui.conftest import Surroundings
 from tests.ui.running import END_SECONDS, RunningUi, processes_of_session, running_ui, wait_for
 
@@ -57,48 +57,45 @@ def test_it_says_where_everything_is_and_prefixes_what_its_processes_say(ui: Run
     assert "WARNING - The code location name" not in said
 
 
-def test_a_second_one_says_where_the_first_runs_and_starts_nothing(ui: RunningUi) -> None:
+def start_another(run_main: RunMain, variables: Mapping[str, str], directory: Path, *options: str) -> Finished:
+    """A second `ui`, which is expected to end by itself."""
+    without = [name for name in VARIABLES if name not in variables]
+    return run_main("ui", *options, folder=directory, variables=variables, without=without)
+
+
+def test_a_second_one_says_where_the_first_runs_and_starts_nothing(ui: RunningUi, run_main: RunMain) -> None:
     port = ui.url.rpartition(":")[2]
 
-    second = ui.start_another("--port", port)
+    second = start_another(run_main, ui.variables, ui.directory, "--port", port)
 
-    assert (second.returncode, second.stdout) == (0, f"The UI is already running at {ui.url} (process {ui.process.pid}).\n")
+    assert (second.status, second.stdout) == (0, f"The UI is already running at {ui.url} (process {ui.process.pid}).\n")
 
 
-def test_a_second_one_on_another_port_is_refused(ui: RunningUi) -> None:
-    second = ui.start_another("--port", "1")
+def test_a_second_one_on_another_port_is_refused(ui: RunningUi, run_main: RunMain) -> None:
+    second = start_another(run_main, ui.variables, ui.directory, "--port", "1")
 
-    assert second.returncode == 2
+    assert second.status == 2
     assert f"a UI on the same Dagster storage is already running at {ui.url} (process {ui.process.pid})" in second.stderr
 
 
 def test_a_port_that_another_program_has_is_refused_by_its_number(
-    surroundings: Surroundings, make_database: Callable[[], str]
+    surroundings: Surroundings, dagster_url: str, run_main: RunMain
 ) -> None:
-    variables = surroundings.variables | {"DAGSTER_POSTGRES_URL": make_database()}
+    variables = surroundings.variables | {"DAGSTER_POSTGRES_URL": dagster_url}
     with socket.create_server(("127.0.0.1", 0)) as stranger:
         port = stranger.getsockname()[1]
-        command = [sys.executable, "-m", "sequin_pipeline.cli", "ui", "--port", str(port)]
 
-        done = subprocess.run(
-            command,
-            cwd=surroundings.directory,
-            env={**os.environ, **variables},
-            capture_output=True,
-            text=True,
-            check=False,
-            timeout=60,
-        )
+        done = start_another(run_main, variables, surroundings.directory, "--port", str(port))
 
-    assert done.returncode == 2
+    assert done.status == 2
     assert f"the UI cannot listen on port {port} of 127.0.0.1: Address already in use." in done.stderr
 
 
 def test_when_one_process_dies_the_others_are_ended_and_it_says_which(
-    surroundings: Surroundings, make_database: Callable[[], str], tmp_path: Path
+    surroundings: Surroundings, dagster_url: str, tmp_path: Path
 ) -> None:
     variables = surroundings.variables | {
-        "DAGSTER_POSTGRES_URL": make_database(),
+        "DAGSTER_POSTGRES_URL": dagster_url,
         "DAGSTER_HOME": str(surroundings.directory),
         "SEQUIN_COLLECTIONS": str(surroundings.definitions),
     }
@@ -118,13 +115,12 @@ def test_when_one_process_dies_the_others_are_ended_and_it_says_which(
 
 
 def test_ctrl_c_ends_runs_at_work_and_leaves_nothing_behind(
-    surroundings: Surroundings, make_database: Callable[[], str], tmp_path: Path
+    surroundings: Surroundings, dagster_url: str, empty_url: str, tmp_path: Path
 ) -> None:
-    dagster_url, warehouse_url = make_database(), make_database()
     with running_sandbox(RecordedFeed(), Settings(delay_ms=60_000)) as sandbox_url:
         variables = surroundings.variables | {
             "DAGSTER_POSTGRES_URL": dagster_url,
-            "WAREHOUSE_URL": warehouse_url,
+            "WAREHOUSE_URL": empty_url,
             "SEQUIN_API_URL": sandbox_url,
             "SEQUIN_COLLECTIONS": str(surroundings.definitions),
         }
@@ -135,7 +131,7 @@ def test_ctrl_c_ends_runs_at_work_and_leaves_nothing_behind(
             launched = ui.ask(LAUNCH, path=["github", "user"], tags=window)["launchRun"]
             assert launched["__typename"] == "LaunchRunSuccess", launched
             # A run that is called started may yet be at its imports, where the signal ends it without a word.
-            wait_for(lambda: _has_tables(warehouse_url), 60, what=lambda: f"the run, which is {_statuses(dagster_url)}")
+            wait_for(lambda: _has_tables(empty_url), 60, what=lambda: f"the run, which is {_statuses(dagster_url)}")
 
             ui.process.send_signal(signal.SIGINT)
 

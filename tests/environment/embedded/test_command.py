@@ -1,9 +1,6 @@
 """`sequin-pipeline db …` as a person runs it, from its output to its exit status."""
 
-import os
 import stat
-import subprocess
-import sys
 from collections.abc import Callable, Iterator
 from pathlib import Path
 from urllib.parse import quote
@@ -15,8 +12,9 @@ from sequin_pipeline.environment.embedded import HOME_VARIABLE
 from sequin_pipeline.sandbox import launcher
 from tests.environment.embedded.conftest import Environ
 from tests.environment.test_settings import CLOSED
+from tests.support.commands import Finished, RunMain
 
-Run = Callable[..., "subprocess.CompletedProcess[str]"]
+Run = Callable[..., Finished]
 PIPELINE_VARIABLES = ("WAREHOUSE_URL", "SEQUIN_API_URL", "SEQUIN_API_TOKEN", "DAGSTER_POSTGRES_URL", "DAGSTER_HOME")
 
 
@@ -27,14 +25,12 @@ def project(tmp_path: Path) -> Path:
 
 
 @pytest.fixture
-def run(made: Environ, project: Path) -> Iterator[Run]:
+def run(made: Environ, project: Path, run_main: RunMain) -> Iterator[Run]:
     """Runs `sequin-pipeline db` in the project, on a server that has been started before; ends its sandbox."""
-    inherited = {name: value for name, value in os.environ.items() if name not in PIPELINE_VARIABLES}
 
-    def run(*arguments: str, **variables: str) -> "subprocess.CompletedProcess[str]":
-        command = [sys.executable, "-c", "from sequin_pipeline.cli import main; main()", "db", *arguments]
-        environ = {**inherited, **made, **variables}
-        return subprocess.run(command, cwd=project, env=environ, capture_output=True, text=True, check=False)
+    def run(*arguments: str, **variables: str) -> Finished:
+        without = [name for name in PIPELINE_VARIABLES if name not in variables]
+        return run_main("db", *arguments, folder=project, variables={**made, **variables}, without=without)
 
     yield run
     launcher.stop(launcher.default_home(made))
@@ -46,7 +42,7 @@ def test_start_says_what_runs_where_and_tells_dagster(run: Run, made: Environ, p
     done = run("start")
 
     api_url = launcher.running_url(launcher.default_home(made))
-    assert (done.returncode, done.stderr) == (0, "")
+    assert (done.status, done.stderr) == (0, "")
     assert done.stdout.splitlines()[1:] == [
         f"  warehouse  postgresql://postgres@/warehouse?host={home}/run&port=5432&hostaddr=",
         f"  sandbox    postgresql://postgres@/sandbox?host={home}/run&port=5432&hostaddr=",
@@ -76,7 +72,7 @@ def test_start_touches_nothing_where_all_is_yours(run: Run, made: Environ, proje
 
     done = run("start", SEQUIN_API_URL="https://api.example", **yours)
 
-    assert (done.returncode, done.stderr) == (0, "")
+    assert (done.status, done.stderr) == (0, "")
     assert done.stdout.splitlines()[0] == "The embedded Postgres is not needed: postgresql://you:***@db/w is yours."
     assert embedded.status(made) is None
     assert not (project / ".env").exists()
@@ -103,7 +99,7 @@ def test_stop_ends_the_sandbox_too(run: Run, made: Environ) -> None:
 def test_status_stop_and_url_tell_by_their_exit_status(run: Run, made: Environ) -> None:
     embedded.start(made)
 
-    codes = [run(*arguments).returncode for arguments in (["status"], ["stop"], ["status"], ["stop"], ["url"], ["url", "nope"])]
+    codes = [run(*arguments).status for arguments in (["status"], ["stop"], ["status"], ["stop"], ["url"], ["url", "nope"])]
 
     assert codes == [0, 0, 3, 0, 0, 2]
 
@@ -115,14 +111,14 @@ def test_url_is_all_that_url_prints(run: Run, made: Environ) -> None:
 def test_dump_starts_the_server_and_writes_the_file(run: Run, project: Path) -> None:
     done = run("dump", "sandbox", "sandbox.dump")
 
-    assert (done.returncode, done.stdout) == (0, "Database 'sandbox' has been saved to sandbox.dump.\n")
+    assert (done.status, done.stdout) == (0, "Database 'sandbox' has been saved to sandbox.dump.\n")
     assert (project / "sandbox.dump").read_bytes().startswith(b"PGDMP")
 
 
 def test_a_refusal_is_one_sentence_and_status_2(run: Run, project: Path) -> None:
     done = run("start", WAREHOUSE_URL="postgres://you:hush@db/w")
 
-    assert (done.returncode, done.stdout) == (2, "")
+    assert (done.status, done.stdout) == (2, "")
     assert done.stderr.startswith("sequin-pipeline: WAREHOUSE_URL names a database of yours (postgresql://you:***@db/w)")
     assert len(done.stderr.splitlines()) == 1
     assert not (project / ".env").exists()

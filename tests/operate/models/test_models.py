@@ -1,7 +1,5 @@
 """The printed models mean the tables that the pipeline itself creates. Those for Node are checked by its own tools in tests/interop."""
 
-import subprocess
-import sys
 from collections.abc import Callable, Sequence
 from dataclasses import replace
 from pathlib import Path
@@ -24,6 +22,7 @@ from sequin_pipeline.runs.collection_run import run_sync
 from tests.operate.models.declared import AWKWARD_TEXT, awkward_comments, collections, every_type
 from tests.orchestration.files import write
 from tests.support.builders import ListSource, live_run_config
+from tests.support.commands import Finished, RunMain
 from tests.support.reading import execute, query
 
 
@@ -173,28 +172,25 @@ def test_nulls_within_arrays_are_told_unless_they_are_rejected(format_name: str,
     assert rejected is None or rejected in rejecting
 
 
-@pytest.mark.processes
-def test_the_command_prints_the_collections_that_it_is_asked_for(tmp_path: Path) -> None:
+@pytest.mark.slow
+def test_the_command_prints_the_collections_that_it_is_asked_for(tmp_path: Path, run_main: RunMain) -> None:
     attributes = (
         "  provider: demo\n  collections:\n    thing: {}\n    other: {}\n"
         "    theirs: {on_delete: remove, table: {name: app.Thing, managed: false, columns: {id: id}}}\n"
     )
-    command = [sys.executable, "-m", "sequin_pipeline.cli", "schema", "--format", "sql"]
+    variables = write(tmp_path / "collections", demo=attributes)
 
-    def run(*labels: str) -> "subprocess.CompletedProcess[str]":
-        return subprocess.run(
-            [*command, *labels], cwd=tmp_path, env=environment, capture_output=True, text=True, timeout=120, check=False
-        )
+    def run(*labels: str) -> Finished:
+        return run_main("schema", "--format", "sql", *labels, folder=tmp_path, variables=variables)
 
-    environment = {"PATH": "/usr/bin", **write(tmp_path / "collections", demo=attributes)}
     every, one, unknown, theirs = run(), run("demo/other"), run("demo/nothing"), run("demo/theirs")
 
-    assert one.returncode == 0
+    assert one.status == 0
     assert [line for line in one.stdout.splitlines() if line.startswith("create table")] == ['create table "demo"."other" (']
-    assert unknown.returncode == 2
+    assert unknown.status == 2
     assert unknown.stderr == "sequin-pipeline: no collection 'demo/nothing' is declared: did you mean 'demo/thing'?\n"
-    assert (every.returncode, "Thing" in every.stdout) == (0, False)
-    assert theirs.returncode == 2
+    assert (every.status, "Thing" in every.stdout) == (0, False)
+    assert theirs.status == 2
     assert theirs.stderr == (
         "sequin-pipeline: table 'app.Thing' of 'demo/theirs' belongs to an application, which has the model of it: ask for collections "
         "whose tables the pipeline manages\n"
