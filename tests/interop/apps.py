@@ -9,7 +9,7 @@ import subprocess
 import sys
 import time
 from collections.abc import Iterable, Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 
 import platformdirs
@@ -25,6 +25,10 @@ COMMAND_SECONDS = 120.0
 NOT_COPIED = shutil.ignore_patterns("node_modules", "generated", "__pycache__")
 NETWORK_MARKS = ("ENOTFOUND", "ECONNREFUSED", "ECONNRESET", "ETIMEDOUT", "EAI_AGAIN", "ENETUNREACH")
 """What npm says when there is no way to the registry."""
+
+
+TSX = ("node", "--import", "tsx")
+"""What `tsx` runs, in one process instead of two."""
 
 
 class RegistryUnreachable(Exception):
@@ -48,8 +52,7 @@ class Commands:
 
 def _node(*check: str, unchanged: str, table_maker: str = "") -> Commands:
     migrate = ("npm", "run", "--silent", "migrate")
-    tsx = ("node_modules/.bin/tsx",)
-    return Commands(migrate, check or migrate, unchanged, (*tsx, "src/upsert.ts"), (*tsx, "src/print.ts"), table_maker)
+    return Commands(migrate, check or migrate, unchanged, (*TSX, "src/upsert.ts"), (*TSX, "src/print.ts"), table_maker)
 
 
 _ALEMBIC = (sys.executable, "-m", "alembic")
@@ -89,6 +92,11 @@ class App:
     def collections(self) -> Path:
         """The folder for SEQUIN_COLLECTIONS that its README names."""
         return example_of(self.name) / "collections"
+
+    def on(self, address: str, url: str) -> "App":
+        """The same application on another database."""
+        maker = self.table_maker.on(address, url) if self.table_maker else None
+        return replace(self, address=address, url=url, table_maker=maker)
 
     def run(self, command: Iterable[str], *, stdin: str = "", time_zone: str = "UTC") -> str:
         """What it printed; it must succeed."""

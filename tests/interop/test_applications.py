@@ -4,8 +4,9 @@ import shutil
 from pathlib import Path
 
 import pytest
+from _pytest.mark import ParameterSet
 
-from tests.interop.apps import COMMANDS, lines_of, set_time_zone, wait_until_connected
+from tests.interop.apps import COMMANDS, TSX, lines_of, set_time_zone, wait_until_connected
 from tests.interop.conftest import MakeApp
 from tests.interop.history import deliver, fold, history, seen, subscription
 from tests.support.reading import execute, query
@@ -17,13 +18,17 @@ SHAPE = (
 )
 
 
-@pytest.mark.parametrize("name", COMMANDS)
+def each(*names: str) -> list[ParameterSet]:
+    """Tests of one application are run by one worker, which installs and migrates it once."""
+    return [pytest.param(name, marks=pytest.mark.xdist_group(name)) for name in names]
+
+
+@pytest.mark.parametrize("name", each(*COMMANDS))
 def test_both_write_the_same_history_and_the_application_reads_the_fold(
-    name: str, make_app: MakeApp, monkeypatch: pytest.MonkeyPatch
+    name: str, make_migrated: MakeApp, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """Whatever time zones the database, the pipeline's session and the application's processes are in."""
-    app = make_app(name)
-    app.migrate()
+    app = make_migrated(name)
     set_time_zone(app.url, "Asia/Kolkata")
     monkeypatch.setenv("PGTZ", "Asia/Tokyo")
     shape = query(app.url, SHAPE)
@@ -54,16 +59,15 @@ def test_both_write_the_same_history_and_the_application_reads_the_fold(
     assert query(app.url, "select to_regclass('sequin_pipeline.merges') is not null") == [(True,)]
 
 
-@pytest.mark.parametrize("name", ["drizzle", "drizzle-1.0", "prisma", "typeorm"])
-def test_a_row_that_an_upsert_without_guard_overwrote_is_repaired_by_the_next_delivery(name: str, make_app: MakeApp) -> None:
-    app = make_app(name)
-    app.migrate()
+@pytest.mark.parametrize("name", each("drizzle", "drizzle-1.0", "prisma", "typeorm"))
+def test_a_row_that_an_upsert_without_guard_overwrote_is_repaired_by_the_next_delivery(name: str, make_migrated: MakeApp) -> None:
+    app = make_migrated(name)
     newest = [subscription(number, 3) for number in NUMBERS]
     older = [subscription(number, 2) for number in NUMBERS]
     deliver(app, newest)
 
     shutil.copy(Path(__file__).parent / "unguarded" / f"{name.partition('-')[0]}.ts", app.folder / "src" / "unguarded.ts")
-    app.run(("node_modules/.bin/tsx", "src/unguarded.ts"), stdin=lines_of(older))
+    app.run((*TSX, "src/unguarded.ts"), stdin=lines_of(older))
     overwritten = seen(app.rows(time_zone="UTC"))
     outcome = deliver(app, newest)
 
@@ -72,10 +76,9 @@ def test_a_row_that_an_upsert_without_guard_overwrote_is_repaired_by_the_next_de
     assert seen(app.rows(time_zone="UTC")) == fold(newest)
 
 
-@pytest.mark.parametrize("name", ["drizzle"])
-def test_a_value_that_the_application_changed_at_the_newest_version_is_repaired(name: str, make_app: MakeApp) -> None:
-    app = make_app(name)
-    app.migrate()
+@pytest.mark.parametrize("name", each("drizzle"))
+def test_a_value_that_the_application_changed_at_the_newest_version_is_repaired(name: str, make_migrated: MakeApp) -> None:
+    app = make_migrated(name)
     newest = [subscription(number, 3) for number in NUMBERS]
     deliver(app, newest)
     execute(app.url, "update subscription set status = 'mine', plan_id = null where id = 'rec_01'")

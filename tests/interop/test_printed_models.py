@@ -11,7 +11,7 @@ from sequin_pipeline.operate.models.table import model_table
 from sequin_pipeline.postgres.warehouse import Warehouse
 from sequin_pipeline.read.stream import RecordStream
 from sequin_pipeline.runs.collection_run import run_sync
-from tests.interop.apps import App
+from tests.interop.apps import TSX, App
 from tests.interop.conftest import MakeApp
 from tests.operate.models.declared import collections
 from tests.support.builders import ListSource, live_run_config, record
@@ -41,7 +41,7 @@ def write_models(app: App, file: str, of: tuple[Collection, ...] = (), *, head: 
 
 def run_script(app: App, *lines: str) -> object:
     (app.folder / "src" / "script.ts").write_text("\n".join(lines))
-    return json.loads(app.run(("node_modules/.bin/tsx", "src/script.ts"), time_zone="America/New_York"))
+    return json.loads(app.run((*TSX, "src/script.ts"), time_zone="America/New_York"))
 
 
 ROW = {"id": "r1", "updatedIdx": str(BIG), "deleted": False, "upstreamCreatedAt": "2024-01-02T03:04:05.678Z"}
