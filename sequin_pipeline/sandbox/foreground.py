@@ -15,8 +15,9 @@ from sequin_pipeline.sandbox import launcher
 from sequin_pipeline.sandbox.app import build_app
 from sequin_pipeline.sandbox.feeds import Feed, Follower, GeneratedFeed, feed_of_file
 from sequin_pipeline.sandbox.journal import Journal
+from sequin_pipeline.sandbox.listening import listening_socket, url_of
 from sequin_pipeline.sandbox.population import Population
-from sequin_pipeline.sandbox.server import listening_socket, server_of, url_of
+from sequin_pipeline.sandbox.server import server_of
 from sequin_pipeline.sandbox.settings import SANDBOX_TOKEN, Settings
 from sequin_pipeline.sandbox.stripe.app import build_stripe_app
 from sequin_pipeline.sandbox.stripe.books import Books

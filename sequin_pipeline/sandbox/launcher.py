@@ -26,7 +26,7 @@ import httpx2
 
 from sequin_pipeline.environment import embedded
 from sequin_pipeline.errors import ConfigurationError, SourceUnavailable
-from sequin_pipeline.sandbox.server import listening_socket, url_of
+from sequin_pipeline.sandbox.listening import listening_socket, url_of
 
 _START_SECONDS = 120
 """A sandbox makes its objects up within seconds; a busy machine may take longer."""

@@ -1,7 +1,6 @@
 """This module runs a sandbox on loopback only, in this process or in a thread of it."""
 
 import asyncio
-import socket
 import threading
 import time
 from collections.abc import Callable, Iterator
@@ -10,39 +9,13 @@ from contextlib import contextmanager
 import uvicorn
 from starlette.types import ASGIApp
 
-from sequin_pipeline.errors import ConfigurationError
 from sequin_pipeline.sandbox.app import build_app
 from sequin_pipeline.sandbox.damage import OpenProtocol
 from sequin_pipeline.sandbox.feeds import Feed
+from sequin_pipeline.sandbox.listening import listening_socket, url_of
 from sequin_pipeline.sandbox.settings import Settings
 
-LOOPBACK = "127.0.0.1"
-"""A sandbox listens on this address only: its controls know no password."""
-
 _SHUTDOWN_SECONDS = 1
-
-
-def listening_socket(port: int = 0) -> socket.socket:
-    """Returns a socket that takes connections at once, even before anybody serves them; port 0 means any free one.
-
-    Raises ConfigurationError when the port is taken.
-    """
-    # asyncio turns Nagle's algorithm off (40 ms a request) only where the protocol is named.
-    listener = socket.socket(socket.AF_INET, socket.SOCK_STREAM, socket.IPPROTO_TCP)
-    try:
-        listener.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
-        listener.bind((LOOPBACK, port))
-        listener.listen()
-    except (OSError, OverflowError) as error:
-        listener.close()
-        raise ConfigurationError(
-            f"the sandbox cannot listen on port {port} of {LOOPBACK}: {error}. Choose another --port."
-        ) from error
-    return listener
-
-
-def url_of(listener: socket.socket) -> str:
-    return f"http://{LOOPBACK}:{listener.getsockname()[1]}"
 
 
 def server_of(app: ASGIApp, *, sends_date: bool = True) -> uvicorn.Server:
