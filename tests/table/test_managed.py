@@ -21,12 +21,6 @@ from tests.support.syncing import sync
 TWICE = Column("twice", parse_path("amount"), "text", description="the amount again")
 
 
-@pytest.fixture
-def warehouse_url(empty_url: str) -> str:
-    """Of an empty database: who makes the ledger, and what becomes of it then, matters here."""
-    return empty_url
-
-
 def columns(url: str, table: str = "demo.thing") -> dict[object, object]:
     rows = query(
         url,
