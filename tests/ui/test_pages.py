@@ -7,6 +7,8 @@ schedule's next tick (up to a minute) and a backfill (the daemon looks every 30 
 import json
 import os
 import re
+import subprocess
+import sys
 from collections.abc import Iterator
 from functools import partial
 from pathlib import Path
@@ -51,6 +53,8 @@ LIVE_TICKS = """{
     repositoryName: "__repository__", repositoryLocationName: "sequin_pipeline", scheduleName: "sync_stripe_schedule"
   }) { ... on Schedule { scheduleState { status ticks(limit: 10) { status runs { status } } } } }
 }"""
+
+COMMAND_RUNS = """{ runsOrError(filter: {pipelineName: "sync_salesforce"}) { ... on Runs { results { id } } } }"""
 
 MATERIALIZED = """query ($path: [String!]!) {
   assetNodeOrError(assetKey: {path: $path}) { ... on AssetNode { assetPartitionStatuses {
@@ -127,6 +131,16 @@ def sync_with_a_reject(browser: Browser, ui: RunningUi, surroundings: Surroundin
         expect(dialog).to_have_count(0)
 
 
+@pytest.fixture(scope="module")
+def command_run(ui: RunningUi) -> str:
+    """The id of the run of a `sync` beside the UI."""
+    command = [sys.executable, "-m", "sequin_pipeline.cli", "sync", "--collection", "salesforce/account"]
+    done = subprocess.run(command, cwd=ui.directory, env=ui.environment, capture_output=True, text=True, check=False, timeout=120)
+    assert done.returncode == 0, done.stderr
+    [run] = ui.ask(COMMAND_RUNS)["runsOrError"]["results"]
+    return str(run["id"])
+
+
 def test_a_failing_check_is_red_and_says_which_records(viewer: Viewer, ui: RunningUi) -> None:
     _wait_for_checks(ui, "hubspot", "company")
 
@@ -182,7 +196,9 @@ def test_a_backfill_launched_by_clicking_fills_its_windows_and_no_others(
         assert dict(rows) == _served(surroundings, f"github:{collection}", "2024-03-01", "2024-09-01")
 
 
-def test_lineage_leads_from_the_api_through_the_table_to_what_is_built_on_it(viewer: Viewer) -> None:
+def test_lineage_leads_from_the_api_through_the_table_to_what_is_built_on_it(viewer: Viewer, ui: RunningUi) -> None:
+    _wait_for_checks(ui, "stripe", "subscription")
+
     page = viewer.open("/assets/stripe/subscription?view=lineage")
 
     nodes = page.locator("foreignObject").filter(has_text="subscription")
@@ -191,12 +207,33 @@ def test_lineage_leads_from_the_api_through_the_table_to_what_is_built_on_it(vie
         "nodes => nodes.map((node) => [node.getBoundingClientRect().left, node.textContent]).sort((a, b) => a[0] - b[0])"
     )
     source, table, downstream = (text for _, text in from_left)
-    assert source.startswith("subscription")
+    assert source.startswith("subscription_source")
     assert "api" in source
+    assert "Observed" in source
     assert table.startswith("subscription")
+    assert "Never" not in source + table + downstream
     assert "Postgres" in table
     assert downstream.startswith("active_subscriptions_per_plan")
     viewer.keep_picture("lineage")
+
+
+def test_the_apis_side_of_a_collection_tells_what_the_last_run_saw(viewer: Viewer, ui: RunningUi) -> None:
+    _wait_for_checks(ui, "stripe", "subscription")
+
+    page = viewer.open("/assets/sequin/stripe/subscription_source?view=events")
+
+    for number in ("fetched", "pages", "lag_seconds"):
+        expect(page.get_by_text(number, exact=True).first).to_be_visible()
+
+
+def test_the_run_of_a_command_stands_on_the_timeline_and_shows_no_internal_tag(viewer: Viewer, command_run: str) -> None:
+    page = viewer.open("/overview/activity/timeline")
+
+    expect(page.get_by_text("sync_salesforce", exact=True).first).to_be_visible()
+    viewer.open(f"/runs/{command_run}")
+    expect(page.get_by_text("sequin_pipeline/mode: live").first).to_be_visible()
+    for internal in ("sequin_pipeline_lock", "sequin_pipeline_first_load"):
+        expect(page.get_by_text(internal)).to_have_count(0)
 
 
 def test_an_asset_tells_what_it_is_where_it_lies_and_who_owns_it(viewer: Viewer, ui: RunningUi) -> None:
