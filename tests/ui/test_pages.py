@@ -135,7 +135,9 @@ def sync_with_a_reject(browser: Browser, ui: RunningUi, surroundings: Surroundin
 def command_run(ui: RunningUi) -> str:
     """The id of the run of a `sync` beside the UI."""
     command = [sys.executable, "-m", "sequin_pipeline.cli", "sync", "--collection", "salesforce/account"]
-    done = subprocess.run(command, cwd=ui.directory, env=ui.environment, capture_output=True, text=True, check=False, timeout=120)
+    done = subprocess.run(
+        command, cwd=ui.directory, env={**os.environ, **ui.variables}, capture_output=True, text=True, check=False, timeout=120
+    )
     assert done.returncode == 0, done.stderr
     [run] = ui.ask(COMMAND_RUNS)["runsOrError"]["results"]
     return str(run["id"])
