@@ -1,6 +1,6 @@
 """What is synced: collections, their columns and tables, as validated values.
 
-Everything else (frames, casts, DDL, staging, checks, docs) derives from these. Reading YAML is the business of component.py; a
+Everything else (frames, casts, DDL, staging, checks, docs) derives from these. Reading YAML is the business of the room declare; a
 value that exists here has been checked. Knows neither Dagster nor Postgres nor the environment.
 """
 
@@ -93,7 +93,7 @@ def parse_path(text: str) -> Path:
 
 @dataclass(frozen=True)
 class Column:
-    """One declared column: a value of the record, cast by the table in casts.py.
+    """One declared column: a value of the record, cast by the table in value_casts.py.
 
     `is_required` is a rule for records that carry an object, never a NOT NULL constraint. `assume_utc` takes a time without zone
     as UTC; `rounds` allows more than six digits of a second; `rejects_nulls` refuses an array that holds one.

@@ -2,7 +2,7 @@
 
 Tables, cursors, positions, merges, runs. Every write belongs to the transaction of the caller, so that rows and ledger
 commit together. Rejects, fingerprints and fields have modules of their own; the
-definition of all is in ledger_schema.py.
+definition of all is in schema.py.
 """
 
 from collections.abc import Iterable, Mapping

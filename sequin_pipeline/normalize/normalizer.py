@@ -1,4 +1,4 @@
-"""This check looks at the encoding of the warehouse, and for rows that a session of another encoding stored wrongly.
+"""This module turns the pages of a collection into a frame of typed columns, and into rejects.
 
 Pages are read as a whole first (page_reader.py), and what that hands back is read one by one (record_reader.py): so one bad record is
 one reject, and the others are in the frame.

@@ -37,7 +37,7 @@ RejectClass = Literal["envelope", "value", "partial"]
 
 
 class RecordRejected(Exception):
-    """A record that cannot be stored as it is; the message is the reason, a sentence. Never leaves normalize.py."""
+    """A record that cannot be stored as it is; the message is the reason, a sentence. Never leaves the room normalize."""
 
     def __init__(self, reason: str, reject_class: RejectClass, record_id: str | None = None) -> None:
         super().__init__(reason)

@@ -1,6 +1,6 @@
 """Exact reading of decimal and time literals: no float, no rounding but where it was asked for.
 
-Here are the grammars and the arithmetic; which column takes which literal is casts.py. Everything is bounded: an exponent of a
+Here are the grammars and the arithmetic; which column takes which literal is value_casts.py. Everything is bounded: an exponent of a
 billion costs nothing.
 """
 

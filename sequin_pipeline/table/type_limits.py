@@ -1,6 +1,6 @@
 """What a column's type would change in silence, found in whole columns before they are staged. Pure.
 
-Postgres raises for most of what does not fit, and the row at fault is then found (refused.py). These are the cases in which it cuts,
+Postgres raises for most of what does not fit, and the row at fault is then found (bad_rows.py). These are the cases in which it cuts,
 rounds or folds instead.
 """
 

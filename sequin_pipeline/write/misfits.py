@@ -1,6 +1,6 @@
 """Rows whose values an unmanaged table would change in silence are taken out of their frame and become rejects. Pure.
 
-Everything else that a table refuses, Postgres says itself (refused.py).
+Everything else that a table refuses, Postgres says itself (bad_rows.py).
 """
 
 from dataclasses import replace

@@ -67,3 +67,13 @@ def test_every_file_and_folder_of_the_page_is_there() -> None:
 
     assert missing == []
     assert len(FILES) > 5
+
+
+@pytest.mark.parametrize("module", sorted(PACKAGE.rglob("*.py")), ids=lambda path: str(path.relative_to(PACKAGE)))
+def test_files_that_a_docstring_or_comment_names_are_there(module: Path) -> None:
+    """A module that has moved on leaves its old name in the sentences of others."""
+    there = {path.name for path in PACKAGE.rglob("*.py")}
+
+    named = set(re.findall(r"(?<![\w/])([a-z_]+\.py)\b", module.read_text()))
+
+    assert named - there == set()
