@@ -68,6 +68,9 @@ def test_the_sandbox_answers_what_the_page_prints(api_url: str, asked: Block, an
     params = dict(parse_qsl(urlsplit(path).query)) | ({"fault": f"status:{status},at=1,retry-after={wait}"} if wait else {})
 
     with httpx2.Client(trust_env=False) as client:
+        if method == "POST":  # the sandbox makes a consumer when somebody first takes from it
+            taken = client.get(api_url + urlsplit(path).path.replace("/ack", "/next"), headers=dict(request.headers))
+            assert taken.status_code == 200
         found = client.request(
             method, api_url + urlsplit(path).path, params=params, headers=dict(request.headers), content=request.body or None
         )

@@ -110,14 +110,14 @@ def test_a_new_server_gets_every_row_back(reader: Reader) -> None:
     assert rows(reader.url, STORED) == stored
 
 
-def test_a_warehouse_of_your_own_gets_every_row_and_cursor(reader: Reader, warehouse_url: str) -> None:
+def test_a_warehouse_of_your_own_gets_every_row_and_cursor(reader: Reader, empty_url: str) -> None:
     stored = rows(reader.url, STORED)
 
-    reader.types("From the embedded Postgres to your own", warehouse_url=warehouse_url)
-    afterwards = sync(warehouse_url, of=reader.collection, source=reader.source, run_id="afterwards")
+    reader.types("From the embedded Postgres to your own", warehouse_url=empty_url)
+    afterwards = sync(empty_url, of=reader.collection, source=reader.source, run_id="afterwards")
 
     assert (afterwards.counts.fetched, afterwards.rows) == (0, 7)
-    assert rows(warehouse_url, STORED) == stored
+    assert rows(empty_url, STORED) == stored
 
 
 def test_what_is_removed_leaves_nothing(reader: Reader) -> None:
