@@ -56,6 +56,25 @@ def delivered(ids: Iterable[str]) -> Listed:
     return Listed(EVERY_SYNC, version=0, ids=tuple(ids))
 
 
+def restart_clock(connection: Connection, ledger: Ledger) -> None:
+    """Takes rows that the pipeline itself has changed for such that nobody has written since the census began."""
+    connection.execute(
+        sql.SQL("update {} set began_at = clock_timestamp() where table_name = %s").format(ledger.table("census")),
+        (ledger.table_name,),
+    )
+
+
+def holds_census(connection: Connection, ledger: Ledger, census: Census) -> bool:
+    """Says whether it is still the one under way, and keeps others from ending or replacing it until the transaction ends."""
+    found = fetch_row(
+        connection,
+        lambda began_at: began_at,
+        sql.SQL("select began_at from {} where table_name = %s and began_at = %s for update").format(ledger.table("census")),
+        (ledger.table_name, census.began_at),
+    )
+    return found is not None
+
+
 def end_census(connection: Connection, ledger: Ledger) -> None:
     """Forgets it, in the caller's transaction."""
     connection.execute(

@@ -54,7 +54,8 @@ def end_abandoned_runs(instance: dg.DagsterInstance) -> None:
     """Fails the runs of killed commands and frees their places in the pool; two of them would stop every later run."""
     for run in instance.get_runs(dg.RunsFilter(statuses=_AT_WORK)):
         lock = Path(run.tags.get(LOCK_TAG, run.tags.get(OLD_LOCK_TAG, "")))
-        if lock.is_file() and _is_free(lock):
+        # A run that somebody executes again in the UI keeps the tags, and lives without the command.
+        if run.parent_run_id is None and lock.is_file() and _is_free(lock):
             instance.report_run_failed(
                 run, "The command that this run belonged to was killed; the next run continues where it stopped."
             )

@@ -21,7 +21,7 @@ def repeat_results(context: dg.AssetExecutionContext, keys: list[dg.AssetCheckKe
     Those steps are skipped, since the asset comes before them.
     """
     for key in keys:
-        told = _last_result(context.instance, key)
+        told = _last_result(context.instance, key, context.run.run_id)
         yield dg.AssetCheckResult(
             check_name=key.name,
             asset_key=key.asset_key,
@@ -32,7 +32,7 @@ def repeat_results(context: dg.AssetExecutionContext, keys: list[dg.AssetCheckKe
         )
     for key in sorted(_planned(context) - set(keys)):
         if key.asset_key in {own.asset_key for own in keys}:
-            context.instance.report_runless_asset_event(_last_result(context.instance, key))
+            context.instance.report_runless_asset_event(_last_result(context.instance, key, context.run.run_id))
 
 
 def _planned(context: dg.AssetExecutionContext) -> set[dg.AssetCheckKey]:
@@ -43,9 +43,11 @@ def _planned(context: dg.AssetExecutionContext) -> set[dg.AssetCheckKey]:
     return {dg.AssetCheckKey(each.asset_key, each.check_name) for each in planned}
 
 
-def _last_result(instance: dg.DagsterInstance, key: dg.AssetCheckKey) -> dg.AssetCheckEvaluation:
+def _last_result(instance: dg.DagsterInstance, key: dg.AssetCheckKey, run_id: str) -> dg.AssetCheckEvaluation:
     for record in instance.event_log_storage.get_asset_check_execution_history(key, limit=LOOKED_BACK):
         told = record.evaluation
+        if not isinstance(told, dg.AssetCheckEvaluation) and record.run_id != run_id:
+            break  # an earlier run left it red, without a result: what stood before that would make it green
         if isinstance(told, dg.AssetCheckEvaluation):
             is_repeated = TOLD_BY in told.metadata
             return dg.AssetCheckEvaluation(

@@ -48,7 +48,7 @@ def times_to_ask_from(
             if completed is not None and completed.run_id == run.run_id:
                 # A run that waited in the queue may have started after the last window that it was asked for.
                 completed_at = min(completed.started_at, window.end)
-                times[label] = completed_at if cursor_at is None else max(cursor_at, completed_at)
+                times[label] = completed_at if cursor_at is None else min(max(cursor_at, completed_at), window.end)
         elif cursor_at is not None and window.start is not None:
             times[label] = min(cursor_at, window.start + SLACK)
     return times

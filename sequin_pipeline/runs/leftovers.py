@@ -10,7 +10,7 @@ from functools import partial
 
 from psycopg import sql
 
-from sequin_pipeline.ledger.census import EVERY_SYNC, Census, end_census
+from sequin_pipeline.ledger.census import EVERY_SYNC, Census, end_census, holds_census
 from sequin_pipeline.ledger.ledger import Ledger
 from sequin_pipeline.postgres.rows import fetch_row, fetch_value
 from sequin_pipeline.postgres.session import Session
@@ -35,6 +35,8 @@ class Marked:
 def settle_leftovers(session: Session, ledger: Ledger, target: Target, census: Census, source: SourceIdentity) -> str | None:
     """Counts the rows that the source does not have, marks them if that was asked for, and ends the census.
 
+    Where another run has ended it or begun another meanwhile, nothing is counted, marked or ended: the ids are no longer those of this one.
+
     Returns a sentence about them, None where there are none. To be called when the stream has been read to its end. Raises WarehouseError.
     """
     doing = f"looking for rows of {ledger.label!r} that {source} does not have"
@@ -43,7 +45,7 @@ def settle_leftovers(session: Session, ledger: Ledger, target: Target, census: C
         counting = partial(count_leftovers, ledger=ledger, target=target, census=census)
         count = session.attempt(without_limits(counting), doing)
         told = _told(session, ledger, target, census, source, count=count, doing=doing) if count else None
-    session.attempt(without_limits(partial(end_census, ledger=ledger)), doing)
+    session.attempt(without_limits(partial(_end, ledger=ledger, census=census)), doing)
     if told is not None:
         logger.warning("%s: %s", ledger.label, told)
     return told
@@ -79,6 +81,8 @@ def _told(
 
 def count_leftovers(connection: Connection, ledger: Ledger, target: Target, census: Census) -> int:
     """How many rows are not deleted, were not delivered, and have not been written since the census began. Scans the table."""
+    if not holds_census(connection, ledger, census):
+        return 0
     count: int = fetch_value(
         connection,
         sql.SQL("with {seen} select count(*) from {table} t where {is_left}").format(**_parts(ledger, target)),
@@ -89,6 +93,8 @@ def count_leftovers(connection: Connection, ledger: Ledger, target: Target, cens
 
 def mark_leftovers(connection: Connection, ledger: Ledger, target: Target, census: Census, *, after: str | None) -> Marked:
     """Marks the next of them in the order of their ids, along the index of the key. Runs in a transaction of its own."""
+    if not holds_census(connection, ledger, census):
+        return Marked(0, None)
     changes = [sql.SQL("{} = true").format(sql.Identifier(target.column(target.tombstone or "").table_name))]
     if target.content_hash and target.is_stored(target.content_hash):
         changes.append(sql.SQL("{} = null").format(sql.Identifier(target.content_hash)))
@@ -98,15 +104,22 @@ def mark_leftovers(connection: Connection, ledger: Ledger, target: Target, censu
         connection,
         Marked,
         sql.SQL(
-            "with {seen}, due as materialized (select t.ctid as tid, t.{id}::text as id from {table} t where {is_left}"
-            " and (%(after)s::text is null or t.{id}::text > %(after)s) order by t.{id}::text limit %(limit)s),"
-            " marked as (update {table} t set {changes} where t.ctid = any(array(select tid from due)) and {is_unchanged} returning 1)"
+            "with {seen}, due as materialized (select t.tableoid as part, t.ctid as place, t.{id}::text as id from {table} t"
+            " where {is_left} and (%(after)s::text is null or t.{id}::text > %(after)s) order by t.{id}::text limit %(limit)s),"
+            # Places are found quickly; in a partitioned table each part has them anew.
+            " marked as (update {table} t set {changes} where t.ctid = any(array(select place from due))"
+            " and (t.tableoid, t.ctid) in (select part, place from due) and {is_unchanged} returning 1)"
             " select (select count(*) from marked), (select max(id) from due)"
         ).format(**_parts(ledger, target), changes=sql.SQL(", ").join(changes)),
         {**_values(ledger, census), "after": after, "limit": MARKED_ROWS},
     )
     assert found is not None  # noqa: S101 - an aggregate
     return found
+
+
+def _end(connection: Connection, ledger: Ledger, census: Census) -> None:
+    if holds_census(connection, ledger, census):
+        end_census(connection, ledger)
 
 
 def _parts(ledger: Ledger, target: Target) -> dict[str, sql.Composable]:

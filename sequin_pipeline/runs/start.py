@@ -6,7 +6,7 @@ Everything here happens on a connection before a writer exists, and before anyth
 import logging
 from dataclasses import dataclass, replace
 
-from sequin_pipeline.ledger.census import Census, begin_census, find_census
+from sequin_pipeline.ledger.census import Census, begin_census, find_census, restart_clock
 from sequin_pipeline.ledger.ledger import Ledger, LiveCursor
 from sequin_pipeline.ledger.schema import migrate
 from sequin_pipeline.ledger.undeclared import adopt_undeclared
@@ -69,6 +69,8 @@ def start_run(
             rechecks_text=run_config.full_refresh,
         )
         if owns_cursor(run_config, source):
+            if refilled:
+                restart_clock(connection, ledger)
             position, cursors = _find_live_start(connection, ledger, run_config, run_id=run_id, lanes=lanes)
             return RunStart(target, position, cursors, swept, refilled, find_census(connection, ledger))
         return RunStart(target, _find_window(connection, ledger, run_config), (None,) * lanes, swept, refilled)
@@ -142,7 +144,7 @@ def _find_window(connection: Connection, ledger: Ledger, run_config: RunConfig) 
 def _find_live_start(
     connection: Connection, ledger: Ledger, run_config: RunConfig, *, run_id: str, lanes: int
 ) -> tuple[CursorPosition, tuple[LiveCursor | None, ...]]:
-    if run_config.full_refresh and any(cursor.run_id != run_id for cursor in ledger.live_cursors(connection)):
+    if run_config.full_refresh and not any(cursor.run_id == run_id for cursor in ledger.live_cursors(connection)):
         # Not again when a step of this run is tried again: it goes on where it came to.
         with connection.transaction():
             if run_config.others == "mark":

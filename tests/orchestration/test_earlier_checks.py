@@ -8,7 +8,7 @@ import dagster as dg
 import pytest
 
 from sequin_pipeline.catalog import Collection, Queue, SourceDeclaration, TableName, Windows
-from sequin_pipeline.errors import SourceError, SourceFault, SourceRefused, SourceUnavailable, TableRefused
+from sequin_pipeline.errors import SourceError, SourceFault, SourceRefused, SourceUnavailable, TableRefused, TooManyRejects
 from sequin_pipeline.orchestration.assets import build_asset
 from sequin_pipeline.orchestration.queue_asset import build_queue_asset
 from sequin_pipeline.orchestration.resources import IO_MANAGER, SOURCE
@@ -140,6 +140,15 @@ def test_a_run_that_fails_at_its_table_leaves_its_checks_without_a_result(instan
     run(instance, TableRefused("column amount is text"))
 
     assert statuses(instance) == dict.fromkeys(ALL, PLANNED)
+
+
+def test_a_check_that_a_run_left_red_is_not_shown_green_by_a_failing_source(instance: dg.DagsterInstance) -> None:
+    run(instance, GOOD)
+    run(instance, TooManyRejects("200 of 300 records were rejected"))
+
+    run(instance, SourceUnavailable("nobody answers"))
+
+    assert told(instance) == dict.fromkeys(ALL, (FAILED, "not evaluated yet: the run failed at its source"))
 
 
 def test_a_queue_that_fails_leaves_the_checks_of_all_its_tables_as_they_stood(instance: dg.DagsterInstance) -> None:

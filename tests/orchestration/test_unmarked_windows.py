@@ -7,6 +7,7 @@ import dagster as dg
 import pytest
 
 from sequin_pipeline.catalog import Collection, TableName, Windows
+from sequin_pipeline.ledger.status import CompletedRun
 from sequin_pipeline.orchestration.resources import LiveState
 from sequin_pipeline.orchestration.unmarked_windows import PAGE_RUNS, times_to_ask_from
 
@@ -66,3 +67,15 @@ def test_a_run_that_begins_behind_the_cursor_moves_nothing(instance: dg.DagsterI
     times = times_to_ask_from(instance, JOB, [CHARGE, PLAN], LiveState(cursor_times))
 
     assert times == {CHARGE.label: datetime(2024, 5, 1, tzinfo=UTC), PLAN.label: None}
+
+
+def test_windows_between_the_end_of_a_long_run_and_its_cursor_are_asked_for(instance: dg.DagsterInstance) -> None:
+    """It was asked for windows up to June, read on until August, and marked none of July."""
+    ran(instance, CHARGE, status=SUCCESS)
+    [run] = instance.get_runs()
+    august = datetime(2024, 8, 3, tzinfo=UTC)
+    state = LiveState({CHARGE.label: august}, completed_runs={CHARGE.label: CompletedRun(run.run_id, august)})
+
+    times = times_to_ask_from(instance, JOB, [CHARGE], state)
+
+    assert times == {CHARGE.label: datetime(2024, 7, 1, tzinfo=UTC)}

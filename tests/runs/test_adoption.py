@@ -1,10 +1,13 @@
 """A table that is taken over from another source: which of its rows the new one does not have, and what becomes of them."""
 
 from dataclasses import replace
+from typing import Any
 
 import pytest
 
 from sequin_pipeline.errors import LedgerRefused, SourceUnavailable
+from sequin_pipeline.runs import collection_run
+from sequin_pipeline.runs.leftovers import settle_leftovers
 from sequin_pipeline.sources import SourceIdentity
 from tests.support.builders import ListSource, collection, record
 from tests.support.reading import execute, query, row_count
@@ -205,3 +208,96 @@ def test_a_row_that_somebody_writes_beside_the_run_is_not_marked(warehouse_url: 
     sync(warehouse_url, source=ListSource([SECOND, []], NEW))
 
     assert [row for row in marked(warehouse_url) if row[1]] == [("gone", True), ("left too", True)]
+
+
+EIGHTY = [record(f"r{number:03}", number + 1) for number in range(80)]
+PARTS = [f"create table app.plain_{n} partition of app.plain for values with (modulus 4, remainder {n})" for n in range(4)]
+
+
+def test_in_a_partitioned_table_only_rows_that_the_new_source_does_not_have_are_marked(warehouse_url: str) -> None:
+    """A row's place in its part is the place of another row in another part."""
+    execute(
+        warehouse_url,
+        "create schema app",
+        "create table app.plain (id text primary key, idx bigint, deleted boolean not null default false) partition by hash (id)",
+        *PARTS,
+    )
+    of = unmanaged({"id": "id", "updated_idx": "idx", "deleted": "deleted"}, table="app.plain", columns=())
+    sync(warehouse_url, source=ListSource([EIGHTY], OLD), of=of)
+
+    sync(warehouse_url, source=ListSource([EIGHTY[::2]], NEW), of=of, adopt=True, others="mark")
+
+    assert marked(warehouse_url, "app.plain") == [(f"r{number:03}", number % 2 == 1) for number in range(80)]
+
+
+THREE = [[record("a", 1)], [record("b", 1)], [record("c", 1)]]
+NONE_MARKED = [("a", False), ("b", False), ("c", False)]
+
+
+def test_a_run_that_settles_after_another_has_begun_anew_marks_nothing(
+    warehouse_url: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    sync(warehouse_url, source=ListSource(THREE, NEW))
+    others: list[str] = []
+
+    def settle_late(*arguments: Any) -> str | None:
+        if not others:
+            others.append("two")
+            with pytest.raises(SourceUnavailable):
+                sync(
+                    warehouse_url,
+                    source=ListSource(THREE, NEW, breaks_at=1),
+                    full_refresh=True,
+                    others="mark",
+                    run_id="two",
+                    batch_records=1,
+                )
+        return settle_leftovers(*arguments)
+
+    monkeypatch.setattr(collection_run, "settle_leftovers", settle_late)
+
+    outcome = sync(warehouse_url, source=ListSource(THREE, NEW), full_refresh=True, others="mark", run_id="one")
+
+    assert (others, outcome.notes) == (["two"], ())
+    assert marked(warehouse_url) == NONE_MARKED
+
+
+def test_a_run_that_settles_after_another_has_settled_marks_nothing(warehouse_url: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Both found what a killed run had left behind."""
+    sync(warehouse_url, source=ListSource(THREE, NEW))
+    monkeypatch.setattr(collection_run, "settle_leftovers", lambda *arguments: None)
+    sync(warehouse_url, source=ListSource(THREE, NEW), full_refresh=True, others="mark", run_id="killed")
+    others: list[str] = []
+
+    def settle_late(*arguments: Any) -> str | None:
+        if not others:
+            others.append("two")
+            sync(warehouse_url, source=ListSource([], NEW), run_id="two")
+        return settle_leftovers(*arguments)
+
+    monkeypatch.setattr(collection_run, "settle_leftovers", settle_late)
+
+    outcome = sync(warehouse_url, source=ListSource([], NEW), run_id="one")
+
+    assert (others, outcome.notes) == (["two"], ())
+    assert marked(warehouse_url) == NONE_MARKED
+    assert is_over(warehouse_url)
+
+
+def test_rows_that_the_adopting_run_refills_itself_are_still_the_other_sources(warehouse_url: str) -> None:
+    fill(warehouse_url, of=collection(columns=()))
+
+    outcome = sync(warehouse_url, source=ListSource([SECOND], NEW), adopt=True, others="mark")
+
+    assert outcome.refilled == 4
+    assert [row for row in marked(warehouse_url) if row[1]] == [("gone", True), ("left", True), ("left too", True)]
+
+
+def test_a_full_refresh_marks_the_others_also_after_one_that_failed_at_its_first_page(warehouse_url: str) -> None:
+    fill(warehouse_url)
+    with pytest.raises(SourceUnavailable):
+        sync(warehouse_url, source=ListSource([FIRST], OLD, breaks_at=0), full_refresh=True, run_id="one")
+
+    sync(warehouse_url, source=ListSource([FIRST[:1]], OLD), full_refresh=True, others="mark", run_id="two")
+
+    assert marked(warehouse_url) == [("both", False), ("gone", True), ("left", True), ("left too", True)]
