@@ -153,7 +153,7 @@ def test_a_failed_run_is_one_message_with_its_collections_and_a_link(webhook: We
 
 
 def test_a_run_of_a_command_is_no_message_since_the_command_tells(webhook: Webhook) -> None:
-    alerted = alert({"SEQUIN_ALERT_WEBHOOK_URL": webhook.url}, tags={".dagster/sequin_pipeline_lock": "/tmp/command.lock"})
+    alerted = alert({"SEQUIN_ALERT_WEBHOOK_URL": webhook.url}, tags={".dagster/sequin_pipeline_lock": "command.lock"})
 
     assert (alerted.skipped, webhook.messages) == ("a command executed the run, and tells whoever typed it", [])
 

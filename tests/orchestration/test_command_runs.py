@@ -63,8 +63,8 @@ def test_nobody_runs_a_commands_run_again(instance: dg.DagsterInstance) -> None:
 @pytest.mark.parametrize(
     ("tags", "parent", "expected"),
     [
-        pytest.param({".dagster/sequin_pipeline_lock": "/tmp/x"}, None, True, id="a command's"),
-        pytest.param({".dagster/sequin_pipeline_lock": "/tmp/x"}, "6a2f", False, id="executed again in the UI"),
+        pytest.param({".dagster/sequin_pipeline_lock": "command.lock"}, None, True, id="a command's"),
+        pytest.param({".dagster/sequin_pipeline_lock": "command.lock"}, "6a2f", False, id="executed again in the UI"),
         pytest.param({}, None, False, id="a schedule's"),
     ],
 )
