@@ -3,7 +3,8 @@
 --   psql "$ADMIN_URL" -v role=sequin_writer -v schemas=stripe,github -f deploy/writer_role.sql
 --
 -- Run it in the warehouse, as somebody who may create roles. `schemas` are those of the collections' tables, with commas between them;
--- run it again after a provider was added. Give the role its password with psql's own \password, which sends none in clear text.
+-- run it again after a provider was added. Before Postgres 15 every role may create tables in the schema public; an administrator takes that
+-- away, from everybody, by: revoke create on schema public from public. Give the role its password with psql's own \password, which sends none in clear text.
 
 \set ON_ERROR_STOP on
 begin;

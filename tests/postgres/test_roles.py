@@ -42,6 +42,8 @@ def roles(postgres_server: PostgresServer, make_database: Callable[[], str]) -> 
     writer, reader = f"writer_{name}", f"reader_{name}"
     with psycopg.connect(url, autocommit=True) as connection:
         connection.execute("create table public.secrets as select 'mine' as secret")
+        if connection.info.server_version < 150000:
+            connection.execute("revoke create on schema public from public")  # as the script says
         connection.execute(sql.SQL("create role {} login").format(sql.Identifier(reader)))
     run_script(url, "writer_role.sql", role=writer, schemas="demo")
     run_script(as_role(url, writer), "reader_role.sql", role=reader, schemas="demo")

@@ -102,6 +102,8 @@ def test_a_column_is_turned_into_the_declared_type_with_its_values_and_nulls(
     spelled = {"timestamptz": "timestamp with time zone"}.get(wanted, wanted)
     assert query(warehouse_url, shown) == [(spelled,)]
     with psycopg.connect(warehouse_url, options="-c timezone=UTC") as connection:
+        if connection.info.server_version < 140000 and (found, wanted) == ("timestamptz", "numeric"):
+            expected = "1700000000.5"  # extract() gives numeric from 14 on
         assert connection.execute('select "C"::text from "Odd Name"."T" order by id').fetchall() == [(expected,), (None,)]
 
 

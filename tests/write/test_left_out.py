@@ -266,7 +266,10 @@ def test_known_rows_whose_values_a_trigger_changes_are_no_rejects(
     assert second.counts.fetched == second.counts.accounted == 3
     assert (second.counts.updated, second.counts.unchanged) == (rewritten, 3 - rewritten)
     assert third.counts == Counts(fetched=3, unchanged=3)
-    assert query(warehouse_url, "select distinct status from demo.thing where id in ('x', 'y', 'z')") == [(status.upper(),)]
+    # What is upper case depends on the server's locale, where a letter is not ASCII.
+    assert query(warehouse_url, "select distinct status = upper(%s) from demo.thing where id in ('x', 'y', 'z')", status) == [
+        (True,)
+    ]
 
 
 def test_a_row_that_a_rival_outranks_is_stale_and_no_reject(warehouse_url: str) -> None:
