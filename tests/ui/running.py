@@ -49,7 +49,7 @@ class RunningUi:
         return self._listed()
 
     def _listed(self) -> dict[str, int]:
-        command = ["ps", "-o", "pid=,args=", "--ppid", str(self.process.pid)]
+        command = ["ps", "-ww", "-o", "pid=,args=", "--ppid", str(self.process.pid)]
         listed = subprocess.run(command, check=True, capture_output=True, text=True).stdout
         return {Path(line.split()[2]).name: int(line.split()[0]) for line in listed.splitlines()}
 
@@ -100,5 +100,5 @@ def free_port() -> int:
 
 def processes_of_session(session_id: int) -> list[str]:
     """Commands of the processes that still belong to a session."""
-    done = subprocess.run(["ps", "-o", "pid=,args=", "-s", str(session_id)], check=False, capture_output=True, text=True)
+    done = subprocess.run(["ps", "-ww", "-o", "pid=,args=", "-s", str(session_id)], check=False, capture_output=True, text=True)
     return done.stdout.splitlines()

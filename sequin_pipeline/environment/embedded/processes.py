@@ -38,7 +38,7 @@ def _is_server_by_proc(process: Path, data: Path) -> bool | None:
 
 
 def _is_server_by_ps(pid: int, data: Path) -> bool | None:
-    listed = subprocess.run(["ps", "-o", "stat=,command=", "-p", str(pid)], check=False, capture_output=True, text=True)  # noqa: S603, S607 - a number of ours, the system's ps
+    listed = subprocess.run(["ps", "-ww", "-o", "stat=,command=", "-p", str(pid)], check=False, capture_output=True, text=True)  # noqa: S603, S607 - a number of ours, the system's ps
     state, _, command = listed.stdout.strip().partition(" ")
     if not state:
         return None
