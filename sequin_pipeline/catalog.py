@@ -12,6 +12,7 @@ from datetime import datetime, timedelta
 from typing import Literal, get_args
 
 from sequin_pipeline.errors import CatalogError
+from sequin_pipeline.reads import Connector, RestApi
 
 ColumnType = Literal[
     "text", "boolean", "integer", "bigint", "numeric", "double precision", "date", "timestamptz", "uuid", "text[]", "jsonb"
@@ -171,13 +172,15 @@ class Queue:
 
 @dataclass(frozen=True)
 class SourceDeclaration:
-    """What a provider's records are read from, and how. `accounts`, `relist_hours` and `queue` mean something to some kinds
-    only; `queue` is None for those that can be read again."""
+    """What a provider's records are read from, and how. `accounts`, `relist_hours`, `queue`, `rest` and `connector` mean something to
+    some kinds only; `queue` is None for those that can be read again."""
 
     kind: SourceKindName = "sequin"
     accounts: tuple[SourceAccount, ...] = ()
     relist_hours: int = 24
     queue: Queue | None = None
+    rest: RestApi | None = None
+    connector: Connector | None = None
 
 
 @dataclass(frozen=True)

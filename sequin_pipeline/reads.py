@@ -1,0 +1,125 @@
+"""How the collections of an API or of a connector are read, as validated values: what a defs.yaml says below `api`, `connector` and `read`.
+
+Knows no HTTP and no process; the sources that do take these values.
+"""
+
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from typing import Literal
+
+JsonPath = tuple[str, ...]
+"""The names of the keys that lead to a value of an object; empty for the object itself."""
+
+SinceFormat = Literal["iso", "epoch_seconds", "epoch_milliseconds"]
+
+
+@dataclass(frozen=True)
+class Variable:
+    """A value that stands in the environment under this name: `{env: NAME}`. What it holds is a secret."""
+
+    name: str
+
+
+Setting = str | Variable
+"""A value of the file, or of the environment."""
+
+
+@dataclass(frozen=True)
+class Since:
+    """How an API is asked for what has changed: `{since}` in `params`, `path` or `json` stands for a time in this format.
+
+    `lookback_seconds` is how far before the newest version known it asks, for an API whose answers are late. `first` is the time that a
+    whole read asks for (ISO, UTC). `{until}` stands for the end of a window (now, where there is none).
+    """
+
+    format: SinceFormat = "iso"
+    lookback_seconds: int = 0
+    first: str = "1970-01-01T00:00:00Z"
+
+
+@dataclass(frozen=True)
+class Read:
+    """How one collection is read from an API.
+
+    `select` leads to the array of objects in an answer. `key` are the values that tell objects apart, `version` is the time (or the
+    integer) that grows with each change, `created` the time of creation, `deleted` a flag that says that the object is gone. `each` are
+    the values of names in braces of `path`, `params` and `json`: one partition for each combination. `is_ascending`: the list comes in the
+    order of its versions, which is checked. `detail` is the path of one object, asked for once for each that has changed; names in braces
+    are keys of the object or of `each`. `restart_after` begins the list anew, at the newest version, after so many objects.
+    """
+
+    path: str
+    key: tuple[JsonPath, ...]
+    select: JsonPath = ()
+    version: JsonPath | None = None
+    created: JsonPath | None = None
+    deleted: JsonPath | None = None
+    method: Literal["GET", "POST"] = "GET"
+    params: Mapping[str, object] = field(default_factory=dict)
+    json: Mapping[str, object] | None = None
+    paginator: Mapping[str, object] | None = None
+    each: Mapping[str, tuple[Setting, ...]] = field(default_factory=dict)
+    since: Since = Since()
+    is_ascending: bool = False
+    detail: str | None = None
+    restart_after: int | None = None
+
+
+@dataclass(frozen=True)
+class RateLimit:
+    """What the headers of an answer say about how many requests are left; names of headers, each None where the API has none.
+
+    `remaining` counts requests; at none left nothing is asked before `reset` (`reset_is`: seconds since 1970, or seconds from now).
+    `usage` is of the form `api-usage=18/5000` (Salesforce): at `usage_limit` of it the run ends in words. `requests_per_second` bounds
+    the speed from the start.
+    """
+
+    remaining: str | None = None
+    reset: str | None = None
+    reset_is: Literal["epoch_seconds", "seconds", "milliseconds"] = "epoch_seconds"
+    usage: str | None = None
+    usage_limit: float = 0.95
+    requests_per_second: float | None = None
+
+
+@dataclass(frozen=True)
+class RestApi:
+    """An API, and how each declared collection is read from it, by the collection's name.
+
+    `auth` has `type` (`bearer`, `api_key`, `http_basic`, `oauth2_client_credentials`) and the settings of that type by dlt's names.
+    `paginator` has `type` and the settings of that type by dlt's names. `preset` is the name of the shipped preset that it began with.
+    """
+
+    base_url: Setting
+    reads: Mapping[str, Read]
+    auth: Mapping[str, Setting] | None = None
+    headers: Mapping[str, Setting] = field(default_factory=dict)
+    paginator: Mapping[str, object] = field(default_factory=lambda: {"type": "single_page"})
+    rate_limit: RateLimit = RateLimit()
+    preset: str | None = None
+
+
+@dataclass(frozen=True)
+class StreamRead:
+    """How one collection is read from a connector: its stream, and, where the connector does not say, what tells records apart.
+
+    `key`, `version` and `deleted` mean what they mean in Read; None leaves them to the connector's catalog.
+    """
+
+    stream: str
+    key: tuple[JsonPath, ...] | None = None
+    version: JsonPath | None = None
+    deleted: JsonPath | None = None
+
+
+@dataclass(frozen=True)
+class Connector:
+    """A connector of Airbyte, or a Singer tap, that runs as a process of its own.
+
+    `command` starts it. `config` is its configuration, in which a Variable may stand anywhere; `options` are arguments of each call.
+    """
+
+    command: tuple[str, ...]
+    config: Mapping[str, object] = field(default_factory=dict)
+    options: tuple[str, ...] = ()
+    reads: Mapping[str, StreamRead] = field(default_factory=dict)
