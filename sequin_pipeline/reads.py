@@ -38,14 +38,31 @@ class Since:
 
 
 @dataclass(frozen=True)
+class FieldList:
+    """The API's own list of an object's fields: one request to `path`, an array at `select`, in each of which `name` leads to a name.
+
+    `{fields}` in `params`, `path` or `json` stands for these names with commas between, so that an object comes whole where an API wants
+    each field to be named, and none is named that this account has not or may not see.
+    """
+
+    path: str
+    name: JsonPath
+    select: JsonPath = ()
+
+
+@dataclass(frozen=True)
 class Read:
     """How one collection is read from an API.
 
     `select` leads to the array of objects in an answer. `key` are the values that tell objects apart, `version` is the time (or the
     integer) that grows with each change, `created` the time of creation, `deleted` a flag that says that the object is gone. `each` are
     the values of names in braces of `path`, `params` and `json`: one partition for each combination. `is_ascending`: the list comes in the
-    order of its versions, which is checked. `detail` is the path of one object, asked for once for each that has changed; names in braces
-    are keys of the object or of `each`. `restart_after` begins the list anew, at the newest version, after so many objects.
+    order of its versions, which is checked. `is_descending`: it comes with the newest version first, so that a read of what has changed may
+    end at the first page that holds nothing new. `detail` is the path of one object, asked for once for each that has changed; names in
+    braces are keys of the object or of `each`. `restart_after` begins the list anew, at the newest version, after so many objects: where
+    a list has an end that it does not tell, or moves under the reader who counts its pages. `fields` is what `{fields}` stands for.
+    `changes` is how what has changed is asked for, where that is another request than the list: its path, method, params, json,
+    paginator, select, since, order and restart; what tells objects apart, `each` and `detail` are those of the list.
     """
 
     path: str
@@ -61,8 +78,11 @@ class Read:
     each: Mapping[str, tuple[Setting, ...]] = field(default_factory=dict)
     since: Since = Since()
     is_ascending: bool = False
+    is_descending: bool = False
     detail: str | None = None
     restart_after: int | None = None
+    fields: FieldList | None = None
+    changes: "Read | None" = None
 
 
 @dataclass(frozen=True)
@@ -86,7 +106,8 @@ class RateLimit:
 class RestApi:
     """An API, and how each declared collection is read from it, by the collection's name.
 
-    `auth` has `type` (`bearer`, `api_key`, `http_basic`, `oauth2_client_credentials`) and the settings of that type by dlt's names.
+    `auth` has `type` (`bearer`, `api_key`, `http_basic`, `oauth2_client_credentials`) and the settings of that type by dlt's names; an
+    `access_token_url` that begins with no scheme is a path below `base_url`.
     `paginator` has `type` and the settings of that type by dlt's names. `preset` is the name of the shipped preset that it began with.
     """
 
