@@ -156,8 +156,11 @@ class RecordStream:
             sync_ids=frozenset({self.run_config.sync_id}) if self.run_config.sync_id else None,
         )
         with closing(_Ahead(self.source.pages(request), while_waiting=while_waiting)) as fetched:
-            yield from self._until_end(fetched, room, give_way)
-            self.reached_end = fetched.has_ended
+            ends_early = False
+            for portion in self._until_end(fetched, room, give_way):
+                ends_early = portion.pages[-1].ends_early
+                yield portion
+            self.reached_end = fetched.has_ended and not ends_early
 
     def _until_end(self, fetched: "_Ahead", room: Room, give_way: Callable[[], None]) -> Iterator[Portion]:
         """Ends behind the first page of records that all entered the stream too late for the run, or where the stream does."""
@@ -323,7 +326,12 @@ class _Ahead:
             for page in self._pages:
                 self._queue.put((page, None))
                 if self._closing.is_set():
-                    return
+                    break
         except BaseException as raised:  # noqa: BLE001 - handed over as it is to the thread that pulls
             error = raised
-        self._queue.put((None, error))
+        finally:
+            # Not whenever memory is cleaned up: a source may hold a process or a connection open behind its pages.
+            if isinstance(self._pages, Generator):
+                self._pages.close()
+        if not self._closing.is_set():
+            self._queue.put((None, error))

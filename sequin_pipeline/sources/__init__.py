@@ -83,7 +83,8 @@ class Page:
     surrogate pair, nesting deeper than a decoder goes). `cursor` is the position after it (None: the source gave none; the last
     good cursor stays). `received_at` is the source's own clock when it answered, where it says so (HTTP `Date`), else ours.
     `listed` is there while everything is being listed; `notes` are sentences for whoever reads the run's metadata.
-    `tells_all_values`: the source never leaves values of an object out, so that nothing of an older version completes it.
+    `tells_all_values`: the source never leaves values of an object out, so that nothing of an older version completes it. `ends_early`:
+    behind this last page of the read there is more, which the source leaves to the next run.
     """
 
     records: bytes = field(repr=False)
@@ -93,6 +94,7 @@ class Page:
     listed: Listed | None = None
     notes: tuple[str, ...] = ()
     tells_all_values: bool = False
+    ends_early: bool = False
 
     @property
     def completes_a_listing(self) -> bool:

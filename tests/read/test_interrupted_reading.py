@@ -1,13 +1,14 @@
 """A source that fails between batches: what it gave before is kept, and so is the place."""
 
 from collections.abc import Iterator
+from dataclasses import replace
 
 import psycopg
 import pytest
 
 from sequin_pipeline.errors import SourceUnavailable
 from sequin_pipeline.postgres.warehouse import Warehouse
-from sequin_pipeline.read.stream import RecordStream
+from sequin_pipeline.read.stream import RecordStream, Room
 from sequin_pipeline.runs.collection_run import BATCH_PAGES, run_sync
 from sequin_pipeline.sources import Page, ReadRequest
 from tests.support.builders import ListSource, collection, live_run_config, record
@@ -70,3 +71,48 @@ def test_full_refresh_that_is_tried_again_goes_on_where_it_came_to(warehouse_url
         run_sync(RecordStream(run_config, source), Warehouse(warehouse_url), run_id="run")
 
     assert [request.after for request in source.requests] == [None, "1"]
+
+
+class Held(ListSource):
+    """Holds something open behind its pages, as a connection or a process; `is_held` says whether it still does."""
+
+    is_held = False
+
+    def pages(self, request: ReadRequest) -> Iterator[Page]:
+        # Somebody else may know the generator too: then nothing closes it by the way.
+        self.generator = self._held(request)
+        return self.generator
+
+    def _held(self, request: ReadRequest) -> Iterator[Page]:
+        self.is_held = True
+        try:
+            yield from super().pages(request)
+        finally:
+            self.is_held = False
+
+
+@pytest.mark.parametrize("pages", [1, 40], ids=["at its end", "after the first of many pages"])
+def test_source_is_closed_by_the_end_of_the_reading(pages: int) -> None:
+    source = Held([[record("a", 1)]] * pages)
+    room = Room(records=1, bytes=1, pages=1)
+    portions = RecordStream(live_run_config(collection()), source).portions(None, room, while_waiting=lambda: None)
+
+    next(portions)
+    if pages == 1:
+        next(portions, None)
+    portions.close()
+
+    assert not source.is_held
+
+
+def test_read_that_leaves_a_part_to_the_next_run_has_not_reached_the_end() -> None:
+    class Patient(ListSource):
+        def pages(self, request: ReadRequest) -> Iterator[Page]:
+            for page in super().pages(request):
+                yield replace(page, ends_early=True)
+
+    stream = RecordStream(live_run_config(collection()), Patient([[record("a", 1)]]))
+
+    read = list(stream.portions(None, Room(records=10, bytes=10_000, pages=10), while_waiting=lambda: None))
+
+    assert (len(read), stream.reached_end) == (1, False)

@@ -1,0 +1,61 @@
+"""This module reads the times that an API gives its objects, in whatever form, as whole microseconds since 1970."""
+
+import re
+from datetime import UTC, datetime, timedelta
+
+EPOCH = datetime(1970, 1, 1, tzinfo=UTC)
+MICROSECOND = timedelta(microseconds=1)
+
+SKEW = timedelta(minutes=10)
+"""So far may the provider's clock be behind ours: a whole read is dated back by it, so that no later change looks older."""
+
+_USUAL = re.compile(r"\d{4}-\d\d-\d\d[Tt ]\d\d:\d\d(?::\d\d(?:\.\d+)?)?(?:[Zz]|[+-]\d\d(?::?\d\d)?)?", re.ASCII)
+_MORE_DIGITS = re.compile(r"(\.\d{6})\d+")
+_DATE = re.compile(r"\d{4}-\d\d-\d\d", re.ASCII)
+_NUMBER = re.compile(r"\d{9,20}(?:\.\d+)?", re.ASCII)
+
+_UNITS = ((10**8, 10**6), (10**11, 10**3), (10**14, 1))
+"""From which number on it counts seconds, milliseconds or microseconds since 1970, and how many microseconds each of them is: a number
+of seconds in the milliseconds' range would be in the year 5138, one below the first is no time but a counter."""
+
+_END = 10**17
+
+
+def micros(moment: datetime) -> int:
+    """Returns the whole microseconds from 1970 to an aware time."""
+    return (moment - EPOCH) // MICROSECOND
+
+
+def moment_of(value: object) -> int | None:
+    """Returns the time that a JSON value stands for, in microseconds since 1970; None where it stands for none.
+
+    It takes ISO times (without a zone: UTC; digits beyond the sixth are dropped) and numbers, also as texts, whose size tells the unit.
+    """
+    if isinstance(value, str):
+        if _USUAL.fullmatch(value) or _DATE.fullmatch(value):
+            try:
+                moment = datetime.fromisoformat(_MORE_DIGITS.sub(r"\1", value))
+            except ValueError:
+                return None
+            return micros(moment if moment.tzinfo is not None else moment.replace(tzinfo=UTC))
+        if _NUMBER.fullmatch(value) is None:
+            return None
+        return _of_number(float(value) if "." in value else int(value))
+    if isinstance(value, int | float) and not isinstance(value, bool):
+        return _of_number(value)
+    return None
+
+
+def _of_number(number: float) -> int | None:
+    if not _UNITS[0][0] <= number < _END:
+        return None
+    factor = next(factor for least, factor in reversed(_UNITS) if number >= least)
+    return round(number * factor)
+
+
+def iso(moment: int) -> str | None:
+    """Returns the ISO text of a time in microseconds since 1970, or None outside the years 1 to 9999."""
+    try:
+        return (EPOCH + moment * MICROSECOND).isoformat()
+    except OverflowError:
+        return None
