@@ -21,7 +21,7 @@ TimeFormat = Literal["iso", "epoch_seconds", "epoch_milliseconds"]
 OnDelete = Literal["mark", "remove"]
 WindowWidth = Literal["hour", "day", "week", "month"]
 SourceKindName = Literal["sequin", "sequin_consumer", "sequin_stream", "stripe"]
-"""Where a provider's records are read from; what each kind is and needs is in sources/registry.py."""
+"""The product's own kinds of sources: what each is and needs is in sources/registry.py; sources/external.py finds those of others."""
 KeyColumn = Literal["id", "sync_id", "upstream_id", "internal_id"]
 """What the key of an unmanaged table can be made of: they never change for a record."""
 
@@ -172,15 +172,20 @@ class Queue:
 
 @dataclass(frozen=True)
 class SourceDeclaration:
-    """What a provider's records are read from, and how. `accounts`, `relist_hours`, `queue`, `rest` and `connector` mean something to
-    some kinds only; `queue` is None for those that can be read again."""
+    """What a provider's records are read from, and how.
 
-    kind: SourceKindName = "sequin"
+    `kind` is a SourceKindName, the name of an entry point, or `package.module:Class`. `accounts`, `relist_hours`, `queue`, `rest` and
+    `connector` mean something to some kinds only; `queue` is None for those that can be read again. `options` are what a class of
+    another package asks for, with a Variable wherever the file says `{env: NAME}`.
+    """
+
+    kind: str = "sequin"
     accounts: tuple[SourceAccount, ...] = ()
     relist_hours: int = 24
     queue: Queue | None = None
     rest: RestApi | None = None
     connector: Connector | None = None
+    options: Mapping[str, object] = field(default_factory=dict, repr=False)
 
 
 @dataclass(frozen=True)
@@ -242,7 +247,7 @@ class Collection:
         return self.source.queue is not None
 
     @property
-    def queue_key(self) -> tuple[SourceKindName, str] | None:
+    def queue_key(self) -> tuple[str, str] | None:
         """Kind and consumer of the queue that delivers it, for all collections of which one run is needed; None: no queue."""
         return None if self.source.queue is None else (self.source.kind, self.source.queue.consumer)
 

@@ -5,12 +5,14 @@ Knows no HTTP and no process; the sources that do take these values.
 
 from collections.abc import Mapping
 from dataclasses import dataclass, field
-from typing import Literal
+from typing import Literal, TypeVar, cast
 
 JsonPath = tuple[str, ...]
 """The names of the keys that lead to a value of an object; empty for the object itself."""
 
 SinceFormat = Literal["iso", "epoch_seconds", "epoch_milliseconds"]
+
+Value = TypeVar("Value")
 
 
 @dataclass(frozen=True)
@@ -22,6 +24,36 @@ class Variable:
 
 Setting = str | Variable
 """A value of the file, or of the environment."""
+
+
+def variables_in(value: object) -> tuple[str, ...]:
+    """Returns the names of all variables in a value of YAML, however deep."""
+    if isinstance(value, Variable):
+        return (value.name,)
+    inner = value.values() if isinstance(value, Mapping) else value if isinstance(value, list | tuple) else ()
+    return tuple(name for one in inner for name in variables_in(one))
+
+
+def filled(value: Value, environment: Mapping[str, str]) -> Value:
+    """Returns a value of YAML with each variable in it replaced by what the environment holds; raises KeyError where that is nothing."""
+    return cast("Value", _filled(value, environment))
+
+
+def _filled(value: object, environment: Mapping[str, str]) -> object:
+    if isinstance(value, Variable):
+        return environment[value.name].strip()
+    if isinstance(value, Mapping):
+        return {key: _filled(one, environment) for key, one in value.items()}
+    return [_filled(one, environment) for one in value] if isinstance(value, list | tuple) else value
+
+
+def with_variables(value: object) -> object:
+    """Returns a value of YAML in which each mapping `{env: NAME}` has become a Variable."""
+    if isinstance(value, Mapping):
+        if set(value) == {"env"} and isinstance(value["env"], str):
+            return Variable(value["env"])
+        return {key: with_variables(one) for key, one in value.items()}
+    return [with_variables(one) for one in value] if isinstance(value, list) else value
 
 
 @dataclass(frozen=True)

@@ -6,25 +6,23 @@ from types import ModuleType
 
 import pytest
 
-from sequin_pipeline.catalog import SourceDeclaration
 from sequin_pipeline.errors import SourceFault
 from sequin_pipeline.postgres.warehouse import Warehouse
 from sequin_pipeline.read.stream import RecordStream
 from sequin_pipeline.runs.collection_run import run_sync
 from sequin_pipeline.sources import ReadRequest, Source
-from sequin_pipeline.sources.registry import SourceKind
 from tests.sources.scripted import Reply, scripted_server
 from tests.support.builders import COLUMNS, collection, live_run_config
 from tests.support.checkout import CHECKOUT
 from tests.support.reading import query
 
-EXAMPLE = CHECKOUT / "examples" / "linked_pages.py"
+EXAMPLE = CHECKOUT / "examples" / "tracker" / "tracker_source.py"
 FIRST, SECOND = "2024-05-01T10:00:00+00:00", "2024-05-02T10:00:00.000001+00:00"
 
 
 @pytest.fixture(scope="module")
 def example() -> ModuleType:
-    specification = importlib.util.spec_from_file_location("linked_pages", EXAMPLE)
+    specification = importlib.util.spec_from_file_location("tracker_source", EXAMPLE)
     assert specification is not None
     assert specification.loader is not None
     module = importlib.util.module_from_spec(specification)
@@ -52,7 +50,7 @@ def test_the_example_reads_linked_pages_into_a_table_and_goes_on_at_the_last_one
         listing(thing(2, FIRST, "open"), thing(1, SECOND, "done"), following=None),
     )
     with scripted_server(*script) as server:
-        source: Source = example.LinkedPages(server.url, "secret")
+        source: Source = example.TrackerSource(server.url, "secret")
         for run_id in ("first", "second"):
             outcome = run_sync(RecordStream(live_run_config(of), source), Warehouse(warehouse_url), run_id=run_id)
 
@@ -75,24 +73,11 @@ def test_an_item_at_fault_is_a_reject_and_an_answer_that_is_no_listing_a_fault_o
     of = collection(columns=COLUMNS)
     with scripted_server(listing(thing(1, FIRST, "open"), {"id": 2})) as server:
         outcome = run_sync(
-            RecordStream(live_run_config(of), example.LinkedPages(server.url)), Warehouse(warehouse_url), run_id="run"
+            RecordStream(live_run_config(of), example.TrackerSource(server.url)), Warehouse(warehouse_url), run_id="run"
         )
     with scripted_server(Reply(body=b"<html>"), Reply(body=b"<html>"), Reply(body=b"<html>")) as server:
-        pages = example.LinkedPages(server.url).pages(ReadRequest(frozenset({"demo:thing"})))
+        pages = example.TrackerSource(server.url).pages(ReadRequest(frozenset({"demo:thing"})))
         with pytest.raises(SourceFault, match="an answer that is not a listing"):
             next(pages)
 
     assert (outcome.counts.inserted, outcome.counts.rejected) == (1, 1)
-
-
-def test_the_example_can_be_registered_as_docs_sources_says(example: ModuleType) -> None:
-    kind = SourceKind(
-        variables=lambda declaration: ("TRACKER_URL", "TRACKER_TOKEN"),
-        open=lambda declaration, environment: example.LinkedPages(environment["TRACKER_URL"], environment["TRACKER_TOKEN"]),
-        can_reread=True,
-        observes_time=False,
-    )
-
-    source = kind.open(SourceDeclaration(), {"TRACKER_URL": "https://tracker.test/", "TRACKER_TOKEN": "t"})
-
-    assert str(source.identity) == "linked_pages https://tracker.test"

@@ -10,7 +10,7 @@ from sequin_pipeline.environment.settings import Settings
 from sequin_pipeline.errors import ConfigurationError
 from sequin_pipeline.sandbox import launcher
 from sequin_pipeline.sandbox.settings import SANDBOX_TOKEN
-from sequin_pipeline.sources.registry import KINDS, missing_variables
+from sequin_pipeline.sources.registry import missing_variables, source_kind
 
 
 def bring_up(collections: Iterable[Collection], *, wants_sandbox: bool = False) -> tuple[Settings, dict[str, str]]:
@@ -40,7 +40,7 @@ def check_sources(collections: Iterable[Collection], given: Mapping[str, str]) -
     of_records_api, of_others, needed = "", "", set[str]()
     for collection in collections:
         source = collection.source
-        if KINDS[source.kind].reads_records_api:
+        if source_kind(source.kind).reads_records_api:
             of_records_api = collection.provider
             continue
         of_others = collection.provider
@@ -50,7 +50,7 @@ def check_sources(collections: Iterable[Collection], given: Mapping[str, str]) -
                 f"provider {collection.provider!r} is read from source {source.kind!r}, which needs {' and '.join(missing)}: set it in "
                 "the environment or in .env"
             )
-        needed.update(KINDS[source.kind].variables(source))
+        needed.update(source_kind(source.kind).variables(source))
     if of_records_api and of_others and not given.get(environment.SEQUIN_API_URL, "").strip():
         raise ConfigurationError(
             f"provider {of_records_api!r} reads the records API, and {environment.SEQUIN_API_URL} is not set, so that records of the "

@@ -37,9 +37,12 @@ from sequin_pipeline.declare.yaml_models import (
     SyncModel,
     WindowsModel,
 )
-from sequin_pipeline.errors import CatalogError
+from sequin_pipeline.errors import CatalogError, ConfigurationError
+from sequin_pipeline.reads import with_variables
 from sequin_pipeline.records.fields import RECORD_COLUMNS
-from sequin_pipeline.sources.registry import KINDS
+from sequin_pipeline.sources.external import offered_names
+from sequin_pipeline.sources.kind import SourceKind
+from sequin_pipeline.sources.registry import KINDS, source_kind
 from sequin_pipeline.windows import check_windows
 
 DEFAULT_ACCOUNTS = (SourceAccount("default", SyncModel(name="default").key),)
@@ -68,12 +71,17 @@ def collections_of(provider: ProviderModel, node: Node, *, now: datetime) -> tup
 
 
 def _source(provider: ProviderModel, node: Node) -> SourceDeclaration:
-    kind = KINDS[provider.source]
-    for key in ("syncs", "relist_hours"):
-        if key in provider.model_fields_set and not kind.reads_accounts:
+    kind = _kind(provider.source, node / "source")
+    takes = {"syncs": kind.reads_accounts, "relist_hours": kind.lists_again}
+    for key, is_taken in takes.items():
+        if key in provider.model_fields_set and not is_taken:
             raise (node / key).refused(
                 f"source {provider.source!r} takes no {key!r}, since its records come from one place: remove it"
             )
+    if provider.options and not kind.takes_options:
+        raise (node / "options").refused(
+            f"source {provider.source!r} takes no 'options', which are for a class of your own (source: package.module:Class): remove them"
+        )
     names = [sync.name for sync in provider.syncs]
     repeated = next((name for name in names if names.count(name) > 1), None)
     if repeated is not None:
@@ -81,12 +89,29 @@ def _source(provider: ProviderModel, node: Node) -> SourceDeclaration:
     accounts = tuple(_account(sync, node / "syncs" / index) for index, sync in enumerate(provider.syncs))
     if kind.reads_accounts and not accounts:
         accounts = DEFAULT_ACCOUNTS
-    return SourceDeclaration(provider.source, accounts, provider.relist_hours, _queue(provider, node))
+    return SourceDeclaration(
+        provider.source,
+        accounts,
+        provider.relist_hours,
+        _queue(provider, kind, node),
+        options={key: with_variables(value) for key, value in provider.options.items()},
+    )
 
 
-def _queue(provider: ProviderModel, node: Node) -> Queue | None:
+def _kind(name: str, node: Node) -> SourceKind:
+    known = (*KINDS, *offered_names())
+    if ":" not in name and name not in known:
+        said = suggestion(name, known)
+        raise node.refused(f"there is no source {name!r}: {said} A class of your own is named as in package.module:Class")
+    try:
+        return source_kind(name)
+    except ConfigurationError as error:
+        raise node.refused(str(error)) from error
+
+
+def _queue(provider: ProviderModel, kind: SourceKind, node: Node) -> Queue | None:
     """Returns the queue of the declaration, or None for a source that can be read again."""
-    if KINDS[provider.source].can_reread:
+    if kind.can_reread:
         if provider.queue is not None:
             raise (node / "queue").refused(f"source {provider.source!r} is not a queue and takes no 'queue': remove it")
         return None
@@ -151,12 +176,12 @@ def _collection(
         reject_limit_share=model.rejects.limit_share,
         origin=node.origin,
         source=source,
-        observes_time=KINDS[source.kind].observes_time,
+        observes_time=source_kind(source.kind).observes_time_of(name),
     )
 
 
 def _check_listable(name: str, source: SourceDeclaration, node: Node) -> None:
-    listable = KINDS[source.kind].collections
+    listable = source_kind(source.kind).collections
     if listable is None or name in listable:
         return
     raise node.refused(f"source {source.kind!r} cannot list {name!r}: {suggestion(name, sorted(listable), are='it has')}")

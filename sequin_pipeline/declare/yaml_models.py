@@ -4,7 +4,7 @@ They say what a schema can say: types, patterns, enums, unknown keys. The patter
 time gets a sentence and a line from parse.py, which turns the models into collections.
 """
 
-from typing import Annotated, Literal
+from typing import Annotated, Any, Literal, get_args
 
 from pydantic import BaseModel, ConfigDict, Field
 
@@ -23,6 +23,8 @@ OWNER_PATTERN = r"^(team:.+|[A-Za-z0-9._%+-]+@[A-Za-z0-9.-]+\.[A-Za-z]{2,7})$"
 """Dagster has this rule for owners."""
 TAG_PATTERN = r"^([A-Za-z0-9_.-]{1,63}/)?[A-Za-z0-9_.-]{1,63}$"
 TAG_VALUE_PATTERN = r"^[A-Za-z0-9_.-]{0,63}$"
+SOURCE_PATTERN = r"^[A-Za-z0-9_][A-Za-z0-9_.-]*(:[A-Za-z_][A-Za-z0-9_.]*)?$"
+"""The name of an entry point, or a class as `package.module:Class`."""
 SYNC_PATTERN = r"^[A-Za-z0-9_][A-Za-z0-9_.-]{0,62}$"
 VARIABLE_PATTERN = r"^[A-Za-z_][A-Za-z0-9_]*$"
 HISTORY_PATTERN = r"^[1-9]\d{0,3}d$"
@@ -170,8 +172,16 @@ class ProviderModel(_Strict):
         examples=[{"subscription": {}}],
         json_schema_extra={"propertyNames": {"pattern": COLLECTION_PATTERN}},
     )
-    source: SourceKindName = Field(
-        default="sequin", description="what the records are read from: the records API, or the provider itself"
+    source: str = Field(
+        default="sequin",
+        description="what the records are read from: the records API, the provider itself, or a class of your own",
+        examples=["sequin", "my_package.sources:TrackerSource"],
+        json_schema_extra={"anyOf": [{"enum": list(get_args(SourceKindName))}, {"pattern": SOURCE_PATTERN}]},
+    )
+    options: dict[str, Any] = Field(
+        default_factory=dict,
+        description="what a source of another package asks for; {env: NAME} stands for what a variable of the environment holds",
+        examples=[{"url": "https://tracker.test", "token": {"env": "TRACKER_TOKEN"}}],
     )
     syncs: list[SyncModel] = Field(
         default_factory=list, description="accounts that a source reads itself; left out: one, named default, by the usual key"

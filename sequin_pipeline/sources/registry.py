@@ -1,40 +1,22 @@
-"""This module lists the kinds of sources that a defs.yaml can name: what each needs from the environment, and how it is opened.
+"""This module finds the kind of source that a defs.yaml names: what it needs from the environment, and how it is opened.
 
-A new kind is a module beside this one, an entry in KINDS, and its name in `catalog.SourceKindName`.
+A kind of the product is a module beside this one, an entry in KINDS, and its name in `catalog.SourceKindName`. Those of other packages
+are found by external.py.
 """
 
-from collections.abc import Callable, Mapping
-from dataclasses import dataclass
+from collections.abc import Mapping
 
-from sequin_pipeline.catalog import Queue, SourceDeclaration, SourceKindName
+from sequin_pipeline.catalog import Queue, SourceDeclaration
 from sequin_pipeline.errors import ConfigurationError
 from sequin_pipeline.sources import Source
+from sequin_pipeline.sources.external import find_external
 from sequin_pipeline.sources.http.endpoint import Endpoint
+from sequin_pipeline.sources.kind import Environment, SourceKind, missing_in
 from sequin_pipeline.sources.sequin import SequinSource
 from sequin_pipeline.sources.sequin_consumer import SequinConsumerSource
 from sequin_pipeline.sources.sequin_stream import SequinStreamSource
 from sequin_pipeline.sources.stripe.objects import LISTABLE
 from sequin_pipeline.sources.stripe.source import BASE_URL, StripeSource
-
-Environment = Mapping[str, str]
-
-
-@dataclass(frozen=True)
-class SourceKind:
-    """This value describes one kind of source.
-
-    `variables` names what the environment must hold for a declaration, `open` builds the source once it does. `collections` are the
-    names that can be declared (None: any). `reads_records_api`: the sandbox can stand in for it, and does where no address is set.
-    `reads_accounts`: the declaration's accounts say what is read. `can_reread` and `observes_time` are those of its sources.
-    """
-
-    variables: Callable[[SourceDeclaration], tuple[str, ...]]
-    open: Callable[[SourceDeclaration, Environment], Source]
-    can_reread: bool
-    observes_time: bool
-    collections: frozenset[str] | None = None
-    reads_records_api: bool = False
-    reads_accounts: bool = False
 
 
 def _open_sequin(declaration: SourceDeclaration, environment: Environment) -> Source:
@@ -77,7 +59,7 @@ def _queue_of(declaration: SourceDeclaration) -> Queue:
     return declaration.queue
 
 
-KINDS: Mapping[SourceKindName, SourceKind] = {
+KINDS: Mapping[str, SourceKind] = {
     "sequin": SourceKind(
         variables=lambda declaration: ("SEQUIN_API_URL",),
         open=_open_sequin,
@@ -105,14 +87,22 @@ KINDS: Mapping[SourceKindName, SourceKind] = {
         observes_time=StripeSource.observes_time,
         collections=frozenset(LISTABLE),
         reads_accounts=True,
+        lists_again=True,
     ),
 }
 
 
+def source_kind(name: str) -> SourceKind:
+    """Returns the kind of that name: one of KINDS, of an entry point, or of a class `package.module:Class`.
+
+    Raises ConfigurationError, in words, for a name of which there is no source, and for a class that is none.
+    """
+    return KINDS[name] if name in KINDS else find_external(name, tuple(KINDS))
+
+
 def missing_variables(declaration: SourceDeclaration, environment: Environment) -> tuple[str, ...]:
     """Returns the variables of this source that the environment lacks or holds empty."""
-    needed = dict.fromkeys(KINDS[declaration.kind].variables(declaration))
-    return tuple(name for name in needed if not environment.get(name, "").strip())
+    return missing_in(environment, source_kind(declaration.kind).variables(declaration))
 
 
 def open_source(declaration: SourceDeclaration, environment: Environment) -> Source:
@@ -120,7 +110,7 @@ def open_source(declaration: SourceDeclaration, environment: Environment) -> Sou
     missing = missing_variables(declaration, environment)
     if missing:
         raise _lacking(declaration, missing)
-    return KINDS[declaration.kind].open(declaration, environment)
+    return source_kind(declaration.kind).open(declaration, environment)
 
 
 def _lacking(declaration: SourceDeclaration, missing: tuple[str, ...]) -> ConfigurationError:

@@ -1,5 +1,6 @@
 """The wheel works in an empty folder, without a checkout around it, and takes no file that is not its user's."""
 
+import json
 import os
 import shutil
 import subprocess
@@ -11,6 +12,7 @@ from pathlib import Path
 import pytest
 
 from sequin_pipeline.environment.settings import VARIABLES
+from tests.sources.scripted import Reply, scripted_server
 from tests.support.checkout import CHECKOUT
 from tests.support.postgres import fast_folder
 
@@ -88,6 +90,42 @@ def test_the_wheel_syncs_in_an_empty_folder_and_leaves_it_empty(machine: Machine
     assert "Nothing new: nothing was written." in again.stdout
     assert list(machine.empty.iterdir()) == []
     assert {path.name for path in (machine.home / "dagster").iterdir()} >= {"dagster.yaml", "workspace.yaml"}
+
+
+DEFS = """
+type: sequin_pipeline.component.CollectionSync
+attributes:
+  provider: tracker
+  source: tracker
+  options: {url: {env: TRACKER_URL}, token: {env: TRACKER_TOKEN}}
+  collections: {thing: {columns: {status: {path: status, type: text}}}}
+"""
+THINGS = {"items": [{"id": number, "updated_at": "2024-05-01T10:00:00Z", "status": "open"} for number in (1, 2)]}
+
+
+def test_a_source_of_another_package_is_read_beside_the_wheel(machine: Machine, tmp_path: Path) -> None:
+    package = shutil.copytree(CHECKOUT / "examples" / "tracker", tmp_path / "tracker")
+    subprocess.run([sys.executable, "-c", BUILD, tmp_path / "dist"], cwd=package, check=True, capture_output=True)
+    with zipfile.ZipFile(next((tmp_path / "dist").glob("*.whl"))) as packed:
+        packed.extractall(machine.site)
+    (machine.empty / "collections" / "tracker").mkdir(parents=True)
+    (machine.empty / "collections" / "tracker" / "defs.yaml").write_text(DEFS)
+    named = {"SEQUIN_COLLECTIONS": "collections", "TRACKER_TOKEN": "t-9271"}
+
+    without = machine.run("sync", **named)
+    with scripted_server(Reply(body=json.dumps(THINGS).encode())) as server:
+        found = machine.run("doctor", TRACKER_URL=server.url, **named)
+        done = machine.run("sync", TRACKER_URL=server.url, **named)
+
+    assert without.returncode == 2
+    assert (
+        "provider 'tracker' is read from source 'tracker', which needs TRACKER_URL: set it in the environment" in without.stderr
+    )
+    assert "tracker is read from tracker, whose variables are set" in found.stdout
+    assert done.returncode == 0, done.stderr
+    assert "2 rows written from 2 records." in done.stdout
+    assert [asked.headers["authorization"] for asked in server.asked] == ["Bearer t-9271"]
+    assert "t-9271" not in "".join(run.stdout + run.stderr for run in (without, found, done))
 
 
 def test_the_doctor_finds_no_problem_in_an_empty_folder_and_makes_nothing(machine: Machine) -> None:

@@ -30,10 +30,6 @@ FRAGMENTS: Mapping[str, tuple[str, str]] = {
         "customer = pd.DataFrame({'sync_id': ['one'], 'upstream_id': ['cus_1']})\n",
         "",
     ),
-    "entry of KINDS": (
-        "from examples.linked_pages import LinkedPages\nfrom sequin_pipeline.sources.registry import SourceKind\nKINDS = {\n",
-        "}\n",
-    ),
 }
 """What stands before and after a block that is a part of something."""
 

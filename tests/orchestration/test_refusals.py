@@ -110,7 +110,7 @@ REFUSED = {
     "unknown source": (
         "  provider: stripe\n  source: strip\n  collections: {a: }\n",
         4,
-        "attributes.source: Input should be 'sequin', 'sequin_consumer', 'sequin_stream' or 'stripe': did you mean 'stripe'?",
+        "there is no source 'strip': did you mean 'stripe'? A class of your own is named as in package.module:Class",
     ),
     "class of objects that Stripe does not list": (
         "  provider: stripe\n  source: stripe\n  collections:\n    customer: {}\n    custommer: {}\n",

@@ -5,7 +5,7 @@ from collections.abc import Iterator
 from sequin_pipeline.errors import ConfigurationError
 from sequin_pipeline.operate.doctor.finding import Finding, Patient
 from sequin_pipeline.operate.doctor.source import PATIENCE, some
-from sequin_pipeline.sources.registry import KINDS, missing_variables, open_source
+from sequin_pipeline.sources.registry import missing_variables, open_source, source_kind
 from sequin_pipeline.sources.stripe.api import API_VERSION
 from sequin_pipeline.sources.stripe.key_access import KeyAccess
 from sequin_pipeline.sources.stripe.source import StripeSource
@@ -13,7 +13,9 @@ from sequin_pipeline.sources.stripe.source import StripeSource
 
 def accounts(patient: Patient) -> Iterator[Finding]:
     """Yields a finding for each account that a key reaches, and one for what it may not read."""
-    declarations = {one.provider: one.source for one in patient.collections.values() if KINDS[one.source.kind].reads_accounts}
+    declarations = {
+        one.provider: one.source for one in patient.collections.values() if source_kind(one.source.kind).reads_accounts
+    }
     for provider, declaration in declarations.items():
         missing = missing_variables(declaration, patient.environment)
         if missing:

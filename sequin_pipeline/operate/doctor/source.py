@@ -8,12 +8,12 @@ from datetime import UTC, datetime
 
 from sequin_pipeline.catalog import Collection
 from sequin_pipeline.environment.settings import SEQUIN_API_TOKEN, SEQUIN_API_URL
-from sequin_pipeline.errors import SourceRefused, SourceUnavailable
+from sequin_pipeline.errors import PipelineError, SourceRefused, SourceUnavailable
 from sequin_pipeline.operate.doctor.finding import Finding, Patient, clock_finding
 from sequin_pipeline.sources import ReadRequest
 from sequin_pipeline.sources.http.client import HttpOptions
 from sequin_pipeline.sources.http.retries import RetryPolicy
-from sequin_pipeline.sources.registry import KINDS, missing_variables
+from sequin_pipeline.sources.registry import missing_variables, open_source, source_kind
 from sequin_pipeline.sources.sequin import SequinSource
 
 PATIENCE = HttpOptions(retry=RetryPolicy(budget_seconds=5.0), connect_timeout_seconds=5.0, read_timeout_seconds=5.0)
@@ -24,7 +24,9 @@ SHOWN = 8
 def records_api(patient: Patient) -> Iterator[Finding]:
     """Reads one page of one record, and the list of what there is."""
     declared = {
-        one.id: one for one in patient.collections.values() if KINDS[one.source.kind].reads_records_api and not one.is_queued
+        one.id: one
+        for one in patient.collections.values()
+        if source_kind(one.source.kind).reads_records_api and not one.is_queued
     }
     if not declared:
         return
@@ -59,10 +61,11 @@ def records_api(patient: Patient) -> Iterator[Finding]:
 
 
 def other_sources(patient: Patient) -> Iterator[Finding]:
-    """Checks, for sources of which nothing else is known here, only whether the environment has what they need."""
+    """Checks sources of which nothing else is known here: whether the environment has what they need, and what they offer."""
     declarations = {one.provider: one.source for one in patient.collections.values() if not one.is_queued}
     for provider, source in declarations.items():
-        if KINDS[source.kind].reads_records_api or KINDS[source.kind].reads_accounts:
+        kind = source_kind(source.kind)
+        if kind.reads_records_api or kind.reads_accounts:
             continue
         missing = missing_variables(source, patient.environment)
         if missing:
@@ -70,8 +73,22 @@ def other_sources(patient: Patient) -> Iterator[Finding]:
             yield Finding(
                 "sources", "problem", f"{provider} is read from {source.kind}, which needs {' and '.join(missing)}", fix
             )
-        else:
-            yield Finding("sources", "ok", f"{provider} is read from {source.kind}, whose variables are set")
+            continue
+        yield Finding("sources", "ok", f"{provider} is read from {source.kind}, whose variables are set")
+        if kind.takes_options:
+            yield from _offered(provider, patient)
+
+
+def _offered(provider: str, patient: Patient) -> Iterator[Finding]:
+    """Opens the source, and compares the collections that it offers, where it says, with those that are declared."""
+    declared = {one.id: one for one in patient.collections.values() if one.provider == provider}
+    try:
+        offered = open_source(next(iter(declared.values())).source, patient.environment).collection_ids()
+    except PipelineError as error:
+        yield Finding("sources", "problem", f"{provider}: {error}", "the message says what to do")
+        return
+    if offered is not None:
+        yield from _compared(declared, offered)
 
 
 def _compared(declared: Mapping[str, Collection], offered: frozenset[str]) -> Iterator[Finding]:

@@ -1,4 +1,4 @@
-"""A source of your own: a REST API with `{"items": [...], "next": "https://…?after=812"}`, oldest change first; `next` is a position."""
+"""This source reads a REST API with `{"items": [...], "next": "https://…?after=812"}`, oldest change first; `next` is a position."""
 
 from collections.abc import Iterator
 from datetime import UTC, datetime, timedelta
@@ -7,6 +7,7 @@ from urllib.parse import parse_qsl, urlsplit
 import msgspec
 
 from sequin_pipeline.sources import Page, ReadRequest, SourceIdentity
+from sequin_pipeline.sources.base import SourceBase
 from sequin_pipeline.sources.http.client import HttpClient, HttpOptions, Response
 from sequin_pipeline.sources.http.endpoint import Endpoint
 from sequin_pipeline.sources.http.retries import AskAgain
@@ -22,14 +23,10 @@ class Listing(msgspec.Struct):
     next: str | None = None
 
 
-class LinkedPages:
-    can_reread, observes_time = True, False
-
+class TrackerSource(SourceBase):
     def __init__(self, url: str, token: str | None = None) -> None:
-        self._endpoint = Endpoint(url, token, "TRACKER_URL", "TRACKER_TOKEN")
-        self.identity = SourceIdentity("linked_pages", self._endpoint.base_url)
-        self.committed = self.head = self.collection_ids = lambda *_: None  # nothing to acknowledge, and nothing to tell
-        self.describe = lambda collection_id: ()
+        self._endpoint = Endpoint(url, token, "options.url", "options.token")
+        self.identity = SourceIdentity("tracker", self._endpoint.base_url)
 
     def pages(self, request: ReadRequest) -> Iterator[Page]:
         (collection_id,) = request.collections
