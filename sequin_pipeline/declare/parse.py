@@ -102,6 +102,7 @@ def _kind(name: str, node: Node) -> SourceKind:
     known = (*KINDS, *offered_names())
     if ":" not in name and name not in known:
         said = suggestion(name, known)
+        said += "" if said.endswith("?") else "."
         raise node.refused(f"there is no source {name!r}: {said} A class of your own is named as in package.module:Class")
     try:
         return source_kind(name)

@@ -171,7 +171,8 @@ def unknown_word(words: list[str]) -> str | None:
 
 
 @those_in("yaml")
-def test_a_declaration_loads(block: Block, tmp_path: Path) -> None:
+def test_a_declaration_loads(block: Block, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.syspath_prepend(str(CHECKOUT / "examples" / "tracker"))  # as if installed, for the source that it declares
     loads(block.place, block.whole(), tmp_path, is_run=block.reason is None)
 
 

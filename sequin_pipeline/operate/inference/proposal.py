@@ -147,6 +147,17 @@ def _nulls(share: float) -> str:
     return f"null in {percent:g} %"
 
 
+class _OneLine(yaml.SafeDumper):
+    """This dumper writes line breaks in a text as escapes: in single quotes they would end the line, and the comment that it is."""
+
+
+def _represent_text(dumper: yaml.SafeDumper, text: str) -> yaml.ScalarNode:
+    return dumper.represent_scalar("tag:yaml.org,2002:str", text, style=None if text.isprintable() else '"')
+
+
+_OneLine.add_representer(str, _represent_text)
+
+
 def _flow(value: object) -> str:
     """Returns one line of YAML: a scalar, or a mapping of one key as a line of a block."""
     if isinstance(value, dict):
@@ -158,5 +169,7 @@ def _flow(value: object) -> str:
 def _flow_value(value: object) -> str:
     # PyYAML writes some line breaks of Unicode as they are, and reads them back as spaces.
     is_printable = json.dumps(value, ensure_ascii=False).isprintable()
-    text = yaml.safe_dump(value, default_flow_style=True, width=float("inf"), allow_unicode=is_printable, sort_keys=False)
+    text = yaml.dump(
+        value, Dumper=_OneLine, default_flow_style=True, width=float("inf"), allow_unicode=is_printable, sort_keys=False
+    )
     return text.strip().removesuffix("\n...").strip()

@@ -6,7 +6,7 @@ from datetime import UTC, datetime
 
 import pytest
 import yaml
-from hypothesis import given, settings
+from hypothesis import example, given, settings
 from hypothesis import strategies as st
 
 from sequin_pipeline.catalog import Column, Path, SourceAccount, SourceDeclaration
@@ -252,6 +252,9 @@ KEYS = st.sampled_from(
 
 @pytest.mark.slow
 @settings(max_examples=150)
+@example([{"\n": None}])
+@example([{"\r": 1, "a\tb": None}])
+@example([{"line\nbreak": [None]}])
 @given(
     st.lists(
         st.dictionaries(KEYS | st.text(st.characters(codec="utf-8"), max_size=6), VALUES, max_size=5), min_size=1, max_size=14
