@@ -18,7 +18,9 @@ from sequin_pipeline.catalog import (
     parse_path,
 )
 from sequin_pipeline.declare.node import Node, check_text
+from sequin_pipeline.declare.parse_rest import parse_api
 from sequin_pipeline.declare.parse_table import parse_indexes, parse_table, parse_unmanaged
+from sequin_pipeline.declare.strict_model import VARIABLE_PATTERN
 from sequin_pipeline.declare.suggestions import suggestion
 from sequin_pipeline.declare.yaml_models import (
     COLLECTION_PATTERN,
@@ -30,7 +32,6 @@ from sequin_pipeline.declare.yaml_models import (
     SYNC_PATTERN,
     TAG_PATTERN,
     TAG_VALUE_PATTERN,
-    VARIABLE_PATTERN,
     CollectionModel,
     ColumnModel,
     ProviderModel,
@@ -94,6 +95,7 @@ def _source(provider: ProviderModel, node: Node) -> SourceDeclaration:
         accounts,
         provider.relist_hours,
         _queue(provider, kind, node),
+        rest=parse_api(provider, node),
         options={key: with_variables(value) for key, value in provider.options.items()},
     )
 

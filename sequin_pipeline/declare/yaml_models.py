@@ -6,9 +6,11 @@ time gets a sentence and a line from parse.py, which turns the models into colle
 
 from typing import Annotated, Any, Literal, get_args
 
-from pydantic import BaseModel, ConfigDict, Field
+from pydantic import Field
 
 from sequin_pipeline.catalog import MAX_LANES, ColumnType, KeyColumn, OnDelete, SourceKindName, TimeFormat, WindowWidth
+from sequin_pipeline.declare.rest_models import ApiModel, ReadModel
+from sequin_pipeline.declare.strict_model import VARIABLE_PATTERN, StrictModel
 
 PROVIDER_PATTERN = r"^[A-Za-z0-9][A-Za-z0-9_-]{0,62}$"
 """A provider is a Dagster kind and, with `-` as `_`, a group: 63 characters of this alphabet."""
@@ -26,7 +28,6 @@ TAG_VALUE_PATTERN = r"^[A-Za-z0-9_.-]{0,63}$"
 SOURCE_PATTERN = r"^[A-Za-z0-9_][A-Za-z0-9_.-]*(:[A-Za-z_][A-Za-z0-9_.]*)?$"
 """The name of an entry point, or a class as `package.module:Class`."""
 SYNC_PATTERN = r"^[A-Za-z0-9_][A-Za-z0-9_.-]{0,62}$"
-VARIABLE_PATTERN = r"^[A-Za-z_][A-Za-z0-9_]*$"
 HISTORY_PATTERN = r"^[1-9]\d{0,3}d$"
 START_PATTERN = r"^\d{4}-\d{2}-\d{2}([T ]\d{2}:\d{2}(:00)?(Z|\+00:00))?$"
 CRON_PATTERN = r"^(@(hourly|daily|weekly|monthly|yearly|annually|midnight)|\S+( +\S+){4})$"
@@ -38,13 +39,7 @@ PATH_PATTERN = rf"^({_NAME}|{_BRACKET}|\$(\.{_NAME}|{_BRACKET}))(\.{_NAME}|{_BRA
 Owner = Annotated[str, Field(json_schema_extra={"pattern": OWNER_PATTERN})]
 
 
-class _Strict(BaseModel):
-    """Nothing is coerced, so that loading refuses what the schema refuses; unknown keys are an error."""
-
-    model_config = ConfigDict(extra="forbid", strict=True, frozen=True)
-
-
-class ColumnModel(_Strict):
+class ColumnModel(StrictModel):
     """A column of the table is taken from the record by `path` and cast to `type`."""
 
     path: str = Field(
@@ -64,7 +59,7 @@ class ColumnModel(_Strict):
     description: str = Field(default="", description="becomes the comment of the column")
 
 
-class TableModel(_Strict):
+class TableModel(StrictModel):
     """The records land in this table, where it is not `<provider>.<collection>`."""
 
     name: str = Field(
@@ -88,7 +83,7 @@ class TableModel(_Strict):
     )
 
 
-class WindowsModel(_Strict):
+class WindowsModel(StrictModel):
     """Windows cut the stream into time partitions, in UTC; weeks start on Monday."""
 
     every: WindowWidth = "month"
@@ -99,14 +94,14 @@ class WindowsModel(_Strict):
     )
 
 
-class RejectsModel(_Strict):
+class RejectsModel(StrictModel):
     """A run that rejects more than both limits fails, after everything good has been committed."""
 
     limit_records: int = Field(default=100, ge=0)
     limit_share: float = Field(default=0.01, ge=0, le=1)
 
 
-class CollectionModel(_Strict):
+class CollectionModel(StrictModel):
     """A collection is one class of objects of the provider; all keys are optional, and `{}` gives the record's own columns and `data`."""
 
     description: str = Field(default="", description="becomes the comment of the table")
@@ -134,9 +129,10 @@ class CollectionModel(_Strict):
         json_schema_extra={"propertyNames": {"pattern": TAG_PATTERN}, "additionalProperties": {"pattern": TAG_VALUE_PATTERN}},
     )
     rejects: RejectsModel = RejectsModel()
+    read: ReadModel | None = Field(default=None, description="for a source that is declared: how the collection is read")
 
 
-class SyncModel(_Strict):
+class SyncModel(StrictModel):
     """A sync is one account of the provider, for sources that are read account by account."""
 
     name: str = Field(description="becomes sync_id of its records", json_schema_extra={"pattern": SYNC_PATTERN})
@@ -152,7 +148,7 @@ class SyncModel(_Strict):
     metadata: dict[str, str] = Field(default_factory=dict, description="stands in the envelope, at record.sync.metadata")
 
 
-class QueueModel(_Strict):
+class QueueModel(StrictModel):
     """This says which consumer is drained, for sources that are queues, and when a run leaves the rest to the next."""
 
     consumer: str = Field(min_length=1, description="the consumer's id, or the name of the Sequin Stream sink")
@@ -160,7 +156,7 @@ class QueueModel(_Strict):
     max_seconds: int | None = Field(default=None, ge=1, description="end a run after the delivery that reaches this time")
 
 
-class ProviderModel(_Strict):
+class ProviderModel(StrictModel):
     """A provider's file says what is synced from it; `provider` and `collections` are required."""
 
     provider: str = Field(
@@ -190,6 +186,9 @@ class ProviderModel(_Strict):
         default=24,
         ge=0,
         description="how often a source that follows events lists everything again, to find what left no event; 0: at every run",
+    )
+    api: ApiModel | None = Field(
+        default=None, description="for source: rest: the API; left out: the preset of the provider's name"
     )
     queue: QueueModel | None = Field(
         default=None, description="what is drained, for a source that is a queue; files with the same one are run together"

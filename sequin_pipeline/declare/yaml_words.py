@@ -58,7 +58,7 @@ def _keys(path: Sequence[str]) -> list[str]:
         if field.annotation is not inner and getattr(field.annotation, "__origin__", None) in (dict, list):
             rest = rest[1:]  # the name of a member, or its number
         model = inner
-    return list(model.model_fields)
+    return [field.alias or name for name, field in model.model_fields.items()]
 
 
 def _models(annotation: object) -> Iterator[type[BaseModel]]:

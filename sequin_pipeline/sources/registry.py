@@ -32,6 +32,10 @@ def _open_stripe(declaration: SourceDeclaration, environment: Environment) -> So
     )
 
 
+def _open_rest(declaration: SourceDeclaration, environment: Environment) -> Source:
+    raise ConfigurationError("source 'rest' can be declared, and not be read yet")
+
+
 def _open_consumer(declaration: SourceDeclaration, environment: Environment) -> Source:
     return SequinConsumerSource(
         environment["SEQUIN_API_URL"], _token(declaration, environment), consumer=_queue_of(declaration).consumer
@@ -89,6 +93,7 @@ KINDS: Mapping[str, SourceKind] = {
         reads_accounts=True,
         lists_again=True,
     ),
+    "rest": SourceKind(variables=lambda declaration: (), open=_open_rest, can_reread=True, observes_time=True, lists_again=True),
 }
 
 
