@@ -155,7 +155,7 @@ class RecordStream:
             window=self.run_config.window if self.run_config.mode == "backfill" else None,
             sync_ids=frozenset({self.run_config.sync_id}) if self.run_config.sync_id else None,
         )
-        with closing(_Ahead(self.source.pages(request), while_waiting=while_waiting)) as fetched:
+        with closing(_Ahead(self.source.pages(request), stop=request.stop, while_waiting=while_waiting)) as fetched:
             ends_early = False
             for portion in self._until_end(fetched, room, give_way):
                 ends_early = portion.pages[-1].ends_early
@@ -264,14 +264,17 @@ _Fetched = tuple[Page | None, BaseException | None]
 
 
 class _Ahead:
-    """Fetches `pages` in a thread of its own, at most PAGES_AHEAD in advance; an error surfaces where its page would have been taken."""
+    """Fetches `pages` in a thread of its own, at most PAGES_AHEAD in advance; an error surfaces where its page would have been taken.
 
-    def __init__(self, pages: Iterator[Page], *, while_waiting: Callable[[], None]) -> None:
+    `stop` is what the source looks at while it waits.
+    """
+
+    def __init__(self, pages: Iterator[Page], *, stop: threading.Event, while_waiting: Callable[[], None]) -> None:
         self._pages = pages
         self._while_waiting = while_waiting
         self._queue: queue.Queue[_Fetched] = queue.Queue(maxsize=PAGES_AHEAD)
         self._held: _Fetched | None = None
-        self._closing = threading.Event()
+        self._closing = stop
         self._thread: threading.Thread | None = None
         self.has_ended = False
 

@@ -4,6 +4,7 @@ Here are the protocol and the values that cross it; each source is a module of i
 knows HTTP, and nothing in it knows Postgres or Dagster.
 """
 
+import threading
 from collections.abc import Iterator
 from dataclasses import dataclass, field
 from datetime import datetime
@@ -24,13 +25,15 @@ class ReadRequest:
     """A request says what to read from a source.
 
     `collections` are collection ids (`stripe:subscription`), `after` is an opaque cursor of the same source (None: from the
-    earliest record), `window` is a hint for sources that can filter by time, and `sync_ids` None means all syncs.
+    earliest record), `window` is a hint for sources that can filter by time, and `sync_ids` None means all syncs. `stop` is set once
+    nobody wants the pages any longer: a source that waits for something without end looks at it.
     """
 
     collections: frozenset[str]
     after: str | None = None
     window: TimeWindow | None = None
     sync_ids: frozenset[str] | None = None
+    stop: threading.Event = field(default_factory=threading.Event, repr=False, compare=False)
 
 
 @dataclass(frozen=True)

@@ -1,5 +1,6 @@
 """A source that fails between batches: what it gave before is kept, and so is the place."""
 
+import threading
 from collections.abc import Iterator
 from dataclasses import replace
 
@@ -12,6 +13,7 @@ from sequin_pipeline.read.stream import RecordStream, Room
 from sequin_pipeline.runs.collection_run import BATCH_PAGES, run_sync
 from sequin_pipeline.sources import Page, ReadRequest
 from tests.support.builders import ListSource, collection, live_run_config, record
+from tests.support.waits import PATIENCE_SECONDS
 
 
 class FailingSource(ListSource):
@@ -116,3 +118,30 @@ def test_read_that_leaves_a_part_to_the_next_run_has_not_reached_the_end() -> No
     read = list(stream.portions(None, Room(records=10, bytes=10_000, pages=10), while_waiting=lambda: None))
 
     assert (len(read), stream.reached_end) == (1, False)
+
+
+class WaitingSource(ListSource):
+    """Gives one page, and then waits for what never comes, as long as it is wanted."""
+
+    def __init__(self) -> None:
+        super().__init__([[record("a", 1)]])
+        self.has_let_go = threading.Event()
+
+    def pages(self, request: ReadRequest) -> Iterator[Page]:
+        try:
+            yield from super().pages(request)
+            request.stop.wait()
+        finally:
+            self.has_let_go.set()
+
+
+def test_source_that_waits_for_its_next_page_is_told_when_nobody_wants_it_any_longer() -> None:
+    source = WaitingSource()
+    portions = RecordStream(live_run_config(collection()), source).portions(
+        None, Room(records=1, bytes=1, pages=1), while_waiting=lambda: None
+    )
+    next(portions)
+
+    portions.close()
+
+    assert source.has_let_go.wait(PATIENCE_SECONDS)
