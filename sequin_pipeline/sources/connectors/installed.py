@@ -1,0 +1,114 @@
+"""This module holds a connector as the user installed it: how each of its calls is started, with which configuration and secrets."""
+
+import re
+import threading
+from collections.abc import Callable, Iterator, Mapping, Sequence
+
+from sequin_pipeline.errors import ConfigurationError
+from sequin_pipeline.reads import Connector, Variable
+from sequin_pipeline.sources.connectors.masking import Mask
+from sequin_pipeline.sources.connectors.process import ConnectorProcess, Limits
+from sequin_pipeline.sources.connectors.spoken import Remarks
+
+SHORT = Limits(silence_seconds=600.0)
+"""For calls that read no records; the slowest discovery that was seen took 40 seconds."""
+
+_NAMED_SECRET = re.compile(
+    r"token|secret|passw|credential|private|api_?key|access_?key|client_?id|refresh|session", re.IGNORECASE
+)
+
+
+class InstalledConnector:
+    """A connector is started anew for each call; what it says is remembered in `remarks` for the run's metadata."""
+
+    def __init__(self, connector: Connector, environment: Mapping[str, str], limits: Limits = Limits()) -> None:  # noqa: B008 - frozen
+        self._connector, self._environment, self._limits = connector, environment, limits
+        self.config = _filled(connector.config, environment)
+        self.options = connector.options
+        self.name = connector.command[0].rpartition("/")[2]
+        self._secrets = {environment[name] for name in variables_of(connector.config)} | set(_secrets(self.config))
+        self.mask = Mask(self._secrets)
+        self.remarks = Remarks(self.name, self.mask)
+
+    def change_config(self, config: dict[str, object]) -> None:
+        """Takes over a configuration that the connector has changed itself, for its later calls in this run."""
+        before = set(_texts(self.config))
+        self.config = config
+        self._secrets |= {text for text in _texts(config) if text not in before}
+        self.mask = Mask(self._secrets)
+        self.remarks.mask = self.mask
+        self.remarks.note(
+            "it has changed its own configuration (a token that is renewed at each use, most likely), which lasts until the end of this "
+            "run only: if the next run is refused, let the variable hold the new value, or choose credentials that last"
+        )
+
+    def start(
+        self, arguments: Sequence[str], files: Mapping[str, object], stop: threading.Event, *, is_short: bool = False
+    ) -> ConnectorProcess:
+        """Returns a process to be entered; `{config}` in the arguments is the configuration's file."""
+        return ConnectorProcess(
+            self._connector.command,
+            [*arguments, *self.options],
+            {"config": self.config, **files},
+            environment=self._environment,
+            mask=self.mask,
+            stop=stop,
+            limits=SHORT if is_short else self._limits,
+        )
+
+    def ask(self, arguments: Sequence[str], hear: Callable[[list[bytes]], None], stop: threading.Event) -> tuple[int, str]:
+        """Makes a call that reads no records; returns its status, and the end of a message about it."""
+        with self.start(arguments, {}, stop, is_short=True) as process:
+            for lines in process.lines():
+                hear(lines)
+            return process.status(), process.tail()
+
+
+def variables_of(config: object) -> tuple[str, ...]:
+    """Returns the names of the variables that a configuration names, in their order."""
+    if isinstance(config, Variable):
+        return (config.name,)
+    if isinstance(config, Mapping):
+        return tuple(name for value in config.values() for name in variables_of(value))
+    if isinstance(config, list | tuple):
+        return tuple(name for value in config for name in variables_of(value))
+    return ()
+
+
+def _filled(config: Mapping[str, object], environment: Mapping[str, str]) -> dict[str, object]:
+    return {key: _fill(value, environment) for key, value in config.items()}
+
+
+def _fill(value: object, environment: Mapping[str, str]) -> object:
+    if isinstance(value, Variable):
+        if not environment.get(value.name, "").strip():
+            raise ConfigurationError(
+                f"the connector's configuration needs {value.name}, which the environment does not have: set it"
+            )
+        return environment[value.name].strip()
+    if isinstance(value, Mapping):
+        return {key: _fill(inner, environment) for key, inner in value.items()}
+    return [_fill(inner, environment) for inner in value] if isinstance(value, list | tuple) else value
+
+
+def _secrets(config: object, key: str = "") -> Iterator[str]:
+    """Yields values of keys that are named like a secret, also where they stand in the file."""
+    if isinstance(config, Mapping):
+        for name, value in config.items():
+            yield from _secrets(value, str(name))
+    elif isinstance(config, list):
+        for value in config:
+            yield from _secrets(value, key)
+    elif isinstance(config, str) and len(config) > 3 and _NAMED_SECRET.search(key):
+        yield config
+
+
+def _texts(config: object) -> Iterator[str]:
+    if isinstance(config, Mapping):
+        for value in config.values():
+            yield from _texts(value)
+    elif isinstance(config, list):
+        for value in config:
+            yield from _texts(value)
+    elif isinstance(config, str) and len(config) > 3:
+        yield config
