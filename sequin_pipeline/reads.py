@@ -94,7 +94,7 @@ class Read:
     braces are keys of the object or of `each`. `restart_after` begins the list anew, at the newest version, after so many objects: where
     a list has an end that it does not tell, or moves under the reader who counts its pages. `fields` is what `{fields}` stands for.
     `changes` is how what has changed is asked for, where that is another request than the list: its path, method, params, json,
-    paginator, select, since, order and restart; what tells objects apart, `each` and `detail` are those of the list.
+    paginator, select, since, order, restart and detail; what tells objects apart and `each` are those of the list.
     """
 
     path: str

@@ -32,7 +32,7 @@ def parse_read(model: ReadModel, place: Place, node: Node) -> Read:
     _check_names(model, {**place.each, **each}, of, node)
     _check_time(model, of, node)
     request = _Request(model, place, of, node)
-    used = {*_names(model), *(names_in(model.detail or ""))}
+    used = {*_names(model), *names_in([model.detail or "", (model.changes and model.changes.detail) or ""])}
     unused = next((name for name in each if name not in used), None)
     if unused is not None:
         raise (node / "each" / unused).refused(
@@ -53,7 +53,7 @@ def parse_read(model: ReadModel, place: Place, node: Node) -> Read:
         since=_since(model.since, of, node / "since"),
         is_ascending=bool(model.ascending),
         is_descending=bool(model.descending),
-        detail=None if model.detail is None else _path(model.detail, "detail", of, node / "detail", takes_query=True),
+        detail=request.detail(),
         restart_after=model.restart_after,
         fields=_fields(model.fields, of, node / "fields"),
         changes=_changes(model, place, of, node / "changes"),
@@ -77,6 +77,7 @@ def _changes(model: ReadModel, place: Place, of: str, node: Node) -> Read | None
         since=_since(changes.since, of, node / "since"),
         is_ascending=bool(changes.ascending),
         is_descending=bool(changes.descending),
+        detail=request.detail(),
         restart_after=changes.restart_after,
     )
 
@@ -115,6 +116,12 @@ class _Request:
         named = with_settings(found, f"'json' of {self.of}", self.node / "json")
         assert isinstance(named, dict)  # noqa: S101 - as above
         return named
+
+    def detail(self) -> str | None:
+        if self.model.detail is None:
+            return None
+        found = with_columns(self.model.detail, self.place.columns)
+        return _path(str(found or ""), "detail", self.of, self.node / "detail", takes_query=True)
 
     def paginator(self) -> Mapping[str, object] | None:
         return None if self.model.paginator is None else paginator(self.model.paginator, self.node / "paginator")

@@ -94,7 +94,7 @@ def _read(name: str, preset: PresetModel | None, model: CollectionModel, api: Ap
     each = {one: values(value, f"{one!r} of 'each'", node / "api" / "each" / one) for one, value in (api.each or {}).items()}
     read = _merged(ReadModel, of_preset, model.read)
     _check_each(each, read, node)
-    return parse_read(read, Place(name, each, _steps(model)), place / "read")
+    return parse_read(read, Place(name, each, _steps(model, read)), place / "read")
 
 
 def _check_each(each: Mapping[str, object], read: ReadModel, node: Node) -> None:
@@ -106,12 +106,16 @@ def _check_each(each: Mapping[str, object], read: ReadModel, node: Node) -> None
                 )
 
 
-def _steps(model: CollectionModel) -> list[tuple[str | int, ...]]:
-    """Returns where the collection's columns stand in the object; paths that cannot be read are refused with their columns."""
+def _steps(model: CollectionModel, read: ReadModel) -> list[tuple[str | int, ...]]:
+    """Returns where the collection's columns stand in the object, and, if there are any, what the pipeline itself reads of it.
+
+    Paths that cannot be read are refused with their columns.
+    """
     found = []
-    for column in model.columns.values():
+    ours = [*(read.key or ()), read.version, read.created, read.deleted] if model.columns else []
+    for text in (*(column.path for column in model.columns.values()), *ours):
         try:
-            path = parse_path(column.path)
+            path = parse_path(text or "")
         except CatalogError:
             continue
         if path.root == "data":

@@ -126,6 +126,11 @@ class ChangesModel(StrictModel):
     ascending: bool | None = Field(default=None, description="the list comes with the oldest version first; this is checked")
     descending: bool | None = Field(default=None, description="the list comes with the newest version first")
     restart_after: int | None = Field(default=None, ge=1, description="begin anew at the newest version after so many objects")
+    detail: str | None = Field(
+        default=None,
+        description="the path of one object, asked for once for each that has changed",
+        examples=["repos/{repository}/pulls/{number}"],
+    )
 
 
 class ReadModel(ChangesModel):
@@ -139,11 +144,6 @@ class ReadModel(ChangesModel):
         default=None,
         description="by name in braces, the values that it takes; the list is read for each",
         examples=[{"repository": ["octo/alpha", "octo/beta"]}],
-    )
-    detail: str | None = Field(
-        default=None,
-        description="the path of one object, asked for once for each that has changed",
-        examples=["repos/{repository}/pulls/{number}"],
     )
     fields: FieldsModel | None = None
     changes: ChangesModel | None = Field(

@@ -102,6 +102,7 @@ def test_changes_of_a_search_take_from_the_list_what_they_do_not_say(tmp_path: P
           method: POST
           json: {from: "{since}", fields: ["{columns.properties}", id]}
           ascending: true
+          detail: "orders/{id}?with={columns.properties}"
       columns:
         one: {path: properties.a, type: text}
         two: {path: "properties.b[0]", type: text}
@@ -119,6 +120,7 @@ def test_changes_of_a_search_take_from_the_list_what_they_do_not_say(tmp_path: P
         method="POST",
         json={"from": "{since}", "fields": ["a", "b", "id"]},
         is_ascending=True,
+        detail="orders/{id}?with=a,b",
     )
 
 
@@ -234,7 +236,7 @@ REFUSED = {
         reading("{path: a, key: [id], body: {a: 1}}"),
         8,
         "attributes.collections.order.read.body: there is no such key here: there may be path, method, params, json, select, paginator, "
-        "since, ascending, descending, restart_after, key, version, created, deleted, each, detail, fields, changes",
+        "since, ascending, descending, restart_after, detail, key, version, created, deleted, each, fields, changes",
     ),
     # ---- address and headers
     "no address": (
