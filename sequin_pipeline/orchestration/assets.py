@@ -22,6 +22,7 @@ from sequin_pipeline.orchestration.run_metadata import (
     window_metadata,
     window_observations,
 )
+from sequin_pipeline.orchestration.source_keys import source_key
 from sequin_pipeline.read.stream import RecordStream, RunConfig
 from sequin_pipeline.records.fields import RECORD_COLUMNS
 from sequin_pipeline.runs.outcome import SyncOutcome
@@ -37,11 +38,6 @@ RETRY_POLICY = dg.RetryPolicy(max_retries=3, delay=30, backoff=dg.Backoff.EXPONE
 def asset_key(collection: Collection) -> dg.AssetKey:
     """Returns the key `provider/name`; dots stay."""
     return dg.AssetKey([collection.provider, collection.name])
-
-
-def source_key(collection: Collection) -> dg.AssetKey:
-    """Returns the key of the API's side of the collection, where its lineage starts; pages of Dagster show its last part alone."""
-    return dg.AssetKey(["sequin", collection.provider, f"{collection.name}_source"])
 
 
 def group_name(provider: str) -> str:

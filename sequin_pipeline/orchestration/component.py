@@ -26,6 +26,7 @@ from sequin_pipeline.orchestration.freshness import build_freshness
 from sequin_pipeline.orchestration.project_resources import is_of_project, missing_resources
 from sequin_pipeline.orchestration.queue_asset import build_queue_asset
 from sequin_pipeline.orchestration.schedules import build_job_and_schedule, check_cron
+from sequin_pipeline.orchestration.source_keys import source_key
 from sequin_pipeline.orchestration.table_checks import build_table_check_job, build_table_checks
 
 
@@ -110,7 +111,7 @@ class CollectionSync(dg.Component, dg.Resolvable):
         files = _files_beside(self, context.component_tree)
         parts = [
             dg.Definitions(
-                assets=[build_source(collection) for collection in self.collections],
+                assets=[build_source(collection) for collection in self._first_of_sources(files)],
                 resources=missing_resources(context.component_tree, CollectionSync),
             ),
             self._build_runs(files),
@@ -132,6 +133,14 @@ class CollectionSync(dg.Component, dg.Resolvable):
         return dg.Definitions.merge(
             dg.Definitions(assets=assets), build_job_and_schedule(collections, cron=schedule_of(together))
         )
+
+    def _first_of_sources(self, files: Sequence[Declaration]) -> Sequence[Collection]:
+        """Returns the collections whose upstream asset no earlier collection of any file has: several may be read from one address."""
+        seen: dict[dg.AssetKey, Collection] = {}
+        for file in files:
+            for collection in file.collections:
+                seen.setdefault(source_key(collection), collection)
+        return [one for one in self.collections if seen.get(source_key(one), one).id == one.id]
 
     def is_first(self, files: Sequence[Declaration]) -> bool:
         """Says whether this is the first of several files; a provider has only one."""

@@ -9,13 +9,14 @@ import dagster as dg
 
 from sequin_pipeline.catalog import Collection
 from sequin_pipeline.errors import SourceError
-from sequin_pipeline.orchestration.assets import POOL, RETRY_POLICY, asset_key, build_spec, run_name, source_key
+from sequin_pipeline.orchestration.assets import POOL, RETRY_POLICY, asset_key, build_spec, run_name
 from sequin_pipeline.orchestration.dagster_errors import failing
 from sequin_pipeline.orchestration.earlier_checks import repeat_results
 from sequin_pipeline.orchestration.resources import IO_MANAGER, SOURCE
 from sequin_pipeline.orchestration.run_checks import build_check_specs, check_keys, check_results
 from sequin_pipeline.orchestration.run_config import QueueConfig, adopts, read_limits
 from sequin_pipeline.orchestration.run_metadata import count_metadata, run_metadata, source_observation
+from sequin_pipeline.orchestration.source_keys import source_key
 from sequin_pipeline.runs.collection_run import check_rejects
 from sequin_pipeline.runs.outcome import SyncOutcome
 from sequin_pipeline.runs.queue_run import DrainOutcome

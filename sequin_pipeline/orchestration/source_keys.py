@@ -1,0 +1,34 @@
+"""This module names the upstream assets: where a collection's lineage starts."""
+
+import re
+from urllib.parse import urlsplit
+
+import dagster as dg
+
+from sequin_pipeline.catalog import Collection
+from sequin_pipeline.reads import RestApi, Variable
+
+
+def source_key(collection: Collection) -> dg.AssetKey:
+    """Returns the key of the API's side of the collection; pages of Dagster show its last part alone.
+
+    For an API by declaration it is the address of the list, as in `api.hubapi.com/crm/v3/objects/contacts`, so that two providers of one
+    address have one upstream asset.
+    """
+    if collection.source.rest is None:
+        return dg.AssetKey(["sequin", collection.provider, f"{collection.name}_source"])
+    return dg.AssetKey(_address(collection.source.rest, collection.name))
+
+
+def _address(api: RestApi, name: str) -> list[str]:
+    read = api.reads[name]
+    if isinstance(api.base_url, Variable):
+        # What it holds may differ from process to process, and a key may not.
+        base = [api.base_url.name]
+    else:
+        parts = urlsplit(api.base_url)
+        base = [parts.netloc, *parts.path.split("/")]
+    is_shared = [other.path for other in api.reads.values()].count(read.path) > 1
+    # Dagster makes names of steps of it, and takes nothing else in these.
+    plain = [re.sub(r"[^A-Za-z0-9_.-]+", "_", part).strip("_") for part in (*base, *read.path.split("/"))]
+    return [part for part in plain if part] + ([name] if is_shared else [])
