@@ -20,7 +20,7 @@ ColumnType = Literal[
 TimeFormat = Literal["iso", "epoch_seconds", "epoch_milliseconds"]
 OnDelete = Literal["mark", "remove"]
 WindowWidth = Literal["hour", "day", "week", "month"]
-SourceKindName = Literal["sequin", "sequin_consumer", "sequin_stream", "stripe", "rest"]
+SourceKindName = Literal["sequin", "sequin_consumer", "sequin_stream", "stripe", "rest", "airbyte", "singer"]
 """The product's own kinds of sources: what each is and needs is in sources/registry.py; sources/external.py finds those of others."""
 KeyColumn = Literal["id", "sync_id", "upstream_id", "internal_id"]
 """What the key of an unmanaged table can be made of: they never change for a record."""

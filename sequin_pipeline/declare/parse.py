@@ -18,6 +18,7 @@ from sequin_pipeline.catalog import (
     parse_path,
 )
 from sequin_pipeline.declare.node import Node, check_text
+from sequin_pipeline.declare.parse_connector import parse_connector
 from sequin_pipeline.declare.parse_rest import parse_api
 from sequin_pipeline.declare.parse_table import parse_indexes, parse_table, parse_unmanaged
 from sequin_pipeline.declare.strict_model import VARIABLE_PATTERN
@@ -96,6 +97,7 @@ def _source(provider: ProviderModel, node: Node) -> SourceDeclaration:
         provider.relist_hours,
         _queue(provider, kind, node),
         rest=parse_api(provider, node),
+        connector=parse_connector(provider, node),
         options={key: with_variables(value) for key, value in provider.options.items()},
     )
 

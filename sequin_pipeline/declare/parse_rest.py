@@ -32,9 +32,14 @@ MERGED = frozenset({"params", "each", "headers", "since", "rate_limit", "auth", 
 
 
 def parse_api(provider: ProviderModel, node: Node) -> RestApi | None:
-    """Returns the API of a file whose `source` is read by declaration; None for any other, which can have neither `api` nor `read`."""
+    """Returns the API of a file whose `source` is read by declaration; None for any other, which can have neither `api` nor `read`.
+
+    The `read` of a connector is another matter: see parse_connector.py.
+    """
     if provider.source == "rest":
         return parse_rest(provider, node)
+    if provider.source in ("airbyte", "singer"):
+        return None
     if provider.api is not None:
         raise (node / "api").refused(f"source {provider.source!r} takes no 'api', which says how source 'rest' reads: remove it")
     for name, model in provider.collections.items():

@@ -134,8 +134,13 @@ class ChangesModel(StrictModel):
 
 
 class ReadModel(ChangesModel):
-    """This says how a collection is read from an API: the list, and what its objects are told apart by."""
+    """This says how a collection is read: the list of an API, or the stream of a connector, and what objects are told apart by."""
 
+    stream: str | None = Field(
+        default=None,
+        min_length=1,
+        description="of a connector: its name of the stream; the collection's own unless said otherwise",
+    )
     key: list[str] | None = Field(default=None, min_length=1, description="paths of the values that tell objects apart")
     version: str | None = Field(default=None, description="path of the time, or the integer, that grows with each change")
     created: str | None = Field(default=None, description="path of the time of creation")

@@ -9,6 +9,7 @@ from typing import Annotated, Any, Literal, get_args
 from pydantic import Field
 
 from sequin_pipeline.catalog import MAX_LANES, ColumnType, KeyColumn, OnDelete, SourceKindName, TimeFormat, WindowWidth
+from sequin_pipeline.declare.connector_models import ConnectorModel
 from sequin_pipeline.declare.rest_models import ApiModel, ReadModel
 from sequin_pipeline.declare.strict_model import VARIABLE_PATTERN, StrictModel
 
@@ -189,6 +190,9 @@ class ProviderModel(StrictModel):
     )
     api: ApiModel | None = Field(
         default=None, description="for source: rest: the API; left out: the preset of the provider's name"
+    )
+    connector: ConnectorModel | None = Field(
+        default=None, description="for source: airbyte and source: singer: what is started, and its configuration"
     )
     queue: QueueModel | None = Field(
         default=None, description="what is drained, for a source that is a queue; files with the same one are run together"

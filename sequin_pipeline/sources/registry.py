@@ -8,7 +8,9 @@ from collections.abc import Mapping
 
 from sequin_pipeline.catalog import Queue, SourceDeclaration
 from sequin_pipeline.errors import ConfigurationError
+from sequin_pipeline.reads import variables_in
 from sequin_pipeline.sources import Source
+from sequin_pipeline.sources.connectors.source import open_connector
 from sequin_pipeline.sources.external import find_external
 from sequin_pipeline.sources.http.endpoint import Endpoint
 from sequin_pipeline.sources.kind import Environment, SourceKind, missing_in
@@ -63,6 +65,12 @@ def _queue_of(declaration: SourceDeclaration) -> Queue:
     return declaration.queue
 
 
+def _of_connector(declaration: SourceDeclaration) -> tuple[str, ...]:
+    return () if declaration.connector is None else variables_in(declaration.connector.config)
+
+
+_CONNECTOR = SourceKind(variables=_of_connector, open=open_connector, can_reread=True, observes_time=True, lists_again=True)
+
 KINDS: Mapping[str, SourceKind] = {
     "sequin": SourceKind(
         variables=lambda declaration: ("SEQUIN_API_URL",),
@@ -94,6 +102,8 @@ KINDS: Mapping[str, SourceKind] = {
         lists_again=True,
     ),
     "rest": SourceKind(variables=lambda declaration: (), open=_open_rest, can_reread=True, observes_time=True, lists_again=True),
+    "airbyte": _CONNECTOR,
+    "singer": _CONNECTOR,
 }
 
 

@@ -236,7 +236,7 @@ REFUSED = {
         reading("{path: a, key: [id], body: {a: 1}}"),
         8,
         "attributes.collections.order.read.body: there is no such key here: there may be path, method, params, json, select, paginator, "
-        "since, ascending, descending, restart_after, detail, key, version, created, deleted, each, fields, changes",
+        "since, ascending, descending, restart_after, detail, stream, key, version, created, deleted, each, fields, changes",
     ),
     # ---- address and headers
     "no address": (

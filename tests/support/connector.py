@@ -1,7 +1,7 @@
-"""A connector that does as it is told: `python connector.py airbyte|singer CALL...`, as the protocols have it.
+"""A connector that does as it is told: `python connector.py airbyte|singer PLAN CALL...`, as the protocols have it.
 
-`plan` in its configuration names a JSON file: for `check`, `spec`, `discover` and `read` a list of steps, each the name of a function
-below and its arguments. It imports nothing of the project.
+PLAN is a JSON file: for `check`, `spec`, `discover` and `read` a list of steps, each the name of a function below and its arguments.
+It imports nothing of the project.
 """
 
 import json
@@ -111,7 +111,7 @@ def tell(path: str) -> None:
 def changes(stream: str, path: str, versions_a_state: int = 2) -> None:
     """What the file at `path` has, from the version in the state on, in the order of versions: `{id: {"version": …, …}}`."""
     given = content("--state")
-    since = 0
+    since = ""
     if given:
         since = given[0]["stream"]["stream_state"]["version"] if IS_AIRBYTE else given["version"]
     found = sorted(
@@ -148,9 +148,8 @@ def do(step) -> None:
 
 def main() -> None:
     of_tap = "discover" if "--discover" in sys.argv else "read"
-    call = sys.argv[2] if IS_AIRBYTE else of_tap
-    config = content("--config") or {}
-    plan = json.loads(Path(config.get("plan") or os.environ["HOME"] + "/plan.json").read_text())
+    call = sys.argv[3] if IS_AIRBYTE else of_tap
+    plan = json.loads(Path(sys.argv[2]).read_text())
     for step in plan[call]:
         do(step)
 

@@ -3,9 +3,9 @@
 import re
 import threading
 from collections.abc import Callable, Iterator, Mapping, Sequence
+from pathlib import PurePath
 
-from sequin_pipeline.errors import ConfigurationError
-from sequin_pipeline.reads import Connector, Variable
+from sequin_pipeline.reads import Connector, filled, variables_in
 from sequin_pipeline.sources.connectors.masking import Mask
 from sequin_pipeline.sources.connectors.process import ConnectorProcess, Limits
 from sequin_pipeline.sources.connectors.spoken import Remarks
@@ -23,10 +23,10 @@ class InstalledConnector:
 
     def __init__(self, connector: Connector, environment: Mapping[str, str], limits: Limits = Limits()) -> None:  # noqa: B008 - frozen
         self._connector, self._environment, self._limits = connector, environment, limits
-        self.config = _filled(connector.config, environment)
+        self.config = dict(filled(connector.config, environment))
         self.options = connector.options
-        self.name = connector.command[0].rpartition("/")[2]
-        self._secrets = {environment[name] for name in variables_of(connector.config)} | set(_secrets(self.config))
+        self.name = PurePath(connector.command[0]).name
+        self._secrets = {environment[name].strip() for name in variables_in(connector.config)} | set(_secrets(self.config))
         self.mask = Mask(self._secrets)
         self.remarks = Remarks(self.name, self.mask)
 
@@ -62,33 +62,6 @@ class InstalledConnector:
             for lines in process.lines():
                 hear(lines)
             return process.status(), process.tail()
-
-
-def variables_of(config: object) -> tuple[str, ...]:
-    """Returns the names of the variables that a configuration names, in their order."""
-    if isinstance(config, Variable):
-        return (config.name,)
-    if isinstance(config, Mapping):
-        return tuple(name for value in config.values() for name in variables_of(value))
-    if isinstance(config, list | tuple):
-        return tuple(name for value in config for name in variables_of(value))
-    return ()
-
-
-def _filled(config: Mapping[str, object], environment: Mapping[str, str]) -> dict[str, object]:
-    return {key: _fill(value, environment) for key, value in config.items()}
-
-
-def _fill(value: object, environment: Mapping[str, str]) -> object:
-    if isinstance(value, Variable):
-        if not environment.get(value.name, "").strip():
-            raise ConfigurationError(
-                f"the connector's configuration needs {value.name}, which the environment does not have: set it"
-            )
-        return environment[value.name].strip()
-    if isinstance(value, Mapping):
-        return {key: _fill(inner, environment) for key, inner in value.items()}
-    return [_fill(inner, environment) for inner in value] if isinstance(value, list | tuple) else value
 
 
 def _secrets(config: object, key: str = "") -> Iterator[str]:

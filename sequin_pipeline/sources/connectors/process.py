@@ -127,7 +127,7 @@ class ConnectorProcess:
         self._listener.join(timeout=1.0)
 
     def lines(self) -> Iterator[list[bytes]]:
-        """Yields the lines that are there, without their ends, until the connector closes its output.
+        """Yields the lines that are there, without their ends, until the connector closes its output; none while it is silent.
 
         What stands behind the last end of a line comes last, by itself. Raises SourceUnavailable after a silence, and SourceFault for a
         line beyond MAX_LINE_BYTES.
@@ -135,6 +135,9 @@ class ConnectorProcess:
         unfinished: list[bytes] = []
         size = 0
         for chunk in self._chunks():
+            if not chunk:
+                yield []
+                continue
             head, *others = chunk.split(b"\n")
             unfinished.append(head)
             size += len(head)
@@ -168,6 +171,7 @@ class ConnectorProcess:
                         f"the connector {self.name!r} wrote nothing for {self._limits.silence_seconds:,.0f} seconds, and was "
                         f"ended{self.tail()}"
                     )
+                yield b""
                 continue
             chunk = os.read(descriptor, CHUNK_BYTES)
             if not chunk:

@@ -88,8 +88,8 @@ class Remarks:
         """Returns sentences for the run's metadata."""
         found = list(self._noted)
         if self._noise:
-            lines = "a line" if self._noise == 1 else f"{self._noise:,} lines"
-            found.append(f"the connector {self._connector} wrote {lines} that are no messages, the first: {self._first_noise!r}")
+            lines = "a line that is no message" if self._noise == 1 else f"{self._noise:,} lines that are no messages, the first"
+            found.append(f"the connector {self._connector} wrote {lines}: {self._first_noise!r}")
         if self._others:
             found.append(f"the connector {self._connector} sent {self._others:,} messages of streams that were not asked for")
         return tuple(found)

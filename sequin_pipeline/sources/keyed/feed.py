@@ -1,5 +1,6 @@
 """This module holds what a feed is: where the objects of a keyed collection come from, and what it is asked."""
 
+import threading
 from collections.abc import Generator, Sequence
 from dataclasses import dataclass, field
 from datetime import datetime
@@ -20,7 +21,8 @@ class Reading:
 
     `state` is the feed's own, behind which it reads on; None: from the beginning. `lists`: everything that exists now is asked for, to
     find what is gone; then `known` is the state up to which changes have been read. `window` asks for the objects of a time window, as
-    far as the API can tell; more may come. `started` is when the read began, by our clock.
+    far as the API can tell; more may come. `started` is when the read began, by our clock. `stop` is set once nobody wants what comes:
+    a feed that waits for something without end looks at it.
     """
 
     started: datetime
@@ -28,6 +30,7 @@ class Reading:
     lists: bool = False
     known: bytes | None = None
     window: TimeWindow | None = None
+    stop: threading.Event = field(default_factory=threading.Event, repr=False, compare=False)
 
 
 @dataclass(frozen=True)

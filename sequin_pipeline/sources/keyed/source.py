@@ -5,6 +5,7 @@ listed, and what the listing no longer has counts as deleted. A collection witho
 """
 
 import logging
+import threading
 from collections.abc import Callable, Generator, Iterator
 from contextlib import closing
 from datetime import UTC, datetime
@@ -62,7 +63,7 @@ class KeyedSource:
         (collection_id,) = request.collections
         cursor = None if request.after is None or request.window else read_cursor(request.after, kind=self.identity.kind)
         shape = self._feed.shape(collection_id.partition(":")[2])
-        read = _Read(self._feed, shape, collection_id, self._sync_id, now=self._now)
+        read = _Read(self._feed, shape, collection_id, self._sync_id, now=self._now, stop=request.stop)
         if request.window is not None:
             yield from read.window(request.window)
         elif shape.version is None:
@@ -108,17 +109,20 @@ def _floor(started: datetime, shape: Shape) -> int:
 class _Read:
     """A read of one collection under way; its methods yield pages, and return the cursor that they reached."""
 
-    def __init__(self, feed: Feed, shape: Shape, collection_id: str, sync_id: str, *, now: Callable[[], datetime]) -> None:
+    def __init__(
+        self, feed: Feed, shape: Shape, collection_id: str, sync_id: str, *, now: Callable[[], datetime], stop: threading.Event
+    ) -> None:
         self.shape = shape
         self.started = now()
         self._feed = feed
         self._collection_id, self._sync_id = collection_id, sync_id
         self._now = now
+        self._stop = stop
 
     def news(self, cursor: Cursor) -> Generator[Page, None, Cursor | None]:
         """Reads on from the cursor's state. Returns None where the feed left a part to the next run."""
         writer = self._writer(cursor.floor)
-        reading = Reading(started=self.started, state=state_of(cursor.state))
+        reading = Reading(started=self.started, state=state_of(cursor.state), stop=self._stop)
         ends_early = False
         for arrival in self._arrivals(reading):
             if arrival.state is not None:
@@ -131,7 +135,9 @@ class _Read:
         """Lists everything, from where an earlier run left off if the feed can go on there; else anew, above what that one saw."""
         cursor, listing = self._begin_listing(cursor)
         writer = self._writer(cursor.floor)
-        reading = Reading(started=self.started, state=state_of(listing.state), lists=True, known=state_of(cursor.state))
+        reading = Reading(
+            started=self.started, state=state_of(listing.state), lists=True, known=state_of(cursor.state), stop=self._stop
+        )
         for arrival in self._arrivals(reading):
             written = writer.write(arrival.objects)
             seen_ids, without = writer.ids(arrival.seen)
@@ -167,7 +173,7 @@ class _Read:
                 "holds all of them"
             )
         writer = self._writer(0)
-        for arrival in self._arrivals(Reading(started=self.started, window=window)):
+        for arrival in self._arrivals(Reading(started=self.started, window=window, stop=self._stop)):
             yield from self._pages(arrival, writer.write(arrival.objects), None)
 
     def _writer(self, floor: int) -> RecordWriter:

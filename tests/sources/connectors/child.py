@@ -5,12 +5,19 @@ import os
 import sys
 import threading
 from collections.abc import Mapping, Sequence
+from datetime import UTC, datetime
 from pathlib import Path
 
-from sequin_pipeline.reads import Connector, Variable
+from sequin_pipeline.reads import Connector, StreamRead, Variable
+from sequin_pipeline.sources import SourceIdentity
+from sequin_pipeline.sources.connectors.airbyte import Airbyte
+from sequin_pipeline.sources.connectors.feed import ConnectorFeed, Spoken
 from sequin_pipeline.sources.connectors.installed import InstalledConnector
 from sequin_pipeline.sources.connectors.process import Limits
+from sequin_pipeline.sources.connectors.singer import Singer
+from sequin_pipeline.sources.connectors.source import ConnectorSource
 from tests.support import connector
+from tests.support.builders import collection
 
 SECRET = "s3cr3t/with+signs"
 QUICK = Limits(silence_seconds=60.0, grace_seconds=0.2)
@@ -72,8 +79,8 @@ def write_plan(folder: Path, plan: Mapping[str, Sequence[Step]], *, kind: str = 
     file = folder / "plan.json"
     catalog = CATALOG if kind == "airbyte" else TAP_CATALOG
     file.write_text(json.dumps({"discover": [catalog], **plan}))
-    config = {"plan": str(file), "token": Variable("CHILD_TOKEN")}
-    return Connector((sys.executable, str(connector.__file__), kind), config)
+    # Without packages an interpreter starts in half the time.
+    return Connector((sys.executable, "-I", "-S", str(connector.__file__), kind, str(file)), {"token": Variable("CHILD_TOKEN")})
 
 
 def installed(
@@ -84,3 +91,36 @@ def installed(
 
 def never() -> threading.Event:
     return threading.Event()
+
+
+START = datetime(2026, 1, 2, tzinfo=UTC)
+THING = collection(observes_time=True)
+"""The collection that reads the child's stream."""
+
+
+def open_child(
+    folder: Path,
+    *steps: Step,
+    kind: str = "airbyte",
+    now: datetime = START,
+    read: StreamRead = StreamRead("thing"),  # noqa: B008 - a frozen value
+    limits: Limits = QUICK,
+    plan: Mapping[str, Sequence[Step]] | None = None,
+) -> ConnectorSource:
+    """A source over the connector that takes these steps when it is read."""
+    connector = installed(folder, plan or {"read": steps}, kind=kind, limits=limits)
+    protocol: Spoken = Airbyte(connector) if kind == "airbyte" else Singer(connector)
+    return ConnectorSource(ConnectorFeed(protocol, {"thing": read}), SourceIdentity(kind, "child"), now=lambda: now)
+
+
+def thing(name: str, second: int, amount: object = 1) -> dict[str, object]:
+    return {"id": name, "updated": f"2026-01-01T00:{second // 60:02}:{second % 60:02}Z", "status": "active", "amount": amount}
+
+
+def good_read(*objects: dict[str, object], state: object = None) -> list[Step]:
+    """The steps of a read that ends well."""
+    return [
+        ["records", "thing", *objects],
+        ["state", "thing", state or {"version": "x"}, len(objects)],
+        ["status", "thing", "COMPLETE"],
+    ]

@@ -28,6 +28,10 @@ def start(folder: Path, *steps: Step, stop: threading.Event | None = None, limit
     return connector.start(["read", "--config", "{config}"], {}, stop or never())
 
 
+def read(process: ConnectorProcess) -> list[bytes]:
+    return [line for lines in process.lines() for line in lines]
+
+
 def told(path: Path) -> dict[str, Any]:
     wait_until(path.exists, "the connector's own word")
     found: dict[str, Any] = json.loads(path.read_text())
@@ -40,7 +44,7 @@ def is_running(pid: int) -> bool:
 
 def test_connector_gets_its_configuration_in_private_files_that_are_gone_afterwards(tmp_path: Path) -> None:
     with start(tmp_path, ["tell", str(tmp_path / "told")]) as process:
-        assert (list(process.lines()), process.status()) == ([], 0)
+        assert (read(process), process.status()) == ([], 0)
 
     found = told(tmp_path / "told")
     assert found["files"]["--config"][:2] == ["0o600", "0o700"]
@@ -98,7 +102,7 @@ def test_connector_gets_no_more_of_the_environment_than_it_needs_to_reach_the_ne
 )
 def test_lines_come_as_they_were_written(tmp_path: Path, text: str, lines: list[bytes]) -> None:
     with start(tmp_path, ["raw", text]) as process:
-        found = [line for some in process.lines() for line in some]
+        found = read(process)
 
     assert found == lines
 
@@ -106,7 +110,7 @@ def test_lines_come_as_they_were_written(tmp_path: Path, text: str, lines: list[
 def test_line_of_64_mb_is_read_whole_in_time_that_grows_no_faster_than_it(tmp_path: Path) -> None:
     with start(tmp_path, ["big", "thing", "a", 64]) as process:
         tracemalloc.start()
-        [line] = [line for some in process.lines() for line in some]
+        [line] = read(process)
         _, most = tracemalloc.get_traced_memory()
         tracemalloc.stop()
 
@@ -177,7 +181,7 @@ def test_process_that_left_the_group_and_holds_the_output_keeps_no_run_waiting(t
     connector = InstalledConnector(Connector((sys.executable, str(script))), os.environ, QUICK)
 
     with connector.start([], {}, never()) as process:
-        assert (list(process.lines()), process.status()) == ([], 0)
+        assert (read(process), process.status()) == ([], 0)
 
     wait_until((tmp_path / "pid").exists, "the process that left")
     psutil.Process(int((tmp_path / "pid").read_text())).kill()
@@ -186,7 +190,7 @@ def test_process_that_left_the_group_and_holds_the_output_keeps_no_run_waiting(t
 def test_gigabytes_on_the_standard_error_hold_nobody_up(tmp_path: Path) -> None:
     """More than the pipe holds, with a line that has no end: an unread pipe would stop the connector before its record."""
     with start(tmp_path, ["stderr", "warning " * 100_000], ["stderr", "the last line"], ["raw", "done\n"]) as process:
-        found = [line for some in process.lines() for line in some]
+        found = read(process)
         process.status()
 
     assert found == [b"done"]
