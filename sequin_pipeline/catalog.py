@@ -247,6 +247,11 @@ class Collection:
         return self.source.queue is not None
 
     @property
+    def is_listed(self) -> bool:
+        """Listed as a whole now and then, so that what is no longer there is marked: so do the sources that observe what they read."""
+        return self.observes_time
+
+    @property
     def queue_key(self) -> tuple[str, str] | None:
         """Kind and consumer of the queue that delivers it, for all collections of which one run is needed; None: no queue."""
         return None if self.source.queue is None else (self.source.kind, self.source.queue.consumer)

@@ -12,6 +12,7 @@ from sequin_pipeline.cli.offered import offers
 from sequin_pipeline.cli.running import is_in_checkout, program, still_running
 from sequin_pipeline.cli.session import Session
 from sequin_pipeline.cli.tables import build_table, print_table
+from sequin_pipeline.ledger.held_deletes import HeldDeletes, held_by_table
 from sequin_pipeline.ledger.ledger import COUNT_NAMES, Counts
 from sequin_pipeline.ledger.schema import migrate
 from sequin_pipeline.ledger.status import RunSummary, run_summaries
@@ -37,6 +38,7 @@ class Landed:
     seconds: float
     filled: int = 0
     failure: str | None = None
+    held_deletes: tuple[HeldDeletes, ...] = ()
 
     @property
     def has_never_had_records(self) -> bool:
@@ -49,21 +51,24 @@ def landed(warehouse: Warehouse, runs: "Iterable[FinishedRun]") -> list[Landed]:
     return [one for run in runs for one in _landed(warehouse, run)]
 
 
-def tell(session: Session, results: Sequence[Landed], *, as_json: bool) -> None:
+def tell(session: Session, results: Sequence[Landed], *, as_json: bool, accepted: int | None = None) -> None:
     """Prints the results, names the collections of which nothing can come, and ends the process with the exit status.
 
-    That is 1 where a run failed, 3 where records were rejected.
+    That is 1 where a run failed, 3 where records were rejected or deletes are held; up to `accepted` of them were asked for.
     """
     if as_json:
         click.echo(json.dumps([{**asdict(one), "counts": asdict(one.counts)} for one in results], indent=2))
     else:
         _print(session, results)
+    for one in results:
+        for held in one.held_deletes:
+            click.echo(f"\n{_told_held(one, held, accepted)}", err=True)
     silent = [session.collections[one.collection] for one in results if one.has_never_had_records]
     for unknown in (sentence for offer in offers(silent) for _, sentence in offer.unknown()):
         click.echo(f"\n{unknown}", err=True)
     if any(one.failure for one in results):
         sys.exit(FAILED)
-    if any(one.counts.rejected for one in results):
+    if any(one.counts.rejected or one.held_deletes for one in results):
         sys.exit(LANDED_WITH_REJECTS)
 
 
@@ -74,17 +79,25 @@ def _landed(warehouse: Warehouse, run: "FinishedRun") -> list[Landed]:
         migrate(connection)
         summaries = run_summaries(connection, run.run_id)
         undeclared = undeclared_of_run(connection, run.run_id)
+        held = held_by_table(connection)
     nothing = RunSummary(Counts(), rows=None, seconds=0.0)
     results = []
     for collection in run.collections:
         did = summaries.get(collection.label, nothing)
         failure = run.failures.get(collection.label)
-        results.append(Landed(collection.label, str(collection.table), did.counts, did.rows, did.seconds, did.filled, failure))
+        table = str(collection.table)
+        waiting = held.get(table, ())
+        results.append(Landed(collection.label, table, did.counts, did.rows, did.seconds, did.filled, failure, waiting))
     for label, count in undeclared.items():
         results.append(Landed(label, "not declared", Counts(fetched=count, rejected=count), rows=None, seconds=0.0))
     labels = {collection.label for collection in run.collections}
     others = [(label, failure) for label, failure in run.failures.items() if label not in labels]
     return results + [Landed(label, "", Counts(), rows=None, seconds=0.0, failure=failure) for label, failure in others]
+
+
+def _told_held(one: Landed, held: HeldDeletes, accepted: int | None) -> str:
+    told = held.told(one.collection)
+    return told if accepted is None else f"{told} (--accept-deletes {accepted} is fewer than {held.rows})"
 
 
 def _print(session: Session, results: Sequence[Landed]) -> None:

@@ -2,7 +2,7 @@
 
 from collections.abc import Sequence
 from datetime import UTC, datetime
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, TypedDict, Unpack
 
 import click
 from rich.console import Console
@@ -19,6 +19,16 @@ from sequin_pipeline.postgres.warehouse import Warehouse
 if TYPE_CHECKING:
     from sequin_pipeline.ledger.census import Others
     from sequin_pipeline.orchestration.launch import Request
+
+
+class Asked(TypedDict):
+    """These options are what the runs are asked for."""
+
+    full_refresh: bool
+    sync_id: str | None
+    adopt: bool
+    others: "Others"
+    accept_deletes: int | None
 
 
 @click.command()
@@ -52,39 +62,55 @@ if TYPE_CHECKING:
     help="With --adopt or --full-refresh, what becomes of rows that the API does not have: they stay, and are counted after --adopt, "
     "or are marked as deleted.",
 )
+@click.option(
+    "--accept-deletes",
+    type=click.IntRange(min=1),
+    metavar="N",
+    help="Mark up to N rows of each sync as deleted that a listing does not have any more; needs --collection.",
+)
 @click.option("--sandbox", is_flag=True, help="Put the sandbox's records into the database that WAREHOUSE_URL names.")
 @click.option("--json", "as_json", is_flag=True, help="Print what landed as JSON.")
-def command(
-    *,
-    providers: Sequence[str],
-    labels: Sequence[str],
-    full_refresh: bool,
-    sync_id: str | None,
-    adopt: bool,
-    others: "Others",
-    sandbox: bool,
-    as_json: bool,
-) -> None:
+def command(*, providers: Sequence[str], labels: Sequence[str], sandbox: bool, as_json: bool, **asked: Unpack[Asked]) -> None:
     """Read every collection once, from where the last run ended, and merge it into its table.
 
-    Exit status: 0 all landed, 1 a run failed, 2 wrong usage, 3 landed, but some records were rejected.
+    Exit status: 0 all landed, 1 a run failed, 2 wrong usage, 3 landed, but some records were rejected, or deletes are held.
     """
-    if sync_id is not None and full_refresh:
-        raise ConfigurationError("--sync-id and --full-refresh exclude each other: a read of one sync moves no cursor")
-    if others == "mark" and not (adopt or full_refresh):
-        raise ConfigurationError(
-            "--others mark needs --adopt or --full-refresh: only a read from the beginning tells which rows the API does not have"
-        )
+    _refuse_contradictions(asked, names_collections=bool(labels) and not providers)
     from sequin_pipeline.orchestration.launch import Request
 
     session = open_session(wants_sandbox=sandbox)
     collections = select(session, providers=providers, labels=labels)
+    accepted = asked["accept_deletes"]
+    if accepted is not None:
+        _check_listed(collections)
     announce(session)
     check_warehouse(session)
     check_dagster_storage(session)
     check_api(session)
-    request = Request("backfill" if sync_id else "live", sync_id=sync_id, full_refresh=full_refresh, adopt=adopt, others=others)
-    tell(session, _run(session, collections, request), as_json=as_json)
+    request = Request("backfill" if asked["sync_id"] else "live", **asked)
+    tell(session, _run(session, collections, request), as_json=as_json, accepted=accepted)
+
+
+def _refuse_contradictions(asked: Asked, *, names_collections: bool) -> None:
+    if asked["sync_id"] is not None and asked["full_refresh"]:
+        raise ConfigurationError("--sync-id and --full-refresh exclude each other: a read of one sync moves no cursor")
+    if asked["others"] == "mark" and not (asked["adopt"] or asked["full_refresh"]):
+        raise ConfigurationError(
+            "--others mark needs --adopt or --full-refresh: only a read from the beginning tells which rows the API does not have"
+        )
+    if asked["accept_deletes"] is not None and not names_collections:
+        raise ConfigurationError(
+            "--accept-deletes needs --collection, and no --provider: name each collection whose deletes you have looked at"
+        )
+
+
+def _check_listed(collections: Sequence[Collection]) -> None:
+    unlisted = [collection for collection in collections if not collection.is_listed]
+    if unlisted:
+        raise ConfigurationError(
+            f"--accept-deletes is of no use for {', '.join(one.label for one in unlisted)}: source {unlisted[0].source.kind!r} tells of "
+            "each deletion, so that nothing is marked because a listing does not have it"
+        )
 
 
 def _run(session: Session, collections: Sequence[Collection], request: "Request") -> list[Landed]:

@@ -210,6 +210,21 @@ _MIGRATIONS = (
     );
     comment on table {schema}.census is 'full readings under way that tell at their end which rows the source does not have';
     """,
+    # Of sources that list everything: what would delete too much at once.
+    """
+    create table {schema}.held_deletes (
+        table_name text not null references {schema}.tables on delete cascade,
+        sync_id text not null,
+        version bigint not null,
+        row_count bigint not null,
+        live_rows bigint not null,
+        examples text[] not null,
+        accepted bigint,
+        held_at timestamptz not null default now(),
+        primary key (table_name, sync_id)
+    );
+    comment on table {schema}.held_deletes is 'what a complete listing did not see, where that is too much to be deleted unasked';
+    """,
 )
 VERSION = len(_MIGRATIONS)
 

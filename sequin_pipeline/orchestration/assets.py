@@ -116,7 +116,7 @@ def build_asset(collection: Collection, *, retry_policy: dg.RetryPolicy = RETRY_
         pool=POOL,
         io_manager_key=IO_MANAGER,
         required_resource_keys={SOURCE, IO_MANAGER},
-        check_specs=build_check_specs(key),
+        check_specs=build_check_specs(key, collection),
         output_required=False,
     )
     def records(
@@ -129,7 +129,7 @@ def build_asset(collection: Collection, *, retry_policy: dg.RetryPolicy = RETRY_
             try:
                 outcome = getattr(context.resources, IO_MANAGER).sync(stream, run_id=context.run.run_id, log=context.log)
             except SourceError:
-                yield from repeat_results(context, check_keys(key))
+                yield from repeat_results(context, check_keys(key, collection))
                 raise
         yield source_observation(source_key(collection), outcome)
         if stream.run_config.sync_id is None:
@@ -139,7 +139,7 @@ def build_asset(collection: Collection, *, retry_policy: dg.RetryPolicy = RETRY_
         else:
             # A materialization would say that its windows are done, while the records of the other syncs have not been read.
             yield from restricted_observations(key, outcome, sync_id=stream.run_config.sync_id)
-        yield from check_results(key, outcome)
+        yield from check_results(key, collection, outcome)
 
     return records
 

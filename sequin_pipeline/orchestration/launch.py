@@ -15,7 +15,14 @@ from sequin_pipeline.orchestration.command_runs import alive, end_abandoned_runs
 from sequin_pipeline.orchestration.definitions import build_sync_definitions
 from sequin_pipeline.orchestration.queue_asset import step_name
 from sequin_pipeline.orchestration.resources import LiveState
-from sequin_pipeline.orchestration.run_config import ADOPT_TAG, FULL_REFRESH_TAG, OTHERS_TAG, SYNC_ID_TAG, refuse_reread
+from sequin_pipeline.orchestration.run_config import (
+    ACCEPT_DELETES_TAG,
+    ADOPT_TAG,
+    FULL_REFRESH_TAG,
+    OTHERS_TAG,
+    SYNC_ID_TAG,
+    refuse_reread,
+)
 from sequin_pipeline.orchestration.schedules import job_name, live_tags, with_followers
 from sequin_pipeline.orchestration.unmarked_windows import times_to_ask_from
 from sequin_pipeline.windows import MODE_TAG, KeyRange, RunMode, live_range, named_range
@@ -30,6 +37,7 @@ class Request:
     full_refresh: bool = False
     adopt: bool = False
     others: Others = "keep"
+    accept_deletes: int | None = None
 
     def tags(self, asked: KeyRange | None) -> dict[str, str]:
         """Returns the tags of such a run, the same from every launcher."""
@@ -42,6 +50,8 @@ class Request:
             tags[ADOPT_TAG] = "true"
         if self.others != "keep":
             tags[OTHERS_TAG] = self.others
+        if self.accept_deletes is not None:
+            tags[ACCEPT_DELETES_TAG] = str(self.accept_deletes)
         return tags
 
 

@@ -36,7 +36,7 @@ def build_queue_asset(collections: Sequence[Collection], *, retry_policy: dg.Ret
     @dg.multi_asset(
         name=step_name(collections),
         specs=[build_spec(collection).with_io_manager_key(IO_MANAGER) for collection in collections],
-        check_specs=[spec for collection in collections for spec in build_check_specs(asset_key(collection))],
+        check_specs=[spec for collection in collections for spec in build_check_specs(asset_key(collection), collection)],
         retry_policy=retry_policy,
         pool=POOL,
         required_resource_keys={SOURCE, IO_MANAGER},
@@ -57,7 +57,7 @@ def build_queue_asset(collections: Sequence[Collection], *, retry_policy: dg.Ret
                     log=context.log,
                 )
             except SourceError:
-                yield from repeat_results(context, [key for one in collections for key in check_keys(asset_key(one))])
+                yield from repeat_results(context, [key for one in collections for key in check_keys(asset_key(one), one)])
                 raise
         for collection in collections:
             yield source_observation(source_key(collection), outcome.collections[collection.label])
@@ -77,7 +77,7 @@ def _result(collection: Collection, outcome: DrainOutcome) -> dg.MaterializeResu
             **count_metadata(of_collection.counts),
             "undeclared": sum(outcome.undeclared.values()),
         },
-        check_results=list(check_results(asset_key(collection), of_collection)),
+        check_results=list(check_results(asset_key(collection), collection, of_collection)),
     )
 
 

@@ -5,11 +5,13 @@ table_checks.py.
 """
 
 from collections.abc import Iterator, Mapping, Sequence
-from typing import Protocol
+from typing import Any, Protocol
 
 import dagster as dg
 
+from sequin_pipeline.catalog import Collection
 from sequin_pipeline.ledger.drift import Drift
+from sequin_pipeline.ledger.held_deletes import HeldDeletes, accepting
 from sequin_pipeline.ledger.ledger import Counts
 
 FATES = ("inserted", "updated", "deleted", "unchanged", "stale", "duplicate", "rejected")
@@ -20,6 +22,8 @@ DESCRIPTIONS: Mapping[str, str] = {
     "open_rejects": "The collection has no open rejects. Stays red until each is fixed, replayed or discarded.",
     "required_columns": "Every record of this run that carries an object has the values that the declaration requires.",
     "drift": "The fields of the provider's objects are those that earlier runs saw (at most 200 records a run are looked into).",
+    "deletes_within_limit": "No listing lacks so many rows that somebody has to look before they are marked as deleted. Stays red until "
+    "that is accepted, or a later listing has them.",
 }
 
 
@@ -27,7 +31,7 @@ class Findings(Protocol):
     """These are what a run found out about its records.
 
     `open_rejects` counts the collection's rejects over all runs, `reject_examples` are a few record ids with their reasons.
-    `required_missing` counts this run's records by column.
+    `required_missing` counts this run's records by column, `held_deletes` are those of all runs.
     """
 
     @property
@@ -40,22 +44,30 @@ class Findings(Protocol):
     def required_missing(self) -> Mapping[str, int]: ...
     @property
     def drift(self) -> Drift: ...
+    @property
+    def held_deletes(self) -> Sequence[HeldDeletes]: ...
 
 
-def build_check_specs(key: dg.AssetKey) -> list[dg.AssetCheckSpec]:
-    """Builds the four checks of a collection's asset; none blocks what is downstream."""
-    return [dg.AssetCheckSpec(name, asset=key, description=description) for name, description in DESCRIPTIONS.items()]
+def check_names(collection: Collection) -> list[str]:
+    """Returns the names of a collection's checks; only what is listed as a whole can lack rows."""
+    return [name for name in DESCRIPTIONS if name != "deletes_within_limit" or collection.is_listed]
 
 
-def check_keys(key: dg.AssetKey) -> list[dg.AssetCheckKey]:
-    """Returns the keys of the four checks of a collection's asset."""
-    return [dg.AssetCheckKey(key, name) for name in DESCRIPTIONS]
+def build_check_specs(key: dg.AssetKey, collection: Collection) -> list[dg.AssetCheckSpec]:
+    """Builds the checks of a collection's asset; none blocks what is downstream."""
+    return [dg.AssetCheckSpec(name, asset=key, description=DESCRIPTIONS[name]) for name in check_names(collection)]
 
 
-def check_results(key: dg.AssetKey, findings: Findings) -> Iterator[dg.AssetCheckResult]:
+def check_keys(key: dg.AssetKey, collection: Collection) -> list[dg.AssetCheckKey]:
+    """Returns the keys of the checks of a collection's asset."""
+    return [dg.AssetCheckKey(key, name) for name in check_names(collection)]
+
+
+def check_results(key: dg.AssetKey, collection: Collection, findings: Findings) -> Iterator[dg.AssetCheckResult]:
     """Yields one result for each spec, in their order."""
-    for check in (conservation, open_rejects, required_columns, drift):
-        yield check(key, findings)
+    for check in (conservation, open_rejects, required_columns, drift, deletes_within_limit):
+        if check.__name__ in check_names(collection):
+            yield check(key, findings)
 
 
 def conservation(key: dg.AssetKey, findings: Findings) -> dg.AssetCheckResult:
@@ -117,4 +129,29 @@ def drift(key: dg.AssetKey, findings: Findings) -> dg.AssetCheckResult:
         severity=dg.AssetCheckSeverity.WARN,
         description=described or "the fields are those that earlier runs saw",
         metadata={what: dg.MetadataValue.json(fields) for what, fields in changes.items()},
+    )
+
+
+def deletes_within_limit(key: dg.AssetKey, findings: Findings) -> dg.AssetCheckResult:
+    """Checks for held deletes: an error, since either the source hides rows that are there, or the table shows some that are gone."""
+    label, held = "/".join(key.path), findings.held_deletes
+    rows = max((one.rows for one in held), default=0)
+    metadata: dict[str, dg.MetadataValue[Any]] = {"held_deletes": dg.MetadataValue.int(sum(one.rows for one in held))}
+    if held:
+        by_sync = {
+            one.sync_id: {"rows": one.rows, "live_rows": one.live_rows, "limit": one.limit, "share": one.share} for one in held
+        }
+        metadata |= {
+            "by_sync": dg.MetadataValue.json(by_sync),
+            "examples": dg.MetadataValue.json({one.sync_id: list(one.examples) for one in held}),
+            "command": dg.MetadataValue.md(f"`{accepting(label, held)}`"),
+            "run_config": dg.MetadataValue.json({"ops": {key.to_python_identifier(): {"config": {"accept_deletes": rows}}}}),
+        }
+    return dg.AssetCheckResult(
+        check_name="deletes_within_limit",
+        asset_key=key,
+        passed=not held,
+        severity=dg.AssetCheckSeverity.ERROR,
+        description="\n".join(one.told(label) for one in held) or "no deletes are held",
+        metadata=metadata,
     )

@@ -20,6 +20,7 @@ SYNC_ID_TAG = "sequin_pipeline/sync_id"
 FULL_REFRESH_TAG = "sequin_pipeline/full_refresh"
 ADOPT_TAG = "sequin_pipeline/adopt"
 OTHERS_TAG = "sequin_pipeline/others"
+ACCEPT_DELETES_TAG = "sequin_pipeline/accept_deletes"
 
 
 class CollectionConfig(dg.Config):
@@ -33,6 +34,9 @@ class CollectionConfig(dg.Config):
     others: str = Field(
         default="keep",
         description="with adopt or full_refresh, what becomes of rows that the source does not have: keep, or mark as deleted",
+    )
+    accept_deletes: int | None = Field(
+        default=None, ge=1, description="mark up to so many rows of each sync as deleted that a listing does not have any more"
     )
 
 
@@ -63,6 +67,7 @@ def read_run_config(context: dg.AssetExecutionContext, config: CollectionConfig,
         full_refresh=full_refresh,
         adopt=config.adopt or _claims(tags.get(ADOPT_TAG), ADOPT_TAG),
         others=_others(tags.get(OTHERS_TAG, config.others)),
+        accept_deletes=config.accept_deletes or _count(tags.get(ACCEPT_DELETES_TAG), ACCEPT_DELETES_TAG),
     )
 
 
@@ -115,3 +120,11 @@ def _claims(value: str | None, tag: str) -> bool:
     if value not in (None, "true", "false"):
         raise ConfigurationError(f"run tag {tag} is {value!r}: expected 'true' or 'false'")
     return value == "true"
+
+
+def _count(value: str | None, tag: str) -> int | None:
+    if value is None:
+        return None
+    if not value.isascii() or not value.isdigit() or int(value) < 1:
+        raise ConfigurationError(f"run tag {tag} is {value!r}: expected a number of rows, 1 or more")
+    return int(value)

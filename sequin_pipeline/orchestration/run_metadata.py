@@ -43,6 +43,7 @@ RUN_DESCRIPTIONS: Mapping[str, str] = {
     "swept": "marked rows that were removed because the collection was told to remove them",
     "refilled": "rows whose new or changed columns were filled",
     "open_rejects": "rejects of the collection that wait, of all runs",
+    "held_deletes": "rows that a listing does not have and that wait to be accepted, of all runs; left out where there are none",
     "settled": "of the rejected records, those that waited for another row and were stored when the run ended",
     "cursor": "the place in the stream where the run ended",
     "notes": "what the source had to say",
@@ -83,6 +84,7 @@ def run_metadata(outcome: SyncOutcome) -> dict[str, dg.MetadataValue]:
         "swept": outcome.swept,
         "refilled": outcome.refilled,
         "open_rejects": outcome.open_rejects,
+        "held_deletes": sum(held.rows for held in outcome.held_deletes) or None,
         "settled": outcome.settled,
         **{f"{stage}_seconds": round(seconds, 3) for stage, seconds in outcome.seconds.items()},
     }

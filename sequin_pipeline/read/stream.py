@@ -42,6 +42,7 @@ class RunConfig:
 
     `live` resumes at the live cursor and never looks at times; `backfill` reads `window` again, beside whoever else is at work.
     `others`: what becomes of rows that the source turns out not to have, where the run takes a table over or is a full refresh.
+    `accept_deletes`: up to so many rows of each sync may be marked as deleted because a listing did not see them (None: the limit).
     `partition_keys` are the windows that the run materializes, oldest first, and `window_starts` their lower bounds.
     """
 
@@ -54,6 +55,7 @@ class RunConfig:
     full_refresh: bool = False
     adopt: bool = False
     others: Literal["keep", "mark"] = "keep"
+    accept_deletes: int | None = None
 
     @property
     def is_restricted(self) -> bool:

@@ -14,6 +14,7 @@ from typing import Self
 from sequin_pipeline.catalog import Collection
 from sequin_pipeline.errors import SourceError, TooManyRejects
 from sequin_pipeline.ledger.census import Census, delivered
+from sequin_pipeline.ledger.held_deletes import HeldDeletes, find_held
 from sequin_pipeline.ledger.ledger import Ledger
 from sequin_pipeline.ledger.rejects import open_rejects
 from sequin_pipeline.ledger.retention import prune
@@ -22,13 +23,13 @@ from sequin_pipeline.postgres.session import Session
 from sequin_pipeline.postgres.warehouse import Connection, Warehouse, lift_limits
 from sequin_pipeline.read.stream import Portion, RecordStream, Room
 from sequin_pipeline.runs.completion import Completion
+from sequin_pipeline.runs.delete_limit import DeleteLimit
 from sequin_pipeline.runs.heartbeat import Heartbeat
 from sequin_pipeline.runs.leftovers import settle_leftovers
 from sequin_pipeline.runs.outcome import Progress, SyncOutcome, Totals
 from sequin_pipeline.runs.replay_rejects import RESTING_SECONDS, retry_waiting
 from sequin_pipeline.runs.settle import resolve_outdated
 from sequin_pipeline.runs.start import owns_cursor, start_run, sweep
-from sequin_pipeline.runs.unlisted import mark_unlisted
 from sequin_pipeline.sources import Listed, Page
 from sequin_pipeline.table.indexes import create_missing
 from sequin_pipeline.write.lanes import Finished, Lanes
@@ -127,6 +128,7 @@ class CollectionRun:
             window_keys=run_config.partition_keys,
             window_starts=run_config.window_starts,
         )
+        self._deletes = DeleteLimit(self._session, self._job, run_config, self._totals)
         self._lanes = Lanes(self._job, sessions, start.cursors)
 
     def __enter__(self) -> Self:
@@ -142,6 +144,7 @@ class CollectionRun:
 
     def read(self, *, batch_records: int = BATCH_RECORDS) -> None:
         """Hands over every page group of the stream, in order."""
+        self._deletes.mark_accepted()
         with Session(self._session.warehouse) as watch:
             room = Room(records=batch_records, bytes=BATCH_BYTES, pages=BATCH_PAGES)
 
@@ -153,11 +156,12 @@ class CollectionRun:
             )
             try:
                 for gathered in self._gather(portions, room, show_progress):
-                    listed = gathered[-1].pages[-1].listed
+                    listed, held = gathered[-1].pages[-1].listed, None
                     if listed is not None and listed.is_complete:
+                        # Then the first lane's session is free.
                         self._settle(self._lanes.finish())
-                        self._mark_unlisted(listed)
-                    self._settle(self._lanes.commit(self._group(gathered)))
+                        held = self._deletes.settle(listed)
+                    self._settle(self._lanes.commit(self._group(gathered, held)))
             finally:
                 portions.close()
                 # Also when the source failed: what was read before is good.
@@ -209,7 +213,7 @@ class CollectionRun:
         if failure is not None:
             raise failure
 
-    def _group(self, gathered: list[Portion]) -> PageGroup:
+    def _group(self, gathered: list[Portion], held: HeldDeletes | None = None) -> PageGroup:
         self._position, passed = self._position.behind(gathered)
         pages = [page for portion in gathered for page in portion.pages]
         return PageGroup(
@@ -218,7 +222,12 @@ class CollectionRun:
             moves_cursor=owns_cursor(self._run_config, self._stream.source),
             # Where a source is asked for a window by itself, no position helps.
             passed=() if self._run_config.is_restricted or self._run_config.collection.observes_time else passed,
-            listed=(*(page.listed for page in pages if page.listed is not None), *self._counted(gathered)),
+            listed=(
+                *(page.listed for page in pages if page.listed is not None),
+                *self._counted(gathered),
+                *self._deletes.seen_since(gathered),
+            ),
+            held=held,
         )
 
     def _counted(self, gathered: list[Portion]) -> Iterator[Listed]:
@@ -228,11 +237,6 @@ class CollectionRun:
         for portion in gathered:
             rejected = (reject.record_id for reject in portion.normalized.rejects if reject.record_id is not None)
             yield delivered([*portion.normalized.frame["id"], *rejected])
-
-    def _mark_unlisted(self, listed: Listed) -> None:
-        """The lanes have come to their end before, so that the first one's session is free."""
-        for committed in mark_unlisted(self._session, self._job, self._run_config.collection, listed, self._totals.notes):
-            self._totals.add_committed(committed)
 
     def _settle(self, finished: Iterator[Finished]) -> None:
         for group, parts in finished:
@@ -287,13 +291,14 @@ class CollectionRun:
             drift = self._totals.sample.compare(connection, self._ledger)
             if self._totals.records:
                 prune(connection, self._ledger)
-            record = self._ledger.find_table(connection)
+            record, held = self._ledger.find_table(connection), find_held(connection, self._ledger)
         return self._totals.outcome(
             rows=record.row_count if record else 0,
             cursor=self._position.after,
             lag_seconds=self._lag_seconds(reached_end=reached_end),
             rejects=rejects,
             drift=drift,
+            held_deletes=held,
         )
 
     def _lag_seconds(self, *, reached_end: bool) -> float | None:

@@ -7,6 +7,7 @@ from dataclasses import dataclass, field
 from datetime import datetime
 
 from sequin_pipeline.ledger.drift import Drift, Sample
+from sequin_pipeline.ledger.held_deletes import HeldDeletes
 from sequin_pipeline.ledger.ledger import Counts
 from sequin_pipeline.ledger.rejects import PARENT, WAITING, OpenRejects, content_hash
 from sequin_pipeline.read.stream import Portion
@@ -33,8 +34,8 @@ class SyncOutcome:
     last record read; None of a backfill, which has no end of the stream to be behind of. `rows` is the table's size by the ledger's
     running total. Of the rejected records, `missing_parents` still wait for a row which a foreign key points to, `discarded` had been given
     up before, and `settled` waited for another row or version, and were stored when the run ended; of what an earlier attempt at the
-    run rejected, nothing is counted. `seconds` are by stage, and with lanes add up to more than `total`. `notes` are what the source
-    had to say.
+    run rejected, nothing is counted. `held_deletes` are those of the table that wait to be accepted, of all runs. `seconds` are by stage,
+    and with lanes add up to more than `total`. `notes` are what the source had to say.
     """
 
     counts: Counts
@@ -60,6 +61,7 @@ class SyncOutcome:
     notes: tuple[str, ...] = ()
     required_missing: Mapping[str, int] = field(default_factory=dict)
     drift: Drift = field(default_factory=Drift)
+    held_deletes: tuple[HeldDeletes, ...] = ()
 
 
 class Totals:
@@ -128,7 +130,14 @@ class Totals:
         self._required_missing.update(column for reject in committed.rejects for column in reject.missing)
 
     def outcome(
-        self, *, rows: int, cursor: str | None, lag_seconds: float | None, rejects: OpenRejects, drift: Drift
+        self,
+        *,
+        rows: int,
+        cursor: str | None,
+        lag_seconds: float | None,
+        rejects: OpenRejects,
+        drift: Drift,
+        held_deletes: tuple[HeldDeletes, ...],
     ) -> SyncOutcome:
         """What the run has come to."""
         return SyncOutcome(
@@ -155,4 +164,5 @@ class Totals:
             notes=tuple(self.notes),
             required_missing=dict(self._required_missing),
             drift=drift,
+            held_deletes=held_deletes,
         )

@@ -1,7 +1,8 @@
 """What a complete listing did not see: the ids that it saw, kept in the ledger while it lasts, and tombstones for the rest.
 
 So deletions are found of which the source tells nothing. The ids are written in the transactions of the batches that they came with: a
-run that was killed goes on with them, however long the listing, and memory holds those of one batch only.
+run that was killed goes on with them, however long the listing, and memory holds those of one batch only. How many may be marked unasked
+is decided in delete_limit.py.
 """
 
 import json
@@ -13,9 +14,10 @@ from functools import partial
 from psycopg import sql
 
 from sequin_pipeline.catalog import Collection
+from sequin_pipeline.ledger.held_deletes import DELETE_LIMIT_ROWS, EXAMPLES, HeldDeletes
 from sequin_pipeline.ledger.ledger import Ledger
 from sequin_pipeline.normalize.normalizer import Normalizer
-from sequin_pipeline.postgres.rows import fetch_rows
+from sequin_pipeline.postgres.rows import fetch_row, fetch_rows
 from sequin_pipeline.postgres.session import Session
 from sequin_pipeline.postgres.warehouse import Connection, without_limits
 from sequin_pipeline.records.fields import compose_envelope
@@ -46,16 +48,26 @@ class UnseenRow:
     upstream_updated_at: datetime | None
 
 
-def mark_unlisted(
-    session: Session, job: WriteJob, collection: Collection, listed: Listed, notes: dict[str, None]
-) -> Iterator[Committed]:
-    """Commits tombstones for what the listing did not see, each batch by itself: whoever is killed here begins again, and finds the
-    rest. What there is to say is added to `notes`."""
+def count_unlisted(session: Session, job: WriteJob, listed: Listed, notes: dict[str, None]) -> HeldDeletes | None:
+    """Returns what the listing did not see, counted and with some of its ids, as it would be held; None where there is nothing to mark.
+
+    A table that cannot tell is said in `notes`.
+    """
     missing = [name for name in NEEDED if not job.target.is_stored(name)]
     if missing:
         note = f"what is listed no longer is not looked for in a table that has no columns for {', '.join(missing)}"
         notes[f"{listed.sync_id}: {note}"] = None
-        return
+        return None
+    counting = partial(count_unseen, ledger=job.ledger, target=job.target, listed=listed)
+    found = session.attempt(without_limits(counting), f"looking for what a listing of {job.ledger.label!r} did not see")
+    return found if found.rows else None
+
+
+def mark_unlisted(
+    session: Session, job: WriteJob, collection: Collection, listed: Listed, notes: dict[str, None]
+) -> Iterator[Committed]:
+    """Commits tombstones for what the listing did not see, each batch by itself: whoever is killed here begins again, and finds the
+    rest. How many there were is added to `notes`."""
     normalize = Normalizer(collection)
     writer = TableWriter(session, job)
     after, marked = None, 0
@@ -71,33 +83,59 @@ def mark_unlisted(
         notes[f"{listed.sync_id}: {marked} records that are listed no longer"] = None
 
 
+def count_unseen(connection: Connection, ledger: Ledger, target: Target, listed: Listed) -> HeldDeletes:
+    """Counts the rows that `find_unseen` would give; those of the whole sync only where there are more than anybody may delete unasked.
+    Scans the table once, or twice."""
+    found = fetch_row(
+        connection,
+        lambda rows, live_rows, examples: HeldDeletes(listed.sync_id, listed.version, rows, live_rows, tuple(examples)),
+        sql.SQL(
+            "with {seen}, unseen as materialized (select {id} as id, {upstream_id} as upstream_id from {target} t where {is_unseen})"
+            " select (select count(*) from unseen), case when (select count(*) from unseen) > %(limit)s"
+            " then (select count(*) from {target} t where {is_live}) else 0 end,"
+            " array(select upstream_id from unseen order by id limit %(examples)s)"
+        ).format(**_parts(ledger, target)),
+        {**_values(ledger, listed), "limit": DELETE_LIMIT_ROWS, "examples": EXAMPLES},
+    )
+    assert found is not None  # noqa: S101 - an aggregate
+    return found
+
+
 def find_unseen(connection: Connection, ledger: Ledger, target: Target, listed: Listed, *, after: str | None) -> list[UnseenRow]:
-    """The next rows in order of their ids; none when another listing has begun since. Scans the table once a call."""
+    """The next rows in order of their ids; none once the listing's ids are gone. Scans the table once a call."""
     return fetch_rows(
         connection,
         UnseenRow,
         sql.SQL(
-            "with seen as materialized (select unnest(ids) as id from {listed}"
-            " where table_name = %(table)s and sync_id = %(sync)s and version = %(version)s)"
-            " select {id}, {upstream_id}, {internal_id}, {upstream_created_at}, {upstream_updated_at} from {target} t"
-            " where {sync_id} = %(sync)s and {deleted} is not true and {updated_idx} <= %(version)s"
-            " and (%(after)s::text is null or {id} > %(after)s)"
-            " and not exists (select from seen where seen.id = {id})"
-            " and exists (select from {listed} where table_name = %(table)s and sync_id = %(sync)s and version = %(version)s)"
-            " order by {id} limit %(limit)s"
-        ).format(
-            listed=ledger.table("listed"),
-            target=sql.Identifier(target.table.schema, target.table.name),
-            **{name: _stored(target.column(name)) for name in (*READ, "sync_id", "deleted", "updated_idx")},
-        ),
-        {
-            "table": ledger.table_name,
-            "sync": listed.sync_id,
-            "version": listed.version,
-            "after": after,
-            "limit": UNSEEN_ROWS,
-        },
+            "with {seen} select {id}, {upstream_id}, {internal_id}, {upstream_created_at}, {upstream_updated_at} from {target} t"
+            " where {is_unseen} and (%(after)s::text is null or {id} > %(after)s) order by {id} limit %(limit)s"
+        ).format(**_parts(ledger, target)),
+        {**_values(ledger, listed), "after": after, "limit": UNSEEN_ROWS},
     )
+
+
+def _parts(ledger: Ledger, target: Target) -> dict[str, sql.Composable]:
+    """What a later listing under way has seen, or other pages have brought since, counts as seen as well."""
+    stored = {name: _stored(target.column(name)) for name in (*READ, "sync_id", "deleted", "updated_idx")}
+    listed = ledger.table("listed")
+    is_live = sql.SQL("{sync_id} = %(sync)s and {deleted} is not true").format(**stored)
+    return {
+        **stored,
+        "target": sql.Identifier(target.table.schema, target.table.name),
+        "seen": sql.SQL(
+            "seen as materialized (select unnest(ids) as id from {}"
+            " where table_name = %(table)s and sync_id = %(sync)s and version >= %(version)s)"
+        ).format(listed),
+        "is_live": is_live,
+        "is_unseen": sql.SQL(
+            "{is_live} and {updated_idx} <= %(version)s and not exists (select from seen where seen.id = {id})"
+            " and exists (select from {listed} where table_name = %(table)s and sync_id = %(sync)s and version = %(version)s)"
+        ).format(is_live=is_live, listed=listed, **stored),
+    }
+
+
+def _values(ledger: Ledger, listed: Listed) -> dict[str, object]:
+    return {"table": ledger.table_name, "sync": listed.sync_id, "version": listed.version}
 
 
 def _stored(column: TargetColumn) -> sql.Composable:

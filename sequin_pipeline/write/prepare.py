@@ -5,6 +5,7 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from datetime import datetime
 
+from sequin_pipeline.ledger.held_deletes import HeldDeletes
 from sequin_pipeline.ledger.ledger import Counts
 from sequin_pipeline.normalize.normalizer import NormalizedPages, Reject
 from sequin_pipeline.read.cursor_position import BEGINNING, CursorPosition
@@ -25,7 +26,8 @@ class PageGroup:
     """The pages of one commit, in the order of their arrival, and what is committed with them.
 
     `position` is where the stream stands behind the pages, and `moves_cursor` whether the live cursor goes there. `passed` are the
-    positions on the way that the ledger keeps, already thinned out. `listed` is what the pages say of listings.
+    positions on the way that the ledger keeps, already thinned out. `listed` is what the pages say of listings, and `held` what such
+    a listing did not see, if that is too much to be deleted unasked.
     """
 
     pages: tuple[NormalizedPages, ...]
@@ -33,6 +35,7 @@ class PageGroup:
     moves_cursor: bool = False
     passed: tuple[tuple[datetime, str], ...] = ()
     listed: tuple[Listed, ...] = ()
+    held: HeldDeletes | None = None
 
 
 @dataclass(frozen=True)

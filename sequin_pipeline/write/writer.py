@@ -236,7 +236,7 @@ class TableWriter:
         ledger.add_rows(connection, sum(window.created - window.removed for window in counts.values()))
         ledger.record_positions(connection, group.passed)
         if self.lane.index == 0:
-            remember(connection, ledger, group.listed)
+            remember(connection, ledger, group.listed, group.held)
         return discarded
 
     def _record_merge(

@@ -1,5 +1,6 @@
 """From a Stripe key to tables: the file and the commands of docs/sources.md, against a server that answers as Stripe does."""
 
+import json
 import re
 import time
 from collections.abc import Iterator
@@ -77,6 +78,62 @@ def test_the_doctor_tells_what_a_key_reaches_and_what_not_without_the_key(
     assert (some.status, f"{reached}, price, balance_transaction" in some.stdout) == (1, True)
     assert "stripe: the key in STRIPE_API_KEY does not reach invoice of sync 'default'" in some.stdout
     assert KEY not in every.stdout + every.stderr + some.stdout + some.stderr
+
+
+def test_deletes_that_are_held_are_told_with_the_command_that_marks_them(
+    make_project: MakeProject, fake: FakeStripe, command: Command
+) -> None:
+    project = make_project("").declare(stripe=LISTED_EACH_TIME)
+    project.variables.update({"STRIPE_API_KEY": KEY, "STRIPE_API_URL": fake.url, "SEQUIN_API_TOKEN": ""})
+    for number in range(130):
+        fake.put("customer", f"cus_{number:03}", created=fake.now - 1 - number)
+    command(project, "sync")
+    for number in range(120):
+        fake.remove("customer", f"cus_{number:03}")
+
+    held = command(project, "sync")
+    fewer = command(project, "sync", "--collection", "stripe/customer", "--accept-deletes", "119", "--json")
+    accepted = command(project, "sync", "--collection", "stripe/customer", "--accept-deletes", "120")
+
+    told = "sync 'default': a complete listing did not have 120 of 130 rows of stripe/customer that are not deleted (92%)"
+    assert (held.status, fewer.status, accepted.status) == (3, 3, 0), accepted.stderr
+    assert told in held.stderr
+    assert "`sequin-pipeline sync --collection stripe/customer --accept-deletes 120`\n" in held.stderr
+    assert "(--accept-deletes 119 is fewer than 120)" in fewer.stderr
+    assert [one["rows"] for one in json.loads(fewer.stdout)[0]["held_deletes"]] == [120]
+    assert project.query("select count(*) filter (where deleted), count(*) from stripe.customer") == [(120, 130)]
+    assert "accept-deletes" not in accepted.stderr
+
+
+LISTED_EACH_TIME = """
+  provider: stripe
+  source: stripe
+  relist_hours: 0
+  collections: {customer: {}}
+"""
+
+
+@pytest.mark.parametrize(
+    ("options", "told"),
+    [
+        pytest.param([], "--accept-deletes needs --collection, and no --provider", id="no collection"),
+        pytest.param(["--provider", "stripe"], "--accept-deletes needs --collection, and no --provider", id="a provider"),
+        pytest.param(
+            ["--collection", "crm/person"],
+            "--accept-deletes is of no use for crm/person: source 'sequin' tells of each deletion",
+            id="a source that lists nothing",
+        ),
+    ],
+)
+def test_accepting_deletes_nobody_can_have_looked_at_is_refused(
+    make_project: MakeProject, fake: FakeStripe, command: Command, options: list[str], told: str
+) -> None:
+    project = make_project(fake.url).declare(crm="\n  provider: crm\n  collections: {person: {}}\n", stripe=LISTED_EACH_TIME)
+    project.variables.update({"STRIPE_API_KEY": KEY, "STRIPE_API_URL": fake.url})
+
+    refused = command(project, "sync", "--accept-deletes", "5", *options)
+
+    assert (refused.status, told in refused.stderr, fake.asked) == (2, True, [])
 
 
 def test_a_missing_key_is_named_before_anything_is_asked(project: Project, fake: FakeStripe, command: Command) -> None:

@@ -10,6 +10,7 @@ import pytest
 from sequin_pipeline.catalog import Collection, TableName, Windows
 from sequin_pipeline.errors import ConfigurationError, SourceUnavailable
 from sequin_pipeline.ledger.drift import Drift
+from sequin_pipeline.ledger.held_deletes import HeldDeletes
 from sequin_pipeline.ledger.ledger import Counts
 from sequin_pipeline.orchestration.assets import build_asset
 from sequin_pipeline.orchestration.partitions import build_partitions
@@ -244,6 +245,34 @@ def test_an_error_that_may_pass_asks_for_a_retry(instance: dg.DagsterInstance) -
     assert retries(result) == 1
 
 
+@pytest.mark.parametrize(
+    ("tags", "config", "accepted"),
+    [
+        pytest.param({}, None, None, id="nothing said"),
+        pytest.param({"sequin_pipeline/accept_deletes": "250"}, None, 250, id="a tag"),
+        pytest.param({}, CollectionConfig(accept_deletes=250), 250, id="run config"),
+        pytest.param({"sequin_pipeline/accept_deletes": "9"}, CollectionConfig(accept_deletes=250), 250, id="both"),
+    ],
+)
+def test_a_run_may_be_told_how_many_deletes_are_meant(
+    instance: dg.DagsterInstance, tags: dict[str, str], config: CollectionConfig | None, accepted: int | None
+) -> None:
+    _, sink = run(instance, "2024-02", "2024-02", tags=tags, config=config)
+
+    assert [one.accept_deletes for one in sink.run_configs] == [accepted]
+
+
+@pytest.mark.parametrize("value", ["0", "-1", "many", "250 ", "²", ""])
+def test_a_tag_that_accepts_no_number_of_deletes_is_refused(instance: dg.DagsterInstance, value: str) -> None:
+    result, sink = run(instance, "2024-02", "2024-02", tags={"sequin_pipeline/accept_deletes": value})
+
+    assert (result.success, sink.run_configs) == (False, [])
+    expected = f"run tag sequin_pipeline/accept_deletes is {value!r}: expected a number of rows, 1 or more"
+    (failure,) = [event.step_failure_data for event in result.all_events if event.is_step_failure]
+    assert failure.user_failure_data
+    assert failure.user_failure_data.description == expected
+
+
 def test_a_full_refresh_may_be_live(instance: dg.DagsterInstance) -> None:
     _, sink = run(instance, "2024-01", "2024-03", tags={**LIVE, "sequin_pipeline/full_refresh": "true"})
 
@@ -302,3 +331,50 @@ def test_a_check_fails_alone_and_says_why(
     red = [check for check in result.get_asset_check_evaluations() if not check.passed]
     assert [(check.check_name, check.severity, check.description) for check in red] == [(failed, severity, description)]
     assert result.success
+
+
+HELD = (
+    HeldDeletes("acme", 7, rows=250, live_rows=1_000, examples=("cus_1", "cus_2")),
+    HeldDeletes("beta", 8, rows=120, live_rows=150, examples=("cus_3",)),
+)
+
+
+def test_held_deletes_turn_a_check_red_with_what_to_look_at_and_what_to_run_and_the_run_is_green(
+    instance: dg.DagsterInstance,
+) -> None:
+    listed = replace(COLLECTION, observes_time=True)
+
+    result = dg.materialize(
+        [build_asset(listed, retry_policy=AT_ONCE)],
+        resources={SOURCE: Opened(), IO_MANAGER: Sink(replace(GOOD, held_deletes=HELD))},
+        tags={"dagster/asset_partition_range_start": "2024-02", "dagster/asset_partition_range_end": "2024-02"},
+        instance=instance,
+    )
+
+    (red,) = [check for check in result.get_asset_check_evaluations() if not check.passed]
+    assert (result.success, red.check_name, red.severity) == (True, "deletes_within_limit", dg.AssetCheckSeverity.ERROR)
+    assert red.description == "\n".join(held.told("stripe/plan") for held in HELD)
+    assert {name: value.value for name, value in red.metadata.items()} == {
+        "held_deletes": 370,
+        "by_sync": {
+            "acme": {"rows": 250, "live_rows": 1_000, "limit": 100, "share": 0.25},
+            "beta": {"rows": 120, "live_rows": 150, "limit": 100, "share": 0.8},
+        },
+        "examples": {"acme": ["cus_1", "cus_2"], "beta": ["cus_3"]},
+        "command": "`sequin-pipeline sync --collection stripe/plan --accept-deletes 250`",
+        "run_config": {"ops": {"stripe__plan": {"config": {"accept_deletes": 250}}}},
+    }
+
+
+def test_the_check_of_held_deletes_is_there_where_listings_are_and_green_without_any(instance: dg.DagsterInstance) -> None:
+    listed = replace(COLLECTION, observes_time=True)
+
+    result = dg.materialize(
+        [build_asset(listed, retry_policy=AT_ONCE)],
+        resources={SOURCE: Opened(), IO_MANAGER: Sink(GOOD)},
+        tags={"dagster/asset_partition_range_start": "2024-02", "dagster/asset_partition_range_end": "2024-02"},
+        instance=instance,
+    )
+
+    told = {check.check_name: (check.passed, check.description) for check in result.get_asset_check_evaluations()}
+    assert told["deletes_within_limit"] == (True, "no deletes are held")

@@ -97,7 +97,12 @@ class ListSource:
 
 
 def live_run_config(
-    of: Collection, *, full_refresh: bool = False, adopt: bool = False, others: Literal["keep", "mark"] = "keep"
+    of: Collection,
+    *,
+    full_refresh: bool = False,
+    adopt: bool = False,
+    others: Literal["keep", "mark"] = "keep",
+    accept_deletes: int | None = None,
 ) -> RunConfig:
     starts = tuple(datetime(2024, month, 1, tzinfo=UTC) for month in range(1, 13))
     return RunConfig(
@@ -109,6 +114,7 @@ def live_run_config(
         full_refresh=full_refresh,
         adopt=adopt,
         others=others,
+        accept_deletes=accept_deletes,
     )
 
 

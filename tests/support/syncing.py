@@ -21,9 +21,12 @@ def sync(
     full_refresh: bool = False,
     adopt: bool = False,
     others: Literal["keep", "mark"] = "keep",
+    accept_deletes: int | None = None,
     **options: Any,
 ) -> SyncOutcome:
     """Runs to the end of these pages, or of `source`; `options` are those of `run_sync`."""
-    run_config = live_run_config(of or collection(), full_refresh=full_refresh, adopt=adopt, others=others)
+    run_config = live_run_config(
+        of or collection(), full_refresh=full_refresh, adopt=adopt, others=others, accept_deletes=accept_deletes
+    )
     stream = RecordStream(run_config, source or ListSource(pages))
     return run_sync(stream, Warehouse(warehouse) if isinstance(warehouse, str) else warehouse, run_id=run_id, **options)

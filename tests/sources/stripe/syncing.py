@@ -80,11 +80,12 @@ class Runs:
         source: StripeSource | None = None,
         of: Collection | None = None,
         report: Callable[[Progress], None] = lambda progress: None,
+        accept_deletes: int | None = None,
     ) -> SyncOutcome:
         """One run; `happens` and `last` are those of Between."""
         self.number += 1
         of = of or stripe_collection(name, on_delete=self.on_delete)
-        stream = RecordStream(live_run_config(of), Between(source or self.source(), happens, last))
+        stream = RecordStream(live_run_config(of, accept_deletes=accept_deletes), Between(source or self.source(), happens, last))
         return run_sync(
             stream, Warehouse(self.warehouse_url), run_id=f"run {self.number}", batch_records=batch_records, report=report
         )

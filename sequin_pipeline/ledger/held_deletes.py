@@ -1,0 +1,118 @@
+"""Held deletes: what a complete listing did not see, where that is more than may be deleted unasked. The ledger's table `held_deletes`.
+
+The listing's ids stay in the table `listed` beside them: whoever accepts the deletes gets those that this listing found, and nothing has
+to be listed again for it.
+"""
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+from psycopg import sql
+
+from sequin_pipeline.ledger.ledger import Ledger
+from sequin_pipeline.ledger.schema import DEFAULT_SCHEMA
+from sequin_pipeline.postgres.rows import fetch_rows
+from sequin_pipeline.postgres.warehouse import Connection
+
+DELETE_LIMIT_ROWS = 100
+DELETE_LIMIT_SHARE = 0.05
+"""A day's deletions are fewer than the greater of the two; a lost right, another account or an answer that was no list leaves out more."""
+
+EXAMPLES = 5
+"""So many upstream ids are told: enough to look some of them up at the source."""
+
+
+@dataclass(frozen=True)
+class HeldDeletes:
+    """What the listing that began at `version` did not see of one sync: `rows` of its `live_rows`, some of them by upstream id.
+
+    `accepted`: somebody has said that up to so many are meant, and marking them has begun.
+    """
+
+    sync_id: str
+    version: int
+    rows: int
+    live_rows: int
+    examples: tuple[str, ...]
+    accepted: int | None = None
+
+    @property
+    def limit(self) -> int:
+        """So many rows are marked unasked."""
+        return max(DELETE_LIMIT_ROWS, int(DELETE_LIMIT_SHARE * self.live_rows))
+
+    @property
+    def share(self) -> float:
+        """Of the rows of the sync that are not deleted."""
+        return self.rows / self.live_rows if self.live_rows else 0.0
+
+    def told(self, label: str) -> str:
+        """What happened, to which collection, and what to do."""
+        examples = ", ".join(self.examples)
+        return (
+            f"sync {self.sync_id!r}: a complete listing did not have {self.rows:,} of {self.live_rows:,} rows of {label} that are not "
+            f"deleted ({self.share:.0%}), more than the limit of {self.limit:,}. None of them is marked as deleted. Look for some of them "
+            f"at the source: {examples}. If they are there, the key has lost a right or is another account's, or the source has answered "
+            "with less than everything: put that right, and the next listing decides anew. If they are gone: "
+            f"`{accepting(label, [self])}`"
+        )
+
+
+def accepting(label: str, held: Sequence[HeldDeletes]) -> str:
+    """The command that marks all of them as deleted."""
+    return f"sequin-pipeline sync --collection {label} --accept-deletes {max((one.rows for one in held), default=0)}"
+
+
+def hold(connection: Connection, ledger: Ledger, held: HeldDeletes) -> None:
+    """Keeps them, in the place of those of an earlier listing of the sync."""
+    connection.execute(
+        sql.SQL(
+            "insert into {} as h (table_name, sync_id, version, row_count, live_rows, examples, accepted)"
+            " values (%s, %s, %s, %s, %s, %s, %s) on conflict (table_name, sync_id) do update set version = excluded.version,"
+            " row_count = excluded.row_count, live_rows = excluded.live_rows, examples = excluded.examples,"
+            " accepted = excluded.accepted, held_at = now()"
+        ).format(ledger.table("held_deletes")),
+        (ledger.table_name, held.sync_id, held.version, held.rows, held.live_rows, list(held.examples), held.accepted),
+    )
+
+
+def accept(connection: Connection, ledger: Ledger, held: HeldDeletes, rows: int) -> None:
+    """Notes that up to so many are meant, unless a later listing has decided anew."""
+    connection.execute(
+        sql.SQL("update {} set accepted = %s where table_name = %s and sync_id = %s and version = %s").format(
+            ledger.table("held_deletes")
+        ),
+        (rows, ledger.table_name, held.sync_id, held.version),
+    )
+
+
+def find_held(connection: Connection, ledger: Ledger) -> tuple[HeldDeletes, ...]:
+    """Those of the table, in the order of their syncs."""
+    return tuple(
+        fetch_rows(
+            connection,
+            _held,
+            sql.SQL(
+                "select sync_id, version, row_count, live_rows, examples, accepted from {} where table_name = %s order by sync_id"
+            ).format(ledger.table("held_deletes")),
+            (ledger.table_name,),
+        )
+    )
+
+
+def held_by_table(connection: Connection, *, schema: str = DEFAULT_SCHEMA) -> dict[str, tuple[HeldDeletes, ...]]:
+    """By `schema.table`, those of all tables that have any."""
+    found: dict[str, tuple[HeldDeletes, ...]] = {}
+    for table, held in fetch_rows(
+        connection,
+        lambda table, *columns: (table, _held(*columns)),
+        sql.SQL(
+            "select table_name, sync_id, version, row_count, live_rows, examples, accepted from {} order by table_name, sync_id"
+        ).format(sql.Identifier(schema, "held_deletes")),
+    ):
+        found[table] = (*found.get(table, ()), held)
+    return found
+
+
+def _held(sync_id: str, version: int, rows: int, live_rows: int, examples: list[str], accepted: int | None) -> HeldDeletes:
+    return HeldDeletes(sync_id, version, rows, live_rows, tuple(examples), accepted)
