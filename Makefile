@@ -114,13 +114,13 @@ beside: $(STAMP)
 
 lock: $(STAMP)
 	UV=$$(command -v uv || echo $(BIN)/uv); "$$UV" pip compile --quiet --universal --generate-hashes \
-	  --no-emit-index-url --no-header --python-version 3.11 --extra embedded --group dev pyproject.toml -o requirements.lock && \
+	  --no-emit-index-url --no-header --python-version 3.11 --extra embedded --extra rest --group dev pyproject.toml -o requirements.lock && \
 	"$$UV" pip compile --quiet --universal --generate-hashes \
 	  --no-emit-index-url --no-header --python-version 3.11 --group bench -o bench/peers/requirements.lock && \
 	"$$UV" pip compile --quiet --universal --generate-hashes \
 	  --no-emit-index-url --no-header --python-version 3.11 --group docs -o docs/site/requirements.lock && \
 	"$$UV" pip compile --quiet --universal --generate-hashes --resolution lowest-direct \
-	  --no-emit-index-url --no-header --python-version 3.11 --extra embedded --group test pyproject.toml -o requirements.lowest.lock
+	  --no-emit-index-url --no-header --python-version 3.11 --extra embedded --extra rest --group test pyproject.toml -o requirements.lowest.lock
 
 # Known weaknesses of the locked packages; fails too where the advisories cannot be had.
 audit: $(STAMP)
