@@ -10,12 +10,12 @@ import random
 import ssl
 import time
 from collections.abc import Callable, Iterator, Mapping, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from datetime import UTC, datetime
 from functools import cache
 from http import HTTPStatus
 from types import TracebackType
-from typing import Generic, Self, TypeVar
+from typing import Generic, Protocol, Self, TypeVar
 from urllib.parse import parse_qsl
 
 import httpx2
@@ -65,6 +65,7 @@ class Response:
     body: bytes = field(repr=False)
     content_type: str
     received_at: datetime
+    headers: Mapping[str, str] = field(default_factory=dict, repr=False)
 
 
 @dataclass(frozen=True)
@@ -76,12 +77,27 @@ class Answer(Generic[Value]):
     cost: PageCost
 
 
+class Gate(Protocol):
+    """A gate reads from answers how many requests are left, and holds back the next one while there are none."""
+
+    def wait_seconds(self) -> float:
+        """Returns how long the next request has to wait; raises SourceBusy where none may be sent for longer than anybody waits."""
+        ...
+
+    def answered(self, status: int, headers: Mapping[str, str], received_at: datetime) -> bool:
+        """Looks at an answer; returns whether a refusal is one for haste, and passes by itself."""
+        ...
+
+
 @dataclass(frozen=True)
-class _Request:
+class Request:
+    """A request as it is sent; `path` may be a whole address, below the endpoint's own origin. `headers` go with it alone."""
+
     method: str
     path: str
     params: tuple[tuple[str, str], ...] = ()
     content: bytes | None = field(default=None, repr=False)
+    headers: Mapping[str, str] = field(default_factory=dict, repr=False)
 
 
 @dataclass
@@ -125,11 +141,13 @@ class HttpClient:
         *,
         headers: Mapping[str, str] | None = None,
         pace: Pace | None = None,
+        gate: Gate | None = None,
     ) -> None:
-        """Takes `headers`, which go with every request, and `pace`, which says when each may be sent, repetitions included."""
+        """Takes `headers`, which go with every request; `pace` and `gate` say when each may be sent, repetitions included."""
         self._endpoint = endpoint
         self._options = options
         self._pace = pace
+        self._gate = gate
         if not endpoint.is_loopback:
             refuse_unusable_proxies()
         self._client = httpx2.Client(
@@ -151,6 +169,11 @@ class HttpClient:
     def __exit__(self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None) -> None:
         self.close()
 
+    def mask(self, secrets: tuple[str, ...]) -> None:
+        """Keeps these values, known since, out of everything that a server says."""
+        if not set(secrets) <= set(self._endpoint.secrets):
+            self._endpoint = replace(self._endpoint, secrets=(*self._endpoint.secrets, *secrets))
+
     def close(self) -> None:
         """Closes the client's connections; what is under way in another thread fails."""
         self._client.close()
@@ -163,16 +186,18 @@ class HttpClient:
         `purpose` is what we are doing, as in "reading stripe:price". Raises SourceUnavailable (SourceBusy), SourceRefused
         (StatusRefused for a status) or SourceFault.
         """
-        return self._ask(_Request("GET", path, tuple(params)), purpose=purpose, read=read)
+        return self.ask(Request("GET", path, tuple(params)), purpose=purpose, read=read)
 
     def post(self, path: str, content: object, *, purpose: str, read: Callable[[Response], Value]) -> Answer[Value]:
         """Does as `get`, with `content` as JSON in the body; only for requests that may be repeated without harm."""
-        return self._ask(_Request("POST", path, content=msgspec.json.encode(content)), purpose=purpose, read=read)
+        return self.ask(Request("POST", path, content=msgspec.json.encode(content)), purpose=purpose, read=read)
 
-    def _ask(self, request: _Request, *, purpose: str, read: Callable[[Response], Value]) -> Answer[Value]:
+    def ask(self, request: Request, *, purpose: str, read: Callable[[Response], Value]) -> Answer[Value]:
+        """Does as `get` for any request that may be repeated without harm."""
         failures = Failures(self._endpoint, purpose=purpose)
         spent = _Spent(started_at=self._options.clock())
         while True:
+            self._pass_gate(failures, spent)
             spent.requests += 1
             try:
                 response = self._send(request, failures=failures, spent=spent)
@@ -185,6 +210,19 @@ class HttpClient:
                 self._options.sleep(wait_seconds)
             else:
                 return Answer(value, response.received_at, self._cost(spent))
+
+    def _pass_gate(self, failures: Failures, spent: _Spent) -> None:
+        wait_seconds = 0.0 if self._gate is None else self._gate.wait_seconds()
+        if wait_seconds <= 0:
+            return
+        remaining_seconds = max(0.0, self._options.retry.budget_seconds - (self._options.clock() - spent.started_at))
+        if wait_seconds >= remaining_seconds:
+            none_left = AskAgain("the source said that it takes no more requests for now", ends_as=SourceUnavailable)
+            raise failures.of_retry_after(
+                none_left, wait_seconds=wait_seconds, remaining_seconds=remaining_seconds, now=self._options.now()
+            )
+        spent.rate_limit_seconds += wait_seconds
+        self._options.sleep(wait_seconds)
 
     def _wait_or_give_up(self, failure: AskAgain, *, failures: Failures, spent: _Spent) -> float:
         elapsed_seconds = self._options.clock() - spent.started_at
@@ -206,7 +244,7 @@ class HttpClient:
             raise failures.of_budget(failure, requests=spent.requests, elapsed_seconds=elapsed_seconds) from failure
         return wait_seconds
 
-    def _send(self, request: _Request, *, failures: Failures, spent: _Spent) -> Response:
+    def _send(self, request: Request, *, failures: Failures, spent: _Spent) -> Response:
         if self._pace is not None:
             self._pace.wait()
         deadline = spent.started_at + self._options.retry.budget_seconds
@@ -223,24 +261,29 @@ class HttpClient:
                 path,
                 params=[*parse_qsl(query, keep_blank_values=True), *request.params],
                 content=request.content,
-                headers={} if request.content is None else {"content-type": "application/json"},
+                headers={**({} if request.content is None else {"content-type": "application/json"}), **request.headers},
                 timeout=timeout,
             ) as response:
                 received_at = parse_http_date(response.headers.get("date")) or self._options.now()
                 if self._pace is not None:
                     self._pace.answered(was_too_fast=response.status_code == HTTPStatus.TOO_MANY_REQUESTS)
+                is_for_haste = self._gate is not None and self._gate.answered(response.status_code, response.headers, received_at)
                 try:
                     if not response.is_success:
                         said = self._beginning(response, deadline=deadline)
                         raise failures.of_status(
-                            response.status_code, headers=response.headers, body=said, received_at=received_at
+                            response.status_code,
+                            headers=response.headers,
+                            body=said,
+                            received_at=received_at,
+                            is_for_haste=is_for_haste,
                         )
                     body = self._body(response, failures=failures, deadline=deadline)
                 finally:
                     spent.bytes += response.num_bytes_downloaded
         except httpx2.RequestError as failure:
             raise failures.of_transport(failure) from failure
-        return Response(body, response.headers.get("content-type", ""), received_at)
+        return Response(body, response.headers.get("content-type", ""), received_at, response.headers)
 
     def _body(self, response: httpx2.Response, *, failures: Failures, deadline: float) -> bytes:
         chunks, size = [], 0

@@ -17,12 +17,16 @@ EXCERPT_CHARACTERS = 80
 
 @dataclass(frozen=True)
 class Endpoint:
-    """An endpoint is an address and what proves who we are; the variables are the ones that a message tells people to fix."""
+    """An endpoint is an address and what proves who we are; the variables are the ones that a message tells people to fix.
+
+    `secrets` are further values that nobody may see: what proves who we are where that is not a bearer token.
+    """
 
     base_url: str
     token: str | None = field(default=None, repr=False)
     url_variable: str = "SEQUIN_API_URL"
     token_variable: str = "SEQUIN_API_TOKEN"  # noqa: S105 - the name of a variable, not a token
+    secrets: tuple[str, ...] = field(default=(), repr=False)
 
     def __post_init__(self) -> None:
         object.__setattr__(self, "base_url", _normalized(self.base_url, self))
@@ -46,10 +50,14 @@ class Endpoint:
     def is_encrypted(self) -> bool:
         return self.base_url.startswith("https:")
 
+    @property
+    def has_proof(self) -> bool:
+        return bool(self.token or self.secrets)
+
     def excerpt(self, text: str) -> str:
-        """Returns the beginning of a server's text, quoted, on one line and without the token, which a server may echo."""
-        if self.token:
-            text = text.replace(self.token, "***")
+        """Returns the beginning of a server's text, quoted, on one line and without the token and the secrets, which a server may echo."""
+        for secret in sorted({self.token or "", *self.secrets} - {""}, key=len, reverse=True):
+            text = text.replace(secret, "***")
         line = " ".join(text.split())
         return repr(line[:EXCERPT_CHARACTERS] + ("…" if len(line) > EXCERPT_CHARACTERS else ""))
 

@@ -37,12 +37,17 @@ class Failures:
         self._endpoint = endpoint
         self._about = f"{purpose} from {endpoint.base_url}"
 
-    def of_status(self, status: int, *, headers: httpx2.Headers, body: bytes, received_at: datetime) -> AskAgain | StatusRefused:
-        """Returns the error for any status other than success; `body` may be cut short, only its beginning is quoted."""
+    def of_status(
+        self, status: int, *, headers: httpx2.Headers, body: bytes, received_at: datetime, is_for_haste: bool = False
+    ) -> AskAgain | StatusRefused:
+        """Returns the error for any status other than success; `body` may be cut short, only its beginning is quoted.
+
+        `is_for_haste`: it refuses haste and not the request, whatever the status.
+        """
         found = f"status {status} ({_phrase(status)})"
         if body.strip():
             found += f", saying {self._endpoint.excerpt(body.decode(errors='replace'))}"
-        if status in RETRYABLE_STATUSES:
+        if status in RETRYABLE_STATUSES or is_for_haste:
             wait_seconds = parse_retry_after(headers.get("retry-after"), answered_at=received_at)
             return AskAgain(found, ends_as=SourceUnavailable, retry_after_seconds=wait_seconds)
         return StatusRefused(f"{self._about}: {found}: {self._fix(status, headers)}", status)
@@ -89,7 +94,7 @@ class Failures:
                 f"host: set {self._endpoint.url_variable} to the address that answers without redirecting"
             )
         if status in (HTTPStatus.UNAUTHORIZED, HTTPStatus.FORBIDDEN):
-            sent = "the token that was sent" if self._endpoint.token else "a request without a token"
+            sent = "the token that was sent" if self._endpoint.has_proof else "a request without a token"
             return f"the source does not accept {sent}: set {self._endpoint.token_variable} to a token that may read there"
         return f"the source will not serve this request: check {self._endpoint.url_variable} and what is asked for"
 

@@ -1,0 +1,170 @@
+"""This module reads one list of an API from its beginning to its end, page by page, and sees to it that the paging advances.
+
+A list in the order of its versions that can be asked for `since` is asked anew at each page: pages that are counted from the beginning
+skip an object as soon as one before it moves to the end.
+"""
+
+from collections.abc import Callable, Generator, Mapping, Sequence
+from dataclasses import dataclass, field
+from datetime import datetime
+from itertools import pairwise
+
+import msgspec
+import xxhash
+
+from sequin_pipeline.errors import SourceFault
+from sequin_pipeline.reads import Read
+from sequin_pipeline.sources import PageCost
+from sequin_pipeline.sources.http.client import Response
+from sequin_pipeline.sources.keyed.shape import ValueReader
+from sequin_pipeline.sources.keyed.times import moment_of
+from sequin_pipeline.sources.rest import dlt_parts
+from sequin_pipeline.sources.rest.client import RestClient
+from sequin_pipeline.sources.rest.elements import Element, ElementReader, ListAnswer
+from sequin_pipeline.sources.rest.templates import SINCE, before, fill, names_of, time_text
+
+
+@dataclass(frozen=True)
+class ListPage:
+    """A page of a list; `versions` are those of its objects in microseconds, None for each that tells none."""
+
+    elements: Sequence[Element] = field(repr=False)
+    versions: Sequence[int | None] = field(repr=False)
+    has_next: bool
+    received_at: datetime
+    cost: PageCost
+
+    @property
+    def newest(self) -> int | None:
+        return max((version for version in self.versions if version is not None), default=None)
+
+
+class ListReader:
+    """A reader asks for one list, as `read` says it."""
+
+    def __init__(self, client: RestClient, read: Read, paginator: Mapping[str, object], *, purpose: str) -> None:
+        """Takes `purpose`, which opens messages; raises ConfigurationError for paginator settings that cannot be used."""
+        self._client = client
+        self._read = read
+        self._purpose = purpose
+        self._make_paginator = dlt_parts.paginator_factory(paginator)
+        self._elements = ElementReader(read.select)
+        self._versions = None if read.version is None else ValueReader([read.version])
+        paths = [str(value) for name, value in paginator.items() if name.endswith("_path")]
+        self._tells_elements = bool(read.select) and any(read.select[0] in path for path in paths)
+        self.asks_since = SINCE in names_of(read)
+        self.is_positional = paginator.get("type") in dlt_parts.POSITIONAL
+        self.is_asked_anew = self.asks_since and read.is_ascending and self.is_positional
+
+    def pages(self, values: Mapping[str, str], since: int) -> Generator[ListPage, None, None]:
+        """Yields the pages of the list with these values in braces; `since` is asked for where the list can be asked.
+
+        Raises SourceError, also for a list that does not come in the order that is declared.
+        """
+        while True:
+            following, count = None, 0
+            for page in self._chain({**values, SINCE: time_text(since, self._read.since)}):
+                yield page
+                count += len(page.elements)
+                if page.has_next and self._may_ask_anew(count):
+                    following = self._following(page, since, count)
+                    if following is not None:
+                        break
+            if following is None:
+                return
+            since = following
+
+    def _may_ask_anew(self, count: int) -> bool:
+        if not (self.asks_since and self._read.is_ascending):
+            return False
+        return self.is_positional or (self._read.restart_after is not None and count >= self._read.restart_after)
+
+    def _following(self, page: ListPage, since: int, count: int) -> int | None:
+        """Returns from when on to ask anew; None while all of this page is of the time that was asked for, so that only its paginator
+        leads on."""
+        newest = page.newest
+        following = since if newest is None else before(newest, self._read.since)
+        if following > since:
+            return following
+        if self._read.restart_after is not None and count >= self._read.restart_after:
+            raise SourceFault(
+                f"{self._purpose}: {count:,} objects share one time of their last change, and the list does not go further than "
+                f"`restart_after: {self._read.restart_after}`, so that the rest cannot be asked for: have some of them changed, or read "
+                "the collection another way"
+            )
+        return None
+
+    def _chain(self, values: Mapping[str, str]) -> Generator[ListPage, None, None]:
+        """Yields the pages that a paginator finds, from the first on."""
+        read = self._read
+        url = f"{self._client.base_url}/{fill(read.path, values).lstrip('/')}"
+        json = None if read.json is None else fill(dict(read.json), values)
+        request = dlt_parts.make_request(read.method, url, fill(dict(read.params), values), json)
+        paginator = self._make_paginator()
+        paginator.init_request(request)
+        asked: set[bytes] = set()
+        came: set[bytes] = set()
+        previous: ListPage | None = None
+        while True:
+            self._check_advance(asked, msgspec.json.encode([request.url, request.params, request.json]), "was asked for before")
+            answer = self._client.ask(request, purpose=self._purpose, read=self._reading(request.url))
+            seen = answer.value
+            if seen.elements:
+                self._check_advance(came, seen.response.body, "holds the same as one before it")
+            has_next = self._leads_on(paginator, seen)
+            page = ListPage(seen.elements, self._versions_of(seen.elements), has_next, answer.received_at, answer.cost)
+            self._check_order(page, previous)
+            yield page
+            if not has_next:
+                return
+            previous = page
+            paginator.update_request(request)
+
+    def _reading(self, url: str) -> Callable[[Response], ListAnswer]:
+        def read(response: Response) -> ListAnswer:
+            elements = self._elements.read(response.body)
+            return ListAnswer(response, url, elements, self._read.select, self._tells_elements)
+
+        return read
+
+    def _check_advance(self, known: set[bytes], text: bytes, what: str) -> None:
+        mark = xxhash.xxh3_128_digest(text)
+        if mark in known:
+            raise SourceFault(
+                f"{self._purpose}: the paging does not advance: page {len(known) + 1} of the list {what}. Check `paginator`: its "
+                "type and the names of its parameters"
+            )
+        known.add(mark)
+
+    def _leads_on(self, paginator: dlt_parts.Paginator, answer: ListAnswer) -> bool:
+        try:
+            paginator.update_state(answer, answer.elements)
+        except (ValueError, TypeError, AttributeError) as error:
+            # The message repeats the answer.
+            raise SourceFault(
+                f"{self._purpose}: the paginator does not find in the answer what leads to the next page ({type(error).__name__}): check "
+                "the paths of `paginator`"
+            ) from None
+        return paginator.has_next_page
+
+    def _versions_of(self, elements: Sequence[Element]) -> list[int | None]:
+        if self._versions is None:
+            return [None] * len(elements)
+        found = (self._versions.read(element) for element in elements)
+        return [None if values is None else moment_of(values[0]) for values in found]
+
+    def _check_order(self, page: ListPage, previous: ListPage | None) -> None:
+        read = self._read
+        if not (read.is_ascending or read.is_descending):
+            return
+        sign = 1 if read.is_ascending else -1
+        told = [version * sign for version in page.versions if version is not None]
+        before_it = [] if previous is None else [version * sign for version in previous.versions if version is not None]
+        # Objects that come late push others to the right, so that a page may begin with the last ones of the page before.
+        is_ordered = all(one <= other for one, other in pairwise(told)) and (not told or not before_it or told[0] >= before_it[0])
+        if not is_ordered:
+            word = "ascending" if read.is_ascending else "descending"
+            raise SourceFault(
+                f"{self._purpose}: the list does not come in the {word} order of {'.'.join(read.version or ())!r}, so that changes would "
+                f"be missed: remove `{word}: true`, or have the API sort the list by `params`"
+            )

@@ -1,0 +1,336 @@
+"""This module reads one collection of an API once: its partitions, what is new in each, or everything that is there.
+
+What is known of a partition is the newest version behind which nothing can be missing: page by page where the list comes in the order of
+its versions; else only once it has been read to its end, and then not beyond the time at which that began.
+"""
+
+from collections.abc import Callable, Generator, Iterable, Iterator, Mapping
+from dataclasses import replace as replace_read
+from functools import partial
+
+from msgspec.structs import replace
+
+from sequin_pipeline.errors import ConfigurationError, SourceFault
+from sequin_pipeline.reads import Read
+from sequin_pipeline.sources import NO_COST, PageCost, TimeWindow
+from sequin_pipeline.sources.keyed.feed import Arrival, Reading
+from sequin_pipeline.sources.keyed.shape import ValueReader
+from sequin_pipeline.sources.keyed.times import MICROSECOND, SKEW, micros
+from sequin_pipeline.sources.rest import dlt_parts
+from sequin_pipeline.sources.rest.client import RestClient
+from sequin_pipeline.sources.rest.details import Detail, DetailReader
+from sequin_pipeline.sources.rest.elements import ElementReader
+from sequin_pipeline.sources.rest.lists import ListPage, ListReader
+from sequin_pipeline.sources.rest.partitions import Partition, partitions_of
+from sequin_pipeline.sources.rest.state import read_state, write_state
+from sequin_pipeline.sources.rest.templates import FIELDS, UNTIL, after, before, fill, first_moment, names_of, time_text
+
+DETAILS_A_RUN = 1_000
+"""So many objects are asked for one by one in a run; the next run goes on with the others."""
+
+DETAILS_TOGETHER = 50
+"""After so many the place is remembered."""
+
+_SKEW_MICROS = SKEW // MICROSECOND
+
+Arrivals = Generator[Arrival, None, None]
+Know = Callable[[int], None]
+"""Takes note of a version up to which everything is known."""
+
+
+class CollectionReading:
+    """A reading of one collection under way."""
+
+    def __init__(
+        self,
+        client: RestClient,
+        name: str,
+        read: Read,
+        paginator: Mapping[str, object],
+        reading: Reading,
+        *,
+        environment: Mapping[str, str],
+        details_a_run: int = DETAILS_A_RUN,
+    ) -> None:
+        self._client = client
+        self._name = name
+        self._read = read
+        self._reading = reading
+        self._environment = environment
+        self._state = read_state(reading.state)
+        self._latest = micros(reading.started) + _SKEW_MICROS
+        self._list = self._lister(read, paginator)
+        changes = None if read.changes is None else replace_read(read.changes, version=read.changes.version or read.version)
+        self._changes = changes
+        self._changes_list = None if changes is None else self._lister(changes, changes.paginator or paginator)
+        self._until = self._latest
+        self._fields: dict[str, str] = {}
+        self._asked: set[tuple[str, int | None]] = set()
+        self._details_a_run = details_a_run
+        self._has_moved = False
+        self._pages = self._partitions = 0
+
+    def _lister(self, read: Read, paginator: Mapping[str, object]) -> ListReader:
+        return ListReader(self._client, read, read.paginator or paginator, purpose=self._purpose(read.method, read.path))
+
+    def _purpose(self, method: str, path: str) -> str:
+        """Names templates only: values of a path or a query may be secrets."""
+        return f"reading {self._name} ({method} {path.partition('?')[0]})"
+
+    def news(self) -> Arrivals:
+        """Yields what the state does not know."""
+        if self._changes is not None and self._changes_list is not None and self._state.changes is not None:
+            lister, read, known_of, know = self._changes_list, self._changes, self._state.changes, self._know_change
+            partitions = partitions_of(self._read, self._environment, names=names_of(read))
+        else:
+            lister, read, known_of, know = self._list, self._read, self._state.list, self._know
+            partitions = partitions_of(read, self._environment)
+            if self._changes is not None and self._state.began is None:
+                self._state = replace(self._state, began=micros(self._reading.started) - _SKEW_MICROS)
+        for partition in partitions:
+            self._partitions += 1
+            known = known_of.get(partition.name)
+            new = self._new_details if self._read.detail is not None else self._new_objects
+            ends_early = yield from new(lister, read, partition, known, partial(know, partition))
+            if ends_early:
+                return
+        if self._changes is not None and self._state.changes is None:
+            self._begin_changes(self._changes)
+        yield Arrival(state=write_state(self._state), notes=(self._summary("changes"),))
+
+    def _begin_changes(self, changes: Read) -> None:
+        """Lets what changed while the list was read be asked for from the time on at which that began."""
+        groups = partitions_of(self._read, self._environment, names=names_of(changes))
+        began = self._state.began or 0
+        self._state = replace(self._state, changes={group.name: began for group in groups}, began=None)
+
+    def _know(self, partition: Partition, version: int) -> None:
+        known = max(self._state.list.get(partition.name, 0), min(version, self._latest))
+        self._state = replace(self._state, list={**self._state.list, partition.name: known})
+
+    def _know_change(self, partition: Partition, version: int) -> None:
+        changes = self._state.changes or {}
+        known = max(changes.get(partition.name, 0), min(version, self._latest))
+        self._state = replace(self._state, changes={**changes, partition.name: known})
+
+    def _new_objects(
+        self, lister: ListReader, read: Read, partition: Partition, known: int | None, know: Know
+    ) -> Generator[Arrival, None, bool]:
+        least = _least(read, known)
+        place = _Place(read)
+        for page in self._counted(lister.pages(self._values(read, partition), _since(read, least))):
+            place.look(page)
+            if read.is_ascending and page.newest is not None:
+                know(page.newest)
+            moves = read.is_ascending and lister.asks_since
+            yield Arrival(page.elements, write_state(self._state) if moves else None, cost=page.cost)
+            if read.is_descending and least is not None and _is_before(page, least):
+                break
+        if place.reached is not None:
+            know(place.reached)
+            yield Arrival(state=write_state(self._state))
+        return False
+
+    def _new_details(
+        self, lister: ListReader, read: Read, partition: Partition, known: int | None, know: Know
+    ) -> Generator[Arrival, None, bool]:
+        """Asks for what has changed object by object, in the order of versions, so that the place can be remembered on the way."""
+        least = _least(read, known)
+        details = self._detail_reader(partition)
+        if lister.asks_since and read.is_ascending:
+            for page in self._counted(lister.pages(self._values(read, partition), _since(read, least))):
+                ends_early = yield from self._ask(details, _wanted(details, page, least), known, know, page.cost)
+                if ends_early:
+                    return True
+            return False
+        found, place, cost = self._gather(lister, read, partition, details, least)
+        return (yield from self._ask(details, found, known, lambda version: know(place.within(version)), cost))
+
+    def _gather(
+        self, lister: ListReader, read: Read, partition: Partition, details: DetailReader, least: int | None
+    ) -> tuple[list[Detail], "_Place", PageCost]:
+        """Returns what has changed in a list without the order of versions, the oldest first. It looks twice where objects may change their
+        places meanwhile."""
+        found: dict[str, Detail] = {}
+        place, cost = _Place(read), NO_COST
+        for _ in range(2 if lister.is_positional else 1):
+            pages = 0
+            for page in self._counted(lister.pages(self._values(read, partition), _since(read, least))):
+                place.look(page)
+                cost, pages = cost + page.cost, pages + 1
+                found.update({detail.path: detail for detail in _wanted(details, page, least)})
+                if read.is_descending and least is not None and _is_before(page, least):
+                    break
+            if pages <= 1:
+                break
+        return sorted(found.values(), key=lambda detail: detail.version or 0), place, cost
+
+    def _ask(
+        self, details: DetailReader, wanted: Iterable[Detail], known: int | None, know: Know, cost: PageCost
+    ) -> Generator[Arrival, None, bool]:
+        """Asks for objects one by one; returns whether it left some to the next run, which it does only behind a newer version."""
+        objects: list[bytes] = []
+        for detail in wanted:
+            if (detail.path, detail.version) in self._asked:
+                continue
+            if len(self._asked) >= self._details_a_run and self._has_moved:
+                note = (
+                    f"{len(self._asked):,} objects were asked for one by one, which is the most of one run: the next one goes on"
+                )
+                yield Arrival(
+                    objects, write_state(self._state), ends_early=True, cost=cost, notes=(self._summary("changes"), note)
+                )
+                return True
+            body, spent = details.ask(detail)
+            self._asked.add((detail.path, detail.version))
+            objects += [] if body is None else [body]
+            cost += spent
+            if detail.version is not None:
+                know(detail.version)
+                self._has_moved = self._has_moved or known is None or detail.version > known
+            if len(objects) >= DETAILS_TOGETHER:
+                yield Arrival(objects, write_state(self._state), cost=cost)
+                objects, cost = [], NO_COST
+        yield Arrival(objects, write_state(self._state), cost=cost)
+        return False
+
+    def listing(self) -> Arrivals:
+        """Yields everything that is there; of objects that are asked for one by one only that they are."""
+        for partition in partitions_of(self._read, self._environment):
+            self._partitions += 1
+            # What moves to the front of a list between two pages is not seen by one look; it is gone only if a second one misses it too.
+            for _ in range(2 if self._list.is_positional and not self._list.is_asked_anew else 1):
+                pages = 0
+                known = self._state.list.get(partition.name)
+                since = _since(self._read, known if self._list.asks_since else None)
+                for page in self._counted(self._list.pages(self._values(self._read, partition), since)):
+                    pages += 1
+                    yield self._listed(page, partition)
+                if pages <= 1:
+                    break
+        yield Arrival(notes=(self._summary("listing"),))
+
+    def _listed(self, page: ListPage, partition: Partition) -> Arrival:
+        state = None
+        if self._list.asks_since and self._read.is_ascending:
+            if page.newest is not None:
+                self._know(partition, page.newest)
+            state = write_state(self._state)
+        if self._read.detail is not None:
+            return Arrival(seen=page.elements, state=state, cost=page.cost)
+        return Arrival(page.elements, state, cost=page.cost)
+
+    def window(self, window: TimeWindow) -> Arrivals:
+        """Yields what a time window holds, as far as the API can be asked; more may come."""
+        lister, read = self._list, self._read
+        if (
+            not lister.asks_since
+            and self._changes is not None
+            and self._changes_list is not None
+            and self._changes_list.asks_since
+        ):
+            lister, read = self._changes_list, self._changes
+        # An object that was created in the window may have changed after it.
+        self._until = after(micros(window.end), read.since) if self._read.created is None else self._until
+        least = None if window.start is None else micros(window.start)
+        names = None if read is self._read else names_of(read)
+        for partition in partitions_of(self._read, self._environment, names=names):
+            self._partitions += 1
+            if self._read.detail is not None:
+                details = self._detail_reader(partition)
+                found, _, cost = self._gather(lister, read, partition, details, least)
+                self._details_a_run = len(self._asked) + len(found) + 1
+                yield from self._ask(details, found, None, lambda version: None, cost)
+                continue
+            for page in self._counted(lister.pages(self._values(read, partition), _since(read, least))):
+                yield Arrival(page.elements, cost=page.cost)
+                if read.is_descending and least is not None and _is_before(page, least):
+                    break
+        yield Arrival(notes=(self._summary("window"),))
+
+    def _counted(self, pages: Iterator[ListPage]) -> Iterator[ListPage]:
+        for page in pages:
+            self._pages += 1
+            yield page
+
+    def _detail_reader(self, partition: Partition) -> DetailReader:
+        template = self._read.detail or ""
+        return DetailReader(self._client, template, partition.values, purpose=self._purpose("GET", template))
+
+    def _summary(self, what: str) -> str:
+        told = [f"{self._partitions:,} partitions" if self._partitions != 1 else "1 partition"]
+        told.append(f"{self._pages:,} pages" if self._pages != 1 else "1 page")
+        if self._read.detail is not None:
+            told.append(f"{len(self._asked):,} objects asked for one by one")
+        return f"{what}: {', '.join(told)}"
+
+    def _values(self, read: Read, partition: Partition) -> Mapping[str, str]:
+        values = {**partition.values, UNTIL: time_text(self._until, read.since)}
+        if FIELDS in names_of(read):
+            values[FIELDS] = self._field_names(partition)
+        return values
+
+    def _field_names(self, partition: Partition) -> str:
+        """Returns the API's own names of an object's fields, asked for once a reading."""
+        fields = self._read.fields
+        if fields is None:
+            raise ConfigurationError(f"{{fields}} stands for nothing in the read of {self._name!r}: declare `fields`")
+        path = fill(fields.path, partition.values)
+        if path not in self._fields:
+            request = dlt_parts.make_request("GET", f"{self._client.base_url}/{path.lstrip('/')}", {}, None)
+            elements = ElementReader(fields.select)
+            answer = self._client.ask(
+                request, purpose=self._purpose("GET", fields.path), read=lambda got: elements.read(got.body)
+            )
+            names = ValueReader([fields.name])
+            found = [values[0] for element in answer.value if (values := names.read(element)) is not None]
+            self._fields[path] = ",".join(name for name in found if isinstance(name, str) and name)
+        if not self._fields[path]:
+            raise SourceFault(f"{self._purpose('GET', fields.path)}: no field has a name at {'.'.join(fields.name)!r}")
+        return self._fields[path]
+
+
+class _Place:
+    """What is known of a list without the order of its versions, once it has been read to its end.
+
+    What changes while it is read may have been passed before: nothing is known beyond the time at which that began, or beyond the first
+    object of a list that begins with the newest.
+    """
+
+    def __init__(self, read: Read) -> None:
+        self._read = read
+        self._bound: int | None = None
+        self._newest: int | None = None
+
+    def look(self, page: ListPage) -> None:
+        """Takes note of a page."""
+        if self._bound is None:
+            began = micros(page.received_at) - _SKEW_MICROS
+            self._bound = page.newest if self._read.is_descending and page.newest is not None else began
+        self._newest = max((version for version in (self._newest, page.newest) if version is not None), default=None)
+
+    @property
+    def reached(self) -> int | None:
+        """The version up to which everything is known; None in a list that is in order, of which each page tells."""
+        return None if self._newest is None or self._read.is_ascending else self.within(self._newest)
+
+    def within(self, version: int) -> int:
+        """Returns the version, or what is known at most."""
+        return version if self._bound is None or self._read.is_ascending else min(version, self._bound)
+
+
+def _least(read: Read, known: int | None) -> int | None:
+    """Returns the least version that may be new."""
+    return None if known is None else known - read.since.lookback_seconds * 1_000_000
+
+
+def _since(read: Read, least: int | None) -> int:
+    return first_moment(read.since) if least is None else before(least, read.since)
+
+
+def _is_before(page: ListPage, least: int) -> bool:
+    return bool(page.versions) and all(version is not None and version < least for version in page.versions)
+
+
+def _wanted(details: DetailReader, page: ListPage, least: int | None) -> list[Detail]:
+    return [detail for detail in details.of(page) if detail.version is None or least is None or detail.version >= least]

@@ -1,0 +1,87 @@
+"""This source reads the collections of a REST API as they are declared."""
+
+from sequin_pipeline.errors import ConfigurationError
+from sequin_pipeline.reads import Read, RestApi
+from sequin_pipeline.sources import SourceIdentity
+from sequin_pipeline.sources.http.client import HttpOptions
+from sequin_pipeline.sources.keyed.feed import Reading
+from sequin_pipeline.sources.keyed.shape import Shape
+from sequin_pipeline.sources.keyed.source import KeyedSource
+from sequin_pipeline.sources.rest.client import Environment, RestClientFactory
+from sequin_pipeline.sources.rest.reading import DETAILS_A_RUN, Arrivals, CollectionReading
+from sequin_pipeline.sources.rest.templates import SINCE, names_of
+
+DEFAULT_OPTIONS = HttpOptions()
+
+
+class RestFeed:
+    """This feed delivers the objects of an API; connections are opened when something is read and closed with it."""
+
+    def __init__(
+        self,
+        api: RestApi,
+        environment: Environment,
+        *,
+        options: HttpOptions = DEFAULT_OPTIONS,
+        details_a_run: int = DETAILS_A_RUN,
+    ) -> None:
+        """Takes `environment`, which holds the declaration's variables; raises ConfigurationError for values that cannot be used."""
+        self._api = api
+        self._environment = environment
+        self._clients = RestClientFactory(api, environment, options)
+        self._details_a_run = details_a_run
+        self.base_url = self._clients.base_url
+
+    def shape(self, name: str) -> Shape:
+        """Returns how the objects tell their keys, as declared."""
+        read = self._read(name)
+        return Shape(
+            read.key,
+            read.version,
+            read.created,
+            read.deleted,
+            resumes_listings=read.is_ascending and read.version is not None and SINCE in names_of(read),
+        )
+
+    def read(self, name: str, reading: Reading) -> Arrivals:
+        """Yields what is asked for."""
+        read = self._read(name)
+        with self._clients.open() as client:
+            work = CollectionReading(
+                client,
+                name,
+                read,
+                read.paginator or self._api.paginator,
+                reading,
+                environment=self._environment,
+                details_a_run=self._details_a_run,
+            )
+            if reading.window is not None:
+                yield from work.window(reading.window)
+            elif reading.lists:
+                yield from work.listing()
+            else:
+                yield from work.news()
+
+    def _read(self, name: str) -> Read:
+        if name not in self._api.reads:
+            raise ConfigurationError(f"collection {name!r} has no `read`, which says where the API lists its objects: declare it")
+        return self._api.reads[name]
+
+
+def rest_source(
+    api: RestApi,
+    environment: Environment,
+    *,
+    relist_hours: int = 24,
+    options: HttpOptions = DEFAULT_OPTIONS,
+    details_a_run: int = DETAILS_A_RUN,
+) -> KeyedSource:
+    """Returns a source for an API, which has sent nothing yet; raises ConfigurationError for what cannot be used."""
+    for name, read in api.reads.items():
+        if read.detail is not None and read.version is None:
+            raise ConfigurationError(
+                f"collection {name!r} has `detail` and no `version`, so that nobody can say what has changed"
+            )
+    feed = RestFeed(api, environment, options=options, details_a_run=details_a_run)
+    return KeyedSource(feed, SourceIdentity("rest", feed.base_url), relist_hours=relist_hours, now=options.now)

@@ -1,0 +1,78 @@
+"""This module fills what stands in braces in a declaration: names of `each`, `{since}`, `{until}` and `{fields}`. It is pure."""
+
+import re
+from collections.abc import Mapping
+from datetime import datetime
+from typing import TypeVar
+
+from sequin_pipeline.errors import ConfigurationError
+from sequin_pipeline.reads import Read, Since
+from sequin_pipeline.sources.keyed.times import EPOCH, MICROSECOND, micros
+
+SINCE, UNTIL, FIELDS = "since", "until", "fields"
+
+_NAME = re.compile(r"\{(\w+)\}")
+_UNITS = {"iso": 1_000_000, "epoch_seconds": 1_000_000, "epoch_milliseconds": 1_000}
+"""The microseconds that the least step of a format takes."""
+
+Filled = TypeVar("Filled")
+
+
+def fill(template: Filled, values: Mapping[str, str]) -> Filled:
+    """Returns the template with all names in braces replaced, however deep they stand; raises ConfigurationError for an unknown one."""
+    if isinstance(template, str):
+        return _NAME.sub(lambda found: _value(found[1], values), template)  # type: ignore[return-value] # a str for a str
+    if isinstance(template, Mapping):
+        return {key: fill(inner, values) for key, inner in template.items()}  # type: ignore[return-value] # a dict for a Mapping
+    if isinstance(template, list | tuple):
+        return [fill(inner, values) for inner in template]  # type: ignore[return-value] # a list for a Sequence
+    return template
+
+
+def _value(name: str, values: Mapping[str, str]) -> str:
+    if name not in values:
+        raise ConfigurationError(f"{{{name}}} stands for nothing: expected one of {', '.join(sorted(values)) or 'no names'}")
+    return values[name]
+
+
+def names_in(*templates: object) -> frozenset[str]:
+    """Returns the names in braces, however deep they stand."""
+    found: set[str] = set()
+    for template in templates:
+        if isinstance(template, str):
+            found.update(_NAME.findall(template))
+        elif isinstance(template, Mapping):
+            found |= names_in(*template.values())
+        elif isinstance(template, list | tuple):
+            found |= names_in(*template)
+    return frozenset(found)
+
+
+def names_of(read: Read) -> frozenset[str]:
+    """Returns the names in braces of what asks for a list."""
+    return names_in(read.path, read.params, read.json)
+
+
+def before(moment: int, since: Since) -> int:
+    """Returns the last time of the format that is before the moment, in microseconds: whether an API means `from` or `after` by what
+    it is asked for, it then gives everything from the moment on."""
+    unit = _UNITS[since.format]
+    return (moment - 1) // unit * unit
+
+
+def after(moment: int, since: Since) -> int:
+    """Returns the first time of the format that is after the moment."""
+    unit = _UNITS[since.format]
+    return (moment // unit + 1) * unit
+
+
+def time_text(moment: int, since: Since) -> str:
+    """Writes a time, in microseconds, in the format."""
+    if since.format == "iso":
+        return (EPOCH + moment * MICROSECOND).strftime("%Y-%m-%dT%H:%M:%SZ")
+    return str(moment // _UNITS[since.format])
+
+
+def first_moment(since: Since) -> int:
+    """Returns the time that a whole read asks for, in microseconds."""
+    return micros(datetime.fromisoformat(since.first))
