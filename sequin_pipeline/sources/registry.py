@@ -8,12 +8,15 @@ from collections.abc import Mapping
 
 from sequin_pipeline.catalog import Queue, SourceDeclaration
 from sequin_pipeline.errors import ConfigurationError
-from sequin_pipeline.reads import variables_in
+from sequin_pipeline.reads import RestApi, variables_in
 from sequin_pipeline.sources import Source
 from sequin_pipeline.sources.connectors.source import open_connector
 from sequin_pipeline.sources.external import find_external
 from sequin_pipeline.sources.http.endpoint import Endpoint
+from sequin_pipeline.sources.keyed.source import KeyedSource
 from sequin_pipeline.sources.kind import Environment, SourceKind, missing_in
+from sequin_pipeline.sources.rest.client import variables_of
+from sequin_pipeline.sources.rest.source import rest_source
 from sequin_pipeline.sources.sequin import SequinSource
 from sequin_pipeline.sources.sequin_consumer import SequinConsumerSource
 from sequin_pipeline.sources.sequin_stream import SequinStreamSource
@@ -35,7 +38,12 @@ def _open_stripe(declaration: SourceDeclaration, environment: Environment) -> So
 
 
 def _open_rest(declaration: SourceDeclaration, environment: Environment) -> Source:
-    raise ConfigurationError("source 'rest' can be declared, and not be read yet")
+    return rest_source(_api_of(declaration), environment, relist_hours=declaration.relist_hours)
+
+
+def _api_of(declaration: SourceDeclaration) -> RestApi:
+    assert declaration.rest is not None  # noqa: S101 - parse.py refuses the source without an API
+    return declaration.rest
 
 
 def _open_consumer(declaration: SourceDeclaration, environment: Environment) -> Source:
@@ -101,7 +109,13 @@ KINDS: Mapping[str, SourceKind] = {
         reads_accounts=True,
         lists_again=True,
     ),
-    "rest": SourceKind(variables=lambda declaration: (), open=_open_rest, can_reread=True, observes_time=True, lists_again=True),
+    "rest": SourceKind(
+        variables=lambda declaration: variables_of(_api_of(declaration)),
+        open=_open_rest,
+        can_reread=KeyedSource.can_reread,
+        observes_time=KeyedSource.observes_time,
+        lists_again=True,
+    ),
     "airbyte": _CONNECTOR,
     "singer": _CONNECTOR,
 }

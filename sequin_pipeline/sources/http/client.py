@@ -174,6 +174,10 @@ class HttpClient:
         if not set(secrets) <= set(self._endpoint.secrets):
             self._endpoint = replace(self._endpoint, secrets=(*self._endpoint.secrets, *secrets))
 
+    def excerpt(self, text: str) -> str:
+        """Returns the beginning of what a server said, quoted and without secrets."""
+        return self._endpoint.excerpt(text)
+
     def close(self) -> None:
         """Closes the client's connections; what is under way in another thread fails."""
         self._client.close()

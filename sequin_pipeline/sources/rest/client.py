@@ -22,6 +22,9 @@ from sequin_pipeline.sources.rest.login import Login
 Value = TypeVar("Value")
 Environment = Mapping[str, str]
 
+EXCERPT_BYTES = 4096
+"""A secret is found in the part of a body that may be shown, and is not cut where that ends."""
+
 _DEFAULT_PORTS = {"http": 80, "https": 443}
 
 
@@ -97,6 +100,10 @@ class RestClient:
             # Tokens end before their time where somebody revokes them, and by clocks that differ.
             self._login.forget()
         return self._send(request, purpose=purpose, read=read)
+
+    def excerpt(self, body: bytes) -> str:
+        """Returns the beginning of an answer, quoted and without secrets."""
+        return self._http.excerpt(body[:EXCERPT_BYTES].decode(errors="replace"))
 
     def check_origin(self, url: str, purpose: str) -> None:
         """Raises SourceFault for an address elsewhere: it would get the key."""

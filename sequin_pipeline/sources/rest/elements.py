@@ -3,7 +3,7 @@
 An answer without the array is a fault, and never an empty page: nobody could tell it from a list whose objects are all gone.
 """
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any
 
@@ -25,8 +25,10 @@ Element = bytes | msgspec.Raw
 class ElementReader:
     """A reader finds what stands at `select` in a body."""
 
-    def __init__(self, select: JsonPath) -> None:
+    def __init__(self, select: JsonPath, excerpt: Callable[[bytes], str]) -> None:
+        """Takes `excerpt`, which shows the beginning of a body without secrets."""
         self._select = select
+        self._excerpt = excerpt
         kind: Any = list[msgspec.Raw]
         for name in reversed(select):
             kind = msgspec.defstruct("Body", [("value", kind)], rename={"value": name})
@@ -52,7 +54,10 @@ class ElementReader:
             return json_text.elements(value)
         except (KeyError, ValueError) as error:
             where = f"at {'.'.join(self._select)!r}" if self._select else "as its whole"
-            raise AskAgain(f"an answer of {len(body):,} bytes that has no array {where}", at_most=WRONG_REPEATS) from error
+            raise AskAgain(
+                f"an answer that has no array {where}, beginning with {self._excerpt(body)} (do `path` and `select` name the list?)",
+                at_most=WRONG_REPEATS,
+            ) from error
 
 
 @dataclass(frozen=True)

@@ -48,7 +48,7 @@ class ListReader:
         self._read = read
         self._purpose = purpose
         self._make_paginator = dlt_parts.paginator_factory(paginator)
-        self._elements = ElementReader(read.select)
+        self._elements = ElementReader(read.select, client.excerpt)
         self._versions = None if read.version is None else ValueReader([read.version])
         paths = [str(value) for name, value in paginator.items() if name.endswith("_path")]
         self._tells_elements = bool(read.select) and any(read.select[0] in path for path in paths)
@@ -61,15 +61,20 @@ class ListReader:
 
         Raises SourceError, also for a list that does not come in the order that is declared.
         """
+        has_looked = False
         while True:
-            following, count = None, 0
+            following, pages, count = None, 0, 0
             for page in self._chain({**values, SINCE: time_text(since, self._read.since)}):
                 yield page
-                count += len(page.elements)
+                pages, count = pages + bool(page.elements), count + len(page.elements)
                 if page.has_next and self._may_ask_anew(count):
                     following = self._following(page, since, count)
                     if following is not None:
                         break
+            # Many objects of one time are read by counted pages all the same: a second look finds what was passed over meanwhile.
+            has_looked = self.is_asked_anew and pages > 1 and not has_looked
+            if has_looked:
+                continue
             if following is None:
                 return
             since = following

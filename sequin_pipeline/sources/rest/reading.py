@@ -22,11 +22,15 @@ from sequin_pipeline.sources.rest.details import Detail, DetailReader
 from sequin_pipeline.sources.rest.elements import ElementReader
 from sequin_pipeline.sources.rest.lists import ListPage, ListReader
 from sequin_pipeline.sources.rest.partitions import Partition, partitions_of
+from sequin_pipeline.sources.rest.place import Place
 from sequin_pipeline.sources.rest.state import read_state, write_state
-from sequin_pipeline.sources.rest.templates import FIELDS, UNTIL, after, before, fill, first_moment, names_of, time_text
+from sequin_pipeline.sources.rest.templates import FIELDS, UNTIL, after, before, fill, first_moment, names_in, names_of, time_text
 
 DETAILS_A_RUN = 1_000
 """So many objects are asked for one by one in a run; the next run goes on with the others."""
+
+TURN_SECONDS = 900
+"""Where not all of them can be asked for in one run, the next ones have their turn this much later."""
 
 DETAILS_TOGETHER = 50
 """After so many the place is remembered."""
@@ -81,16 +85,16 @@ class CollectionReading:
         """Yields what the state does not know."""
         if self._changes is not None and self._changes_list is not None and self._state.changes is not None:
             lister, read, known_of, know = self._changes_list, self._changes, self._state.changes, self._know_change
-            partitions = partitions_of(self._read, self._environment, names=names_of(read))
+            partitions = self._partitions_of(read)
         else:
             lister, read, known_of, know = self._list, self._read, self._state.list, self._know
-            partitions = partitions_of(read, self._environment)
+            partitions = self._partitions_of(read)
             if self._changes is not None and self._state.began is None:
                 self._state = replace(self._state, began=micros(self._reading.started) - _SKEW_MICROS)
         for partition in partitions:
             self._partitions += 1
             known = known_of.get(partition.name)
-            new = self._new_details if self._read.detail is not None else self._new_objects
+            new = self._new_details if read.detail is not None else self._new_objects
             ends_early = yield from new(lister, read, partition, known, partial(know, partition))
             if ends_early:
                 return
@@ -100,7 +104,7 @@ class CollectionReading:
 
     def _begin_changes(self, changes: Read) -> None:
         """Lets what changed while the list was read be asked for from the time on at which that began."""
-        groups = partitions_of(self._read, self._environment, names=names_of(changes))
+        groups = self._partitions_of(changes)
         began = self._state.began or 0
         self._state = replace(self._state, changes={group.name: began for group in groups}, began=None)
 
@@ -117,7 +121,7 @@ class CollectionReading:
         self, lister: ListReader, read: Read, partition: Partition, known: int | None, know: Know
     ) -> Generator[Arrival, None, bool]:
         least = _least(read, known)
-        place = _Place(read)
+        place = Place(read)
         for page in self._counted(lister.pages(self._values(read, partition), _since(read, least))):
             place.look(page)
             if read.is_ascending and page.newest is not None:
@@ -136,7 +140,7 @@ class CollectionReading:
     ) -> Generator[Arrival, None, bool]:
         """Asks for what has changed object by object, in the order of versions, so that the place can be remembered on the way."""
         least = _least(read, known)
-        details = self._detail_reader(partition)
+        details = self._detail_reader(read, partition)
         if lister.asks_since and read.is_ascending:
             for page in self._counted(lister.pages(self._values(read, partition), _since(read, least))):
                 ends_early = yield from self._ask(details, _wanted(details, page, least), known, know, page.cost)
@@ -148,11 +152,11 @@ class CollectionReading:
 
     def _gather(
         self, lister: ListReader, read: Read, partition: Partition, details: DetailReader, least: int | None
-    ) -> tuple[list[Detail], "_Place", PageCost]:
+    ) -> tuple[list[Detail], "Place", PageCost]:
         """Returns what has changed in a list without the order of versions, the oldest first. It looks twice where objects may change their
         places meanwhile."""
         found: dict[str, Detail] = {}
-        place, cost = _Place(read), NO_COST
+        place, cost = Place(read), NO_COST
         for _ in range(2 if lister.is_positional else 1):
             pages = 0
             for page in self._counted(lister.pages(self._values(read, partition), _since(read, least))):
@@ -196,7 +200,10 @@ class CollectionReading:
 
     def listing(self) -> Arrivals:
         """Yields everything that is there; of objects that are asked for one by one only that they are."""
-        for partition in partitions_of(self._read, self._environment):
+        if self._read.detail is not None and self._read.version is None:
+            yield from self._detailed_listing(self._read)
+            return
+        for partition in self._partitions_of(self._read):
             self._partitions += 1
             # What moves to the front of a list between two pages is not seen by one look; it is gone only if a second one misses it too.
             for _ in range(2 if self._list.is_positional and not self._list.is_asked_anew else 1):
@@ -209,6 +216,32 @@ class CollectionReading:
                 if pages <= 1:
                     break
         yield Arrival(notes=(self._summary("listing"),))
+
+    def _detailed_listing(self, read: Read) -> Arrivals:
+        """Yields everything that is there, and the objects one by one: without versions nobody can say which of them have changed.
+
+        Where there are more than a run asks for, it asks for the next ones in a circle; of the others only that they are there.
+        """
+        found: dict[str, tuple[DetailReader, Detail]] = {}
+        for partition in self._partitions_of(read):
+            self._partitions += 1
+            details = self._detail_reader(read, partition)
+            for _ in range(2 if self._list.is_positional else 1):
+                pages = 0
+                for page in self._counted(self._list.pages(self._values(read, partition), first_moment(read.since))):
+                    pages += 1
+                    found.update({detail.path: (details, detail) for detail in details.of(page)})
+                    yield Arrival(seen=page.elements, cost=page.cost)
+                if pages <= 1:
+                    break
+        turns = list(found.values())
+        first = int(self._reading.started.timestamp()) // TURN_SECONDS * self._details_a_run % len(turns) if turns else 0
+        asked = (turns[first:] + turns[:first])[: self._details_a_run] if len(turns) > self._details_a_run else turns
+        for details, detail in asked:
+            yield from self._ask(details, [detail], None, lambda version: None, NO_COST)
+        left = len(turns) - len(asked)
+        notes = [self._summary("listing"), *([f"{left:,} of {len(turns):,} objects are asked for by later runs"] if left else [])]
+        yield Arrival(notes=tuple(notes))
 
     def _listed(self, page: ListPage, partition: Partition) -> Arrival:
         state = None
@@ -233,11 +266,10 @@ class CollectionReading:
         # An object that was created in the window may have changed after it.
         self._until = after(micros(window.end), read.since) if self._read.created is None else self._until
         least = None if window.start is None else micros(window.start)
-        names = None if read is self._read else names_of(read)
-        for partition in partitions_of(self._read, self._environment, names=names):
+        for partition in self._partitions_of(read):
             self._partitions += 1
-            if self._read.detail is not None:
-                details = self._detail_reader(partition)
+            if read.detail is not None:
+                details = self._detail_reader(read, partition)
                 found, _, cost = self._gather(lister, read, partition, details, least)
                 self._details_a_run = len(self._asked) + len(found) + 1
                 yield from self._ask(details, found, None, lambda version: None, cost)
@@ -248,19 +280,23 @@ class CollectionReading:
                     break
         yield Arrival(notes=(self._summary("window"),))
 
+    def _partitions_of(self, read: Read) -> list[Partition]:
+        """Returns one for each combination of the values that are asked for."""
+        return partitions_of(self._read, self._environment, names=names_of(read) | names_in(read.detail or ""))
+
     def _counted(self, pages: Iterator[ListPage]) -> Iterator[ListPage]:
         for page in pages:
             self._pages += 1
             yield page
 
-    def _detail_reader(self, partition: Partition) -> DetailReader:
-        template = self._read.detail or ""
+    def _detail_reader(self, read: Read, partition: Partition) -> DetailReader:
+        template = read.detail or ""
         return DetailReader(self._client, template, partition.values, purpose=self._purpose("GET", template))
 
     def _summary(self, what: str) -> str:
         told = [f"{self._partitions:,} partitions" if self._partitions != 1 else "1 partition"]
         told.append(f"{self._pages:,} pages" if self._pages != 1 else "1 page")
-        if self._read.detail is not None:
+        if self._asked:
             told.append(f"{len(self._asked):,} objects asked for one by one")
         return f"{what}: {', '.join(told)}"
 
@@ -278,7 +314,7 @@ class CollectionReading:
         path = fill(fields.path, partition.values)
         if path not in self._fields:
             request = dlt_parts.make_request("GET", f"{self._client.base_url}/{path.lstrip('/')}", {}, None)
-            elements = ElementReader(fields.select)
+            elements = ElementReader(fields.select, self._client.excerpt)
             answer = self._client.ask(
                 request, purpose=self._purpose("GET", fields.path), read=lambda got: elements.read(got.body)
             )
@@ -288,35 +324,6 @@ class CollectionReading:
         if not self._fields[path]:
             raise SourceFault(f"{self._purpose('GET', fields.path)}: no field has a name at {'.'.join(fields.name)!r}")
         return self._fields[path]
-
-
-class _Place:
-    """What is known of a list without the order of its versions, once it has been read to its end.
-
-    What changes while it is read may have been passed before: nothing is known beyond the time at which that began, or beyond the first
-    object of a list that begins with the newest.
-    """
-
-    def __init__(self, read: Read) -> None:
-        self._read = read
-        self._bound: int | None = None
-        self._newest: int | None = None
-
-    def look(self, page: ListPage) -> None:
-        """Takes note of a page."""
-        if self._bound is None:
-            began = micros(page.received_at) - _SKEW_MICROS
-            self._bound = page.newest if self._read.is_descending and page.newest is not None else began
-        self._newest = max((version for version in (self._newest, page.newest) if version is not None), default=None)
-
-    @property
-    def reached(self) -> int | None:
-        """The version up to which everything is known; None in a list that is in order, of which each page tells."""
-        return None if self._newest is None or self._read.is_ascending else self.within(self._newest)
-
-    def within(self, version: int) -> int:
-        """Returns the version, or what is known at most."""
-        return version if self._bound is None or self._read.is_ascending else min(version, self._bound)
 
 
 def _least(read: Read, known: int | None) -> int | None:

@@ -78,10 +78,5 @@ def rest_source(
     details_a_run: int = DETAILS_A_RUN,
 ) -> KeyedSource:
     """Returns a source for an API, which has sent nothing yet; raises ConfigurationError for what cannot be used."""
-    for name, read in api.reads.items():
-        if read.detail is not None and read.version is None:
-            raise ConfigurationError(
-                f"collection {name!r} has `detail` and no `version`, so that nobody can say what has changed"
-            )
     feed = RestFeed(api, environment, options=options, details_a_run=details_a_run)
     return KeyedSource(feed, SourceIdentity("rest", feed.base_url), relist_hours=relist_hours, now=options.now)
