@@ -11,6 +11,7 @@ import psycopg
 
 from sequin_pipeline.errors import PipelineError
 from sequin_pipeline.operate.doctor.accounts import accounts
+from sequin_pipeline.operate.doctor.connectors import connectors
 from sequin_pipeline.operate.doctor.finding import Finding, Patient
 from sequin_pipeline.operate.doctor.machine import disk, versions
 from sequin_pipeline.operate.doctor.queues import queues
@@ -43,6 +44,7 @@ CHECKS: tuple[Check, ...] = (
     Check("records API", records_api, "look at what the source answers"),
     Check("queues", queues, "fix the variables of the source, or `queue` in the defs.yaml"),
     Check("keys", accounts, "fix the variables of the source"),
+    Check("connectors", connectors, "fix `connector` in the defs.yaml, or install what it names"),
     Check("sources", other_sources, "fix the variables of the source"),
 )
 

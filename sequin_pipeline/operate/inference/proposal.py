@@ -9,6 +9,7 @@ import yaml
 
 from sequin_pipeline.catalog import Collection, Column, Path, SourceDeclaration
 from sequin_pipeline.declare.parse import DEFAULT_ACCOUNTS
+from sequin_pipeline.operate.inference.connector_keys import connector_keys, stream_keys
 from sequin_pipeline.operate.inference.examples import example_of
 from sequin_pipeline.operate.inference.names import column_names
 from sequin_pipeline.operate.inference.sample import Sample, SampledField, fields_of
@@ -79,7 +80,8 @@ def written(proposal: Proposal, heading: Sequence[str] = ()) -> str:
     lines += [f"  {_flow({key: value})}" for key, value in _source_keys(proposal.source).items()]
     lines += ["  collections:", f"    {_flow(proposal.name)}:"]
     lines += [f"      # {remark}" for remark in proposal.remarks]
-    lines += [f"      {_flow({key: value})}" for key, value in proposal.keys.items()]
+    of_collection = {**proposal.keys, **stream_keys(proposal.source, proposal.name)}
+    lines += [f"      {_flow({key: value})}" for key, value in of_collection.items()]
     lines.append("      columns:" if proposal.columns else "      columns: {}")
     lines += [f"        {_declaration(item)}  # {_remark(item)}" for item in proposal.columns]
     lines += [f"        # {_declaration(item)}  # {_remark(item)}" for item in proposal.untold]
@@ -100,7 +102,7 @@ def _source_keys(source: SourceDeclaration) -> dict[str, object]:
         if source.accounts != DEFAULT_ACCOUNTS
     ]
     kind = {} if source.kind == SourceDeclaration().kind else {"source": source.kind}
-    return {**kind, **({"syncs": accounts} if accounts else {})}
+    return {**kind, **({"syncs": accounts} if accounts else {}), **connector_keys(source)}
 
 
 def _declaration(item: ProposedColumn) -> str:

@@ -76,13 +76,13 @@ class ConnectorFeed:
 
     def shape(self, name: str) -> Shape:
         """Returns how the stream's records tell their keys; raises SourceError where there is no such stream."""
-        stream = self._stream(name, threading.Event())
-        assert stream.key is not None  # noqa: S101 - _stream refuses a stream without one
+        stream = self.stream(name, threading.Event())
+        assert stream.key is not None  # noqa: S101 - stream refuses a stream without one
         return Shape(stream.key, stream.version, deleted=stream.deleted)
 
     def read(self, name: str, reading: Reading) -> Generator[Arrival, None, None]:
         """Yields what the stream has. A listing, and a window, ask for everything: a connector knows no other question."""
-        stream = self._stream(name, reading.stop)
+        stream = self.stream(name, reading.stop)
         state = None if reading.lists or reading.window is not None else reading.state
         held = _Held()
         try:
@@ -103,7 +103,7 @@ class ConnectorFeed:
 
     def fields(self, name: str) -> tuple[FieldDescription, ...]:
         """Returns the top-level fields of the stream as the catalog has them."""
-        return tuple(FieldDescription(path, kind) for path, kind in self._stream(name, threading.Event()).fields)
+        return tuple(FieldDescription(path, kind) for path, kind in self.stream(name, threading.Event()).fields)
 
     def catalog(self, stop: threading.Event) -> Mapping[str, StreamShape]:
         """Returns the streams of the connector, which is asked once."""
@@ -111,7 +111,8 @@ class ConnectorFeed:
             self._catalog = self.protocol.streams(stop)
         return self._catalog
 
-    def _stream(self, name: str, stop: threading.Event) -> StreamShape:
+    def stream(self, name: str, stop: threading.Event) -> StreamShape:
+        """Returns the stream of a collection; raises SourceRefused for one that is not there, and for one that nothing tells a key of."""
         declared = self._reads.get(name, StreamRead(name))
         catalog = self.catalog(stop)
         connector = self.protocol.installed.name

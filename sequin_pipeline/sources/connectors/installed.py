@@ -29,6 +29,7 @@ class InstalledConnector:
         self._secrets = {environment[name].strip() for name in variables_in(connector.config)} | set(_secrets(self.config))
         self.mask = Mask(self._secrets)
         self.remarks = Remarks(self.name, self.mask)
+        self.plain_keys = frozenset(_plain_keys(connector.config))
 
     def change_config(self, config: dict[str, object]) -> None:
         """Takes over a configuration that the connector has changed itself, for its later calls in this run."""
@@ -62,6 +63,18 @@ class InstalledConnector:
             for lines in process.lines():
                 hear(lines)
             return process.status(), process.tail()
+
+
+def _plain_keys(config: object) -> Iterator[str]:
+    """Yields the keys of texts that stand in the file itself."""
+    if isinstance(config, Mapping):
+        for key, value in config.items():
+            if isinstance(value, str):
+                yield str(key)
+            yield from _plain_keys(value)
+    elif isinstance(config, list | tuple):
+        for value in config:
+            yield from _plain_keys(value)
 
 
 def _secrets(config: object, key: str = "") -> Iterator[str]:
