@@ -2,6 +2,8 @@
 
 import json
 import re
+import subprocess
+import sys
 import time
 from collections.abc import Iterator
 from pathlib import Path
@@ -149,10 +151,39 @@ def test_a_missing_key_is_named_before_anything_is_asked(project: Project, fake:
     assert fake.asked == []
 
 
+OF_README = README.partition("stripe/defs.yaml <<'END'\n")[2].partition("END\n")[0]
+
+
+def test_the_trial_of_the_readme_fills_tables_without_an_account(make_project: MakeProject, command: Command) -> None:
+    """Its file is synced from `sandbox --stripe` in a process of its own, with what that prints in place of a key."""
+    project = make_project("")
+    (project.folder / "defs" / "stripe").mkdir(parents=True, exist_ok=True)
+    (project.folder / "defs" / "stripe" / "defs.yaml").write_text(OF_README, encoding="utf-8")
+    project.variables.update({"SEQUIN_COLLECTIONS": str(project.folder / "defs"), "SEQUIN_API_TOKEN": ""})
+    program = [sys.executable, "-m", "sequin_pipeline.cli", "sandbox", "--stripe", "--port", "0"]
+    with subprocess.Popen(program, stdout=subprocess.PIPE, text=True) as sandbox:
+        try:
+            assert sandbox.stdout is not None
+            head, printed = sandbox.stdout.readline(), sandbox.stdout.readline()
+            exported = re.fullmatch(r"  export STRIPE_API_URL=(http://127\.0\.0\.1:\d+) STRIPE_API_KEY=(\S+)\n", printed)
+            assert exported, head + printed
+            project.variables.update({"STRIPE_API_URL": exported[1], "STRIPE_API_KEY": exported[2]})
+            first, again = command(project, "sync"), command(project, "sync")
+        finally:
+            sandbox.kill()
+
+    assert (first.status, again.status) == (0, 0), first.stderr + again.stderr
+    assert "Nothing new: nothing was written." in again.stdout
+    counts = project.query(
+        "select (select count(email) from stripe.customer), (select count(*) from stripe.subscription where status is not null),"
+        " (select count(*) from stripe.invoice)"
+    )
+    assert all(count > 100 for count in counts[0]), counts
+
+
 def test_the_file_of_the_readme_is_one_that_is_read_with_its_key_alone(tmp_path: Path) -> None:
     (tmp_path / "stripe").mkdir()
-    text = README.partition("stripe/defs.yaml <<'END'\n")[2].partition("END\n")[0]
-    (tmp_path / "stripe" / "defs.yaml").write_text(text, encoding="utf-8")
+    (tmp_path / "stripe" / "defs.yaml").write_text(OF_README, encoding="utf-8")
 
     collections = load_collections({"SEQUIN_COLLECTIONS": str(tmp_path)})
 
