@@ -122,9 +122,10 @@ lock: $(STAMP)
 	"$$UV" pip compile --quiet --universal --generate-hashes --resolution lowest-direct \
 	  --no-emit-index-url --no-header --python-version 3.11 --extra embedded --extra rest --group test pyproject.toml -o requirements.lowest.lock
 
-# Known weaknesses of the locked packages; fails too where the advisories cannot be had.
+# Known weaknesses of the locked packages, and of those that make the site; fails too where the advisories cannot be had.
 audit: $(STAMP)
-	UV=$$(command -v uv || echo $(BIN)/uv); "$$UV" tool run --quiet pip-audit@2.10.0 --strict --disable-pip --require-hashes -r requirements.lock
+	UV=$$(command -v uv || echo $(BIN)/uv); for lock in requirements.lock docs/site/requirements.lock; do \
+	  "$$UV" tool run --quiet pip-audit@2.10.0 --strict --disable-pip --require-hashes -r $$lock || exit 1; done
 
 # uv where it is present, else bootstrapped into the environment it fills.
 $(STAMP): requirements.lock pyproject.toml
