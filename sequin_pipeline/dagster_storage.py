@@ -1,0 +1,95 @@
+"""This module is Dagster's storage in Postgres with connections that are kept, for a dagster.yaml.
+
+Dagster's own opens a connection for each statement (SQLAlchemy's NullPool), in every process but the web server: some 65 for each
+collection of a tick, and several a second while nothing happens. A process keeps at most KEPT here and opens more only while more
+threads ask at once.
+"""
+
+import os
+import weakref
+from collections.abc import Mapping
+from typing import TYPE_CHECKING, Any
+
+from dagster._serdes import ConfigurableClassData
+from dagster_postgres import DagsterPostgresStorage, PostgresEventLogStorage
+from dagster_postgres.utils import create_pg_engine, get_token_provider_from_config, pg_url_from_config
+from sqlalchemy.engine import Engine
+
+if TYPE_CHECKING:
+    from dagster_postgres.auth import PgTokenProvider
+
+KEPT = 2
+"""Connections that a process keeps open: one thread of it works most of the time, and one polls."""
+
+RENEWED_SECONDS = 600
+"""A connection is not used beyond this age, so that firewalls and poolers in front that end old ones are not noticed."""
+
+_engines: "weakref.WeakSet[Engine]" = weakref.WeakSet()
+
+
+class _Events(PostgresEventLogStorage):
+    """These are Dagster's events; an instance that ends disposes of them last, and of all connections with them."""
+
+    def dispose(self) -> None:
+        super().dispose()
+        self._engine.dispose()
+
+
+class KeptConnectionsStorage(DagsterPostgresStorage):
+    """This is DagsterPostgresStorage, with the same configuration, whose runs, events and schedules share a pool of connections.
+
+    A connection that has died is replaced before it is used, and none is used by two processes: a fork begins without any.
+    In a dagster.yaml: `storage: {custom: {module: sequin_pipeline.dagster_storage, class: KeptConnectionsStorage, config:
+    {postgres_url: …}}}`.
+    """
+
+    def __init__(
+        self,
+        postgres_url: str,
+        should_autocreate_tables: bool = True,  # noqa: FBT001 - the signature is Dagster's
+        inst_data: ConfigurableClassData | None = None,
+        token_provider: "PgTokenProvider | None" = None,
+    ) -> None:
+        super().__init__(postgres_url, should_autocreate_tables, inst_data, token_provider)
+        self._event_log_storage = _Events(postgres_url, should_autocreate_tables=False, token_provider=token_provider)
+        engine = _pooled(postgres_url, token_provider)
+        for storage in (self._run_storage, self._event_log_storage, self._schedule_storage):
+            storage._engine.dispose()  # noqa: SLF001 - Dagster's own way to another pool (optimize_for_webserver) sets the same attribute
+            storage._engine = engine  # noqa: SLF001 - as above
+
+    @classmethod
+    def from_config_value(
+        cls, inst_data: ConfigurableClassData | None, config_value: Mapping[str, Any]
+    ) -> "KeptConnectionsStorage":
+        """Builds the storage as Dagster's class does, which would build its own class."""
+        return cls(
+            inst_data=inst_data,
+            postgres_url=pg_url_from_config(config_value),
+            should_autocreate_tables=config_value.get("should_autocreate_tables", True),
+            token_provider=get_token_provider_from_config(config_value),
+        )
+
+
+def _pooled(url: str, token_provider: "PgTokenProvider | None") -> Engine:
+    engine = create_pg_engine(
+        url,
+        token_provider,
+        isolation_level="AUTOCOMMIT",
+        pool_size=KEPT,
+        max_overflow=-1,
+        pool_recycle=RENEWED_SECONDS,
+        pool_pre_ping=True,
+        pool_use_lifo=True,
+    )
+    _engines.add(engine)
+    return engine
+
+
+def _forget_connections() -> None:
+    """Leaves the connections to the process that opened them (SQLAlchemy's documentation, 'Using Connection Pools with
+    Multiprocessing')."""
+    for engine in list(_engines):
+        engine.dispose(close=False)
+
+
+os.register_at_fork(after_in_child=_forget_connections)

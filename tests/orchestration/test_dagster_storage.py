@@ -1,0 +1,155 @@
+"""Dagster's storage with kept connections: as many as are needed at once, replaced when they died, and of one process only."""
+
+import multiprocessing
+import os
+import shutil
+import tempfile
+from collections.abc import Callable, Iterator
+from concurrent.futures import ThreadPoolExecutor
+from pathlib import Path
+
+import dagster as dg
+import psycopg
+import pytest
+import sqlalchemy as db
+from dagster_postgres import PostgresEventLogStorage
+
+from sequin_pipeline.postgres.urls import psycopg2_url
+from tests.faults.pooler import is_installed, pooler
+from tests.support.checkout import CHECKOUT
+from tests.support.postgres import PostgresServer, fast_folder, unprivileged_account
+from tests.support.reading import execute, query
+from tests.support.system import LEFT_OUT, SKIP_SYSTEM
+
+MakeInstance = Callable[[str], dg.DagsterInstance]
+OTHERS = "from pg_stat_activity where datname = current_database() and pid <> pg_backend_pid()"
+
+
+@pytest.fixture
+def make_instance(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[MakeInstance]:
+    """Makes the instance of the checkout's dagster.yaml over a database."""
+    shutil.copy(CHECKOUT / "dagster.yaml", tmp_path)
+    made: list[dg.DagsterInstance] = []
+
+    def make(url: str) -> dg.DagsterInstance:
+        monkeypatch.setenv("DAGSTER_POSTGRES_URL", psycopg2_url(url))
+        made.append(dg.DagsterInstance.from_config(str(tmp_path)))
+        return made[-1]
+
+    yield make
+    for instance in made:
+        instance.dispose()
+
+
+def backends(url: str) -> set[int]:
+    return {pid for (pid,) in query(url, f"select pid {OTHERS}")}
+
+
+def use(instance: dg.DagsterInstance) -> None:
+    """Asks each of the three storages."""
+    instance.get_runs_count()
+    instance.get_asset_keys()
+    instance.all_instigator_state()
+
+
+def test_one_connection_serves_one_thread_for_all_three_storages(dagster_url: str, make_instance: MakeInstance) -> None:
+    instance = make_instance(dagster_url)
+
+    use(instance)
+    first = backends(dagster_url)
+    for _ in range(20):
+        use(instance)
+
+    assert len(first) == 1
+    assert backends(dagster_url) == first
+
+
+def test_threads_get_connections_of_their_own_and_few_are_kept(dagster_url: str, make_instance: MakeInstance) -> None:
+    instance = make_instance(dagster_url)
+
+    with ThreadPoolExecutor(12) as threads:
+        for done in [threads.submit(use, instance) for _ in range(60)]:
+            done.result()
+
+    assert 1 <= len(backends(dagster_url)) <= 2
+
+
+def test_connections_that_died_are_replaced_before_they_are_used(dagster_url: str, make_instance: MakeInstance) -> None:
+    instance = make_instance(dagster_url)
+
+    with ThreadPoolExecutor(4) as threads:
+        for _ in range(10):
+            for done in [threads.submit(use, instance) for _ in range(8)]:
+                done.result()
+            known = backends(dagster_url)
+            execute(dagster_url, f"select pg_terminate_backend(pid, 5000) {OTHERS}")
+            assert known
+            assert not known & backends(dagster_url)
+
+
+def test_a_forked_process_uses_none_of_its_parents(dagster_url: str, make_instance: MakeInstance) -> None:
+    instance = make_instance(dagster_url)
+    use(instance)
+    before = backends(dagster_url)
+
+    child = multiprocessing.get_context("fork").Process(target=_use_in_child, args=(instance, before))
+    child.start()
+    child.join()
+    use(instance)
+
+    assert child.exitcode == 0
+    assert backends(dagster_url) == before
+
+
+def _use_in_child(instance: dg.DagsterInstance, of_parent: set[int]) -> None:
+    """Ends with status 3 where the child asks over a connection of its parent's."""
+    use(instance)
+    [(own,)] = _ask(instance, "select pg_backend_pid()")
+    os._exit(3 if own in of_parent else 0)
+
+
+def _ask(instance: dg.DagsterInstance, statement: str) -> list[tuple[object, ...]]:
+    storage = instance.event_log_storage
+    assert isinstance(storage, PostgresEventLogStorage)
+    with storage.index_connection() as connection:
+        return [tuple(row) for row in connection.execute(db.text(statement))]
+
+
+def test_an_instance_that_ends_closes_its_connections(dagster_url: str, make_instance: MakeInstance) -> None:
+    instance = make_instance(dagster_url)
+    use(instance)
+
+    instance.dispose()
+
+    assert backends(dagster_url) == set()
+
+
+def test_the_web_server_may_have_its_own_pool(dagster_url: str, make_instance: MakeInstance) -> None:
+    instance = make_instance(dagster_url)
+
+    instance.optimize_for_webserver(statement_timeout=5000, pool_recycle=60, max_overflow=5)
+
+    use(instance)
+    assert _ask(instance, "show statement_timeout") == [("5s",)]
+
+
+@pytest.mark.skipif(SKIP_SYSTEM, reason=LEFT_OUT)
+@pytest.mark.skipif(not is_installed(), reason="pgbouncer is not installed: apt-get install pgbouncer")
+def test_a_pooler_in_front_lends_one_connection_to_several_instances(
+    dagster_url: str, make_instance: MakeInstance, postgres_server: PostgresServer
+) -> None:
+    folder = Path(tempfile.mkdtemp(prefix="sequin-pooler-", dir=fast_folder()))
+    account = unprivileged_account()
+    if account is not None:
+        os.chown(folder, account.pw_uid, account.pw_gid)
+    try:
+        with pooler(folder, postgres_server.socket_directory, connections=1):
+            database = psycopg.conninfo.conninfo_to_dict(dagster_url)["dbname"]
+            url = f"postgresql://postgres@/{database}?host={folder}&port=6432"
+            instances = [make_instance(url) for _ in range(3)]
+            for _ in range(5):
+                for instance in instances:
+                    use(instance)
+            assert len(backends(dagster_url)) == 1
+    finally:
+        shutil.rmtree(folder)
