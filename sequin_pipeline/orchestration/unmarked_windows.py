@@ -46,9 +46,9 @@ def times_to_ask_from(
         if _has_marked(instance, run, asset_key(collection)):
             completed = state.completed_runs.get(label)
             if completed is not None and completed.run_id == run.run_id:
+                latest = completed.started_at if cursor_at is None else max(cursor_at, completed.started_at)
                 # A run that waited in the queue may have started after the last window that it was asked for.
-                completed_at = min(completed.started_at, window.end)
-                times[label] = completed_at if cursor_at is None else min(max(cursor_at, completed_at), window.end)
+                times[label] = min(latest, window.end)
         elif cursor_at is not None and window.start is not None:
             times[label] = min(cursor_at, window.start + SLACK)
     return times

@@ -211,6 +211,14 @@ EVERY_DAY = ("2024-01-01", "2024-05-02")
             id="started days after it was asked for",
         ),
         pytest.param(
+            None,
+            SUCCESS,
+            ("2024-01-09", "2024-04-29"),
+            ENDED_AT,
+            ("2024-04-29", "2024-05-02"),
+            id="started days after it was asked for, and is empty",
+        ),
+        pytest.param(
             datetime(2024, 5, 2, 3, tzinfo=UTC),
             SUCCESS,
             EVERY_DAY,
