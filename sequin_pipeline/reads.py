@@ -17,9 +17,18 @@ Value = TypeVar("Value")
 
 @dataclass(frozen=True)
 class Variable:
-    """A value that stands in the environment under this name: `{env: NAME}`. What it holds is a secret."""
+    """A value that stands in the environment under this name: `{env: NAME}`. What it holds is a secret.
+
+    With a `default` it need not be there: `{env: NAME, default: TEXT}`, which is for addresses and the like.
+    """
 
     name: str
+    default: str | None = None
+
+    def value(self, environment: Mapping[str, str]) -> str:
+        """Returns what the environment holds, or the default; raises KeyError where there is neither."""
+        held = environment.get(self.name, "").strip()
+        return held or (environment[self.name].strip() if self.default is None else self.default)
 
 
 Setting = str | Variable
@@ -27,9 +36,9 @@ Setting = str | Variable
 
 
 def variables_in(value: object) -> tuple[str, ...]:
-    """Returns the names of all variables in a value of YAML, however deep."""
+    """Returns the names of all variables in a value of YAML, however deep, that the environment has to hold."""
     if isinstance(value, Variable):
-        return (value.name,)
+        return (value.name,) if value.default is None else ()
     inner = value.values() if isinstance(value, Mapping) else value if isinstance(value, list | tuple) else ()
     return tuple(name for one in inner for name in variables_in(one))
 
@@ -41,7 +50,7 @@ def filled(value: Value, environment: Mapping[str, str]) -> Value:
 
 def _filled(value: object, environment: Mapping[str, str]) -> object:
     if isinstance(value, Variable):
-        return environment[value.name].strip()
+        return value.value(environment)
     if isinstance(value, Mapping):
         return {key: _filled(one, environment) for key, one in value.items()}
     return [_filled(one, environment) for one in value] if isinstance(value, list | tuple) else value

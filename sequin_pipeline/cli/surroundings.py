@@ -50,7 +50,8 @@ def check_sources(collections: Iterable[Collection], given: Mapping[str, str]) -
                 f"provider {collection.provider!r} is read from source {source.kind!r}, which needs {' and '.join(missing)}: set it in "
                 "the environment or in .env"
             )
-        needed.update(source_kind(source.kind).variables(source))
+        kind = source_kind(source.kind)
+        needed.update(kind.variables(source), (name for name in kind.optional(source) if given.get(name, "").strip()))
     if of_records_api and of_others and not given.get(environment.SEQUIN_API_URL, "").strip():
         raise ConfigurationError(
             f"provider {of_records_api!r} reads the records API, and {environment.SEQUIN_API_URL} is not set, so that records of the "

@@ -20,7 +20,7 @@ from sequin_pipeline.declare.strict_model import StrictModel
 from sequin_pipeline.declare.suggestions import suggestion
 from sequin_pipeline.declare.yaml_models import CollectionModel, ProviderModel
 from sequin_pipeline.errors import CatalogError, ConfigurationError
-from sequin_pipeline.reads import RateLimit, Read, RestApi, Setting
+from sequin_pipeline.reads import RateLimit, Read, RestApi, Setting, Variable
 from sequin_pipeline.sources.http.endpoint import Endpoint
 
 Model = TypeVar("Model", bound=StrictModel)
@@ -154,17 +154,28 @@ def _laid_over(below: Mapping[str, Any], above: Mapping[str, Any]) -> dict[str, 
 def _base_url(api: ApiModel, node: Node) -> Setting:
     if api.base_url is None:
         raise node.refused("api has no 'base_url': add one, as in base_url: https://api.example.com, or name a preset")
-    found = setting(api.base_url, "'base_url'", node / "base_url")
-    if isinstance(found, str):
+    found = _address(api.base_url, node / "base_url")
+    literal = found.default if isinstance(found, Variable) else found
+    if literal is not None:
         try:
-            endpoint = Endpoint(found, url_variable="base_url", token_variable="auth")  # noqa: S106 - the name of a key
+            endpoint = Endpoint(literal, url_variable="base_url", token_variable="auth")  # noqa: S106 - the name of a key
         except ConfigurationError as error:
             raise (node / "base_url").refused(str(error)) from error
         if api.auth is not None and not (endpoint.is_encrypted or endpoint.is_loopback):
             raise (node / "base_url").refused(
-                f"base_url {found!r} is not encrypted, and every request carries a credential: write https://"
+                f"base_url {literal!r} is not encrypted, and every request carries a credential: write https://"
             )
     return found
+
+
+def _address(value: object, node: Node) -> Setting:
+    """Returns an address: a text, `{env: NAME}`, or `{env: NAME, default: TEXT}`."""
+    if isinstance(value, Mapping) and set(value) == {"env", "default"}:
+        named = setting({"env": value["env"]}, "'base_url'", node)
+        default = setting(value["default"], "'default' of 'base_url'", node / "default")
+        if isinstance(named, Variable) and isinstance(default, str):
+            return Variable(named.name, default)
+    return setting(value, "'base_url'", node)
 
 
 def _headers(headers: Mapping[str, object], node: Node) -> Mapping[str, Setting]:

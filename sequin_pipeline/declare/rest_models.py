@@ -7,7 +7,7 @@ from typing import Annotated, Literal
 
 from pydantic import BeforeValidator, Field, WithJsonSchema
 
-from sequin_pipeline.declare.strict_model import SETTING_SCHEMA, SettingValue, StrictModel
+from sequin_pipeline.declare.strict_model import SETTING_SCHEMA, AddressValue, SettingValue, StrictModel
 from sequin_pipeline.reads import SinceFormat
 
 PaginatorType = Literal["header_link", "json_link", "cursor", "offset", "page_number", "header_cursor", "single_page"]
@@ -160,7 +160,11 @@ class ApiModel(StrictModel):
     """The API that a provider's collections are read from: a preset, or an address; what stands here goes before the preset's."""
 
     preset: str | None = Field(default=None, examples=["github"])
-    base_url: SettingValue = Field(default=None, description="its address, or {env: NAME}", examples=["https://api.example.com"])
+    base_url: AddressValue = Field(
+        default=None,
+        description="its address, {env: NAME}, or {env: NAME, default: address}",
+        examples=["https://api.example.com"],
+    )
     auth: AuthModel | None = None
     headers: dict[str, SettingValue] | None = Field(default=None, description="of each request")
     paginator: Paginator | None = Field(default=None, description="single_page unless said otherwise")

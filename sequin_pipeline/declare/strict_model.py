@@ -14,6 +14,16 @@ _ENV_SCHEMA = {
 }
 SETTING_SCHEMA = {"anyOf": [{"type": "string"}, _ENV_SCHEMA]}
 
+_DEFAULTED_SCHEMA = {
+    "type": "object",
+    "properties": {"env": {"type": "string", "pattern": VARIABLE_PATTERN}, "default": {"type": "string"}},
+    "required": ["env", "default"],
+    "additionalProperties": False,
+}
+
+AddressValue = Annotated[object, WithJsonSchema({"anyOf": [{"type": "string"}, _ENV_SCHEMA, _DEFAULTED_SCHEMA]})]
+"""An address, the variable that holds it, or a variable that may hold another one: `{env: NAME, default: TEXT}`."""
+
 SettingValue = Annotated[object, WithJsonSchema(SETTING_SCHEMA)]
 """A text, or `{env: NAME}` for what a variable holds; parse_rest.py refuses anything else with a sentence."""
 

@@ -22,12 +22,10 @@ def source_key(collection: Collection) -> dg.AssetKey:
 
 def _address(api: RestApi, name: str) -> list[str]:
     read = api.reads[name]
-    if isinstance(api.base_url, Variable):
-        # What it holds may differ from process to process, and a key may not.
-        base = [api.base_url.name]
-    else:
-        parts = urlsplit(api.base_url)
-        base = [parts.netloc, *parts.path.split("/")]
+    # What a variable holds may differ from process to process, and a key may not.
+    address = api.base_url.default or api.base_url.name if isinstance(api.base_url, Variable) else api.base_url
+    parts = urlsplit(address)
+    base = [parts.netloc, *parts.path.split("/")]
     is_shared = [other.path for other in api.reads.values()].count(read.path) > 1
     # Dagster makes names of steps of it, and takes nothing else in these.
     plain = [re.sub(r"[^A-Za-z0-9_.-]+", "_", part).strip("_") for part in (*base, *read.path.split("/"))]

@@ -18,7 +18,8 @@ class SourceKind:
     `observes_time` are those of its sources; `observes_time` may also name the collections for which it is true. `collections` are the
     names that can be declared (None: any). `reads_records_api`: the sandbox can stand in for it, and does where no address is set.
     `reads_accounts`: the declaration's accounts say what is read. `lists_again`: the declaration's `relist_hours` say how often
-    everything is listed. `takes_options`: a defs.yaml may have `options` for it.
+    everything is listed. `takes_options`: a defs.yaml may have `options` for it. `optional` names what it heeds in the environment, and
+    does without.
     """
 
     variables: Callable[[SourceDeclaration], tuple[str, ...]]
@@ -30,6 +31,7 @@ class SourceKind:
     reads_accounts: bool = False
     lists_again: bool = False
     takes_options: bool = False
+    optional: Callable[[SourceDeclaration], tuple[str, ...]] = lambda declaration: ()
 
     def observes_time_of(self, collection: str) -> bool:
         """Says, for one collection, whether its versions are times of observation."""

@@ -15,7 +15,7 @@ from sequin_pipeline.sources.external import find_external
 from sequin_pipeline.sources.http.endpoint import Endpoint
 from sequin_pipeline.sources.keyed.source import KeyedSource
 from sequin_pipeline.sources.kind import Environment, SourceKind, missing_in
-from sequin_pipeline.sources.rest.client import variables_of
+from sequin_pipeline.sources.rest.client import optional_variables_of, variables_of
 from sequin_pipeline.sources.rest.source import rest_source
 from sequin_pipeline.sources.sequin import SequinSource
 from sequin_pipeline.sources.sequin_consumer import SequinConsumerSource
@@ -102,6 +102,7 @@ KINDS: Mapping[str, SourceKind] = {
     ),
     "stripe": SourceKind(
         variables=lambda declaration: tuple(account.key_variable for account in declaration.accounts),
+        optional=lambda declaration: ("STRIPE_API_URL",),
         open=_open_stripe,
         can_reread=StripeSource.can_reread,
         observes_time=StripeSource.observes_time,
@@ -111,6 +112,7 @@ KINDS: Mapping[str, SourceKind] = {
     ),
     "rest": SourceKind(
         variables=lambda declaration: variables_of(_api_of(declaration)),
+        optional=lambda declaration: optional_variables_of(_api_of(declaration)),
         open=_open_rest,
         can_reread=KeyedSource.can_reread,
         observes_time=KeyedSource.observes_time,

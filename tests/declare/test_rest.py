@@ -156,7 +156,7 @@ GITHUB = """\
 def test_a_preset_alone_says_how_its_collections_are_read(tmp_path: Path) -> None:
     api = api_of(tmp_path, GITHUB % ("", "{}"))
 
-    assert (api.base_url, api.preset) == ("https://api.github.com", "github")
+    assert (api.base_url, api.preset) == (Variable("GITHUB_API_URL", "https://api.github.com"), "github")
     assert api.auth == {"type": "bearer", "token": Variable("GITHUB_TOKEN")}
     assert api.reads["issue"].each == {"repository": (Variable("GITHUB_REPOSITORIES"),)}
 

@@ -10,7 +10,7 @@ from urllib.parse import urlsplit
 import msgspec
 
 from sequin_pipeline.errors import ConfigurationError, SourceFault
-from sequin_pipeline.reads import RestApi, Setting, Variable
+from sequin_pipeline.reads import Read, RestApi, Setting, Variable, variables_in
 from sequin_pipeline.sources.http.client import Answer, HttpClient, HttpOptions, Request, Response
 from sequin_pipeline.sources.http.endpoint import Endpoint
 from sequin_pipeline.sources.http.failures import StatusRefused
@@ -30,14 +30,22 @@ _DEFAULT_PORTS = {"http": 80, "https": 443}
 
 def value_of(setting: Setting, environment: Environment) -> str:
     """Returns a setting's value."""
-    return environment[setting.name].strip() if isinstance(setting, Variable) else setting
+    return setting.value(environment) if isinstance(setting, Variable) else setting
 
 
 def variables_of(api: RestApi) -> tuple[str, ...]:
-    """Returns the names of all variables that the declaration wants."""
-    settings = [api.base_url, *(api.auth or {}).values(), *api.headers.values()]
-    settings += [value for read in api.reads.values() for values in read.each.values() for value in values]
-    return tuple(dict.fromkeys(setting.name for setting in settings if isinstance(setting, Variable)))
+    """Returns the names of all variables that the declaration wants, but for those that have a default."""
+    return tuple(dict.fromkeys(variables_in([api.base_url, api.auth or {}, api.headers, *map(_settings_of, api.reads.values())])))
+
+
+def optional_variables_of(api: RestApi) -> tuple[str, ...]:
+    """Returns the names of those that have a default; addresses alone may have one."""
+    return (api.base_url.name,) if isinstance(api.base_url, Variable) and api.base_url.default is not None else ()
+
+
+def _settings_of(read: Read) -> list[object]:
+    changes = [] if read.changes is None else [read.changes.params, read.changes.json or {}]
+    return [read.each, read.params, read.json or {}, *changes]
 
 
 class RestClientFactory:
@@ -54,7 +62,8 @@ class RestClientFactory:
         settings = None if api.auth is None else {name: value_of(value, environment) for name, value in api.auth.items()}
         self._login = Login(settings, base_url=self.base_url, variables=self._variables, options=options)
         self._headers = {name: value_of(value, environment) for name, value in api.headers.items()}
-        self._secret_headers = [value_of(value, environment) for value in api.headers.values() if isinstance(value, Variable)]
+        held_in_requests = variables_in([api.headers, *(_settings_of(replace(read, each={})) for read in api.reads.values())])
+        self._secrets = [environment[name].strip() for name in held_in_requests]
         for name, value in self._headers.items():
             if not (value.isascii() and value.isprintable()):
                 raise ConfigurationError(f"header {name!r} cannot be sent: its value must be printable ASCII")
@@ -69,7 +78,7 @@ class RestClientFactory:
 
     def open(self) -> "RestClient":
         """Opens a client, which has sent nothing yet."""
-        endpoint = replace(self._endpoint, secrets=(*self._login.secrets, *self._secret_headers))
+        endpoint = replace(self._endpoint, secrets=(*self._login.secrets, *self._secrets))
         http = HttpClient(endpoint, self._options, headers=self._headers, pace=self._pace, gate=self._gate)
         return RestClient(http, self._login, self.base_url)
 

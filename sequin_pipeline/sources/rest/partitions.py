@@ -32,7 +32,7 @@ def _values(name: str, settings: tuple[Setting, ...], environment: Mapping[str, 
     """Returns the values of one name; a variable holds several with commas between."""
     found: list[str] = []
     for setting in settings:
-        held = environment[setting.name].split(",") if isinstance(setting, Variable) else [setting]
+        held = setting.value(environment).split(",") if isinstance(setting, Variable) else [setting]
         found += [value.strip() for value in held if value.strip()]
     if not found:
         raise ConfigurationError(f"`each` has no values for {name!r}, so that nothing would be read: name at least one")

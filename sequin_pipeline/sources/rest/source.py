@@ -1,7 +1,9 @@
 """This source reads the collections of a REST API as they are declared."""
 
+from dataclasses import replace
+
 from sequin_pipeline.errors import ConfigurationError
-from sequin_pipeline.reads import Read, RestApi
+from sequin_pipeline.reads import Read, RestApi, filled
 from sequin_pipeline.sources import SourceIdentity
 from sequin_pipeline.sources.http.client import HttpOptions
 from sequin_pipeline.sources.keyed.feed import Reading
@@ -66,7 +68,17 @@ class RestFeed:
     def _read(self, name: str) -> Read:
         if name not in self._api.reads:
             raise ConfigurationError(f"collection {name!r} has no `read`, which says where the API lists its objects: declare it")
-        return self._api.reads[name]
+        return _with_values(self._api.reads[name], self._environment)
+
+
+def _with_values(read: Read, environment: Environment) -> Read:
+    """Returns the read with what the environment holds in the place of variables in its parameters and its body."""
+    return replace(
+        read,
+        params=filled(read.params, environment),
+        json=filled(read.json, environment),
+        changes=None if read.changes is None else _with_values(read.changes, environment),
+    )
 
 
 def rest_source(
