@@ -23,6 +23,9 @@ from sequin_pipeline.ledger.schema import DEFAULT_SCHEMA
 from sequin_pipeline.orchestration.across_files import checked_collections
 from sequin_pipeline.orchestration.component import CollectionSync
 
+FilesState = tuple[tuple[str, int, int], ...]
+"""Path, time of change (nanoseconds) and size (bytes) of files: another one where one of them has changed."""
+
 FOLDER_VARIABLE = "SEQUIN_COLLECTIONS"
 PACKAGE = Path(__file__).resolve().parents[1]
 
@@ -65,12 +68,21 @@ def has_files(folder: Path) -> bool:
     return any(folder.glob("*/defs.yaml"))
 
 
+def files_state(folder: str | Path) -> FilesState:
+    """Returns the state of all files of a folder that definitions can be made of, as it is now."""
+    place = Path(folder).expanduser().resolve()
+    files = sorted(path for pattern in ("*.yaml", "*.yml", "*.py") for path in place.rglob(pattern))
+    return tuple((str(path), stat.st_mtime_ns, stat.st_size) for path in files for stat in (path.stat(),))
+
+
 def folder_tree(folder: Path) -> dg.ComponentTree:
     """Returns the tree of the files in a folder, which need not be a package of Python."""
     module = ModuleType(f"sequin_collections_{hashlib.blake2b(bytes(folder), digest_size=8).hexdigest()}")
     module.__path__ = [str(folder)]
     module.__file__ = None
-    # Dagster imports the Python files that stand beside the YAML as parts of this module.
+    # Dagster imports the Python files that stand beside the YAML as parts of this module: those of an earlier state go.
+    for name in [name for name in sys.modules if name.startswith(f"{module.__name__}.")]:
+        del sys.modules[name]
     sys.modules[module.__name__] = module
     return dg.ComponentTree.from_module(module, project_root=folder)
 

@@ -5,14 +5,21 @@ Loading needs neither API nor database, and looks for nothing but SEQUIN_COLLECT
 
 import os
 from collections.abc import Mapping
-from functools import cache
+from functools import lru_cache
 from pathlib import Path
 
 import dagster as dg
 
 from sequin_pipeline.environment.settings import SEQUIN_COLLECTIONS
 from sequin_pipeline.errors import ConfigurationError
-from sequin_pipeline.orchestration.catalog_files import check_files, component_tree, folder_tree, has_files
+from sequin_pipeline.orchestration.catalog_files import (
+    FilesState,
+    check_files,
+    component_tree,
+    files_state,
+    folder_tree,
+    has_files,
+)
 from sequin_pipeline.orchestration.executor import collections_executor
 from sequin_pipeline.orchestration.project_resources import check_own, default_io_manager
 from sequin_pipeline.orchestration.schedules import WATCHING
@@ -28,9 +35,16 @@ def defs() -> dg.Definitions:
     return loaded_definitions(os.environ.get(SEQUIN_COLLECTIONS))
 
 
-@cache
 def loaded_definitions(folder: str | None) -> dg.Definitions:
-    """Returns the definitions of a folder (None: the shipped ones), made once in a process and those forked from it."""
+    """Returns the definitions of a folder (None: the shipped ones), made once in a process and those forked from it.
+
+    They are made again once a file there has changed: a worker that executes one run after the other would write old declarations.
+    """
+    return _loaded(folder, () if folder is None else files_state(folder))
+
+
+@lru_cache(maxsize=1)
+def _loaded(folder: str | None, state: FilesState) -> dg.Definitions:
     return build_definitions({} if folder is None else {SEQUIN_COLLECTIONS: folder})
 
 

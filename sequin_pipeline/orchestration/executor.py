@@ -6,9 +6,11 @@ pool of the source (dagster.yaml) bounds how many collections are read: each is 
 lane, one for showing life and now and then another, and about 300 MB.
 """
 
+import multiprocessing
 import os
 import sys
 from collections.abc import Container, Iterator, Mapping
+from pathlib import Path
 from typing import TYPE_CHECKING
 
 import dagster as dg
@@ -59,12 +61,26 @@ def collections_executor(init_context: dg.InitExecutorContext) -> dg.Executor:
 def most_at_once(instance: dg.DagsterInstance, processors: int | None = None) -> int:
     """Returns the number of processors, but no more than the pool has places: a process that waits for one looks again only after
     seconds."""
-    storage, processors = instance.event_log_storage, processors or os.cpu_count() or 1
+    storage, processors = instance.event_log_storage, processors or usable_processors()
     if not storage.supports_global_concurrency_limits:
         return processors
     set_by_hand = {pool.name: pool.limit for pool in storage.get_pool_limits() if not pool.from_default}
     places = set_by_hand.get(POOL, storage.get_pool_config().default_pool_limit)
     return min(processors, places) if places else processors
+
+
+def usable_processors(quota_file: Path = Path("/sys/fs/cgroup/cpu.max")) -> int:
+    """Returns how many processors this process may use: those that it is bound to, and no more than its container's quota, rounded up.
+
+    The quota is that of control groups, version 2: microseconds in each period, or `max` (Linux documentation, cgroup-v2, CPU).
+    """
+    bound = len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
+    try:
+        quota, period = quota_file.read_text().split()
+        granted = bound if quota == "max" else -(-int(quota) // int(period))
+    except (OSError, ValueError):  # no Linux, or control groups of version 1
+        granted = bound
+    return max(1, min(bound, granted))
 
 
 def modules_to_preload(imported: Container[str]) -> list[str]:
@@ -96,5 +112,7 @@ class _ByLoad(dg.Executor):
 
     def execute(self, plan_context: "PlanOrchestrationContext", execution_plan: "ExecutionPlan") -> Iterator[dg.DagsterEvent]:
         reading = [step for step in execution_plan.get_steps_to_execute_in_topo_order() if step.pool is not None]
-        is_alone = len(reading) < 2 or not is_heavy(plan_context.dagster_run.tags)
+        # A worker of Celery's default pool may start no processes: Python refuses them to a daemonic one.
+        may_start_processes = not multiprocessing.current_process().daemon
+        is_alone = len(reading) < 2 or not may_start_processes or not is_heavy(plan_context.dagster_run.tags)
         return (self._in_process if is_alone else self._in_processes).execute(plan_context, execution_plan)

@@ -1,6 +1,7 @@
 """Where steps are executed: real runs of a real job, on an instance in Postgres."""
 
 import json
+import multiprocessing
 import os
 import subprocess
 import sys
@@ -19,6 +20,7 @@ from sequin_pipeline.orchestration.executor import (
     is_heavy,
     modules_to_preload,
     most_at_once,
+    usable_processors,
 )
 from sequin_pipeline.sandbox.feeds import RecordedFeed
 from sequin_pipeline.sandbox.server import running_sandbox
@@ -100,6 +102,39 @@ def test_a_single_collection_stays_in_its_process(surroundings: str) -> None:
     succeeded, processes = run(FIRST_LOAD, names=("first",))
 
     assert (succeeded, processes) == (True, set())
+
+
+def test_a_first_load_stays_in_a_process_that_may_start_none(surroundings: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    """As a worker of Celery's default pool may not: Python refuses children to a daemonic process."""
+    monkeypatch.setitem(vars(multiprocessing.current_process())["_config"], "daemon", True)
+
+    succeeded, processes = run(FIRST_LOAD)
+
+    assert (succeeded, processes) == (True, set())
+    assert rows(surroundings) == [1, 1, 1]
+
+
+@pytest.mark.parametrize(
+    ("quota", "expected"),
+    [("max 100000", 2), ("50000 100000", 1), ("100000 100000", 1), ("150000 100000", 2), ("900000 100000", 2), ("", 2)],
+)
+def test_processors_are_those_that_the_container_may_use(
+    quota: str, expected: int, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(os, "sched_getaffinity", lambda pid: {0, 1})
+    (tmp_path / "cpu.max").write_text(quota)
+
+    assert usable_processors(tmp_path / "cpu.max") == expected
+
+
+@pytest.mark.skipif(not hasattr(os, "sched_setaffinity"), reason="only Linux binds processes to processors")
+def test_a_process_that_is_bound_to_one_processor_uses_one(tmp_path: Path) -> None:
+    bound = os.sched_getaffinity(0)
+    os.sched_setaffinity(0, {min(bound)})
+    try:
+        assert usable_processors(tmp_path / "missing") == 1
+    finally:
+        os.sched_setaffinity(0, bound)
 
 
 @pytest.mark.parametrize(
