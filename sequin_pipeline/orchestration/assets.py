@@ -10,10 +10,10 @@ import dagster as dg
 from sequin_pipeline.catalog import Collection
 from sequin_pipeline.errors import SourceError
 from sequin_pipeline.orchestration.dagster_errors import failing
-from sequin_pipeline.orchestration.earlier_checks import repeat_results
+from sequin_pipeline.orchestration.earlier_checks import results_of_failed_run
 from sequin_pipeline.orchestration.partitions import build_partitions
 from sequin_pipeline.orchestration.resources import IO_MANAGER, SOURCE, WAREHOUSE, read_live_state
-from sequin_pipeline.orchestration.run_checks import build_check_specs, check_keys, check_results
+from sequin_pipeline.orchestration.run_checks import build_check_specs, check_results
 from sequin_pipeline.orchestration.run_config import CollectionConfig, read_run_config
 from sequin_pipeline.orchestration.run_metadata import (
     explanation,
@@ -129,7 +129,7 @@ def build_asset(collection: Collection, *, retry_policy: dg.RetryPolicy = RETRY_
             try:
                 outcome = getattr(context.resources, IO_MANAGER).sync(stream, run_id=context.run.run_id, log=context.log)
             except SourceError:
-                yield from repeat_results(context, check_keys(key, collection))
+                yield from results_of_failed_run(context, {key: collection}, getattr(context.resources, IO_MANAGER).waiting)
                 raise
         yield source_observation(source_key(collection), outcome)
         if stream.run_config.sync_id is None:

@@ -1,12 +1,18 @@
-"""This module repeats what earlier runs found, where a run fails at its source and cannot look at the table.
+"""This module tells the checks of a run that fails at its source: what waits in the ledger now, and for the rest what earlier runs found.
 
 Dagster shows a check that was planned and not evaluated as failed: an API that does not answer would turn each check of its tables red,
 and hide those that had been red before.
 """
 
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator, Mapping
 
 import dagster as dg
+
+from sequin_pipeline.catalog import Collection
+from sequin_pipeline.orchestration.run_checks import Waiting, check_keys, waiting_results
+
+ReadWaiting = Callable[[Collection], Waiting | None]
+"""This reads what waits for a collection's table; None: it cannot be read."""
 
 TOLD_BY = "told_by_run"
 """Under this name a repeated result says whose it is."""
@@ -15,24 +21,34 @@ LOOKED_BACK = 20
 """So many evaluations are looked at for one that came to a result: those of runs that failed for other reasons have none."""
 
 
-def repeat_results(context: dg.AssetExecutionContext, keys: list[dg.AssetCheckKey]) -> Iterator[dg.AssetCheckResult]:
-    """Yields the step's own checks as they stood, and reports those that other steps of the run would have evaluated.
+def results_of_failed_run(
+    context: dg.AssetExecutionContext, collections: Mapping[dg.AssetKey, Collection], read_waiting: ReadWaiting
+) -> Iterator[dg.AssetCheckResult]:
+    """Yields the step's own checks, and reports those that other steps of the run would have evaluated, which are skipped.
 
-    Those steps are skipped, since the asset comes before them.
+    What waits in the ledger is told as it is, since the run may have added to it before it failed; the rest as it stood. Where the
+    ledger cannot be read, all is told as it stood.
     """
-    for key in keys:
-        told = _last_result(context.instance, key, context.run.run_id)
+    own = {check for key, collection in collections.items() for check in check_keys(key, collection)}
+    told = set[dg.AssetCheckKey]()
+    for key, collection in collections.items():
+        waiting = read_waiting(collection)
+        for result in waiting_results(key, collection, waiting) if waiting is not None else ():
+            told.add(dg.AssetCheckKey(key, str(result.check_name)))
+            yield result
+    for check in sorted(own - told):
+        found = _last_result(context.instance, check, context.run.run_id)
         yield dg.AssetCheckResult(
-            check_name=key.name,
-            asset_key=key.asset_key,
-            passed=told.passed,
-            severity=told.severity,
-            description=told.description,
-            metadata=told.metadata,
+            check_name=check.name,
+            asset_key=check.asset_key,
+            passed=found.passed,
+            severity=found.severity,
+            description=found.description,
+            metadata=found.metadata,
         )
-    for key in sorted(_planned(context) - set(keys)):
-        if key.asset_key in {own.asset_key for own in keys}:
-            context.instance.report_runless_asset_event(_last_result(context.instance, key, context.run.run_id))
+    for check in sorted(_planned(context) - own):
+        if check.asset_key in collections:
+            context.instance.report_runless_asset_event(_last_result(context.instance, check, context.run.run_id))
 
 
 def _planned(context: dg.AssetExecutionContext) -> set[dg.AssetCheckKey]:

@@ -10,10 +10,13 @@ from datetime import UTC, datetime
 
 import dagster as dg
 import pandas as pd
+import psycopg
 
 from sequin_pipeline.catalog import Collection
-from sequin_pipeline.errors import TableRefused
+from sequin_pipeline.errors import PipelineError, TableRefused
+from sequin_pipeline.ledger.ledger import Ledger
 from sequin_pipeline.ledger.schema import DEFAULT_SCHEMA
+from sequin_pipeline.ledger.waiting import Waiting, read_waiting
 from sequin_pipeline.orchestration.dagster_errors import failing
 from sequin_pipeline.orchestration.resources import WarehouseResource
 from sequin_pipeline.orchestration.run_metadata import (
@@ -32,6 +35,7 @@ from sequin_pipeline.runs.queue_run import DrainLimits, DrainOutcome, drain
 from sequin_pipeline.sources import Source, TimeWindow
 from sequin_pipeline.table.frame_owner import FrameOwner
 
+logger = logging.getLogger("sequin_pipeline.io_manager")
 progress_logger = logging.getLogger("sequin_pipeline.progress")
 
 KEY = "sequin_pipeline/key"
@@ -98,6 +102,16 @@ class PostgresMergeIOManager(dg.ConfigurableIOManager):
             adopt=adopt,
             report=_Reporter(log),
         )
+
+    def waiting(self, collection: Collection) -> Waiting | None:
+        """Reads what waits for the collection's table in the ledger; None where it cannot be read, which is logged."""
+        ledger = Ledger(str(collection.table), collection.label, self.ledger_schema)
+        try:
+            with self.warehouse.open().connect() as connection:
+                return read_waiting(connection, ledger)
+        except (PipelineError, psycopg.Error) as error:
+            logger.warning("what waits for %s cannot be read: %s", collection.label, error)
+            return None
 
     def load_input(self, context: dg.InputContext) -> pd.DataFrame:
         """Loads the upstream asset's table as a typed DataFrame."""

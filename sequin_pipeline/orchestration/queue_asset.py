@@ -11,9 +11,9 @@ from sequin_pipeline.catalog import Collection
 from sequin_pipeline.errors import SourceError
 from sequin_pipeline.orchestration.assets import POOL, RETRY_POLICY, asset_key, build_spec, run_name
 from sequin_pipeline.orchestration.dagster_errors import failing
-from sequin_pipeline.orchestration.earlier_checks import repeat_results
+from sequin_pipeline.orchestration.earlier_checks import results_of_failed_run
 from sequin_pipeline.orchestration.resources import IO_MANAGER, SOURCE
-from sequin_pipeline.orchestration.run_checks import build_check_specs, check_keys, check_results
+from sequin_pipeline.orchestration.run_checks import build_check_specs, check_results
 from sequin_pipeline.orchestration.run_config import QueueConfig, adopts, read_limits
 from sequin_pipeline.orchestration.run_metadata import count_metadata, run_metadata, source_observation
 from sequin_pipeline.orchestration.source_keys import source_key
@@ -57,7 +57,8 @@ def build_queue_asset(collections: Sequence[Collection], *, retry_policy: dg.Ret
                     log=context.log,
                 )
             except SourceError:
-                yield from repeat_results(context, [key for one in collections for key in check_keys(asset_key(one), one)])
+                read = getattr(context.resources, IO_MANAGER).waiting
+                yield from results_of_failed_run(context, {asset_key(one): one for one in collections}, read)
                 raise
         for collection in collections:
             yield source_observation(source_key(collection), outcome.collections[collection.label])

@@ -27,25 +27,30 @@ DESCRIPTIONS: Mapping[str, str] = {
 }
 
 
-class Findings(Protocol):
-    """These are what a run found out about its records.
+class Waiting(Protocol):
+    """These are what waits in the ledger, whatever a run does: `open_rejects` counts the collection's rejects over all runs, and
+    `reject_examples` are a few record ids with their reasons."""
 
-    `open_rejects` counts the collection's rejects over all runs, `reject_examples` are a few record ids with their reasons.
-    `required_missing` counts this run's records by column, `held_deletes` are those of all runs.
-    """
-
-    @property
-    def counts(self) -> Counts: ...
     @property
     def open_rejects(self) -> int: ...
     @property
     def reject_examples(self) -> Sequence[tuple[str, str]]: ...
     @property
+    def held_deletes(self) -> Sequence[HeldDeletes]: ...
+
+
+class Findings(Waiting, Protocol):
+    """These are what a run found out about its records, and what waits when it ends.
+
+    `required_missing` counts this run's records by column.
+    """
+
+    @property
+    def counts(self) -> Counts: ...
+    @property
     def required_missing(self) -> Mapping[str, int]: ...
     @property
     def drift(self) -> Drift: ...
-    @property
-    def held_deletes(self) -> Sequence[HeldDeletes]: ...
 
 
 def check_names(collection: Collection) -> list[str]:
@@ -70,6 +75,13 @@ def check_results(key: dg.AssetKey, collection: Collection, findings: Findings) 
             yield check(key, findings)
 
 
+def waiting_results(key: dg.AssetKey, collection: Collection, waiting: Waiting) -> Iterator[dg.AssetCheckResult]:
+    """Yields the results that hold without a run: those of what waits in the ledger."""
+    for check in (open_rejects, deletes_within_limit):
+        if check.__name__ in check_names(collection):
+            yield check(key, waiting)
+
+
 def conservation(key: dg.AssetKey, findings: Findings) -> dg.AssetCheckResult:
     """Checks that no record was lost: an error, never a warning, since that is the one thing that must not happen."""
     fates = {fate: getattr(findings.counts, fate) for fate in FATES}
@@ -84,7 +96,7 @@ def conservation(key: dg.AssetKey, findings: Findings) -> dg.AssetCheckResult:
     )
 
 
-def open_rejects(key: dg.AssetKey, findings: Findings) -> dg.AssetCheckResult:
+def open_rejects(key: dg.AssetKey, findings: Waiting) -> dg.AssetCheckResult:
     """Checks for open rejects: an error, though they are kept whole and the rest is committed, since somebody has to fix them."""
     examples = "; ".join(f"`{record_id}`: {reason}" for record_id, reason in findings.reject_examples)
     waiting = "1 open reject" if findings.open_rejects == 1 else f"{findings.open_rejects} open rejects"
@@ -132,7 +144,7 @@ def drift(key: dg.AssetKey, findings: Findings) -> dg.AssetCheckResult:
     )
 
 
-def deletes_within_limit(key: dg.AssetKey, findings: Findings) -> dg.AssetCheckResult:
+def deletes_within_limit(key: dg.AssetKey, findings: Waiting) -> dg.AssetCheckResult:
     """Checks for held deletes: an error, since either the source hides rows that are there, or the table shows some that are gone."""
     label, held = "/".join(key.path), findings.held_deletes
     rows = max((one.rows for one in held), default=0)

@@ -40,6 +40,9 @@ class Endings(dg.IOManager):
     def drain(self, *arguments: object, **rest: object) -> object:
         return self.sync(None)
 
+    def waiting(self, collection: Collection) -> None:
+        """There is no ledger that could be read."""
+
     def handle_output(self, context: dg.OutputContext, obj: object) -> None:
         """Nothing comes here."""
 

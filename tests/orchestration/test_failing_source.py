@@ -1,19 +1,22 @@
 """A step whose source fails: what Dagster tries again and what it does not, and what its page and its log tell about retries."""
 
 from collections.abc import Iterator
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 import dagster as dg
 import pytest
 
-from sequin_pipeline.catalog import Collection
+from sequin_pipeline.catalog import Collection, Queue, SourceDeclaration
+from sequin_pipeline.errors import SourceRefused, SourceUnavailable
 from sequin_pipeline.orchestration.assets import build_asset
 from sequin_pipeline.orchestration.io_manager import PostgresMergeIOManager
+from sequin_pipeline.orchestration.queue_asset import build_queue_asset
 from sequin_pipeline.orchestration.resources import IO_MANAGER, SOURCE, WarehouseResource
-from sequin_pipeline.sources import Source
+from sequin_pipeline.sources import Listed, Page, ReadRequest, Source
 from tests.faults.faulty_api import IMPATIENT, faulty_api, things
 from tests.faults.landing import THING
 from tests.sources.reading import source
+from tests.support.builders import ListSource, page_of, record
 from tests.support.checkout import CHECKOUT
 from tests.support.reading import execute
 
@@ -36,9 +39,11 @@ def instance() -> Iterator[dg.DagsterInstance]:
         yield instance
 
 
-def materialize(instance: dg.DagsterInstance, warehouse_url: str, reading: Source) -> dg.ExecuteInProcessResult:
+def materialize(
+    instance: dg.DagsterInstance, warehouse_url: str, reading: Source, *, asset: dg.AssetsDefinition | None = None
+) -> dg.ExecuteInProcessResult:
     return dg.materialize(
-        [build_asset(THING, retry_policy=AT_ONCE)],
+        [asset or build_asset(THING, retry_policy=AT_ONCE)],
         resources={
             SOURCE: Reading(reading),
             IO_MANAGER: PostgresMergeIOManager(warehouse=WarehouseResource(url=warehouse_url)),
@@ -114,3 +119,90 @@ def test_retries_of_requests_are_in_the_log_and_the_metadata_of_a_run(
     [materialization] = result.asset_materializations_for_node("demo__thing")
     numbers = {name: materialization.metadata[name].value for name in ("requests", "retries", "rate_limit_seconds")}
     assert numbers == {"requests": 4, "retries": 1, "rate_limit_seconds": 7.0}
+
+
+GOOD, BAD = [record("a")], [record("b", data={"amount": "none"}), record("c")]
+QUEUED = replace(THING, source=SourceDeclaration("sequin_consumer", queue=Queue("c1")))
+LISTED = replace(THING, observes_time=True)
+
+
+@dataclass
+class Sweeping(ListSource):
+    """Lists nothing of what is there, and then fails."""
+
+    def pages(self, request: ReadRequest) -> Iterator[Page]:
+        yield replace(page_of([], "1"), listed=Listed("s1", 20))
+        yield replace(page_of([], "2"), listed=Listed("s1", 20, is_complete=True))
+        raise SourceUnavailable("the source of this test broke off")
+
+
+@pytest.mark.parametrize(
+    ("asset", "first", "failing", "name", "told"),
+    [
+        pytest.param(
+            build_asset(THING, retry_policy=AT_ONCE),
+            ListSource([GOOD]),
+            ListSource([GOOD, BAD, []], breaks_at=2),
+            "open_rejects",
+            "1 open reject (`b`: column 'amount' (path $.amount, bigint) found the string 'none', where a number",
+            id="rejects of a collection",
+        ),
+        pytest.param(
+            build_queue_asset([QUEUED], retry_policy=AT_ONCE),
+            ListSource([GOOD], can_reread=False),
+            ListSource([BAD, []], can_reread=False, breaks_at=1),
+            "open_rejects",
+            "1 open reject (`b`: column 'amount' (path $.amount, bigint) found the string 'none', where a number",
+            id="rejects of a queue",
+        ),
+        pytest.param(
+            build_asset(LISTED, retry_policy=AT_ONCE),
+            ListSource([[record(f"r{number}") for number in range(120)]]),
+            Sweeping([]),
+            "deletes_within_limit",
+            "sync 's1': a complete listing did not have 120 of 120 rows of demo/thing that are not deleted (100%)",
+            id="held deletes",
+        ),
+    ],
+)
+def test_what_a_run_left_waiting_before_it_failed_at_its_source_turns_its_check_red(
+    instance: dg.DagsterInstance,
+    warehouse_url: str,
+    asset: dg.AssetsDefinition,
+    first: Source,
+    failing: Source,
+    name: str,
+    told: str,
+) -> None:
+    materialize(instance, warehouse_url, first, asset=asset)
+
+    failed = materialize(instance, warehouse_url, failing, asset=asset)
+
+    key = dg.AssetCheckKey(dg.AssetKey(["demo", "thing"]), name)
+    (last,) = instance.event_log_storage.get_asset_check_execution_history(key, limit=1)
+    assert isinstance(last.evaluation, dg.AssetCheckEvaluation)
+    assert (failed.success, last.evaluation.passed, last.run_id) == (False, False, failed.run_id)
+    assert str(last.evaluation.description).startswith(told)
+
+
+def test_where_the_ledger_cannot_be_read_either_each_check_stays_as_it_stood(
+    instance: dg.DagsterInstance, warehouse_url: str
+) -> None:
+    materialize(instance, warehouse_url, ListSource([GOOD]))
+
+    failed = materialize(instance, warehouse_url, Locked([], url=warehouse_url))
+
+    checks = {check.check_name: check.passed for check in failed.get_asset_check_evaluations()}
+    assert checks == dict.fromkeys(("conservation", "drift", "open_rejects", "required_columns"), True)
+
+
+@dataclass
+class Locked(ListSource):
+    """Fails, and with it the ledger."""
+
+    url: str = ""
+
+    def pages(self, request: ReadRequest) -> Iterator[Page]:
+        execute(self.url, "alter table sequin_pipeline.rejects rename to gone")
+        yield from ()
+        raise SourceRefused("the token is refused")
