@@ -130,8 +130,17 @@ def forget_what_breaks(url: str) -> None:
 
 
 def _connects(url: str, *, beside: str) -> bool:
+    """Asks both libraries: that of psycopg2 is often an older one, which does not know all that a service file may say."""
+    import psycopg2
+
     with alone(beside=beside):
         connection = pq.PGconn.connect(closed_conninfo(url).encode())
-    is_connected = connection.status == pq.ConnStatus.OK
-    connection.finish()
-    return is_connected
+        is_connected = connection.status == pq.ConnStatus.OK
+        connection.finish()
+        if not is_connected:
+            return False
+        try:
+            psycopg2.connect(url + _addition(url)).close()
+        except psycopg2.Error:
+            return False
+    return True

@@ -5,9 +5,10 @@ from collections.abc import Iterator
 from pathlib import Path
 
 import psycopg
+import psycopg2.extensions
 import pytest
 import sqlalchemy
-from psycopg import conninfo
+from psycopg import conninfo, pq
 
 from sequin_pipeline.environment import embedded
 from sequin_pipeline.environment.settings import prepare
@@ -42,6 +43,9 @@ VARIABLES = {
     "service with an address": {"PGSERVICE": "crm"},
     "service with all that breaks": {"PGSERVICE": "odd"},
     "service that is not there": {"PGSERVICE": "nobody"},
+    "service of a newer libpq, its protocol": {"PGSERVICE": "protocol"},
+    "service of a newer libpq, its log of keys": {"PGSERVICE": "keylog"},
+    "service of a newer libpq, its OAuth": {"PGSERVICE": "oauth"},
     "host and port": {"PGHOST": OTHER, "PGPORT": "5432"},
     "options": {"PGOPTIONS": "-c statement_timeout=1"},
     "options that are none": {"PGOPTIONS": "-c nothing.of=this -c work_mem=x"},
@@ -59,8 +63,12 @@ VARIABLES = {
     "planner": {"PGGEQO": "maybe", "PGSERVICE": "crm"},
     "old TLS": {"PGSSLMINPROTOCOLVERSION": "none", "PGLOADBALANCEHOSTS": "maybe", "PGREQUIRESSL": "1"},
 }
+OF_NEWER_LIBPQ = set[str]() if min(pq.version(), psycopg2.extensions.libpq_version()) >= 180_000 else {"PGSERVICE"}
 TAKEN = {
     "service that is not there": {"PGSERVICE"},
+    "service of a newer libpq, its protocol": OF_NEWER_LIBPQ,
+    "service of a newer libpq, its log of keys": OF_NEWER_LIBPQ,
+    "service of a newer libpq, its OAuth": OF_NEWER_LIBPQ,
     "time zone": {"PGTZ"},
     "time zone that is none": {"PGTZ"},
     "form of dates that is none": {"PGDATESTYLE"},
@@ -81,7 +89,14 @@ sslmode=verify-full
 channel_binding=require
 client_encoding=LATIN1
 target_session_attrs=standby
+[protocol]
+max_protocol_version=latest
+[keylog]
+sslkeylogfile=/nowhere/keys.log
+[oauth]
+oauth_issuer=https://login.example.com
 """
+"""libpq 18 knows the last three; psycopg2's wheel brings libpq 17, which refuses the file of such a service."""
 
 
 @pytest.mark.parametrize("row", VARIABLES)
