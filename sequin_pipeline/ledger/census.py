@@ -51,6 +51,13 @@ def find_census(connection: Connection, ledger: Ledger) -> Census | None:
     )
 
 
+def mark_others(connection: Connection, ledger: Ledger) -> None:
+    """Has the census under way end by marking the rows that the source does not have, which it was to keep."""
+    connection.execute(
+        sql.SQL("update {} set others = 'mark' where table_name = %s").format(ledger.table("census")), (ledger.table_name,)
+    )
+
+
 def delivered(ids: Iterable[str]) -> Listed:
     """What a commit adds to the census."""
     return Listed(EVERY_SYNC, version=0, ids=tuple(ids))

@@ -120,6 +120,7 @@ class CollectionRun:
         self._totals.swept, self._totals.refilled = start.swept, start.refilled
         self._position = start.position
         self._census = start.census
+        self._totals.notes |= dict.fromkeys(start.notes)
         self._job = WriteJob(
             start.target,
             self._ledger,

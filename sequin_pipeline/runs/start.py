@@ -6,7 +6,7 @@ Everything here happens on a connection before a writer exists, and before anyth
 import logging
 from dataclasses import dataclass, replace
 
-from sequin_pipeline.ledger.census import Census, begin_census, find_census, restart_clock
+from sequin_pipeline.ledger.census import Census, begin_census, find_census, mark_others, restart_clock
 from sequin_pipeline.ledger.ledger import Ledger, LiveCursor
 from sequin_pipeline.ledger.schema import migrate
 from sequin_pipeline.ledger.undeclared import adopt_undeclared
@@ -31,7 +31,7 @@ class RunStart:
     """What a run begins with: the table as it takes rows, the place in the stream, and of each lane the live cursor that it will move.
 
     `census`: the run tells in the end which rows the source does not have. `swept` are rows that were only marked as deleted until now,
-    `refilled` those whose new or changed columns were filled.
+    `refilled` those whose new or changed columns were filled. `notes` are what there is to say of what was asked for.
     """
 
     target: Target
@@ -40,6 +40,7 @@ class RunStart:
     swept: int
     refilled: int
     census: Census | None = None
+    notes: tuple[str, ...] = ()
 
 
 def owns_cursor(run_config: RunConfig, source: Source) -> bool:
@@ -72,8 +73,10 @@ def start_run(
             if refilled:
                 restart_clock(connection, ledger)
             position, cursors = _find_live_start(connection, ledger, run_config, run_id=run_id, lanes=lanes)
-            return RunStart(target, position, cursors, swept, refilled, find_census(connection, ledger))
-        return RunStart(target, _find_window(connection, ledger, run_config), (None,) * lanes, swept, refilled)
+            census, notes = _find_census(connection, ledger, run_config)
+            return RunStart(target, position, cursors, swept, refilled, census, notes)
+        notes = _tell_unmarked(connection, ledger, run_config)
+        return RunStart(target, _find_window(connection, ledger, run_config), (None,) * lanes, swept, refilled, notes=notes)
 
     prepared, swept = session.attempt(prepare, f"preparing table {ledger.table_name!r} of {collection.label!r}")
     # The objects of an unmanaged table's rows may not be kept: its columns fill with the versions that come.
@@ -128,6 +131,31 @@ def sweep(connection: Connection, ledger: Ledger, target: Target, heartbeat: Hea
         removed, kept, after = removed + swept.removed, kept + swept.due - swept.removed, swept.last
         if after is None:
             return removed, kept
+
+
+def _find_census(connection: Connection, ledger: Ledger, run_config: RunConfig) -> tuple[Census | None, tuple[str, ...]]:
+    census = find_census(connection, ledger)
+    if census is None:
+        return None, _tell_unmarked(connection, ledger, run_config)
+    if run_config.adopt and run_config.others != census.others == "keep":
+        # The table was taken over by a run that did not come to its end.
+        mark_others(connection, ledger)
+        census = replace(census, others="mark")
+    return census, ()
+
+
+def _tell_unmarked(connection: Connection, ledger: Ledger, run_config: RunConfig) -> tuple[str, ...]:
+    """Only while a table is taken over does a read from the beginning tell which rows its source does not have."""
+    record = ledger.find_table(connection)
+    if not (run_config.adopt and run_config.others == "mark" and record and record.row_count):
+        return ()
+    note = (
+        f"no row of table {ledger.table_name!r} is marked as deleted for being another source's: it has been filled from {record.source} "
+        "before, and this run does not read that from its beginning. To have rows marked that it does not have: "
+        f"`sequin-pipeline sync --collection {ledger.label} --full-refresh --others mark`"
+    )
+    logger.warning("%s: %s", ledger.label, note)
+    return (note,)
 
 
 def _find_window(connection: Connection, ledger: Ledger, run_config: RunConfig) -> CursorPosition:

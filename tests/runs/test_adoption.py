@@ -1,15 +1,20 @@
 """A table that is taken over from another source: which of its rows the new one does not have, and what becomes of them."""
 
 from dataclasses import replace
-from typing import Any
+from typing import Any, Literal
 
 import pytest
 
+from sequin_pipeline.catalog import Collection
 from sequin_pipeline.errors import LedgerRefused, SourceUnavailable
+from sequin_pipeline.ledger.ledger import Counts
+from sequin_pipeline.postgres.warehouse import Warehouse
+from sequin_pipeline.read.stream import RecordStream
 from sequin_pipeline.runs import collection_run
+from sequin_pipeline.runs.collection_run import run_sync
 from sequin_pipeline.runs.leftovers import settle_leftovers
 from sequin_pipeline.sources import SourceIdentity
-from tests.support.builders import ListSource, collection, record
+from tests.support.builders import ListSource, collection, live_run_config, record
 from tests.support.reading import execute, query, row_count
 from tests.support.syncing import sync
 from tests.table.unmanaged.tables import unmanaged
@@ -46,6 +51,60 @@ def test_the_refusal_says_how_many_rows_there_are_and_what_can_become_of_them(wa
         "or take the table over with --adopt, which reads the new one from its beginning. Of its 4 rows, those that the new one does not "
         "have then stay; --adopt --others mark marks them as deleted"
     )
+
+
+ALREADY = (
+    "no row of table 'demo.thing' is marked as deleted for being another source's: it has been filled from list http://old before, and "
+    "this run does not read that from its beginning. To have rows marked that it does not have: "
+    "`sequin-pipeline sync --collection demo/thing --full-refresh --others mark`"
+)
+
+
+@pytest.mark.parametrize(
+    "of", [collection(), replace(collection(), lanes=3), collection(on_delete="remove")], ids=["mark", "lanes", "remove"]
+)
+def test_to_take_over_a_table_that_is_the_sources_already_and_mark_its_others_says_that_nothing_is_marked(
+    warehouse_url: str, of: Collection
+) -> None:
+    fill(warehouse_url, of=of)
+    before = marked(warehouse_url)
+
+    outcome = sync(warehouse_url, of=of, source=ListSource([FIRST, [TOMBSTONE]], OLD), adopt=True, others="mark")
+    silent = sync(warehouse_url, of=of, source=ListSource([FIRST, [TOMBSTONE]], OLD), adopt=True)
+
+    assert (outcome.notes, silent.notes) == ((ALREADY,), ())
+    assert (outcome.counts, marked(warehouse_url)) == (Counts(), before)
+
+
+def test_to_mark_others_says_nothing_where_there_are_none(warehouse_url: str) -> None:
+    outcome = sync(warehouse_url, source=ListSource([FIRST], OLD), adopt=True, others="mark")
+
+    assert outcome.notes == ()
+
+
+def test_a_run_of_one_sync_that_takes_a_table_over_says_that_it_marks_nothing(warehouse_url: str) -> None:
+    fill(warehouse_url)
+    of_one = replace(live_run_config(collection(), adopt=True, others="mark"), mode="backfill", sync_id="s1")
+
+    outcome = run_sync(RecordStream(of_one, ListSource([SECOND], NEW)), Warehouse(warehouse_url), run_id="of one")
+
+    assert outcome.notes == (ALREADY.replace("http://old", "http://new"),)
+    assert [one for one, is_deleted in marked(warehouse_url) if is_deleted] == ["gone"]
+
+
+@pytest.mark.parametrize("first", ["keep", "mark"])
+def test_a_table_that_a_broken_run_began_to_take_over_is_marked_by_the_next_one_if_that_asks_for_it(
+    warehouse_url: str, first: Literal["keep", "mark"]
+) -> None:
+    fill(warehouse_url)
+    with pytest.raises(SourceUnavailable):
+        sync(warehouse_url, source=ListSource([SECOND, []], NEW, breaks_at=1), adopt=True, others=first)
+
+    outcome = sync(warehouse_url, source=ListSource([SECOND, []], NEW), adopt=True, others="mark")
+
+    assert [one for one, is_deleted in marked(warehouse_url) if is_deleted] == ["gone", "left", "left too"]
+    assert outcome.notes[0].endswith("2 marked as deleted")
+    assert is_over(warehouse_url)
 
 
 def test_rows_of_the_other_source_stay_and_are_counted(warehouse_url: str, caplog: pytest.LogCaptureFixture) -> None:
