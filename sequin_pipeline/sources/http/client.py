@@ -26,6 +26,7 @@ from sequin_pipeline.sources import PageCost
 from sequin_pipeline.sources.http import content_coding
 from sequin_pipeline.sources.http.endpoint import Endpoint
 from sequin_pipeline.sources.http.failures import Failures
+from sequin_pipeline.sources.http.library_log import keep_queries_out
 from sequin_pipeline.sources.http.pace import Pace
 from sequin_pipeline.sources.http.proxies import refuse_unusable_proxies
 from sequin_pipeline.sources.http.retries import RETRYABLE_FAILURES, AskAgain, RetryPolicy, parse_http_date
@@ -111,6 +112,11 @@ class _Spent:
     rate_limit_seconds: float = 0.0
 
 
+def _headers(request: Request) -> dict[str, str]:
+    given = {name.lower(): value for name, value in request.headers.items()}
+    return given if request.content is None else {"content-type": "application/json", **given}
+
+
 def _tls(endpoint: Endpoint, options: HttpOptions) -> ssl.SSLContext:
     if options.ssl_context is not None:
         return options.ssl_context
@@ -148,6 +154,7 @@ class HttpClient:
         self._options = options
         self._pace = pace
         self._gate = gate
+        keep_queries_out()
         if not endpoint.is_loopback:
             refuse_unusable_proxies()
         self._client = httpx2.Client(
@@ -265,7 +272,7 @@ class HttpClient:
                 path,
                 params=[*parse_qsl(query, keep_blank_values=True), *request.params],
                 content=request.content,
-                headers={**({} if request.content is None else {"content-type": "application/json"}), **request.headers},
+                headers=_headers(request),
                 timeout=timeout,
             ) as response:
                 received_at = parse_http_date(response.headers.get("date")) or self._options.now()

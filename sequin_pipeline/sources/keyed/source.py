@@ -157,7 +157,7 @@ class _Read:
     def _begin_listing(self, cursor: Cursor) -> tuple[Cursor, Listing]:
         """Ids are kept in the ledger by the listing's version: a listing that begins again needs another one."""
         listing = cursor.listing
-        if listing is not None and state_of(listing.state) is not None:
+        if listing is not None and state_of(listing.state) is not None and self.shape.resumes_listings:
             return cursor, listing
         listing = Listing(micros(self.started))
         least = cursor.floor if cursor.listing is None else cursor.floor + 1

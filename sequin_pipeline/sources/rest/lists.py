@@ -164,12 +164,24 @@ class ListReader:
             return
         sign = 1 if read.is_ascending else -1
         told = [version * sign for version in page.versions if version is not None]
-        before_it = [] if previous is None else [version * sign for version in previous.versions if version is not None]
-        # Objects that come late push others to the right, so that a page may begin with the last ones of the page before.
-        is_ordered = all(one <= other for one, other in pairwise(told)) and (not told or not before_it or told[0] >= before_it[0])
+        is_ordered = all(one <= other for one, other in pairwise(told)) and (previous is None or _continues(previous, page, sign))
         if not is_ordered:
             word = "ascending" if read.is_ascending else "descending"
             raise SourceFault(
                 f"{self._purpose}: the list does not come in the {word} order of {'.'.join(read.version or ())!r}, so that changes would "
                 f"be missed: remove `{word}: true`, or have the API sort the list by `params`"
             )
+
+
+def _continues(previous: ListPage, page: ListPage, sign: int) -> bool:
+    """Says whether no object of the page belongs before those of the page before it.
+
+    Objects that came late push others to the right: those of the page before may be here again, as they were.
+    """
+    last = max((version * sign for version in previous.versions if version is not None), default=None)
+    early = [
+        element
+        for element, version in zip(page.elements, page.versions, strict=True)
+        if version is not None and last is not None and version * sign < last
+    ]
+    return not early or {bytes(element) for element in early} <= {bytes(element) for element in previous.elements}

@@ -8,8 +8,6 @@ from collections.abc import Callable, Generator, Iterable, Iterator, Mapping
 from dataclasses import replace as replace_read
 from functools import partial
 
-from msgspec.structs import replace
-
 from sequin_pipeline.errors import ConfigurationError, SourceFault
 from sequin_pipeline.reads import Read
 from sequin_pipeline.sources import NO_COST, PageCost, TimeWindow
@@ -20,10 +18,10 @@ from sequin_pipeline.sources.rest import dlt_parts
 from sequin_pipeline.sources.rest.client import RestClient
 from sequin_pipeline.sources.rest.details import Detail, DetailReader
 from sequin_pipeline.sources.rest.elements import ElementReader
+from sequin_pipeline.sources.rest.knowledge import Knowledge
 from sequin_pipeline.sources.rest.lists import ListPage, ListReader
 from sequin_pipeline.sources.rest.partitions import Partition, partitions_of
 from sequin_pipeline.sources.rest.place import Place
-from sequin_pipeline.sources.rest.state import read_state, write_state
 from sequin_pipeline.sources.rest.templates import FIELDS, UNTIL, after, before, fill, first_moment, names_in, names_of, time_text
 
 DETAILS_A_RUN = 1_000
@@ -61,13 +59,13 @@ class CollectionReading:
         self._read = read
         self._reading = reading
         self._environment = environment
-        self._state = read_state(reading.state)
-        self._latest = micros(reading.started) + _SKEW_MICROS
+        latest = micros(reading.started) + _SKEW_MICROS
+        self._known = Knowledge(reading.state, latest=latest)
         self._list = self._lister(read, paginator)
         changes = None if read.changes is None else replace_read(read.changes, version=read.changes.version or read.version)
         self._changes = changes
         self._changes_list = None if changes is None else self._lister(changes, changes.paginator or paginator)
-        self._until = self._latest
+        self._until = latest
         self._fields: dict[str, str] = {}
         self._asked: set[tuple[str, int | None]] = set()
         self._details_a_run = details_a_run
@@ -83,72 +81,63 @@ class CollectionReading:
 
     def news(self) -> Arrivals:
         """Yields what the state does not know."""
-        if self._changes is not None and self._changes_list is not None and self._state.changes is not None:
-            lister, read, known_of, know = self._changes_list, self._changes, self._state.changes, self._know_change
-            partitions = self._partitions_of(read)
-        else:
-            lister, read, known_of, know = self._list, self._read, self._state.list, self._know
-            partitions = self._partitions_of(read)
-            if self._changes is not None and self._state.began is None:
-                self._state = replace(self._state, began=micros(self._reading.started) - _SKEW_MICROS)
-        for partition in partitions:
+        known, lister, read = self._known, self._list, self._read
+        is_by_changes = self._changes is not None and known.is_by_changes
+        if self._changes is not None and self._changes_list is not None and is_by_changes:
+            lister, read = self._changes_list, self._changes
+        elif self._changes is not None:
+            known.begin_list(micros(self._reading.started) - _SKEW_MICROS)
+        for partition in self._partitions_of(read):
             self._partitions += 1
-            known = known_of.get(partition.name)
             new = self._new_details if read.detail is not None else self._new_objects
-            ends_early = yield from new(lister, read, partition, known, partial(know, partition))
+            ends_early = yield from new(lister, read, partition)
             if ends_early:
                 return
-        if self._changes is not None and self._state.changes is None:
-            self._begin_changes(self._changes)
-        yield Arrival(state=write_state(self._state), notes=(self._summary("changes"),))
+        if self._changes is not None and not is_by_changes:
+            known.begin_changes(group.name for group in self._partitions_of(self._changes))
+        yield Arrival(state=known.text(), notes=(self._summary("changes"),))
 
-    def _begin_changes(self, changes: Read) -> None:
-        """Lets what changed while the list was read be asked for from the time on at which that began."""
-        groups = self._partitions_of(changes)
-        began = self._state.began or 0
-        self._state = replace(self._state, changes={group.name: began for group in groups}, began=None)
-
-    def _know(self, partition: Partition, version: int) -> None:
-        known = max(self._state.list.get(partition.name, 0), min(version, self._latest))
-        self._state = replace(self._state, list={**self._state.list, partition.name: known})
-
-    def _know_change(self, partition: Partition, version: int) -> None:
-        changes = self._state.changes or {}
-        known = max(changes.get(partition.name, 0), min(version, self._latest))
-        self._state = replace(self._state, changes={**changes, partition.name: known})
-
-    def _new_objects(
-        self, lister: ListReader, read: Read, partition: Partition, known: int | None, know: Know
-    ) -> Generator[Arrival, None, bool]:
-        least = _least(read, known)
-        place = Place(read)
+    def _new_objects(self, lister: ListReader, read: Read, partition: Partition) -> Generator[Arrival, None, bool]:
+        earlier = self._known.of(partition.name, read)
+        least, place = _least(read, earlier), Place(read)
         for page in self._counted(lister.pages(self._values(read, partition), _since(read, least))):
             place.look(page)
-            if read.is_ascending and page.newest is not None:
-                know(page.newest)
-            moves = read.is_ascending and lister.asks_since
-            yield Arrival(page.elements, write_state(self._state) if moves else None, cost=page.cost)
+            state = None
+            if read.is_ascending and lister.asks_since:
+                state = self._follow(partition, page, earlier)
+            yield Arrival(page.elements, state, cost=page.cost)
             if read.is_descending and least is not None and _is_before(page, least):
                 break
         if place.reached is not None:
-            know(place.reached)
-            yield Arrival(state=write_state(self._state))
+            self._known.know(partition.name, place.reached)
+            yield Arrival(state=self._known.text())
         return False
 
-    def _new_details(
-        self, lister: ListReader, read: Read, partition: Partition, known: int | None, know: Know
-    ) -> Generator[Arrival, None, bool]:
+    def _follow(self, partition: Partition, page: ListPage, earlier: int | None) -> bytes:
+        """Returns the state behind a page of a list in the order of its versions."""
+        self._known.follow(partition.name, page, earlier)
+        if page.newest is not None:
+            self._known.know(partition.name, page.newest)
+        return self._known.text()
+
+    def _new_details(self, lister: ListReader, read: Read, partition: Partition) -> Generator[Arrival, None, bool]:
         """Asks for what has changed object by object, in the order of versions, so that the place can be remembered on the way."""
-        least = _least(read, known)
+        name = partition.name
+        earlier = self._known.of(name, read)
+        least = _least(read, earlier)
         details = self._detail_reader(read, partition)
         if lister.asks_since and read.is_ascending:
             for page in self._counted(lister.pages(self._values(read, partition), _since(read, least))):
-                ends_early = yield from self._ask(details, _wanted(details, page, least), known, know, page.cost)
+                self._known.follow(name, page, earlier)
+                know = partial(self._known.know, name)
+                ends_early = yield from self._ask(details, _wanted(details, page, least), earlier, know, page.cost)
                 if ends_early:
                     return True
             return False
         found, place, cost = self._gather(lister, read, partition, details, least)
-        return (yield from self._ask(details, found, known, lambda version: know(place.within(version)), cost))
+        return (
+            yield from self._ask(details, found, earlier, lambda version: self._known.know(name, place.within(version)), cost)
+        )
 
     def _gather(
         self, lister: ListReader, read: Read, partition: Partition, details: DetailReader, least: int | None
@@ -181,9 +170,7 @@ class CollectionReading:
                 note = (
                     f"{len(self._asked):,} objects were asked for one by one, which is the most of one run: the next one goes on"
                 )
-                yield Arrival(
-                    objects, write_state(self._state), ends_early=True, cost=cost, notes=(self._summary("changes"), note)
-                )
+                yield Arrival(objects, self._known.text(), ends_early=True, cost=cost, notes=(self._summary("changes"), note))
                 return True
             body, spent = details.ask(detail)
             self._asked.add((detail.path, detail.version))
@@ -193,9 +180,9 @@ class CollectionReading:
                 know(detail.version)
                 self._has_moved = self._has_moved or known is None or detail.version > known
             if len(objects) >= DETAILS_TOGETHER:
-                yield Arrival(objects, write_state(self._state), cost=cost)
+                yield Arrival(objects, self._known.text(), cost=cost)
                 objects, cost = [], NO_COST
-        yield Arrival(objects, write_state(self._state), cost=cost)
+        yield Arrival(objects, self._known.text(), cost=cost)
         return False
 
     def listing(self) -> Arrivals:
@@ -208,8 +195,8 @@ class CollectionReading:
             # What moves to the front of a list between two pages is not seen by one look; it is gone only if a second one misses it too.
             for _ in range(2 if self._list.is_positional and not self._list.is_asked_anew else 1):
                 pages = 0
-                known = self._state.list.get(partition.name)
-                since = _since(self._read, known if self._list.asks_since else None)
+                known = self._known.of(partition.name, self._read) if self._list.asks_since else None
+                since = _since(self._read, known)
                 for page in self._counted(self._list.pages(self._values(self._read, partition), since)):
                     pages += 1
                     yield self._listed(page, partition)
@@ -246,9 +233,7 @@ class CollectionReading:
     def _listed(self, page: ListPage, partition: Partition) -> Arrival:
         state = None
         if self._list.asks_since and self._read.is_ascending:
-            if page.newest is not None:
-                self._know(partition, page.newest)
-            state = write_state(self._state)
+            state = self._follow(partition, page, None)
         if self._read.detail is not None:
             return Arrival(seen=page.elements, state=state, cost=page.cost)
         return Arrival(page.elements, state, cost=page.cost)

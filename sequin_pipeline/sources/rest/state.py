@@ -12,11 +12,14 @@ class State(msgspec.Struct, frozen=True, omit_defaults=True, forbid_unknown_fiel
     """A state holds the newest version up to which each partition is known, in microseconds, by the partition's name.
 
     `changes` is the same for a list of changes beside the list; None until the list has been read whole once, which `began` then.
+    `under_way` holds partitions whose list is being read in the order of its versions, with what was known before: all that is known
+    should the declaration turn out to be wrong about the order.
     """
 
     list: Mapping[str, int] = {}
     changes: Mapping[str, int] | None = None
     began: int | None = None
+    under_way: Mapping[str, int | None] = {}
 
 
 _decoder = msgspec.json.Decoder(State)

@@ -197,3 +197,19 @@ def test_window_is_asked_for_from_its_start(warehouse_url: str) -> None:
         assert fake.lists()[0].query["until"] == "2026-01-05T00:00:01Z"
         assert b'"t1"' in pages[0].records
         assert all(page.cursor is None for page in pages)
+
+
+def test_object_that_comes_late_between_two_pages_is_no_fault_of_the_order(warehouse_url: str) -> None:
+    """It pushes the last object of the page before into the next one, where it comes again."""
+    with fake_rest(page_records=3) as fake:
+        fake.fill(8)
+
+        def come_late(number: int) -> None:
+            if number == 1:
+                fake.put("late", updated_at="2026-01-01T00:00:01Z")
+
+        fake.happens = come_late
+        runs = Runs(fake, warehouse_url, replace(LIST, paginator=CURSOR))
+        runs.sync()
+
+        assert set(runs.live()) == set(fake.things) - {"late"}
