@@ -15,6 +15,8 @@ from sequin_pipeline.orchestration.table_checks import DESCRIPTIONS
 from sequin_pipeline.orchestration.unmarked_windows import times_to_ask_from
 from sequin_pipeline.windows import MODE_TAG, KeyRange, live_ranges
 
+MAX_RETRIES_TAG = "dagster/max_retries"
+
 WATCHING = frozenset({FRESHNESS, *DESCRIPTIONS})
 """No run of a collection evaluates the checks of these names by itself."""
 
@@ -146,6 +148,8 @@ def _end_silent_runs(instance: dg.DagsterInstance, job: str, state: LiveState, *
             at_work.append(run.run_id)
         else:
             minutes = int(LIFE_SIGN.total_seconds() // 60)
+            # This tick launches what goes on; Dagster's own retry would meet it at the live cursor, and one of the two end red.
+            instance.add_run_tags(run.run_id, {MAX_RETRIES_TAG: "0"})
             instance.report_run_failed(
                 run,
                 f"The run has shown no life for {minutes} minutes and is taken for dead: its process was killed, or hangs. "

@@ -3,6 +3,7 @@
 from collections.abc import Iterator, Mapping
 from dataclasses import replace
 from datetime import UTC, datetime, timedelta
+from pathlib import Path
 from uuid import uuid4
 
 import dagster as dg
@@ -179,6 +180,24 @@ def test_a_tick_passes_while_a_live_run_is_at_work_and_ends_a_dead_one(
     assert skipped == (f"run {run.run_id} is at work on stripe and will read to the end of the stream" if is_skipped else None)
     assert found is not None
     assert found.status == left
+
+
+def test_dagster_does_not_retry_a_dead_run_that_the_tick_continues(tmp_path: Path) -> None:
+    (tmp_path / "dagster.yaml").write_text("run_retries: {enabled: true, max_retries: 1}\ntelemetry: {enabled: false}\n")
+    with dg.DagsterInstance.from_config(str(tmp_path)) as instance:
+        killed, other = (
+            instance.create_run_for_job(known_job(), status=STARTED, tags={"sequin_pipeline/mode": mode})
+            for mode in ("live", "backfill")
+        )
+
+        evaluate(instance, LiveState({}), clock=datetime.now(UTC) + timedelta(minutes=11))
+        instance.report_run_failed(other, "by hand")
+
+        ended = [instance.get_run_by_id(run.run_id) for run in (killed, other)]
+    assert [(run.status, run.tags["dagster/will_retry"]) for run in ended if run is not None] == [
+        (FAILURE, "false"),
+        (FAILURE, "true"),
+    ]
 
 
 DAYS = Windows("day", datetime(2024, 1, 1, tzinfo=UTC))
