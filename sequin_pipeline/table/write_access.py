@@ -75,6 +75,12 @@ def check_access(target: Target, access: WriteAccess) -> None:
     """Raises TableRefused where rows could not be written, or where one that is hidden would be taken for missing."""
     if access.kind in KINDS:
         raise _refused(target, f"is {KINDS[access.kind]}: name the table behind it")
+    if access.kind == "p" and target.tombstone is not None and not target.is_unmanaged:
+        raise _refused(
+            target,
+            "is partitioned, and of such a table Postgres does not tell which rows an upsert inserted: let a plain table of that name take "
+            "its place, or declare it with `managed: false` and its columns (docs/your-tables.md), which may be partitioned",
+        )
     if access.has_children:
         raise _refused(target, "has tables that inherit from it, in which no unique index is shared: name one of them")
     if access.has_rules:

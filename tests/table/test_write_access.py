@@ -63,7 +63,36 @@ POLICY = (
     "alter table demo.thing enable row level security",
     "create policy p on demo.thing for all to {role} using (id <> 'hidden') with check (true)",
 )
+PARTITIONED = (
+    "is partitioned, and of such a table Postgres does not tell which rows an upsert inserted: let a plain table of that name take "
+    "its place, or declare it with `managed: false` and its columns (docs/your-tables.md), which may be partitioned"
+)
+
+
+def partitioned(by: str, part: str, *, key: str = "id") -> tuple[str, ...]:
+    """As somebody does it to a table that is there: a new one in its place, with the rows of the old one."""
+    return (
+        "alter table demo.thing rename to plain",
+        f"create table demo.thing (like demo.plain including defaults including comments) partition by {by}",
+        f"alter table demo.thing add primary key ({key})",
+        f"create table demo.part partition of demo.thing {part}",
+        "insert into demo.thing select * from demo.plain",
+        "drop table demo.plain",
+        "alter table demo.thing owner to {role}",
+    )
+
+
 OBSTACLES = [
+    pytest.param(
+        partitioned("hash (id)", "for values with (modulus 1, remainder 0)"), PARTITIONED, id="partitioned by hash of the key"
+    ),
+    pytest.param(partitioned("range (id)", "default"), PARTITIONED, id="partitioned by range of the key"),
+    pytest.param(
+        partitioned("list (sync_id)", "for values in ('s1')", key="id, sync_id"),
+        PARTITIONED,
+        id="partitioned by list of the syncs",
+    ),
+    pytest.param(partitioned("range (updated_at)", "default", key="id, updated_at"), PARTITIONED, id="partitioned by time"),
     pytest.param(
         (*NOT_OURS, *POLICY),
         "has row-level security that applies to role '{role}', so that rows it hides would be taken for missing, and no grant changes "
