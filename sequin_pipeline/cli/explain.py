@@ -2,8 +2,10 @@
 
 import os
 from collections.abc import Iterator, Sequence
+from dataclasses import dataclass
 from datetime import datetime
 from typing import TYPE_CHECKING
+from uuid import UUID
 
 import click
 
@@ -15,9 +17,11 @@ from sequin_pipeline.cli.tables import build_table, print_table
 from sequin_pipeline.errors import PipelineError
 from sequin_pipeline.ledger.schema import migrate
 from sequin_pipeline.postgres.warehouse import Warehouse, attempt
+from sequin_pipeline.table.target import collection_target
 
 if TYPE_CHECKING:
     from sequin_pipeline.operate.explain import Explanation, FoundMerge, LastWrite, Namesake
+    from sequin_pipeline.sources import Source
 
 SHOWN_CHARACTERS = 400
 UNKNOWN = 1
@@ -58,7 +62,8 @@ def command(*, label: str, record_id: str, sync_id: str | None, max_pages: int, 
     for part in (_row(found), _last_write(found.last_write), _rejects(found), _history(collection, found)):
         for line in part:
             click.echo(line)
-    is_in_source, said = _source(session, collection, asked, found=found, max_pages=max_pages)
+    wanted = Wanted(asked, upstream_id=record_id, sync_id=sync_id)
+    is_in_source, said = _source(session, collection, wanted, found=found, max_pages=max_pages)
     click.echo(f"source      {said}")
     if not (found.is_known or is_in_source):
         raise SystemExit(UNKNOWN)
@@ -157,12 +162,23 @@ def _history(collection: Collection, found: "Explanation") -> Iterator[str]:
         yield f"history     {_time(entry.at)}  {entry.fate} version {entry.version} ({entry.mode} run {entry.run_id}): {_short(entry.why)}"
 
 
+@dataclass(frozen=True)
+class Wanted:
+    """This value is a record to be found at its source: by its own id, or by what was typed, which may be the provider's."""
+
+    record_id: str
+    upstream_id: str
+    sync_id: str | None
+
+
 def _source(
-    session: Session, collection: Collection, record_id: str, *, found: "Explanation", max_pages: int
+    session: Session, collection: Collection, wanted: Wanted, *, found: "Explanation", max_pages: int
 ) -> tuple[bool, str]:
     """Says whether the source holds the record, and what to report about it."""
     from sequin_pipeline.operate.explain import ask_source
     from sequin_pipeline.sources.registry import open_source
+
+    record_id = wanted.record_id
 
     if not max_pages:
         return False, "was not asked"
@@ -173,6 +189,9 @@ def _source(
         if found.table is not None and found.table.source != source.identity:
             return False, f"was not asked: the table has been filled from {found.table.source}, and {source.identity} is set now"
         check_api(session)
+        looked = _look_up(source, collection, wanted, found)
+        if looked is not None:
+            return looked
         answer = ask_source(source, collection, record_id, explanation=found, max_pages=max_pages)
     except PipelineError as error:
         return False, f"could not be asked: {error}"
@@ -197,6 +216,42 @@ def _source(
     if answer.record_id != record_id:
         held += f" of record {answer.record_id!r}, whose upstream_id that is"
     return True, f"holds {held}, {compared} ({searched})"
+
+
+def _look_up(source: "Source", collection: Collection, wanted: Wanted, found: "Explanation") -> tuple[bool, str] | None:
+    """Asks for the object by the provider's id, if the source can be asked so; None: it has to be looked for page by page."""
+    from sequin_pipeline.operate.source_lookup import look_up
+
+    row = found.row
+    stored, target = row.values if row else {}, collection_target(collection)
+    column = target.column("upstream_id").table_name if target.is_stored("upstream_id") else ""
+    upstream_id = stored.get(column) if row else wanted.upstream_id
+    if upstream_id is None or (row is None and _is_uuid(upstream_id)):
+        return None
+    sync_id = row.sync_id if row and row.sync_id else wanted.sync_id
+    answer = look_up(source, collection, wanted.record_id, upstream_id=upstream_id, sync_id=sync_id, stored=stored)
+    if answer is None:
+        return None
+    how = f"(asked for {upstream_id!r})"
+    if answer.reason is not None:
+        return True, f"holds it, and it is rejected: {_short(answer.reason)} {how}"
+    if answer.record_id is None:
+        return False, f"does not have it{' any more' if row and not row.is_deleted else ''} {how}"
+    if row is None:
+        return True, f"holds it as record {answer.record_id!r}, which is not stored {how}"
+    if row.is_deleted:
+        return True, f"holds it, while the row is a tombstone {how}"
+    if answer.is_as_stored is None:
+        return True, f"holds it {how}"
+    return True, f"holds it {'as it is stored' if answer.is_as_stored else 'otherwise than it is stored'} {how}"
+
+
+def _is_uuid(text: str) -> bool:
+    try:
+        UUID(text)
+    except ValueError:
+        return False
+    return True
 
 
 def _time(moment: datetime) -> str:

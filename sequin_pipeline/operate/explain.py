@@ -196,8 +196,8 @@ def ask_source(
 
     A record that nobody has stored is looked for by its id at the provider too.
 
-    It begins where the stored version entered the stream, else at the beginning: no source has a lookup, and in a compacted stream the
-    record stands there, or further on if it has changed since.
+    It begins where the stored version entered the stream, else at the beginning: in a compacted stream the record stands there, or
+    further on if it has changed since. Sources with a lookup are asked in source_lookup.py.
     """
     row = explanation.row
     request = ReadRequest(

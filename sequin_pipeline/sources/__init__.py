@@ -8,7 +8,7 @@ import threading
 from collections.abc import Iterator
 from dataclasses import dataclass, field
 from datetime import datetime
-from typing import Protocol
+from typing import Protocol, runtime_checkable
 
 
 @dataclass(frozen=True)
@@ -163,4 +163,16 @@ class Source(Protocol):
 
     def collection_ids(self) -> frozenset[str] | None:
         """Returns the ids of the collections that the source offers, or None where it cannot say."""
+        ...
+
+
+@runtime_checkable
+class LooksUp(Protocol):
+    """A source that can be asked for single objects has this method beside those of Source."""
+
+    def look_up(self, collection_id: str, upstream_id: str, *, sync_id: str | None = None) -> Page | None:
+        """Returns the object as it is now, a record for each sync (or the one) that has it.
+
+        Returns None where objects of this collection cannot be asked for by their ids; raises SourceError.
+        """
         ...

@@ -107,6 +107,50 @@ def test_deletes_that_are_held_are_told_with_the_command_that_marks_them(
     assert "accept-deletes" not in accepted.stderr
 
 
+EXPLAINED = {
+    "cus_same": "holds it as it is stored (asked for 'cus_same')",
+    "cus_changed": "holds it otherwise than it is stored (asked for 'cus_changed')",
+    "cus_gone": "does not have it any more (asked for 'cus_gone')",
+    "cus_deleted": "does not have it (asked for 'cus_deleted')",
+    "cus_back": "holds it, while the row is a tombstone (asked for 'cus_back')",
+    "cus_new": "holds it as record 'RECORD', which is not stored (asked for 'cus_new')",
+    "cus_bad": "holds it, and it is rejected: column 'credit' (path $.credit, bigint) found the string 'none', where",
+    "cus_nobody": "does not have it (asked for 'cus_nobody')",
+}
+
+
+def test_explain_asks_stripe_for_the_one_object_and_reads_no_list(
+    make_project: MakeProject, fake: FakeStripe, command: Command
+) -> None:
+    project = make_project("").declare(stripe=WITH_CREDIT)
+    project.variables.update({"STRIPE_API_KEY": KEY, "STRIPE_API_URL": fake.url, "SEQUIN_API_TOKEN": ""})
+    for name in ("same", "changed", "gone", "deleted", "back", "bad"):
+        fake.put("customer", f"cus_{name}", name=name, credit=1, rate=1.50, created=fake.now - 10)
+    command(project, "sync")
+    fake.remove("customer", "cus_deleted")
+    fake.remove("customer", "cus_back")
+    command(project, "sync")
+    fake.remove("customer", "cus_gone")
+    for name, credit in (("changed", 2), ("new", 1), ("back", 1), ("bad", "none")):
+        fake.put("customer", f"cus_{name}", name=name, credit=credit, rate=1.50, created=fake.now - 10)
+    fake.deleted_customers.discard("cus_back")
+    fake.asked.clear()
+
+    told = {customer: command(project, "explain", "stripe/customer", customer) for customer in EXPLAINED}
+
+    for customer, expected in EXPLAINED.items():
+        (said,) = [line for line in told[customer].stdout.splitlines() if line.startswith("source ")]
+        assert re.sub(r"'[0-9a-f-]{36}'", "'RECORD'", said).removeprefix("source      ").startswith(expected)
+    assert {customer: one.status for customer, one in told.items() if one.status} == {"cus_nobody": 1}
+    assert set(fake.paths_asked()) == {f"/v1/customers/{customer}" for customer in EXPLAINED}
+
+
+WITH_CREDIT = """
+  provider: stripe
+  source: stripe
+  relist_hours: 0
+  collections: {customer: {columns: {credit: {path: credit, type: bigint}}}}
+"""
 LISTED_EACH_TIME = """
   provider: stripe
   source: stripe

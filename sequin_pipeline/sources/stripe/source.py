@@ -10,7 +10,7 @@ from functools import partial
 
 from sequin_pipeline.catalog import SourceAccount
 from sequin_pipeline.errors import ConfigurationError, SourceError, SourceRefused
-from sequin_pipeline.sources import FieldDescription, Page, ReadRequest, SourceIdentity, TimeWindow
+from sequin_pipeline.sources import NO_COST, FieldDescription, Page, ReadRequest, SourceIdentity, TimeWindow
 from sequin_pipeline.sources.http.client import HttpOptions
 from sequin_pipeline.sources.http.pace import Pace
 from sequin_pipeline.sources.stripe.account import AccountReader
@@ -18,6 +18,7 @@ from sequin_pipeline.sources.stripe.api import StripeApi
 from sequin_pipeline.sources.stripe.cursor import read_cursor
 from sequin_pipeline.sources.stripe.key_access import KeyAccess, look_up_key_access
 from sequin_pipeline.sources.stripe.objects import LISTABLE, Listable
+from sequin_pipeline.sources.stripe.records import listing_version, write_page, write_record
 
 LOGGER = logging.getLogger("sequin_pipeline.sources")
 
@@ -111,6 +112,25 @@ class StripeSource:
                 f"{window.end:%Y-%m-%d %H:%M} UTC: sync it without windows, or ask for a window that reaches to the present, which holds "
                 "all of them"
             )
+
+    def look_up(self, collection_id: str, upstream_id: str, *, sync_id: str | None = None) -> Page | None:
+        """Returns the object as each account has it now, at the version of a listing that begins now; None where its class has no
+        address for a single object."""
+        listable, started = self._listable(collection_id), int(self._options.now().timestamp())
+        if not listable.retrieves:
+            return None
+        records, cost = [], NO_COST
+        for name, open_api in self._apis.items():
+            if sync_id not in (None, name):
+                continue
+            with closing(open_api()) as api:
+                found, spent = api.retrieve(listable, upstream_id)
+                cost += spent
+                if found is not None:
+                    entered = started if found.created is None else found.created
+                    version = listing_version(started)
+                    records.append(write_record(api.account, collection_id, found, version=version, entered=entered))
+        return Page(write_page(records), None, self._options.now(), cost)
 
     def key_access(self, collection_ids: Iterable[str], options: HttpOptions) -> Iterator[KeyAccess]:
         """Yields what each account's key may read of these collections, account by account; what it may not read is not an error."""
