@@ -1,5 +1,7 @@
 """How fast a source is asked: evenly, slower after a refusal, never faster than it allows."""
 
+import pytest
+
 from sequin_pipeline.sources.http.pace import Pace
 
 
@@ -42,3 +44,20 @@ def test_the_pace_never_stands_still() -> None:
         pace.answered(was_too_fast=True)
 
     assert pace.requests_per_second == 1
+
+
+@pytest.mark.parametrize(("fastest", "answers"), [(25, 163), (100, 233)])
+def test_after_refusals_that_did_not_end_it_takes_less_than_a_minute_to_the_limit(fastest: int, answers: int) -> None:
+    clock = Clock()
+    pace = Pace(fastest, clock=lambda: clock.now, sleep=clock.sleep)
+    for _ in range(50):
+        pace.answered(was_too_fast=True)
+    began, slowest, count = clock.now, pace.requests_per_second, 0
+
+    while pace.requests_per_second < fastest:
+        pace.wait()
+        pace.answered(was_too_fast=False)
+        count += 1
+
+    assert (slowest, count) == (1, answers)
+    assert 45 < clock.now - began < 60
