@@ -149,7 +149,8 @@ class RestApi:
 
     `auth` has `type` (`bearer`, `api_key`, `http_basic`, `oauth2_client_credentials`) and the settings of that type by dlt's names; an
     `access_token_url` that begins with no scheme is a path below `base_url`.
-    `paginator` has `type` and the settings of that type by dlt's names. `preset` is the name of the shipped preset that it began with.
+    `paginator` has `type` and the settings of that type by dlt's names. `preset` is the name of the shipped preset that it began with,
+    `said` what the file itself says, as YAML: `api`, and each `read` by the collection's name.
     """
 
     base_url: Setting
@@ -159,6 +160,7 @@ class RestApi:
     paginator: Mapping[str, object] = field(default_factory=lambda: {"type": "single_page"})
     rate_limit: RateLimit = RateLimit()
     preset: str | None = None
+    said: Mapping[str, Mapping[str, object]] = field(default_factory=dict, repr=False, compare=False)
 
 
 @dataclass(frozen=True)

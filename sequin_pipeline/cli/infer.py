@@ -36,7 +36,8 @@ DEFAULT_RECORDS = 1_000
 def command(*, label: str, records: int, sandbox: bool, table_name: str | None) -> None:
     """Print a defs.yaml for a collection of the API: a column for each field, with its type, how often it is null, and an example.
 
-    The collection need not be declared. Every record of the sample fits what is proposed, or the first line says how many do not.
+    The collection need not be declared; those of GitHub, HubSpot and Salesforce are read from there where the variables of their preset are
+    set and nothing says otherwise. Every record of the sample fits what is proposed, or the first line says how many do not.
     Fields that are null in all of them come as comments. Nothing else goes to stdout: `infer P/N > defs.yaml` makes a file to begin with.
     """
     from sequin_pipeline.operate.inference.proposal import propose
@@ -46,7 +47,9 @@ def command(*, label: str, records: int, sandbox: bool, table_name: str | None) 
     from sequin_pipeline.sources.registry import open_source
 
     _check_label(label)
-    session = open_session(wants_sandbox=sandbox, collections=_collections_beside_output())
+    beside = _collections_beside_output()
+    of_preset = None if sandbox else _collection_of_preset(label, beside)
+    session = open_session(wants_sandbox=sandbox, collections=beside if of_preset is None else {label: of_preset})
     announce(session)
     check_api(session)
     collection = _bare_collection(session, label)
@@ -86,6 +89,30 @@ def _collections_beside_output() -> "Mapping[str, Collection] | None":
         if not any(others.glob("*/defs.yaml")):
             return {}
         return load_collections({**given, environment.SEQUIN_COLLECTIONS: str(others)})
+
+
+def _collection_of_preset(label: str, beside: "Mapping[str, Collection] | None") -> "Collection | None":
+    """Returns the collection as the preset of its provider reads it, where the environment has what that needs and nothing says otherwise:
+    neither a file of the user's that declares the provider, nor an address of a records API."""
+    from sequin_pipeline.operate.inference.rest_keys import collection_of_preset
+    from sequin_pipeline.orchestration.catalog_files import load_collections
+    from sequin_pipeline.sources.registry import missing_variables, source_kind
+
+    given = environment.merge_dotenv(os.environ, environment.find_project(Path.cwd()))
+    provider, _, name = label.partition("/")
+    collection = collection_of_preset(provider, name)
+    if collection is None or given.get(environment.SEQUIN_API_URL, "").strip():
+        return None
+    if given.get(environment.SEQUIN_COLLECTIONS, "").strip():
+        declared = load_collections(given) if beside is None else beside
+        if any(one.provider == provider for one in declared.values()):
+            return None
+    missing = missing_variables(collection.source, given)
+    if not missing:
+        return collection
+    if len(missing) < len(source_kind("rest").variables(collection.source)):
+        click.echo(f"{provider} itself is not asked, since {' and '.join(missing)} is not set", err=True)
+    return None
 
 
 def _output_file(folder: Path) -> Path | None:
@@ -130,8 +157,11 @@ def _bare_collection(session: Session, label: str) -> "Collection":
 
     A collection that is not declared is read from where its provider's others are.
     """
+    from sequin_pipeline.operate.inference.rest_keys import collection_of_source
     from sequin_pipeline.operate.inference.sample import bare_collection
 
     provider, _, name = label.partition("/")
     sources = [collection.source for collection in session.collections.values() if collection.provider == provider]
+    if sources and sources[0].rest is not None and name not in sources[0].rest.reads:
+        return collection_of_source(provider, name, sources[0])
     return bare_collection(provider, name, *sources[:1])

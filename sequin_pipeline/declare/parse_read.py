@@ -1,11 +1,11 @@
 """This module turns what a defs.yaml or a preset says below `read` into a Read, or into a CatalogError with file and line."""
 
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 
 from sequin_pipeline.declare.node import Node
 from sequin_pipeline.declare.paginators import paginator
-from sequin_pipeline.declare.placeholders import COLUMNS, RESERVED, TIMES, names_in, with_columns
+from sequin_pipeline.declare.placeholders import COLUMNS, RESERVED, TIMES, ColumnNames, names_in
 from sequin_pipeline.declare.rest_models import ChangesModel, FieldsModel, ReadModel, SinceModel
 from sequin_pipeline.declare.settings import json_path, moment, refuse_literal_secret, seconds, values, with_settings
 from sequin_pipeline.declare.suggestions import suggestion
@@ -14,11 +14,11 @@ from sequin_pipeline.reads import FieldList, JsonPath, Read, Setting, Since
 
 @dataclass(frozen=True)
 class Place:
-    """Where a `read` stands: its collection, the values of the names in braces that hold for all, and the steps of its columns."""
+    """Where a `read` stands: its collection, the values of the names in braces that hold for all, and what its columns ask for."""
 
     name: str
     each: Mapping[str, tuple[Setting, ...]]
-    columns: Sequence[Sequence[str | int]]
+    columns: ColumnNames
 
 
 def parse_read(model: ReadModel, place: Place, node: Node) -> Read:
@@ -102,7 +102,7 @@ class _Request:
     def params(self) -> Mapping[str, object]:
         for name, value in (self.model.params or {}).items():
             refuse_literal_secret(name, value, "parameter", self.node / "params" / name)
-        found = with_columns(self.model.params or {}, self.place.columns)
+        found = self.place.columns.fill(self.model.params or {})
         named = with_settings(found, f"a parameter of {self.of}", self.node / "params")
         assert isinstance(named, dict)  # noqa: S101 - what a mapping becomes
         return {name: value for name, value in named.items() if value is not None}
@@ -112,7 +112,7 @@ class _Request:
             return None
         if (self.model.method or "GET") != "POST":
             raise (self.node / "json").refused(f"{self.of} has a 'json', which only a POST sends: add method: POST")
-        found = with_columns(self.model.body, self.place.columns)
+        found = self.place.columns.fill(self.model.body)
         named = with_settings(found, f"'json' of {self.of}", self.node / "json")
         assert isinstance(named, dict)  # noqa: S101 - as above
         return named
@@ -120,7 +120,7 @@ class _Request:
     def detail(self) -> str | None:
         if self.model.detail is None:
             return None
-        found = with_columns(self.model.detail, self.place.columns)
+        found = self.place.columns.fill(self.model.detail)
         return _path(str(found or ""), "detail", self.of, self.node / "detail", takes_query=True)
 
     def paginator(self) -> Mapping[str, object] | None:

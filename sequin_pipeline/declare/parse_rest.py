@@ -13,6 +13,7 @@ from sequin_pipeline.catalog import parse_path
 from sequin_pipeline.declare.node import Node
 from sequin_pipeline.declare.paginators import auth, paginator
 from sequin_pipeline.declare.parse_read import Place, parse_read
+from sequin_pipeline.declare.placeholders import ColumnNames
 from sequin_pipeline.declare.preset_files import presets
 from sequin_pipeline.declare.rest_models import ApiModel, PresetModel, RateLimitModel, ReadModel
 from sequin_pipeline.declare.settings import header_name, refuse_literal_secret, setting, values
@@ -64,7 +65,14 @@ def parse_rest(provider: ProviderModel, node: Node) -> RestApi:
         paginator={"type": "single_page"} if api.paginator is None else paginator(api.paginator, place / "paginator"),
         rate_limit=_rate_limit(api.rate_limit or RateLimitModel(), place / "rate_limit"),
         preset=None if preset is None else _preset_name(provider),
+        said=_said(provider),
     )
+
+
+def _said(provider: ProviderModel) -> Mapping[str, Mapping[str, object]]:
+    reads = {name: model.read for name, model in provider.collections.items() if model is not None and model.read is not None}
+    api = {} if provider.api is None else provider.api.model_dump(exclude_unset=True, by_alias=True)
+    return {"api": api, "read": {name: read.model_dump(exclude_unset=True, by_alias=True) for name, read in reads.items()}}
 
 
 def _preset_name(provider: ProviderModel) -> str | None:
@@ -99,7 +107,7 @@ def _read(name: str, preset: PresetModel | None, model: CollectionModel, api: Ap
     each = {one: values(value, f"{one!r} of 'each'", node / "api" / "each" / one) for one, value in (api.each or {}).items()}
     read = _merged(ReadModel, of_preset, model.read)
     _check_each(each, read, node)
-    return parse_read(read, Place(name, each, _steps(model, read)), place / "read")
+    return parse_read(read, Place(name, each, ColumnNames(_steps(model, read), read.fields is not None)), place / "read")
 
 
 def _check_each(each: Mapping[str, object], read: ReadModel, node: Node) -> None:

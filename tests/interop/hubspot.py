@@ -1,7 +1,7 @@
 """HubSpot as `backlot` plays it, over objects of the sandbox, and what a proxy of ours adds to its answers.
 
 Backlot knows associations by an address of their own only; HubSpot also puts those that are asked for into each object, but not into what
-a search finds.
+a search finds. Nor does backlot list the properties of an object.
 """
 
 import json
@@ -81,7 +81,7 @@ def running_hubspot(folder: Path) -> Iterator[HubSpot]:
         running(
             [python, "-m", "backlot", "serve", "--port", str(port), "--data-dir", data], port, log=folder / "backlot.log", **quiet
         ),
-        serving(AlteringProxy(f"http://127.0.0.1:{port}", alter=_alter)) as proxy,
+        serving(AlteringProxy(f"http://127.0.0.1:{port}", answer=_answer, alter=_alter)) as proxy,
     ):
         yield HubSpot(proxy, data / "db.sqlite")
 
@@ -121,6 +121,18 @@ def _corpus() -> Iterator[dict[str, Any]]:
             "associations": [{"to": f"{other}-{number % COUNTS[other]}"} for other in links],
             **owner,
         }
+
+
+def _answer(proxy: AlteringProxy, asked: Asked) -> Any | None:
+    kind = asked.path.removeprefix("/hubspot/crm/v3/properties/")
+    if kind not in OBJECTS.values():
+        return None
+    return {"results": [{"name": name, "type": "string"} for name in _properties(kind)]}
+
+
+def _properties(kind: str) -> list[str]:
+    found = (made["properties"] for made in _corpus() if made["object_type"] == kind)
+    return list(dict.fromkeys(name for properties in found for name in properties))
 
 
 def _alter(proxy: AlteringProxy, asked: Asked, body: Any) -> Any:

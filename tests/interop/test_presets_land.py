@@ -22,6 +22,7 @@ from tests.interop import hubspot as hubspot_api
 from tests.interop.github import GitHub, running_github
 from tests.interop.hubspot import HubSpot, running_hubspot
 from tests.interop.stand_ins import settings_of
+from tests.orchestration.files import write
 from tests.support.presets import write_shipped
 from tests.support.reading import query
 from tests.support.salesforce_api import SalesforceApi, serving_salesforce
@@ -202,6 +203,22 @@ def test_edits_and_archived_objects_of_hubspot_arrive(
     assert landed.rows(name, column, keeps, where=f"upstream_id = '{changed_id}'") == [(*properties.values(), True)]
     assert (edited.counts.deleted, listed.counts.deleted) == (0, 1)
     assert landed.rows(name, "deleted", where=f"upstream_id = '{archived_id}'") == [(True,)]
+
+
+@pytest.mark.parametrize("name", ["contact", "company", "deal"])
+def test_without_columns_the_whole_object_of_hubspot_lands_and_stays_whole(
+    hubspot: HubSpot, tmp_path: Path, warehouse_url: str, name: str
+) -> None:
+    declared = f"  provider: hubspot\n  source: rest\n{settings_of('hubspot', hubspot.url)}  collections: {{{name}: }}\n"
+    landed = Landed(load_collections(write(tmp_path, hubspot=declared)), {"HUBSPOT_TOKEN": hubspot_api.TOKEN}, warehouse_url)
+    landed.sync(name)
+    changed_id = hubspot.change(name, note_of_ours="changed")
+
+    landed.sync(name)
+
+    keys = "(select count(*) from jsonb_object_keys(data->'properties'))"
+    [(fewest, changed)] = landed.rows(name, f"min({keys})", f"max({keys}) filter (where upstream_id = '{changed_id}')")
+    assert 20 < fewest <= changed
 
 
 def test_edits_and_deleted_rows_of_salesforce_arrive(

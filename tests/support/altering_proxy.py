@@ -63,6 +63,8 @@ class AlteringProxy:
         self.asked.append(asked)
         self.headers = {name: value for name, value in headers.items() if name == "authorization"}
         own = self.answer(self, asked)
+        if isinstance(own, tuple):
+            return own
         if own is not None:
             return 200, {"Content-Type": "application/json"}, json.dumps(own).encode()
         query = urlencode(self.params(asked))

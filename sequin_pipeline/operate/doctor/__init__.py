@@ -11,6 +11,7 @@ import psycopg
 
 from sequin_pipeline.errors import PipelineError
 from sequin_pipeline.operate.doctor.accounts import accounts
+from sequin_pipeline.operate.doctor.apis import apis
 from sequin_pipeline.operate.doctor.connectors import connectors
 from sequin_pipeline.operate.doctor.finding import Finding, Patient
 from sequin_pipeline.operate.doctor.machine import disk, versions
@@ -45,6 +46,7 @@ CHECKS: tuple[Check, ...] = (
     Check("queues", queues, "fix the variables of the source, or `queue` in the defs.yaml"),
     Check("keys", accounts, "fix the variables of the source"),
     Check("connectors", connectors, "fix `connector` in the defs.yaml, or install what it names"),
+    Check("APIs", apis, "fix `api` and `read` in the defs.yaml, or the variables that they name"),
     Check("sources", other_sources, "fix the variables of the source"),
 )
 

@@ -65,7 +65,7 @@ def other_sources(patient: Patient) -> Iterator[Finding]:
     declarations = {one.provider: one.source for one in patient.collections.values() if not one.is_queued}
     for provider, source in declarations.items():
         kind = source_kind(source.kind)
-        if kind.reads_records_api or kind.reads_accounts or source.connector is not None:
+        if kind.reads_records_api or kind.reads_accounts or source.connector is not None or source.rest is not None:
             continue
         missing = missing_variables(source, patient.environment)
         if missing:

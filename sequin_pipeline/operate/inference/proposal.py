@@ -12,6 +12,7 @@ from sequin_pipeline.declare.parse import DEFAULT_ACCOUNTS
 from sequin_pipeline.operate.inference.connector_keys import connector_keys, stream_keys
 from sequin_pipeline.operate.inference.examples import example_of
 from sequin_pipeline.operate.inference.names import column_names
+from sequin_pipeline.operate.inference.rest_keys import api_keys, read_keys
 from sequin_pipeline.operate.inference.sample import Sample, SampledField, fields_of
 from sequin_pipeline.operate.inference.types import propose_column
 from sequin_pipeline.sources import FieldDescription
@@ -80,7 +81,8 @@ def written(proposal: Proposal, heading: Sequence[str] = ()) -> str:
     lines += [f"  {_flow({key: value})}" for key, value in _source_keys(proposal.source).items()]
     lines += ["  collections:", f"    {_flow(proposal.name)}:"]
     lines += [f"      # {remark}" for remark in proposal.remarks]
-    of_collection = {**proposal.keys, **stream_keys(proposal.source, proposal.name)}
+    read = {**stream_keys(proposal.source, proposal.name), **read_keys(proposal.source, proposal.name)}
+    of_collection = {**proposal.keys, **read}
     lines += [f"      {_flow({key: value})}" for key, value in of_collection.items()]
     lines.append("      columns:" if proposal.columns else "      columns: {}")
     lines += [f"        {_declaration(item)}  # {_remark(item)}" for item in proposal.columns]
@@ -102,7 +104,7 @@ def _source_keys(source: SourceDeclaration) -> dict[str, object]:
         if source.accounts != DEFAULT_ACCOUNTS
     ]
     kind = {} if source.kind == SourceDeclaration().kind else {"source": source.kind}
-    return {**kind, **({"syncs": accounts} if accounts else {}), **connector_keys(source)}
+    return {**kind, **({"syncs": accounts} if accounts else {}), **connector_keys(source), **api_keys(source)}
 
 
 def _declaration(item: ProposedColumn) -> str:

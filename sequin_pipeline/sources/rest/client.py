@@ -76,6 +76,10 @@ class RestClientFactory:
     def base_url(self) -> str:
         return self._endpoint.base_url
 
+    def limits_told(self) -> str:
+        """Returns in words what the last answer told of how many requests are left."""
+        return self._gate.told()
+
     def open(self) -> "RestClient":
         """Opens a client, which has sent nothing yet."""
         endpoint = replace(self._endpoint, secrets=(*self._login.secrets, *self._secrets))

@@ -28,6 +28,13 @@ class LimitGate:
         self._clock = clock
         self._free_at = 0.0
         self._used: tuple[int, int] | None = None
+        self._remaining: int | None = None
+
+    def told(self) -> str:
+        """Returns in words what the last answer told of how much is left; nothing where it told nothing."""
+        if self._used is not None:
+            return f"{self._used[0]:,} of {self._used[1]:,} requests are used"
+        return "" if self._remaining is None else f"{self._remaining:,} requests are left"
 
     def wait_seconds(self) -> float:
         """Returns how long nothing may be asked; raises SourceBusy where the share of the daily requests that we may use is used up."""
@@ -43,6 +50,7 @@ class LimitGate:
         """Reads the headers of an answer; a 403 with a time to come back, or with no requests left, refuses haste and nothing else."""
         self._read_usage(headers)
         remaining = _number(headers, self._limit.remaining)
+        self._remaining = self._remaining if remaining is None else int(remaining)
         has_none_left = remaining is not None and remaining < 1
         if has_none_left:
             self._free_at = max(self._free_at, self._clock() + self._seconds_to_reset(headers, received_at))

@@ -265,6 +265,14 @@ class CollectionReading:
                     break
         yield Arrival(notes=(self._summary("window"),))
 
+    def first_pages(self, most: int) -> Iterator[Callable[[], ListPage | None]]:
+        """Yields, for each partition up to `most`, what asks for its first page; that raises SourceError."""
+        for partition in self._partitions_of(self._read)[:most]:
+            yield partial(self._first_page, partition)
+
+    def _first_page(self, partition: Partition) -> ListPage | None:
+        return next(self._list.pages(self._values(self._read, partition), first_moment(self._read.since)), None)
+
     def _partitions_of(self, read: Read) -> list[Partition]:
         """Returns one for each combination of the values that are asked for."""
         return partitions_of(self._read, self._environment, names=names_of(read) | names_in(read.detail or ""))
@@ -276,7 +284,10 @@ class CollectionReading:
 
     def _detail_reader(self, read: Read, partition: Partition) -> DetailReader:
         template = read.detail or ""
-        return DetailReader(self._client, template, partition.values, purpose=self._purpose("GET", template))
+        values = dict(partition.values)
+        if FIELDS in names_in(template):
+            values[FIELDS] = self._field_names(partition)
+        return DetailReader(self._client, template, values, purpose=self._purpose("GET", template))
 
     def _summary(self, what: str) -> str:
         told = [f"{self._partitions:,} partitions" if self._partitions != 1 else "1 partition"]

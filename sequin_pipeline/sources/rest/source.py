@@ -1,6 +1,8 @@
 """This source reads the collections of a REST API as they are declared."""
 
+from collections.abc import Callable, Iterator
 from dataclasses import replace
+from datetime import UTC, datetime
 
 from sequin_pipeline.errors import ConfigurationError
 from sequin_pipeline.reads import Read, RestApi, filled
@@ -10,10 +12,14 @@ from sequin_pipeline.sources.keyed.feed import Reading
 from sequin_pipeline.sources.keyed.shape import Shape
 from sequin_pipeline.sources.keyed.source import KeyedSource
 from sequin_pipeline.sources.rest.client import Environment, RestClientFactory
+from sequin_pipeline.sources.rest.lists import ListPage
 from sequin_pipeline.sources.rest.reading import DETAILS_A_RUN, Arrivals, CollectionReading
 from sequin_pipeline.sources.rest.templates import SINCE, names_of
 
 DEFAULT_OPTIONS = HttpOptions()
+
+PAGE_SIZES = frozenset({"limit", "per_page", "page_size", "pageSize", "page[size]", "size", "count"})
+"""Parameters of these names tell how many objects a page has."""
 
 
 class RestFeed:
@@ -64,6 +70,30 @@ class RestFeed:
                 yield from work.listing()
             else:
                 yield from work.news()
+
+    def first_pages(self, name: str, *, most: int, records: int) -> Iterator[Callable[[], ListPage | None]]:
+        """Yields, for each partition up to `most`, what asks for its first page, cut to so many records where a parameter tells how many.
+
+        That raises SourceError; ConfigurationError comes from here.
+        """
+        read = self._read(name)
+        small = {key: records for key in read.params if key in PAGE_SIZES}
+        small_json = None if read.json is None else {**read.json, **{key: records for key in read.json if key in PAGE_SIZES}}
+        read = replace(read, params={**read.params, **small}, json=small_json)
+        with self._clients.open() as client:
+            work = CollectionReading(
+                client,
+                name,
+                read,
+                read.paginator or self._api.paginator,
+                Reading(datetime.now(UTC)),
+                environment=self._environment,
+            )
+            yield from work.first_pages(most)
+
+    def limits_told(self) -> str:
+        """Returns in words what the last answer told of how many requests are left; nothing where it told nothing."""
+        return self._clients.limits_told()
 
     def _read(self, name: str) -> Read:
         if name not in self._api.reads:

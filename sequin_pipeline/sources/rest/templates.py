@@ -25,8 +25,13 @@ def fill(template: Filled, values: Mapping[str, str]) -> Filled:
     if isinstance(template, Mapping):
         return {key: fill(inner, values) for key, inner in template.items()}  # type: ignore[return-value] # a dict for a Mapping
     if isinstance(template, list | tuple):
-        return [fill(inner, values) for inner in template]  # type: ignore[return-value] # a list for a Sequence
+        return [one for inner in template for one in _elements(inner, values)]  # type: ignore[return-value] # a list for a Sequence
     return template
+
+
+def _elements(template: object, values: Mapping[str, str]) -> list[object]:
+    """Returns an element of a list; the names of all fields are as many elements."""
+    return list(values[FIELDS].split(",")) if template == f"{{{FIELDS}}}" and FIELDS in values else [fill(template, values)]
 
 
 def _value(name: str, values: Mapping[str, str]) -> str:

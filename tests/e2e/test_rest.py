@@ -1,0 +1,167 @@
+"""An API by declaration, by the real commands: from the token alone to tables, `infer`, `doctor`, windows."""
+
+import json
+import re
+from collections.abc import Iterator
+
+import pytest
+
+from tests.e2e.project import Command, MakeProject, Project
+from tests.support.issues_api import TOKEN, IssuesApi, serving_issues
+
+ATTRIBUTES = """\
+  provider: github
+  source: rest
+  windows: {every: month, start: 2026-01-01}
+  collections:
+    issue: {columns: {title: {path: title, type: text}}}
+"""
+
+
+@pytest.fixture
+def api() -> Iterator[IssuesApi]:
+    with serving_issues() as served:
+        for number in range(1, 60):
+            served.put("octo/alpha" if number % 2 else "octo/beta", number)
+        yield served
+
+
+@pytest.fixture
+def project(api: IssuesApi, make_project: MakeProject) -> Project:
+    """With a token and repositories in the environment, and nothing else."""
+    made = make_project("")
+    made.variables.update(GITHUB_API_URL=api.url, GITHUB_TOKEN=TOKEN, GITHUB_REPOSITORIES="octo/alpha,octo/beta")
+    return made
+
+
+def test_infer_needs_nothing_but_the_token(project: Project, command: Command) -> None:
+    inferred = command(project, "infer", "github/issue")
+
+    assert inferred.status == 0, inferred.stderr
+    assert inferred.stdout.splitlines()[:7] == [
+        "# Proposed from the first 59 records of github:issue: all of them fit.",
+        "type: sequin_pipeline.component.CollectionSync",
+        "attributes:",
+        "  provider: github",
+        "  source: rest",
+        "  collections:",
+        "    issue:",
+    ]
+    assert "github_updated_at: {path: updated_at, type: timestamptz}" in inferred.stdout
+    assert TOKEN not in inferred.stdout + inferred.stderr
+
+
+def test_what_infer_prints_is_synced(project: Project, command: Command) -> None:
+    folder = project.folder / "collections" / "github"
+    folder.mkdir(parents=True)
+    (folder / "defs.yaml").write_text(command(project, "infer", "github/issue").stdout, encoding="utf-8")
+    project.variables["SEQUIN_COLLECTIONS"] = str(folder.parent)
+
+    first = command(project, "sync")
+    before = project.query("select count(*), count(title), max(xmin::text::bigint) from github.issue")
+    again = command(project, "sync")
+
+    assert (first.status, again.status) == (0, 0), first.stderr
+    assert before[0][:2] == (59, 59)
+    assert project.query("select count(*), count(title), max(xmin::text::bigint) from github.issue") == before
+
+
+def test_infer_says_which_variable_is_missing(project: Project, command: Command) -> None:
+    project.variables["GITHUB_REPOSITORIES"] = ""
+    project.declare(other="  provider: other\n  source: rest\n  api: {preset: github}\n  collections: {issue: }\n")
+
+    refused = command(project, "infer", "github/issue")
+
+    assert "github itself is not asked, since GITHUB_REPOSITORIES is not set\n" in refused.stderr
+
+
+def test_infer_prints_back_how_a_collection_is_read(project: Project, command: Command, api: IssuesApi) -> None:
+    project.declare(
+        tracker="  provider: tracker\n  source: rest\n  relist_hours: 6\n"
+        f"  api: {{base_url: '{api.url}', auth: {{type: bearer, token: {{env: GITHUB_TOKEN}}}}, paginator: header_link}}\n"
+        "  collections:\n    bug: {read: {path: repos/octo/alpha/issues, key: [id], version: updated_at, params: {per_page: 100}}}\n"
+    )
+
+    inferred = command(project, "infer", "tracker/bug")
+    unknown = command(project, "infer", "tracker/story")
+
+    assert inferred.stdout.splitlines()[4:11] == [
+        "  source: rest",
+        f"  api: {{base_url: '{api.url}', auth: {{type: bearer, token: {{env: GITHUB_TOKEN}}}}, paginator: {{type: header_link}}}}",
+        "  relist_hours: 6",
+        "  collections:",
+        "    bug:",
+        "      read: {path: repos/octo/alpha/issues, params: {per_page: 100}, key: [id], version: updated_at}",
+        "      columns:",
+    ]
+    assert unknown.status == 2
+    assert "nothing says how 'story' is read (there is no preset)" in unknown.stderr
+
+
+def doctor(project: Project, command: Command) -> list[tuple[str, str, str]]:
+    """What it finds of APIs: level, sentence, fix; how long an answer took is left out."""
+    findings = json.loads(command(project, "doctor", "--json").stdout)
+    told = [finding for finding in findings if finding["check"] in ("APIs", "API clock")]
+    return [(one["level"], re.sub(r"in \d+ ms", "at once", one["said"]), one["fix"]) for one in told]
+
+
+def test_doctor_asks_for_a_few_objects_of_each_collection(project: Project, command: Command, api: IssuesApi) -> None:
+    project.declare(github=ATTRIBUTES)
+
+    found = doctor(project, command)
+
+    answers = "GET repos/{repository}/issues answers at once"
+    told = "objects are told apart by id, their versions by updated_at, in ascending order"
+    assert found == [
+        ("ok", f"github/issue, value 1 of `each`: {answers}; {told}", ""),
+        ("ok", f"github/issue, value 2 of `each`: {answers}; {told}", ""),
+        ("ok", "within 5 s of ours", ""),
+        ("ok", f"github: {api.url} says that 4,998 requests are left", ""),
+    ]
+    assert [(asked.path, asked.params["per_page"]) for asked in api.asked] == [
+        ("/repos/octo/alpha/issues", "5"),
+        ("/repos/octo/beta/issues", "5"),
+    ]
+
+
+@pytest.mark.parametrize(
+    ("case", "told"),
+    [
+        ("token", "status 401"),
+        ("repository", "status 404"),
+        ("key", "an object has nothing at id, which is declared as its key"),
+        ("version", "one has neither a time nor an integer at updated_at, which is declared as its version"),
+        ("order", "the list does not come in the ascending order of 'updated_at'"),
+    ],
+)
+def test_doctor_says_in_words_what_is_wrong_with_a_collection(
+    project: Project, command: Command, api: IssuesApi, case: str, told: str
+) -> None:
+    project.declare(github=ATTRIBUTES)
+    project.variables["GITHUB_REPOSITORIES"] = "octo/gamma" if case == "repository" else "octo/alpha"
+    match case:
+        case "token":
+            project.variables["GITHUB_TOKEN"] = "wrong-one"
+        case "key":
+            api.put("octo/alpha", 0, id=None)
+        case "version":
+            api.put("octo/alpha", 0, updated_at="2026-01-01 or so")
+        case "order":
+            api.issues["octo/alpha"].reverse()
+
+    problems = [said for level, said, fix in doctor(project, command) if level == "problem" and fix]
+
+    assert len(problems) == 1
+    assert told in problems[0]
+    assert "wrong-one" not in problems[0]
+
+
+def test_a_window_is_read_again_by_the_command(project: Project, command: Command, api: IssuesApi) -> None:
+    project.declare(github=ATTRIBUTES)
+    assert command(project, "sync").status == 0
+    project.execute("delete from github.issue where github.issue.upstream_id in ('5', '40')")
+
+    filled = command(project, "backfill", "github/issue", "--from", "2026-01", "--to", "2026-01")
+
+    assert filled.status == 0, filled.stderr
+    assert project.query("select upstream_id from github.issue where upstream_id in ('5', '40')") == [("5",)]
