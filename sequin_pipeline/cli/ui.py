@@ -18,12 +18,14 @@ from pathlib import Path
 import click
 import yaml
 
+from sequin_pipeline.cli.daemon_claim import claimed_storage
 from sequin_pipeline.cli.running import is_in_checkout, program, still_running
 from sequin_pipeline.cli.session import announce, check_dagster_storage, open_session
 from sequin_pipeline.cli.supervisor import Supervisor, stop_requested
 from sequin_pipeline.environment import embedded
 from sequin_pipeline.environment import settings as environment
 from sequin_pipeline.errors import ConfigurationError, PipelineError
+from sequin_pipeline.postgres.urls import plain_postgres_url
 
 LOOPBACK = "127.0.0.1"
 """No other address is listened on: Dagster's UI knows no password, and whoever reaches it can run what is declared."""
@@ -60,8 +62,9 @@ def command(*, port: int, sandbox: bool) -> None:
             _show_the_first(record, url)
             return
         _check_port(port)
-        record.write_text(json.dumps({"url": url, "pid": os.getpid()}))
-        _serve(url, port=port, is_stopping=is_stopping)
+        with claimed_storage(plain_postgres_url(session.settings.dagster_postgres_url, environment.DAGSTER_POSTGRES_URL)):
+            record.write_text(json.dumps({"url": url, "pid": os.getpid()}))
+            _serve(url, port=port, is_stopping=is_stopping)
     click.echo("The UI has ended; nothing of it is left running.")
     if going_on := still_running(session.settings):
         click.echo(f"Beside it, {going_on}.")
@@ -148,7 +151,7 @@ def _check_port(port: int) -> None:
 
 
 def _record(dagster_postgres_url: str) -> Path:
-    """Returns where the UI of a Dagster storage says where it runs: one storage, one daemon, for two would do everything twice."""
+    """Returns where the UI of a Dagster storage says where it runs on this machine; other machines see the claim in the storage."""
     folder = embedded.find_home(os.environ).root / "ui"
     folder.mkdir(parents=True, exist_ok=True, mode=0o700)
     return folder / f"{hashlib.blake2b(dagster_postgres_url.encode(), digest_size=8).hexdigest()}.json"

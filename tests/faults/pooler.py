@@ -1,8 +1,10 @@
 """pgbouncer in transaction mode in front of the test server: a connection of the server is lent for one transaction at a time."""
 
+import os
 import shutil
 import signal
 import subprocess
+import tempfile
 import time
 from collections.abc import Iterator
 from contextlib import contextmanager
@@ -10,7 +12,7 @@ from pathlib import Path
 
 import psycopg
 
-from tests.support.postgres import unprivileged_account
+from tests.support.postgres import fast_folder, unprivileged_account
 
 SETTINGS = """\
 [databases]
@@ -34,6 +36,19 @@ def is_installed() -> bool:
 
 def program() -> str | None:
     return shutil.which("pgbouncer", path="/usr/sbin:/usr/bin:/usr/local/bin:/opt/homebrew/bin")
+
+
+@contextmanager
+def pooler_folder() -> Iterator[Path]:
+    """A folder that the server's account may write to."""
+    folder = Path(tempfile.mkdtemp(prefix="sequin-pooler-", dir=fast_folder()))
+    account = unprivileged_account()
+    if account is not None:
+        os.chown(folder, account.pw_uid, account.pw_gid)
+    try:
+        yield folder
+    finally:
+        shutil.rmtree(folder)
 
 
 @contextmanager

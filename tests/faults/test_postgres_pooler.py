@@ -1,12 +1,8 @@
 """A pooler that lends connections for one transaction stands in front of Postgres."""
 
-import os
-import shutil
-import tempfile
 from collections.abc import Iterator
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import ExitStack
-from pathlib import Path
 
 import psycopg
 import pytest
@@ -15,9 +11,9 @@ from sequin_pipeline.postgres.warehouse import Warehouse
 from sequin_pipeline.read.stream import RunConfig
 from tests.faults.faulty_api import things
 from tests.faults.landing import THING, Landing
-from tests.faults.pooler import is_installed, pooler
+from tests.faults.pooler import is_installed, pooler, pooler_folder
 from tests.support.builders import EPOCH, ListSource
-from tests.support.postgres import PostgresServer, fast_folder, unprivileged_account
+from tests.support.postgres import PostgresServer
 from tests.support.reading import execute, query
 from tests.support.system import LEFT_OUT, SKIP_SYSTEM
 
@@ -33,13 +29,8 @@ PAGES = [things(first, first + 4) for first in range(1, 40, 5)]
 @pytest.fixture
 def pooled(landing: Landing, postgres_server: PostgresServer) -> Iterator[Warehouse]:
     """The table's database, behind a pooler with fewer connections than the runs open."""
-    folder = Path(tempfile.mkdtemp(prefix="sequin-pooler-", dir=fast_folder()))
-    account = unprivileged_account()
-    if account is not None:
-        os.chown(folder, account.pw_uid, account.pw_gid)
-    with pooler(folder, postgres_server.socket_directory, connections=CONNECTIONS):
+    with pooler_folder() as folder, pooler(folder, postgres_server.socket_directory, connections=CONNECTIONS):
         yield Warehouse(psycopg.conninfo.make_conninfo(landing.url, host=str(folder), port=6432))
-    shutil.rmtree(folder)
 
 
 def test_runs_behind_a_transaction_pooler_share_its_connections(landing: Landing, pooled: Warehouse) -> None:

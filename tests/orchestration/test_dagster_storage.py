@@ -3,7 +3,6 @@
 import multiprocessing
 import os
 import shutil
-import tempfile
 from collections.abc import Callable, Iterator
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
@@ -15,9 +14,9 @@ import sqlalchemy as db
 from dagster_postgres import PostgresEventLogStorage
 
 from sequin_pipeline.postgres.urls import psycopg2_url
-from tests.faults.pooler import is_installed, pooler
+from tests.faults.pooler import is_installed, pooler, pooler_folder
 from tests.support.checkout import CHECKOUT
-from tests.support.postgres import PostgresServer, fast_folder, unprivileged_account
+from tests.support.postgres import PostgresServer
 from tests.support.reading import execute, query
 from tests.support.system import LEFT_OUT, SKIP_SYSTEM
 
@@ -138,18 +137,10 @@ def test_the_web_server_may_have_its_own_pool(dagster_url: str, make_instance: M
 def test_a_pooler_in_front_lends_one_connection_to_several_instances(
     dagster_url: str, make_instance: MakeInstance, postgres_server: PostgresServer
 ) -> None:
-    folder = Path(tempfile.mkdtemp(prefix="sequin-pooler-", dir=fast_folder()))
-    account = unprivileged_account()
-    if account is not None:
-        os.chown(folder, account.pw_uid, account.pw_gid)
-    try:
-        with pooler(folder, postgres_server.socket_directory, connections=1):
-            database = psycopg.conninfo.conninfo_to_dict(dagster_url)["dbname"]
-            url = f"postgresql://postgres@/{database}?host={folder}&port=6432"
-            instances = [make_instance(url) for _ in range(3)]
-            for _ in range(5):
-                for instance in instances:
-                    use(instance)
-            assert len(backends(dagster_url)) == 1
-    finally:
-        shutil.rmtree(folder)
+    database = psycopg.conninfo.conninfo_to_dict(dagster_url)["dbname"]
+    with pooler_folder() as folder, pooler(folder, postgres_server.socket_directory, connections=1):
+        instances = [make_instance(f"postgresql://postgres@/{database}?host={folder}&port=6432") for _ in range(3)]
+        for _ in range(5):
+            for instance in instances:
+                use(instance)
+        assert len(backends(dagster_url)) == 1

@@ -11,13 +11,14 @@ import httpx2
 import psycopg
 import pytest
 
+from sequin_pipeline.cli.daemon_claim import claimed_storage
 from sequin_pipeline.environment.settings import VARIABLES
 from sequin_pipeline.sandbox.feeds import RecordedFeed
 from sequin_pipeline.sandbox.server import running_sandbox
 from sequin_pipeline.sandbox.settings import Settings
 from tests.support.commands import Finished, RunMain
 from tests.ui.conftest import Surroundings
-from tests.ui.running import END_SECONDS, RunningUi, processes_of_session, running_ui, wait_for
+from tests.ui.running import END_SECONDS, RunningUi, free_port, processes_of_session, running_ui, wait_for
 
 pytestmark = pytest.mark.ui
 
@@ -76,6 +77,27 @@ def test_a_second_one_on_another_port_is_refused(ui: RunningUi, run_main: RunMai
 
     assert second.status == 2
     assert f"a UI on the same Dagster storage is already running at {ui.url} (process {ui.process.pid})" in second.stderr
+
+
+def test_a_second_one_on_another_machine_is_refused(
+    surroundings: Surroundings, dagster_url: str, run_main: RunMain, tmp_path: Path
+) -> None:
+    """Another home stands for another machine: nothing but the storage tells of the first."""
+    variables = {
+        **surroundings.variables,
+        "DAGSTER_POSTGRES_URL": dagster_url,
+        "SEQUIN_PIPELINE_HOME": str(tmp_path / "elsewhere"),
+    }
+    with claimed_storage(dagster_url):
+        done = start_another(run_main, variables, surroundings.directory, "--port", str(free_port()))
+
+    assert done.status == 2
+    assert (
+        f"another UI is at work on the same Dagster storage (sequin-pipeline ui on {socket.gethostname()}), and a second daemon would do "
+        "everything twice: use that one, or end it first"
+    ) in done.stderr
+    with claimed_storage(dagster_url):
+        pass  # the first has ended, and so has its claim
 
 
 def test_a_port_that_another_program_has_is_refused_by_its_number(
