@@ -12,6 +12,7 @@ WORKERS ?= $(shell cores=$$(getconf _NPROCESSORS_ONLN 2>/dev/null || echo 2); ec
 # Slow tests first, so that they do not end last: see tests/conftest.py.
 PARALLEL = -n $(WORKERS) --dist loadgroup --no-loadscope-reorder
 PEERS := .venv-bench
+CONNECTORS := .venv-connectors
 LOWEST_TESTS := tests/runs/test_frame_run.py tests/runs/test_frame_dtypes.py tests/write/test_round_trip.py tests/write/test_fold.py \
   tests/normalize/test_frame.py tests/normalize/test_cast_table.py
 LOWEST := .venv-lowest
@@ -20,13 +21,13 @@ DOCS := .venv-docs
 # Images of containers often set it. Each of some hundred processes of a test run would compile the package anew.
 unexport PYTHONDONTWRITEBYTECODE
 
-.PHONY: sync test test-fast lowest matrix soak load fuzz interop ui db bench check docs beside lock audit screenshots system
+.PHONY: connectors sync test test-fast lowest matrix soak load fuzz interop ui db bench check docs beside lock audit screenshots system
 
 sync: $(STAMP)
 	$(RUN) sync
 
 # Everything, or what T names: make test T=tests/write/test_lanes.py. PYTEST="-k lanes -x" are options of pytest.
-test: $(STAMP) system
+test: $(STAMP) system $(if $(T),,connectors)
 	$(BIN)/python -m pytest $(if $(T),$(T),$(PARALLEL)) $(PYTEST)
 
 # What needs no Postgres, no other process, no browser, no Dagster instance, and no seconds of computing.
@@ -86,6 +87,11 @@ else
 	  fi; }
 endif
 
+# Real connectors, for their tests, once. Where they cannot be had, their tests are left out.
+connectors: $(STAMP)
+	@test "$(CONNECTORS)/.installed" -nt tests/sources/connectors/requirements.lock || $(MAKE) --silent $(CONNECTORS)/.installed || \
+	  echo "make: the connectors could not be installed: their tests are left out" >&2
+
 db: $(STAMP)
 	$(RUN) db start
 
@@ -119,6 +125,8 @@ lock: $(STAMP)
 	  --no-emit-index-url --no-header --python-version 3.11 --group bench -o bench/peers/requirements.lock && \
 	"$$UV" pip compile --quiet --universal --generate-hashes \
 	  --no-emit-index-url --no-header --python-version 3.11 --group docs -o docs/site/requirements.lock && \
+	"$$UV" pip compile --quiet --universal --generate-hashes \
+	  --no-emit-index-url --no-header --python-version 3.11 --group connectors -o tests/sources/connectors/requirements.lock && \
 	"$$UV" pip compile --quiet --universal --generate-hashes --resolution lowest-direct \
 	  --no-emit-index-url --no-header --python-version 3.11 --extra embedded --extra rest --group test pyproject.toml -o requirements.lowest.lock
 
@@ -149,6 +157,13 @@ $(LOWEST)/.installed: $(STAMP) requirements.lowest.lock
 	@UV=$$(command -v uv || echo $(BIN)/uv); "$$UV" venv --quiet --clear --python $(BIN)/python $(LOWEST) && \
 	  export VIRTUAL_ENV="$(CURDIR)/$(LOWEST)" && "$$UV" pip install --quiet --require-hashes -r requirements.lowest.lock && \
 	  "$$UV" pip install --quiet --no-deps --no-build-isolation -e .
+	@touch $@
+
+$(CONNECTORS)/.installed: tests/sources/connectors/requirements.lock
+	@echo "make: installing the connectors of the tests into $(CONNECTORS), 400 MB"
+	@"$(PYTHON)" -m venv $(CONNECTORS)
+	@UV=$$(command -v uv || echo $(BIN)/uv); \
+	  VIRTUAL_ENV="$(CURDIR)/$(CONNECTORS)" "$$UV" pip install --quiet --compile-bytecode --require-hashes -r $<
 	@touch $@
 
 # Other tools to measure against. The bench runs without them too, and says which did not run.

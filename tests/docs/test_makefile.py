@@ -24,6 +24,7 @@ NEEDED = (
     "requirements.lowest.lock",
     "bench/peers/requirements.lock",
     "docs/site/requirements.lock",
+    "tests/sources/connectors/requirements.lock",
     "bench/peers/drizzle/package-lock.json",
 )
 UV = """#!/bin/sh
@@ -60,7 +61,10 @@ def make(checkout: Path, *arguments: str, user: int | None = None) -> "subproces
     )
 
 
-@pytest.mark.parametrize("target", [*TARGETS, ".venv-bench/.installed", ".venv-docs/.installed", ".venv-lowest/.installed"])
+@pytest.mark.parametrize(
+    "target",
+    [*TARGETS, ".venv-bench/.installed", ".venv-connectors/.installed", ".venv-docs/.installed", ".venv-lowest/.installed"],
+)
 def test_no_command_of_a_target_is_cut_at_a_space_of_the_path(checkout: Path, target: str) -> None:
     planned = make(checkout, "--dry-run", target)
 

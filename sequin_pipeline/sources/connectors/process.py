@@ -42,7 +42,7 @@ PASSED_ON = (
 )
 """What a connector gets of the environment; whatever else it needs stands in its configuration."""
 
-STATED = {"DO_NOT_TRACK": "1", "PYTHONUNBUFFERED": "1", "PYTHONIOENCODING": "utf-8"}
+STATED = {"DO_NOT_TRACK": "1", "PYTHONIOENCODING": "utf-8"}
 
 
 @dataclass(frozen=True)
@@ -196,7 +196,8 @@ class ConnectorProcess:
 
     def tail(self) -> str:
         """Returns what the connector last wrote to its standard error, masked, as the end of a message."""
-        said = [line for line in self._said if line.strip()]
+        # Of a traceback the lines that only point at a place say nothing here.
+        said = [line.strip() for line in self._said if line.strip(" ^~-=|")]
         return f"; the last that it said: {' | '.join(said[-5:])}" if said else ""
 
     def _listen(self) -> None:

@@ -77,7 +77,6 @@ def test_connector_gets_no_more_of_the_environment_than_it_needs_to_reach_the_ne
         "HTTPS_PROXY": "http://proxy:3128",
         "SSL_CERT_FILE": "/etc/ca.pem",
         "DO_NOT_TRACK": "1",
-        "PYTHONUNBUFFERED": "1",
         "PYTHONIOENCODING": "utf-8",
     }
     assert not Path(scratch).exists()
@@ -174,16 +173,22 @@ def test_connector_is_gone_when_the_process_that_guards_it_is_killed(tmp_path: P
 
 
 def test_process_that_left_the_group_and_holds_the_output_keeps_no_run_waiting(tmp_path: Path) -> None:
-    leave = "import os, time\nif os.fork():\n    os._exit(0)\nos.setsid()"
-    tell = f"open({str(tmp_path / 'pid')!r}, 'w').write(str(os.getpid()))"
+    pid = str(tmp_path / "pid")
     script = tmp_path / "leave.py"
-    script.write_text(f"{leave}\n{tell}\ntime.sleep(600)\n")
+    script.write_text(
+        "import os, time\n"
+        "if os.fork():\n"
+        f"    while not os.path.exists({pid!r}):\n        time.sleep(0.01)\n"
+        "    os._exit(0)\n"
+        "os.setsid()\n"
+        f"open({pid!r}, 'w').write(str(os.getpid()))\n"
+        "time.sleep(600)\n"
+    )
     connector = InstalledConnector(Connector((sys.executable, str(script))), os.environ, QUICK)
 
     with connector.start([], {}, never()) as process:
         assert (read(process), process.status()) == ([], 0)
 
-    wait_until((tmp_path / "pid").exists, "the process that left")
     psutil.Process(int((tmp_path / "pid").read_text())).kill()
 
 
