@@ -6,6 +6,7 @@ from abc import ABC, abstractmethod
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass, field
+from datetime import UTC, datetime, timedelta
 from random import Random
 from typing import Any
 
@@ -20,7 +21,7 @@ from sequin_pipeline.sources.http.retries import RetryPolicy
 from sequin_pipeline.sources.stripe.source import StripeSource
 from tests.e2e.project import SandboxControls
 from tests.faults.landing import Landing, empty_fold, lines
-from tests.faults.places import PRICE, WELL_AFTERWARDS_SECONDS, changed, compact, iso
+from tests.faults.places import PRICE, WELL_AFTERWARDS_SECONDS, changed, compact
 from tests.faults.watched_queue import WatchedQueue, stored_in
 from tests.soak.growing import GrowingStream, is_bad
 from tests.sources.reading import StandingTime, source
@@ -224,11 +225,45 @@ class QueueWorld(RecordsWorld):
 
 
 @dataclass
-class StripeWorld(World):
+class ListingWorld(World):
+    """A source that lists everything now and then, to find what is gone."""
+
+    listed: dict[int, set[str]] = field(default_factory=dict)
+
+    def deliver(self, pages: Sequence[Page]) -> None:
+        """What a complete listing has not shown is gone."""
+        for page in pages:
+            if page.listed and page.listed.is_complete:
+                self._sweep(page.listed.version)
+            elif page.listed:
+                self.listed.setdefault(page.listed.version, set()).update(page.listed.ids)
+            super().deliver([page])
+
+    def _sweep(self, version: int) -> None:
+        seen = self.listed.pop(version, set())
+        gone = [
+            {
+                "id": record_id,
+                "updated_idx": version,
+                "deleted": True,
+                "inserted_at": (datetime(1970, 1, 1, tzinfo=UTC) + timedelta(microseconds=version)).isoformat(),
+                "upstream_created_at": row.created_at,
+            }
+            for record_id, row in sorted(self.fold.rows.items())
+            if not row.is_deleted and row.version <= version and record_id not in seen
+        ]
+        self.fold.deliver_batch(gone, rejected=())
+        self.landing.deliver(*gone)
+
+    def check_rejects(self) -> None:
+        """Which of them a later listing has settled shows at rest."""
+
+
+@dataclass
+class StripeWorld(ListingWorld):
     """Stripe: a listing, events since, and a listing again each day. Some changes leave no event."""
 
     fake: FakeStripe = field(kw_only=True)
-    listed: dict[int, set[str]] = field(default_factory=dict)
 
     def change(self) -> None:
         chance, fake = self.chance, self.fake
@@ -256,34 +291,6 @@ class StripeWorld(World):
 
     def records_of(self, page: Page) -> list[tuple[Record, bool]]:
         return [(record, not is_bad(record)) for record in json.loads(page.records)]
-
-    def deliver(self, pages: Sequence[Page]) -> None:
-        """What a complete listing has not shown is gone."""
-        for page in pages:
-            if page.listed and page.listed.is_complete:
-                self._sweep(page.listed.version)
-            elif page.listed:
-                self.listed.setdefault(page.listed.version, set()).update(page.listed.ids)
-            super().deliver([page])
-
-    def _sweep(self, version: int) -> None:
-        seen = self.listed.pop(version, set())
-        gone = [
-            {
-                "id": record_id,
-                "updated_idx": version,
-                "deleted": True,
-                "inserted_at": iso(version // 10**6),
-                "upstream_created_at": row.created_at,
-            }
-            for record_id, row in sorted(self.fold.rows.items())
-            if not row.is_deleted and row.version <= version and record_id not in seen
-        ]
-        self.fold.deliver_batch(gone, rejected=())
-        self.landing.deliver(*gone)
-
-    def check_rejects(self) -> None:
-        """Which of them a later listing has settled shows at rest."""
 
     def is_at_rest(self) -> bool:
         return True

@@ -108,8 +108,9 @@ def tell(path: str) -> None:
     Path(path + ".part").rename(path)
 
 
-def changes(stream: str, path: str, versions_a_state: int = 2) -> None:
-    """What the file at `path` has, from the version in the state on, in the order of versions: `{id: {"version": …, …}}`."""
+def changes(stream: str, path: str, versions_a_state: int = 2, fails_at: int | None = None, *fault) -> None:
+    """What the file at `path` has, `{id: object}`, from the time in the state on, in the order of `updated`. Behind so many objects
+    the steps of a fault are taken."""
     given = content("--state")
     since = ""
     if given:
@@ -119,6 +120,9 @@ def changes(stream: str, path: str, versions_a_state: int = 2) -> None:
     )
     sent = 0
     for number, one in enumerate(found, 1):
+        if number == fails_at:
+            for step in fault:
+                do(step)
         records(stream, one)
         sent += 1
         if number % versions_a_state == 0:

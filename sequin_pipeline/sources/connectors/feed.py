@@ -38,7 +38,8 @@ class Spoken(Protocol):
 class _Held:
     """What has come since the last arrival: enough for a page, or as much as a few seconds brought."""
 
-    def __init__(self) -> None:
+    def __init__(self, page_records: int, page_seconds: float) -> None:
+        self._page_records, self._page_seconds = page_records, page_seconds
         self._begin()
 
     def _begin(self) -> None:
@@ -56,9 +57,9 @@ class _Held:
         return bool(self._records) or self._state is not None
 
     def is_due(self) -> bool:
-        if len(self._records) >= PAGE_RECORDS or self._bytes >= PAGE_BYTES:
+        if len(self._records) >= self._page_records or self._bytes >= PAGE_BYTES:
             return True
-        return bool(self) and time.monotonic() - self._began_at >= PAGE_SECONDS
+        return bool(self) and time.monotonic() - self._began_at >= self._page_seconds
 
     def arrival(self) -> Arrival:
         arrival = Arrival(self._records, self._state)
@@ -69,8 +70,16 @@ class _Held:
 class ConnectorFeed:
     """A feed reads one stream in one process, and asks for the catalog once before."""
 
-    def __init__(self, protocol: Spoken, reads: Mapping[str, StreamRead]) -> None:
+    def __init__(
+        self,
+        protocol: Spoken,
+        reads: Mapping[str, StreamRead],
+        *,
+        page_records: int = PAGE_RECORDS,
+        page_seconds: float = PAGE_SECONDS,
+    ) -> None:
         self.protocol = protocol
+        self._page_records, self._page_seconds = page_records, page_seconds
         self._reads = reads
         self._catalog: dict[str, StreamShape] | None = None
 
@@ -84,7 +93,7 @@ class ConnectorFeed:
         """Yields what the stream has. A listing, and a window, ask for everything: a connector knows no other question."""
         stream = self.stream(name, reading.stop)
         state = None if reading.lists or reading.window is not None else reading.state
-        held = _Held()
+        held = _Held(self._page_records, self._page_seconds)
         try:
             for heard in self.protocol.read(stream, state, reading.stop):
                 held.take(heard)

@@ -26,9 +26,6 @@ from sequin_pipeline.sources.connectors.masking import Mask
 CHUNK_BYTES = 1 << 20
 """Of one read: as much as a pipe holds."""
 
-MAX_LINE_BYTES = 256 << 20
-"""Postgres holds no larger value; a line that never ends must not take all memory."""
-
 POLL_MILLISECONDS = 200
 """Until a reader notices that the run no longer wants what it waits for."""
 
@@ -47,10 +44,16 @@ STATED = {"DO_NOT_TRACK": "1", "PYTHONIOENCODING": "utf-8"}
 
 @dataclass(frozen=True)
 class Limits:
-    """These are the times that a connector is given: to write anything at all, and to end after it was told to."""
+    """These bound what a connector may do.
+
+    It may be silent for `silence_seconds`, and has `grace_seconds` to end after it was told to. A line of more than `line_bytes` is
+    refused: Postgres holds no larger value, and one that never ends must not take all memory. So many `lines` are handed over together.
+    """
 
     silence_seconds: float = 3600.0
     grace_seconds: float = 1.0
+    line_bytes: int = 256 << 20
+    lines: int = 1_000
 
 
 class ReadStopped(SourceUnavailable):
@@ -130,8 +133,9 @@ class ConnectorProcess:
         """Yields the lines that are there, without their ends, until the connector closes its output; none while it is silent.
 
         What stands behind the last end of a line comes last, by itself. Raises SourceUnavailable after a silence, and SourceFault for a
-        line beyond MAX_LINE_BYTES.
+        line that is too long.
         """
+        most = self._limits.lines
         unfinished: list[bytes] = []
         size = 0
         for chunk in self._chunks():
@@ -141,11 +145,13 @@ class ConnectorProcess:
             head, *others = chunk.split(b"\n")
             unfinished.append(head)
             size += len(head)
-            if size > MAX_LINE_BYTES:
-                raise SourceFault(f"the connector {self.name!r} wrote a line of more than {MAX_LINE_BYTES >> 20} MB")
+            if size > self._limits.line_bytes:
+                raise SourceFault(f"the connector {self.name!r} wrote a line of more than {self._limits.line_bytes:,} bytes")
             if others:
                 *whole, rest = others
-                yield [b"".join(unfinished), *whole]
+                lines = [b"".join(unfinished), *whole]
+                for start in range(0, len(lines), most):
+                    yield lines[start : start + most]
                 unfinished, size = [rest], len(rest)
         if size:
             yield [b"".join(unfinished)]

@@ -11,7 +11,7 @@ from pathlib import Path
 from sequin_pipeline.reads import Connector, StreamRead, Variable
 from sequin_pipeline.sources import SourceIdentity
 from sequin_pipeline.sources.connectors.airbyte import Airbyte
-from sequin_pipeline.sources.connectors.feed import ConnectorFeed, Spoken
+from sequin_pipeline.sources.connectors.feed import PAGE_SECONDS, ConnectorFeed, Spoken
 from sequin_pipeline.sources.connectors.installed import InstalledConnector
 from sequin_pipeline.sources.connectors.process import Limits
 from sequin_pipeline.sources.connectors.singer import Singer
@@ -106,11 +106,13 @@ def open_child(
     read: StreamRead = StreamRead("thing"),  # noqa: B008 - a frozen value
     limits: Limits = QUICK,
     plan: Mapping[str, Sequence[Step]] | None = None,
+    page_seconds: float = PAGE_SECONDS,
 ) -> ConnectorSource:
     """A source over the connector that takes these steps when it is read."""
     connector = installed(folder, plan or {"read": steps}, kind=kind, limits=limits)
     protocol: Spoken = Airbyte(connector) if kind == "airbyte" else Singer(connector)
-    return ConnectorSource(ConnectorFeed(protocol, {"thing": read}), SourceIdentity(kind, "child"), now=lambda: now)
+    feed = ConnectorFeed(protocol, {"thing": read}, page_seconds=page_seconds)
+    return ConnectorSource(feed, SourceIdentity(kind, "child"), now=lambda: now)
 
 
 def thing(name: str, second: int, amount: object = 1) -> dict[str, object]:

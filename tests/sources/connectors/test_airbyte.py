@@ -412,10 +412,7 @@ def test_catalog_tells_the_fields_of_a_stream(tmp_path: Path) -> None:
     ]
 
 
-def test_progress_is_stored_with_the_state_while_a_slow_connector_is_still_sending(
-    warehouse_url: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    monkeypatch.setattr("sequin_pipeline.sources.connectors.feed.PAGE_SECONDS", 0.0)
+def test_progress_is_stored_with_the_state_while_a_slow_connector_is_still_sending(warehouse_url: str, tmp_path: Path) -> None:
     steps: list[Step] = [
         ["records", "thing", FIRST[0]],
         ["state", "thing", {"version": "one"}, 1],
@@ -425,6 +422,6 @@ def test_progress_is_stored_with_the_state_while_a_slow_connector_is_still_sendi
     ]
 
     with pytest.raises(SourceUnavailable):
-        sync(warehouse_url, of=THING, source=open_child(tmp_path, *steps))
+        sync(warehouse_url, of=THING, source=open_child(tmp_path, *steps, page_seconds=0.0))
 
     assert (amounts(warehouse_url), state(warehouse_url)) == ({"a": 1, "b": 1}, {"version": "one"})

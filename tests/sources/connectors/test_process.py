@@ -117,13 +117,13 @@ def test_line_of_64_mb_is_read_whole_in_time_that_grows_no_faster_than_it(tmp_pa
     assert most < 3 * (64 << 20)
 
 
-def test_line_without_end_is_refused_before_it_takes_all_memory(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr("sequin_pipeline.sources.connectors.process.MAX_LINE_BYTES", 1 << 20)
+def test_line_without_end_is_refused_before_it_takes_all_memory(tmp_path: Path) -> None:
+    limits = Limits(line_bytes=1 << 20)
 
-    with start(tmp_path, ["big", "thing", "a", 2]) as process, pytest.raises(SourceFault) as refused:
+    with start(tmp_path, ["big", "thing", "a", 2], limits=limits) as process, pytest.raises(SourceFault) as refused:
         list(process.lines())
 
-    assert f"the connector {Path(sys.executable).name!r} wrote a line of more than" in str(refused.value)
+    assert f"the connector {Path(sys.executable).name!r} wrote a line of more than 1,048,576 bytes" in str(refused.value)
 
 
 @pytest.mark.parametrize("steps", [[], [["ignore_term"]]], ids=["that listens", "that ignores SIGTERM"])
