@@ -3,11 +3,13 @@
 import json
 import signal
 from pathlib import Path
+from urllib.parse import quote
 
 import psutil
 import pytest
 
 from tests.e2e.project import THIS_MONTH, Command, MakeProject, Project, killed_at_the_end
+from tests.e2e.test_cli_sync import dump
 from tests.sources.connectors.child import CATALOG, SECRET, TAP_CATALOG, Step, thing, write_plan
 from tests.support.waits import wait_until
 
@@ -126,3 +128,30 @@ def test_run_that_ends_leaves_no_connector_even_one_that_ignores_term(
         again = command(project, "sync")
         assert again.status == 0, again.stderr
         assert project.query("select upstream_id, amount from demo.item order by 1") == [("a", 1), ("b", 1), ("c", 1)]
+
+
+def test_secret_that_a_connector_says_in_every_way_reaches_no_output_no_log_and_no_database(
+    make_project: MakeProject, command: Command, tmp_path: Path
+) -> None:
+    spoken: list[Step] = [
+        ["stderr", f"connecting with {SECRET}"],
+        ["raw", f"token={SECRET}\n"],
+        ["say", {"type": "LOG", "log": {"level": "ERROR", "message": f"GET /x?token={quote(SECRET, safe='')}"}}],
+        ["say", {"type": "CONTROL", "control": {"type": "CONNECTOR_CONFIG", "connectorConfig": {"config": {"token": SECRET}}}}],
+        ["records", "thing", *FIRST],
+    ]
+    wrong: list[Step] = [["error", "config_error", f"{SECRET} is wrong"], ["status", "thing", "INCOMPLETE"], ["exit_with", 1]]
+    project = made(make_project, tmp_path, *spoken, COMPLETE)
+
+    good = command(project, "sync")
+    write_plan(tmp_path, {"discover": [CATALOG], "read": [*spoken, *wrong]})
+    refused = command(project, "sync")
+
+    said = "".join((good.stdout, good.stderr, refused.stdout, refused.stderr))
+    assert (good.status, refused.status) == (0, 1)
+    assert "*** is wrong" in refused.stderr
+    said += dump(project.warehouse_url) + dump(project.dagster_url)
+    said += "".join(file.read_text(errors="replace") for file in project.folder.rglob("*") if file.is_file())
+    assert "wrote a line that is no message: 'token=***'" in said
+    for spelling in (SECRET, quote(SECRET, safe=""), json.dumps(SECRET)[1:-1]):
+        assert spelling not in said
