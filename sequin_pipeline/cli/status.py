@@ -13,6 +13,7 @@ from sequin_pipeline.cli.names import read_labels
 from sequin_pipeline.cli.offered import offers
 from sequin_pipeline.cli.session import announce, check_warehouse, open_session, select
 from sequin_pipeline.cli.tables import build_table, print_table
+from sequin_pipeline.ledger.held_deletes import HeldDeletes, held_by_table
 from sequin_pipeline.ledger.schema import migrate
 from sequin_pipeline.ledger.status import TableStatus, table_statuses
 from sequin_pipeline.postgres.warehouse import Warehouse, attempt
@@ -30,8 +31,8 @@ MINUTES = len("2026-01-01 12:00")
 def command(*, labels: Sequence[str], is_verbose: bool, sandbox: bool, as_json: bool) -> None:
     """Show rows, the age of the newest record read (the lag is that at most), last merge and open rejects of each collection.
 
-    Of all declared collections, or of those named. Says too what the API offers and nobody has declared, and what is declared and the API
-    does not offer.
+    Of all declared collections, or of those named. Says too which deletes are held, what the API offers and nobody has declared, and what
+    is declared and the API does not offer.
     """
     session = open_session(wants_sandbox=sandbox)
     collections = select(session, providers=(), labels=labels)
@@ -39,12 +40,12 @@ def command(*, labels: Sequence[str], is_verbose: bool, sandbox: bool, as_json: 
     check_warehouse(session)
     warehouse = Warehouse(session.settings.warehouse_url)
 
-    def read() -> dict[str, TableStatus]:
+    def read() -> tuple[dict[str, TableStatus], dict[str, tuple[HeldDeletes, ...]]]:
         with warehouse.connect() as connection:
             migrate(connection)
-            return table_statuses(connection)
+            return table_statuses(connection), held_by_table(connection)
 
-    statuses = attempt(read, "reading the ledger")
+    statuses, held = attempt(read, "reading the ledger")
     if not as_json:
         _print(collections, statuses, is_verbose=is_verbose)
     found = offers(session.collections.values())
@@ -53,17 +54,23 @@ def command(*, labels: Sequence[str], is_verbose: bool, sandbox: bool, as_json: 
         collection.label: sentence for offer in found for collection, sentence in offer.unknown() if collection in collections
     }
     if as_json:
-        standing = [_told(collection, statuses.get(str(collection.table))) for collection in collections]
+        standing = [
+            _told(collection, statuses.get(str(collection.table)), held.get(str(collection.table), ()))
+            for collection in collections
+        ]
         told = {"collections": standing, "not_declared": undeclared, "not_offered": sorted(unknown)}
         click.echo(json.dumps(told, indent=2, default=lambda moment: moment.isoformat()))
         return
+    for collection in collections:
+        for one in held.get(str(collection.table), ()):
+            click.echo(f"\n{one.told(collection.label)}")
     if undeclared and not labels:
         click.echo(f"\nThe API offers, and no defs.yaml declares: {', '.join(undeclared)}")
     for sentence in unknown.values():
         click.echo(f"\n{sentence}")
 
 
-def _told(collection: Collection, status: TableStatus | None) -> dict[str, object]:
+def _told(collection: Collection, status: TableStatus | None, held: Sequence[HeldDeletes]) -> dict[str, object]:
     """Returns what programs are told; all but the names is null for a collection that has never been synced."""
     return {
         "collection": collection.label,
@@ -74,6 +81,7 @@ def _told(collection: Collection, status: TableStatus | None) -> dict[str, objec
         "newest_record_at": status and status.stream_time,
         "last_merge_at": status and status.last_merge_at,
         "open_rejects": status and status.open_rejects,
+        "held_deletes": status and sum(one.rows for one in held),
     }
 
 

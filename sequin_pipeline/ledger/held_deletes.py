@@ -114,5 +114,22 @@ def held_by_table(connection: Connection, *, schema: str = DEFAULT_SCHEMA) -> di
     return found
 
 
+def held_by_run(connection: Connection, run_id: str, *, schema: str = DEFAULT_SCHEMA) -> dict[str, tuple[HeldDeletes, ...]]:
+    """By label, those that were found while this run was at work, and still wait."""
+    found: dict[str, tuple[HeldDeletes, ...]] = {}
+    for label, held in fetch_rows(
+        connection,
+        lambda label, *columns: (label, _held(*columns)),
+        sql.SQL(
+            "select r.label, h.sync_id, h.version, h.row_count, h.live_rows, h.examples, h.accepted from {held} h join {runs} r"
+            " using (table_name) where r.run_id = %s and h.held_at between r.started_at and coalesce(r.ended_at, now())"
+            " order by r.label, h.sync_id"
+        ).format(held=sql.Identifier(schema, "held_deletes"), runs=sql.Identifier(schema, "runs")),
+        (run_id,),
+    ):
+        found[label] = (*found.get(label, ()), held)
+    return found
+
+
 def _held(sync_id: str, version: int, rows: int, live_rows: int, examples: list[str], accepted: int | None) -> HeldDeletes:
     return HeldDeletes(sync_id, version, rows, live_rows, tuple(examples), accepted)

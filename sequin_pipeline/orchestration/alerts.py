@@ -1,4 +1,4 @@
-"""These sensors post a message to a webhook for every run that failed, or left records of a queue that belong to no table.
+"""These sensors post a message to a webhook for every run that failed, left records of a queue that belong to no table, or holds deletes.
 
 They are off until SEQUIN_ALERT_WEBHOOK_URL says where to post.
 
@@ -11,6 +11,9 @@ import re
 import time
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import asdict, dataclass
+from functools import partial
+from types import MappingProxyType
+from typing import TypeVar
 
 import dagster as dg
 import httpx2
@@ -19,12 +22,13 @@ import psycopg
 from sequin_pipeline.catalog import Collection
 from sequin_pipeline.environment.settings import WAREHOUSE_URL
 from sequin_pipeline.errors import ConfigurationError, PipelineError
+from sequin_pipeline.ledger.held_deletes import HeldDeletes, held_by_run
 from sequin_pipeline.ledger.schema import migrate
 from sequin_pipeline.ledger.undeclared import undeclared_of_run
 from sequin_pipeline.orchestration.assets import asset_key
 from sequin_pipeline.orchestration.command_runs import belongs_to_command
 from sequin_pipeline.orchestration.resources import WarehouseResource
-from sequin_pipeline.postgres.warehouse import Warehouse, explain
+from sequin_pipeline.postgres.warehouse import Connection, Warehouse, explain
 from sequin_pipeline.sources.http.proxies import refuse_unusable_proxies
 
 WEBHOOK_VARIABLE = "SEQUIN_ALERT_WEBHOOK_URL"
@@ -35,6 +39,10 @@ WAITS_SECONDS = (1.0, 3.0)
 """The sensor waits so long between attempts; the daemon's other sensors wait meanwhile."""
 TIMEOUT_SECONDS = 5.0
 MAX_MESSAGE_CHARACTERS = 2_000
+
+NOTHING_HELD: Mapping[str, Sequence[HeldDeletes]] = MappingProxyType({})
+
+Found = TypeVar("Found")
 
 _PASSWORD = re.compile(r"(://[^\s:/@]*):[^\s@]*@")
 """This finds passwords in URLs that somebody else's error may quote."""
@@ -52,7 +60,7 @@ class Failure:
 def build_alert_sensors(collections: Sequence[Collection]) -> list[dg.SensorDefinition]:
     """Builds the sensors, which run by themselves and do nothing without the variable: setting it is all there is to switch on.
 
-    The second one is there only where a queue is read, and only there the warehouse is needed.
+    The others are there only where a queue is read, or everything is listed, and only there the warehouse is needed.
     """
     on_failure = dg.run_failure_sensor(
         name="alert_on_run_failure",
@@ -76,7 +84,17 @@ def build_alert_sensors(collections: Sequence[Collection]) -> list[dg.SensorDefi
     def alert_on_undeclared(context: dg.RunStatusSensorContext, sequin_warehouse: WarehouseResource) -> dg.SkipReason | None:
         return send_undeclared_alert(context, _environment(sequin_warehouse))
 
-    return [on_failure(alert_of_queues), alert_on_undeclared] if _has_queue(collections) else [on_failure(alert)]
+    @dg.run_status_sensor(
+        run_status=dg.DagsterRunStatus.SUCCESS,
+        name="alert_on_held_deletes",
+        default_status=dg.DefaultSensorStatus.RUNNING,
+        description=f"Posts a message about each run whose listing lacked too many rows to the URL in {WEBHOOK_VARIABLE}.",
+    )
+    def alert_on_held(context: dg.RunStatusSensorContext, sequin_warehouse: WarehouseResource) -> dg.SkipReason | None:
+        return send_held_alert(context, _environment(sequin_warehouse))
+
+    sensors = [on_failure(alert_of_queues), alert_on_undeclared] if _has_queue(collections) else [on_failure(alert)]
+    return [*sensors, alert_on_held] if any(collection.is_listed for collection in collections) else sensors
 
 
 def send_alert(
@@ -120,24 +138,50 @@ def send_undeclared_alert(
     return _sent(context, url, alert_message(context.dagster_run, [], undeclared, environment), sleep=sleep)
 
 
-def count_undeclared(run_id: str, environment: Mapping[str, str]) -> dict[str, int]:
-    """Counts, by label, the records that the run kept because they belong to no table; raises PipelineError.
+def send_held_alert(
+    context: dg.RunStatusSensorContext, environment: Mapping[str, str], *, sleep: Callable[[float], None] = time.sleep
+) -> dg.SkipReason | None:
+    """Posts one message where a listing of the run of `context` found more deletes than its limit; says why when it did not."""
+    url = environment.get(WEBHOOK_VARIABLE)
+    if not url:
+        return dg.SkipReason(f"{WEBHOOK_VARIABLE} is not set")
+    if belongs_to_command(context.dagster_run):
+        return dg.SkipReason("a command executed the run, and tells whoever typed it")
+    run = context.dagster_run
+    try:
+        held = _asked(environment, partial(held_by_run, run_id=run.run_id), "looking for held deletes")
+    except PipelineError as error:
+        return dg.SkipReason(f"held deletes could not be looked for: {_shown(str(error))}")
+    if not held:
+        return dg.SkipReason("no listing of the run found more deletes than its limit")
+    return _sent(context, url, alert_message(run, [], {}, environment, held=held), sleep=sleep)
 
-    It asks once: whoever is alerted next waits.
-    """
+
+def count_undeclared(run_id: str, environment: Mapping[str, str]) -> dict[str, int]:
+    """Counts, by label, the records that the run kept because they belong to no table; raises PipelineError."""
+    return _asked(environment, partial(undeclared_of_run, run_id=run_id), "counting records of no declared collection")
+
+
+def _asked(environment: Mapping[str, str], work: Callable[[Connection], Found], doing: str) -> Found:
+    """Asks the ledger once: whoever is alerted next waits."""
     url = environment.get(WAREHOUSE_URL)
     if not url:
         raise ConfigurationError(f"{WAREHOUSE_URL} is not set")
     try:
         with Warehouse(url).connect() as connection:
             migrate(connection)
-            return undeclared_of_run(connection, run_id)
+            return work(connection)
     except psycopg.Error as error:
-        raise explain(error, "counting records of no declared collection") from error
+        raise explain(error, doing) from error
 
 
 def alert_message(
-    run: dg.DagsterRun, failures: Sequence[Failure], undeclared: Mapping[str, int], environment: Mapping[str, str]
+    run: dg.DagsterRun,
+    failures: Sequence[Failure],
+    undeclared: Mapping[str, int],
+    environment: Mapping[str, str],
+    *,
+    held: Mapping[str, Sequence[HeldDeletes]] = NOTHING_HELD,
 ) -> dict[str, object]:
     """Returns the message that is posted; without `failures` the run succeeded."""
     run_url = f"{environment.get(UI_VARIABLE, DEFAULT_UI_URL).rstrip('/')}/runs/{run.run_id}"
@@ -146,7 +190,9 @@ def alert_message(
         f"{label}: {count} record{'' if count == 1 else 's'} kept as rejects, since no defs.yaml declares the collection"
         for label, count in undeclared.items()
     ]
-    ended = "failed" if failures else "succeeded, and left records that belong to no table"
+    lines += [one.told(label) for label, of_label in held.items() for one in of_label]
+    left = "holds deletes until somebody has looked at them" if held else "left records that belong to no table"
+    ended = "failed" if failures else f"succeeded, and {left}"
     return {
         "text": "\n".join([f"Run of {run.job_name} {ended}: {run_url}", *lines]),
         "job": run.job_name,
@@ -154,6 +200,7 @@ def alert_message(
         "run_url": run_url,
         "failures": [asdict(failure) for failure in failures],
         "undeclared": dict(undeclared),
+        "held_deletes": {label: sum(one.rows for one in of_label) for label, of_label in held.items()},
     }
 
 

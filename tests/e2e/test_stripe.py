@@ -94,6 +94,7 @@ def test_deletes_that_are_held_are_told_with_the_command_that_marks_them(
         fake.remove("customer", f"cus_{number:03}")
 
     held = command(project, "sync")
+    status, as_json = command(project, "status"), command(project, "status", "stripe/customer", "--json")
     fewer = command(project, "sync", "--collection", "stripe/customer", "--accept-deletes", "119", "--json")
     accepted = command(project, "sync", "--collection", "stripe/customer", "--accept-deletes", "120")
 
@@ -101,6 +102,8 @@ def test_deletes_that_are_held_are_told_with_the_command_that_marks_them(
     assert (held.status, fewer.status, accepted.status) == (3, 3, 0), accepted.stderr
     assert told in held.stderr
     assert "`sequin-pipeline sync --collection stripe/customer --accept-deletes 120`\n" in held.stderr
+    assert told in status.stdout
+    assert json.loads(as_json.stdout)["collections"][0]["held_deletes"] == 120
     assert "(--accept-deletes 119 is fewer than 120)" in fewer.stderr
     assert [one["rows"] for one in json.loads(fewer.stdout)[0]["held_deletes"]] == [120]
     assert project.query("select count(*) filter (where deleted), count(*) from stripe.customer") == [(120, 130)]

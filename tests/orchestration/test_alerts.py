@@ -12,12 +12,15 @@ import pytest
 
 from sequin_pipeline.catalog import Collection, Queue, SourceDeclaration
 from sequin_pipeline.errors import SourceRefused
-from sequin_pipeline.orchestration.alerts import build_alert_sensors, send_alert, send_undeclared_alert
+from sequin_pipeline.orchestration.alerts import build_alert_sensors, send_alert, send_held_alert, send_undeclared_alert
 from sequin_pipeline.orchestration.dagster_errors import failing
 from sequin_pipeline.orchestration.resources import WarehouseResource
 from sequin_pipeline.postgres.warehouse import Warehouse
+from sequin_pipeline.read.stream import RecordStream
+from sequin_pipeline.runs.collection_run import run_sync
 from sequin_pipeline.runs.queue_run import drain
-from tests.support.builders import collection, record
+from sequin_pipeline.sources import Listed, Page, ReadRequest
+from tests.support.builders import ListSource, collection, live_run_config, page_of, record
 from tests.support.queues import ListQueue, other
 
 THING = collection()
@@ -105,7 +108,12 @@ def alert(
     return Alerted(result.run_id, reason.skip_message if reason else None)
 
 
-def alert_on_undeclared(environment: dict[str, str], meanwhile: Callable[[str], None] = lambda run_id: None) -> Alerted:
+def alert_on_undeclared(
+    environment: dict[str, str],
+    meanwhile: Callable[[str], None] = lambda run_id: None,
+    *,
+    sends: Callable[..., dg.SkipReason | None] = send_undeclared_alert,
+) -> Alerted:
     """What the sensor does about a run that succeeded."""
     with dg.DagsterInstance.ephemeral() as instance:
         result = sound_job.execute_in_process(instance=instance)
@@ -116,7 +124,7 @@ def alert_on_undeclared(environment: dict[str, str], meanwhile: Callable[[str], 
             dagster_instance=instance,
             dagster_run=result.dagster_run,
         )
-        reason = send_undeclared_alert(context, environment, sleep=lambda seconds: None)
+        reason = sends(context, environment, sleep=lambda seconds: None)
     return Alerted(result.run_id, reason.skip_message if reason else None)
 
 
@@ -126,6 +134,58 @@ def drained(url: str, *, extra: bool = True) -> Callable[[str], None]:
 
     def run(run_id: str) -> None:
         drain(ListQueue([[record("a"), *others]]), [THING], Warehouse(url), run_id=run_id)
+
+    return run
+
+
+LISTED = replace(THING, observes_time=True)
+
+
+@dataclass
+class Listing(ListSource):
+    """Lists these records and no others, at this version."""
+
+    version: int = 10
+
+    def pages(self, request: ReadRequest) -> Iterator[Page]:
+        (records,) = self.page_records
+        yield replace(page_of(records, "1"), listed=Listed("s1", self.version, tuple(str(one["id"]) for one in records)))
+        yield replace(page_of([], "2"), listed=Listed("s1", self.version, is_complete=True))
+
+
+def listed(url: str, count: int, *, version: int) -> Callable[[str], None]:
+    def run(run_id: str) -> None:
+        source = Listing([[record(f"r{number:03}", version) for number in range(count)]], version=version)
+        run_sync(RecordStream(live_run_config(LISTED), source), Warehouse(url), run_id=run_id)
+
+    return run
+
+
+@pytest.mark.parametrize(
+    ("left", "messages"), [(20, 0), (19, 1), (0, 1)], ids=["at the limit", "one more than the limit", "all of them"]
+)
+def test_a_run_whose_listing_lacks_too_many_rows_is_one_message_and_those_after_it_none(
+    webhook: Webhook, warehouse_url: str, left: int, messages: int
+) -> None:
+    environment = {"SEQUIN_ALERT_WEBHOOK_URL": webhook.url, "WAREHOUSE_URL": warehouse_url}
+    listed(warehouse_url, 120, version=10)("an earlier run")
+
+    alerted = alert_on_undeclared(environment, listed(warehouse_url, left, version=20), sends=send_held_alert)
+    later = alert_on_undeclared(environment, changed(warehouse_url), sends=send_held_alert)
+
+    run_url = f"http://127.0.0.1:3000/runs/{alerted.run_id}"
+    nothing = "no listing of the run found more deletes than its limit"
+    assert (alerted.skipped, later.skipped) == (None if messages else nothing, nothing)
+    assert [message["held_deletes"] for message in webhook.messages] == [{"demo/thing": 120 - left}] * messages
+    for message in webhook.messages:
+        head, told = str(message["text"]).splitlines()
+        assert head == f"Run of sync_demo succeeded, and holds deletes until somebody has looked at them: {run_url}"
+        assert told.endswith(f"`sequin-pipeline sync --collection demo/thing --accept-deletes {120 - left}`")
+
+
+def changed(url: str) -> Callable[[str], None]:
+    def run(run_id: str) -> None:
+        run_sync(RecordStream(live_run_config(LISTED), ListSource([[], [], []])), Warehouse(url), run_id=run_id)
 
     return run
 
@@ -148,6 +208,7 @@ def test_a_failed_run_is_one_message_with_its_collections_and_a_link(webhook: We
                 {"collection": "follower", "error": "ValueError", "message": host},
             ],
             "undeclared": {},
+            "held_deletes": {},
         }
     ]
 
@@ -181,6 +242,7 @@ def test_a_run_that_left_records_of_no_declared_collection_is_one_message_with_t
             "run_url": run_url,
             "failures": [],
             "undeclared": {"/unnamed": 1, "demo/other": 2},
+            "held_deletes": {},
         }
     ]
 
@@ -256,7 +318,8 @@ def test_a_webhook_that_is_not_there_is_told_without_its_url() -> None:
 
 
 def test_without_a_webhook_nothing_is_sent() -> None:
-    assert alert({}).skipped == alert_on_undeclared({}).skipped == "SEQUIN_ALERT_WEBHOOK_URL is not set"
+    held = alert_on_undeclared({}, sends=send_held_alert)
+    assert alert({}).skipped == alert_on_undeclared({}).skipped == held.skipped == "SEQUIN_ALERT_WEBHOOK_URL is not set"
 
 
 def test_the_sensors_run_by_themselves_and_the_second_is_there_for_queues_only() -> None:
@@ -269,6 +332,7 @@ def test_the_sensors_run_by_themselves_and_the_second_is_there_for_queues_only()
         "alert_on_run_failure": running,
         "alert_on_undeclared_records": running,
     }
+    assert [sensor.name for sensor in build_alert_sensors([THING, LISTED])] == ["alert_on_run_failure", "alert_on_held_deletes"]
 
 
 @pytest.mark.parametrize(("position", "job"), [(0, broken_job), (1, sound_job)], ids=["a failed run", "a run that succeeded"])

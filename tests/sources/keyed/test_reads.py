@@ -64,6 +64,27 @@ def test_listing_finds_what_is_gone_once_it_is_due(warehouse_url: str) -> None:
     assert again.counts.inserted + again.counts.updated + again.counts.deleted == 0
 
 
+@pytest.mark.parametrize("of", [VERSIONED, PLAIN], ids=["with versions", "listed at each run"])
+def test_listing_that_lacks_much_marks_nothing_until_that_is_accepted(warehouse_url: str, of: Shape) -> None:
+    shelf = Shelf(of)
+    for number in range(130):
+        shelf.put(f"t{number:03}", number)
+    sync(warehouse_url, of=THING, source=open_shelf(shelf, START))
+    for number in range(120):
+        del shelf.things[f"t{number:03}"]
+
+    held = sync(warehouse_url, of=THING, source=open_shelf(shelf, START + DAY))
+    shelf.put("new", 200)
+    later = sync(warehouse_url, of=THING, source=open_shelf(shelf, START + DAY + HOUR))
+    before = deleted(warehouse_url)
+    accepted = sync(warehouse_url, of=THING, source=open_shelf(shelf, START + DAY + 2 * HOUR), accept_deletes=120)
+
+    assert [one.rows for one in (*held.held_deletes, *later.held_deletes)] == [120, 120]
+    assert (later.counts.inserted, before) == (1, set())
+    assert (accepted.counts.deleted, accepted.held_deletes) == (120, ())
+    assert live(warehouse_url).keys() == {*shelf.things}
+
+
 def test_listing_of_what_is_unchanged_writes_nothing(warehouse_url: str) -> None:
     shelf = filled()
     sync(warehouse_url, of=THING, source=open_shelf(shelf, START))
