@@ -127,6 +127,8 @@ lock: $(STAMP)
 	  --no-emit-index-url --no-header --python-version 3.11 --group docs -o docs/site/requirements.lock && \
 	"$$UV" pip compile --quiet --universal --generate-hashes \
 	  --no-emit-index-url --no-header --python-version 3.11 --group connectors -o tests/sources/connectors/requirements.lock && \
+	"$$UV" pip compile --quiet --universal --generate-hashes --no-strip-extras --constraint requirements.lock \
+	  --no-emit-index-url --no-header --python-version 3.11 --extra embedded --extra rest pyproject.toml -o requirements.runtime.lock && \
 	"$$UV" pip compile --quiet --universal --generate-hashes --resolution lowest-direct \
 	  --no-emit-index-url --no-header --python-version 3.11 --extra embedded --extra rest --group test pyproject.toml -o requirements.lowest.lock
 
