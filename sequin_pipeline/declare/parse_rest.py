@@ -166,13 +166,9 @@ def _base_url(api: ApiModel, node: Node) -> Setting:
     literal = found.default if isinstance(found, Variable) else found
     if literal is not None:
         try:
-            endpoint = Endpoint(literal, url_variable="base_url", token_variable="auth")  # noqa: S106 - the name of a key
+            Endpoint(literal, url_variable="base_url", token_variable="auth")  # noqa: S106 - the name of a key
         except ConfigurationError as error:
             raise (node / "base_url").refused(str(error)) from error
-        if api.auth is not None and not (endpoint.is_encrypted or endpoint.is_loopback):
-            raise (node / "base_url").refused(
-                f"base_url {literal!r} is not encrypted, and every request carries a credential: write https://"
-            )
     return found
 
 

@@ -13,7 +13,6 @@ from sequin_pipeline.reads import FieldList, RateLimit, Read, RestApi, Since, Va
 from tests.orchestration.files import write
 
 HEAD = '  provider: shop\n  source: rest\n  api: {base_url: "https://api.example"}\n'
-BEARER = "{type: bearer, token: {env: TOKEN}}"
 
 
 def api_of(folder: Path, attributes: str) -> RestApi:
@@ -249,11 +248,6 @@ REFUSED = {
         5,
         "base_url is not a usable address: write http:// or https://, a host, and a path if the API is served below one, as in "
         "https://api.sequin.io",
-    ),
-    "credential without encryption": (
-        reading("{path: a, key: [id]}", '{base_url: "http://api.example", auth: ' + BEARER + "}"),
-        5,
-        "base_url 'http://api.example' is not encrypted, and every request carries a credential: write https://",
     ),
     "credentials in the address": (
         reading("{path: a, key: [id]}", '{base_url: "https://me:geheim@api.example"}'),

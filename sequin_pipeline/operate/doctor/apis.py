@@ -59,8 +59,11 @@ def _of_provider(
             yield _of_page(where, read, page, took)
     if clock is not None:
         yield clock
+    if declaration.rest.auth is not None and not (feed.endpoint.is_encrypted or feed.endpoint.is_loopback):
+        said = f"{provider}: every request to {feed.endpoint.base_url} carries the credential, and is not encrypted"
+        yield Finding("APIs", "warning", said, "write https:// if the API can be reached so")
     if told := feed.limits_told():
-        yield Finding("APIs", "ok", f"{provider}: {feed.base_url} says that {told}")
+        yield Finding("APIs", "ok", f"{provider}: {feed.endpoint.base_url} says that {told}")
 
 
 def _of_page(where: str, read: Read, page: ListPage | None, took: timedelta) -> Finding:

@@ -67,6 +67,7 @@ class Response:
     content_type: str
     received_at: datetime
     headers: Mapping[str, str] = field(default_factory=dict, repr=False)
+    status: int = HTTPStatus.OK
 
 
 @dataclass(frozen=True)
@@ -294,7 +295,7 @@ class HttpClient:
                     spent.bytes += response.num_bytes_downloaded
         except httpx2.RequestError as failure:
             raise failures.of_transport(failure) from failure
-        return Response(body, response.headers.get("content-type", ""), received_at, response.headers)
+        return Response(body, response.headers.get("content-type", ""), received_at, response.headers, response.status_code)
 
     def _body(self, response: httpx2.Response, *, failures: Failures, deadline: float) -> bytes:
         chunks, size = [], 0

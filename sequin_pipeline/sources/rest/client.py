@@ -56,7 +56,7 @@ class RestClientFactory:
         held = [setting.name for setting in (api.auth or {}).values() if isinstance(setting, Variable)]
         self._variables = " and ".join(held) or "`auth`"
         url_variable = api.base_url.name if isinstance(api.base_url, Variable) else "`base_url`"
-        self._endpoint = Endpoint(
+        self.endpoint = Endpoint(
             value_of(api.base_url, environment).strip(), url_variable=url_variable, token_variable=self._variables
         )
         settings = None if api.auth is None else {name: value_of(value, environment) for name, value in api.auth.items()}
@@ -74,7 +74,7 @@ class RestClientFactory:
 
     @property
     def base_url(self) -> str:
-        return self._endpoint.base_url
+        return self.endpoint.base_url
 
     def limits_told(self) -> str:
         """Returns in words what the last answer told of how many requests are left."""
@@ -82,7 +82,7 @@ class RestClientFactory:
 
     def open(self) -> "RestClient":
         """Opens a client, which has sent nothing yet."""
-        endpoint = replace(self._endpoint, secrets=(*self._login.secrets, *self._secrets))
+        endpoint = replace(self.endpoint, secrets=(*self._login.secrets, *self._secrets))
         http = HttpClient(endpoint, self._options, headers=self._headers, pace=self._pace, gate=self._gate)
         return RestClient(http, self._login, self.base_url)
 

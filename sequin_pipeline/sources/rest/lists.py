@@ -7,6 +7,7 @@ skip an object as soon as one before it moves to the end.
 from collections.abc import Callable, Generator, Mapping, Sequence
 from dataclasses import dataclass, field
 from datetime import datetime
+from http import HTTPStatus
 from itertools import pairwise
 
 import msgspec
@@ -112,11 +113,11 @@ class ListReader:
         previous: ListPage | None = None
         while True:
             self._check_advance(asked, msgspec.json.encode([request.url, request.params, request.json]), "was asked for before")
-            answer = self._client.ask(request, purpose=self._purpose, read=self._reading(request.url))
+            answer = self._client.ask(request, purpose=self._purpose, read=self._reading(request.url, is_first=previous is None))
             seen = answer.value
             if seen.elements:
                 self._check_advance(came, seen.response.body, "holds the same as one before it")
-            has_next = self._leads_on(paginator, seen)
+            has_next = seen.response.status != HTTPStatus.NO_CONTENT and self._leads_on(paginator, seen)
             page = ListPage(seen.elements, self._versions_of(seen.elements), has_next, answer.received_at, answer.cost)
             self._check_order(page, previous)
             yield page
@@ -125,9 +126,11 @@ class ListReader:
             previous = page
             paginator.update_request(request)
 
-    def _reading(self, url: str) -> Callable[[Response], ListAnswer]:
+    def _reading(self, url: str, *, is_first: bool) -> Callable[[Response], ListAnswer]:
         def read(response: Response) -> ListAnswer:
-            elements = self._elements.read(response.body)
+            # So GitHub tells of a repository without commits that it has no contributors; in the middle of a list it would be no answer.
+            has_none = is_first and response.status == HTTPStatus.NO_CONTENT and not response.body
+            elements = () if has_none else self._elements.read(response.body)
             return ListAnswer(response, url, elements, self._read.select, self._tells_elements)
 
         return read

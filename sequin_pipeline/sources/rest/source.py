@@ -38,7 +38,7 @@ class RestFeed:
         self._environment = environment
         self._clients = RestClientFactory(api, environment, options)
         self._details_a_run = details_a_run
-        self.base_url = self._clients.base_url
+        self.endpoint = self._clients.endpoint
 
     def shape(self, name: str) -> Shape:
         """Returns how the objects tell their keys, as declared."""
@@ -121,4 +121,4 @@ def rest_source(
 ) -> KeyedSource:
     """Returns a source for an API, which has sent nothing yet; raises ConfigurationError for what cannot be used."""
     feed = RestFeed(api, environment, options=options, details_a_run=details_a_run)
-    return KeyedSource(feed, SourceIdentity("rest", feed.base_url), relist_hours=relist_hours, now=options.now)
+    return KeyedSource(feed, SourceIdentity("rest", feed.endpoint.base_url), relist_hours=relist_hours, now=options.now)

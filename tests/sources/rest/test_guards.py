@@ -359,3 +359,31 @@ def test_what_an_order_told_that_is_no_longer_declared_does_not_count(warehouse_
 
         assert landed == 2
         assert runs.live() == fake.things
+
+
+def no_content(asked: Asked) -> Response:
+    return Response(status_code=204)
+
+
+@pytest.mark.parametrize("paginator", PAGINATORS.values(), ids=PAGINATORS)
+def test_status_204_in_the_place_of_a_list_is_an_empty_list(warehouse_url: str, paginator: dict[str, Any]) -> None:
+    with fake_rest() as fake:
+        fake.instead[LIST_PATH] = no_content
+        runs = Runs(fake, warehouse_url, replace(LIST, version=None, is_ascending=False, params={}, paginator=paginator))
+
+        outcome = runs.sync()
+
+    assert (outcome.counts.fetched, len(fake.lists())) == (0, 1)
+
+
+def test_status_204_in_the_middle_of_a_list_is_a_fault_and_marks_nothing(warehouse_url: str) -> None:
+    with fake_rest() as fake:
+        fake.fill(5)
+        runs = Runs(fake, warehouse_url, replace(LIST, version=None, is_ascending=False, params={}, paginator=CURSOR))
+        runs.sync()
+        fake.happens = lambda number: fake.instead.update({LIST_PATH: no_content}) if number == 4 else None
+
+        with pytest.raises(SourceFault, match=ABOUT):
+            runs.sync()
+
+    assert (runs.deleted(), len(runs.live())) == (set(), 5)
