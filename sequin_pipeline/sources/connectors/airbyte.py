@@ -90,7 +90,7 @@ class Airbyte:
                 yield heard if keeps_state else Heard(heard.records)
             last = reading.end(doing, process.status(), process.tail())
         self._take_over(conversation)
-        # The state of a stream that is read whole says that it has been read: given back, it would keep the next read from everything.
+        # The state of a stream that is read whole may say that it has been read: given back, the next read would send nothing.
         yield Heard([], last if keeps_state else None)
 
     def _answer(self, arguments: list[str], kind: str, doing: str, stop: threading.Event) -> Message:

@@ -46,11 +46,12 @@ STATED = {"DO_NOT_TRACK": "1", "PYTHONIOENCODING": "utf-8"}
 class Limits:
     """These bound what a connector may do.
 
-    It may be silent for `silence_seconds`, and has `grace_seconds` to end after it was told to. A line of more than `line_bytes` is
-    refused: Postgres holds no larger value, and one that never ends must not take all memory. So many `lines` are handed over together.
+    It may be silent for `silence_seconds` (rate limits make it wait for an hour), and has `grace_seconds` to end after it was told to. A
+    line of more than `line_bytes` is refused: Postgres holds no larger value, and one that never ends must not take all memory. So many
+    `lines` are handed over together.
     """
 
-    silence_seconds: float = 3600.0
+    silence_seconds: float = 7200.0
     grace_seconds: float = 1.0
     line_bytes: int = 256 << 20
     lines: int = 1_000

@@ -14,14 +14,11 @@ PAGE_RECORDS = 2
 
 @dataclass
 class Shop:
-    """`orders` and `issues` are what there is, by id. `fails_at` is the page at which the list of orders answers with 404, and
-    `answers_otherwise_at` the one at which it answers 200 without a list. `asked` are the paths with their queries, in their order."""
+    """`orders` and `issues` are what there is, by id. `fails_at` is the page at which the list of orders answers with 404."""
 
     orders: dict[str, dict[str, object]] = field(default_factory=dict)
     issues: dict[int, dict[str, object]] = field(default_factory=dict)
     fails_at: int | None = None
-    answers_otherwise_at: int | None = None
-    asked: list[str] = field(default_factory=list)
     tokens: set[str | None] = field(default_factory=set)
     url: str = ""
 
@@ -65,8 +62,6 @@ class Shop:
         page = after // PAGE_RECORDS
         if page == self.fails_at:
             return 404, {}
-        if page == self.answers_otherwise_at:
-            return 200, {"message": "maintenance"}
         found = sorted((one for one in self.orders.values() if str(one["updated"]) >= since), key=lambda one: str(one["updated"]))
         end = after + PAGE_RECORDS
         return 200, {"orders": found[after:end], "next": str(end) if end < len(found) else None}
@@ -79,7 +74,6 @@ def running_shop() -> Iterator[Shop]:
     class Handler(BaseHTTPRequestHandler):
         def do_GET(self) -> None:
             self.rfile.read(int(self.headers.get("Content-Length") or 0))
-            shop.asked.append(self.path)
             shop.tokens.add(self.headers.get("Authorization"))
             parts = urlsplit(self.path)
             status, answer = shop.answer(parts.path, parse_qs(parts.query))
