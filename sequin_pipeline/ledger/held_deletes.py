@@ -15,7 +15,7 @@ from sequin_pipeline.postgres.rows import fetch_rows
 from sequin_pipeline.postgres.warehouse import Connection
 
 DELETE_LIMIT_ROWS = 100
-DELETE_LIMIT_SHARE = 0.05
+DELETE_LIMIT_PERCENT = 5
 """A day's deletions are fewer than the greater of the two; a lost right, another account or an answer that was no list leaves out more."""
 
 EXAMPLES = 5
@@ -39,7 +39,7 @@ class HeldDeletes:
     @property
     def limit(self) -> int:
         """So many rows are marked unasked."""
-        return max(DELETE_LIMIT_ROWS, int(DELETE_LIMIT_SHARE * self.live_rows))
+        return max(DELETE_LIMIT_ROWS, self.live_rows * DELETE_LIMIT_PERCENT // 100)
 
     @property
     def share(self) -> float:
