@@ -57,6 +57,7 @@ def parse_rest(provider: ProviderModel, node: Node) -> RestApi:
     preset = _preset(provider, node)
     api = _merged(ApiModel, preset, provider.api)
     reads = {name: _read(name, preset, model or CollectionModel(), api, node) for name, model in provider.collections.items()}
+    _check_each_is_used(provider, reads, place / "each")
     return RestApi(
         base_url=_base_url(api, place),
         reads=reads,
@@ -108,6 +109,16 @@ def _read(name: str, preset: PresetModel | None, model: CollectionModel, api: Ap
     read = _merged(ReadModel, of_preset, model.read)
     _check_each(each, read, node)
     return parse_read(read, Place(name, each, ColumnNames(_steps(model, read), read.fields is not None)), place / "read")
+
+
+def _check_each_is_used(provider: ProviderModel, reads: Mapping[str, Read], node: Node) -> None:
+    """Refuses values of the file for a name that no collection has: mistyped, it would leave those of the preset in force."""
+    used = {name for read in reads.values() for name in read.each}
+    for name in (provider.api and provider.api.each) or {}:
+        if name not in used:
+            raise (node / name).refused(
+                f"'each' gives values to {name!r}, which stands in braces in no collection of this file: {suggestion(name, sorted(used))}"
+            )
 
 
 def _check_each(each: Mapping[str, object], read: ReadModel, node: Node) -> None:

@@ -444,6 +444,17 @@ REFUSED = {
         8,
         "read of 'order' gives values to 'region', which stands in braces nowhere: the list would be read several times; remove it",
     ),
+    "values for a name of no collection": (
+        "  provider: shop\n  source: rest\n  api: {preset: github, each: {repositry: [o/a]}}\n  collections: {issue: }\n",
+        5,
+        "'each' gives values to 'repositry', which stands in braces in no collection of this file: did you mean 'repository'?",
+    ),
+    "name that cannot stand in braces": (
+        '  provider: shop\n  source: rest\n  api: {base_url: "https://a.example", each: {a-b: [c]}}\n'
+        "  collections: {order: {read: {path: a, key: [id]}}}\n",
+        5,
+        "'a-b' cannot stand in braces: expected letters, digits and _, a letter or _ first",
+    ),
     "values of a name that is taken": (
         reading('{path: "{until}", key: [id], each: {until: [eu]}}'),
         8,
