@@ -64,6 +64,8 @@ class Envelope:
 
 
 _encoder_of_ids = json.JSONEncoder(ensure_ascii=False)
+_quote = json.encoder.encode_basestring
+_VARIANTS = {digit: "89ab"[int(digit, 16) % 4] for digit in "0123456789abcdef"}
 
 
 def derived_id(sync_id: str, collection_id: str, upstream_id: str) -> str:
@@ -71,11 +73,23 @@ def derived_id(sync_id: str, collection_id: str, upstream_id: str) -> str:
 
     In Postgres: `uuid_generate_v5(namespace, json_build_array(sync_id, collection_id, upstream_id)::text)`.
     """
-    name = _encoder_of_ids.encode([sync_id, collection_id, upstream_id]).encode()
-    # As uuid.uuid5 does it, in a third of its time, which was a fifth of what a change of a queue costs.
-    digest = hashlib.sha1(DERIVED_ID_NAMESPACE.bytes + name, usedforsecurity=False).hexdigest()
-    variant = "89ab"[int(digest[16], 16) % 4]
-    return f"{digest[:8]}-{digest[8:12]}-5{digest[13:16]}-{variant}{digest[17:20]}-{digest[20:32]}"
+    return IdDeriver(sync_id, collection_id)(upstream_id)
+
+
+class IdDeriver:
+    """Derives the ids of many records of one sync and one collection, as `derived_id` does, in less time."""
+
+    def __init__(self, sync_id: str, collection_id: str) -> None:
+        beginning = _encoder_of_ids.encode([sync_id, collection_id])[:-1] + ", "
+        # As uuid.uuid5 does it, in a third of its time, which was a fifth of what a change of a queue costs.
+        self._beginning = hashlib.sha1(DERIVED_ID_NAMESPACE.bytes + beginning.encode(), usedforsecurity=False)
+
+    def __call__(self, upstream_id: str) -> str:
+        """The id of the record of this object."""
+        hashed = self._beginning.copy()
+        hashed.update(f"{_quote(upstream_id)}]".encode())
+        digest = hashed.hexdigest()
+        return f"{digest[:8]}-{digest[8:12]}-5{digest[13:16]}-{_VARIANTS[digest[16]]}{digest[17:20]}-{digest[20:32]}"
 
 
 def read_envelope(fields: Mapping[str, bytes], collection: Collection) -> Envelope:

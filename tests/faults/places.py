@@ -473,3 +473,9 @@ def compact(record: Record) -> bytes:
     has_space = record["provider"] == "demo" and "stream_id" in record
     data = json.dumps(record["data"], separators=None if has_space else (",", ":"))
     return f'{json.dumps(head, separators=(",", ":"))[:-1]},"data":{data}}}'.encode()
+
+
+def in_order(record: Record) -> bytes:
+    """As a source of keyed objects writes it: what is the object's own first, and the object as its API wrote it."""
+    head = {name: value for name, value in record.items() if name != "data"}
+    return f'{json.dumps(head, separators=(",", ":"))[:-1]},"data":{json.dumps(record["data"])}}}'.encode()

@@ -2,15 +2,17 @@
 
 import json
 import math
+import re
 from abc import ABC, abstractmethod
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from datetime import UTC, datetime, timedelta
 from random import Random
 from typing import Any
 
 from sequin_pipeline.postgres.warehouse import Warehouse
+from sequin_pipeline.reads import Read, RestApi
 from sequin_pipeline.runs.queue_run import DrainLimits
 from sequin_pipeline.sandbox.app import build_app
 from sequin_pipeline.sandbox.feeds import RecordedFeed
@@ -18,13 +20,15 @@ from sequin_pipeline.sandbox.server import running_app
 from sequin_pipeline.sandbox.settings import Settings
 from sequin_pipeline.sources import Page, Source
 from sequin_pipeline.sources.http.retries import RetryPolicy
+from sequin_pipeline.sources.rest.source import rest_source
 from sequin_pipeline.sources.stripe.source import StripeSource
 from tests.e2e.project import SandboxControls
-from tests.faults.landing import Landing, empty_fold, lines
-from tests.faults.places import PRICE, WELL_AFTERWARDS_SECONDS, changed, compact
+from tests.faults.landing import THING, Landing, empty_fold, lines
+from tests.faults.places import PRICE, WELL_AFTERWARDS_SECONDS, changed, compact, in_order
 from tests.faults.watched_queue import WatchedQueue, stored_in
 from tests.soak.growing import GrowingStream, is_bad
 from tests.sources.reading import StandingTime, source
+from tests.sources.rest.reading import CURSOR, LIST, PAGINATORS
 from tests.sources.stripe.fake import FakeStripe, fake_stripe
 from tests.sources.stripe.shop import ACCOUNT, KEY
 from tests.sources.stripe.syncing import PLAIN
@@ -32,6 +36,7 @@ from tests.support.between import Between
 from tests.support.fold import Fold, Record
 from tests.support.queues import queue_of
 from tests.support.reading import query
+from tests.support.rest_api import FakeRest, fake_rest
 
 IDS = 5
 """Few, so that versions meet."""
@@ -39,6 +44,11 @@ IDS = 5
 PATIENCE = RetryPolicy(budget_seconds=20.0)
 
 FAULTS = ("status:500", "status:429,retry-after=1", "reset-before", "cut:30", "html", "json-cut", "other-object", "broken-gzip")
+
+
+OBSERVED = replace(THING, observes_time=True)
+NEWEST_FIRST = replace(LIST, params={}, is_ascending=False, is_descending=True)
+LISTED_ONLY = replace(LIST, params={}, is_ascending=False, version=None, paginator=CURSOR)
 
 
 class Stopped(BaseException):
@@ -316,6 +326,58 @@ class StripeWorld(ListingWorld):
         assert sorted(str(name) for (name,) in waiting if name in there) == sorted(set(there) - set(good))
 
 
+@dataclass
+class RestWorld(ListingWorld):
+    """A REST API by declaration: what has changed at each run, page by page, and a listing each day. Things are changed, flagged, or gone
+    without a word."""
+
+    fake: FakeRest = field(kw_only=True)
+    read: Read = field(kw_only=True)
+
+    def change(self) -> None:
+        chance, fake = self.chance, self.fake
+        for _ in range(chance.randint(1, 4)):
+            name = f"r{chance.randrange(IDS)}"
+            if name in fake.things and chance.random() < 0.2:
+                del fake.things[name]
+            else:
+                amount = "no number" if chance.random() < 0.15 else chance.randrange(3)
+                fake.put(name, gone=chance.random() < 0.15, status=chance.choice("ab"), amount=amount)
+        fake.now += timedelta(seconds=chance.choice((0, 0, 1, 5, 60, 3600, 25 * 3600)))
+        fake.page_records = chance.choice((1, 2, 3, 100))
+
+    def set_faults(self, *faults: str) -> None:
+        """What lasts begins at once: many a run sends one request only."""
+        self.fake.faults.replace(re.sub(r"from=\d", "from=1", fault) for fault in faults)
+
+    def source(self) -> Source:
+        http = self.time.options(now=lambda: self.fake.now, retry=PATIENCE)
+        return rest_source(RestApi(self.fake.base_url, {"thing": self.read}), {}, options=http)
+
+    def records_of(self, page: Page) -> list[tuple[Record, bool]]:
+        return [(record, not is_bad(record)) for record in json.loads(page.records)]
+
+    def is_at_rest(self) -> bool:
+        return True
+
+    def run(self, read: Mortal, *, batch_records: int = 1) -> None:
+        super().run(read)
+
+    def let_time_pass(self) -> None:
+        """Until everything is listed again, in pages of one object."""
+        super().let_time_pass()
+        self.fake.now += timedelta(hours=25)
+        self.fake.page_records = 1
+
+    def check_truth(self) -> None:
+        """As for Stripe: a row for each thing that can be stored, and for none that is gone."""
+        there = self.fake.things
+        good = {name: each for name, each in there.items() if each["amount"] != "no number" and not each["gone"]}
+        rows = query(self.landing.url, "select upstream_id, deleted, data from demo.thing")
+        alive = {name: data for name, deleted, data in rows if not deleted}
+        assert {name: data for name, data in alive.items() if name in good or name not in there} == good
+
+
 def _changes(sent: Sequence[Record]) -> list[Record]:
     return [changed(one, position=position) for position, one in enumerate(sent, 1)]
 
@@ -356,9 +418,19 @@ def stripe_world(url: str, chance: Random) -> Iterator[StripeWorld]:
         yield StripeWorld(Landing(url, of=PRICE, written=compact), chance, StandingTime(), empty_fold(PRICE), fake=fake)
 
 
+@contextmanager
+def rest_world(url: str, chance: Random, read: Read, order: int) -> Iterator[RestWorld]:
+    with fake_rest(order=order) as fake:
+        of = OBSERVED
+        yield RestWorld(Landing(url, of=of, written=in_order), chance, StandingTime(), empty_fold(of), fake=fake, read=read)
+
+
 WORLDS: dict[str, Callable[[str, Random], Any]] = {
     "records API": records_world,
     "consumer": lambda url, chance: queue_world(url, chance, "consumer"),
     "Sequin Stream": lambda url, chance: queue_world(url, chance, "stream"),
     "Stripe": stripe_world,
+    "REST API, by changes": lambda url, chance: rest_world(url, chance, replace(LIST, paginator=PAGINATORS["header_link"]), 1),
+    "REST API, newest first": lambda url, chance: rest_world(url, chance, NEWEST_FIRST, -1),
+    "REST API, listed only": lambda url, chance: rest_world(url, chance, LISTED_ONLY, 0),
 }

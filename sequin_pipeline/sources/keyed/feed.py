@@ -9,7 +9,7 @@ from typing import Protocol
 import msgspec
 
 from sequin_pipeline.sources import NO_COST, PageCost, TimeWindow
-from sequin_pipeline.sources.keyed.shape import Shape
+from sequin_pipeline.sources.keyed.shape import Found, Shape
 
 Object = bytes | msgspec.Raw
 """The JSON text of one object, as the API wrote it."""
@@ -37,9 +37,10 @@ class Reading:
 class Arrival:
     """An arrival holds objects that came together, and what came with them.
 
-    `seen` are objects that are only counted as being there, in a listing. `state` is the feed's behind all that has arrived so far, None
-    where there is none yet: JSON text, the same for the same place. `is_whole` is false where something that exists is in none of the
-    arrivals. `ends_early` is true of the last one of a read that leaves the rest to the next run.
+    `values` are those of the shape's paths for each object, where the feed has read them. `seen` are objects that are only counted as
+    being there, in a listing. `state` is the feed's behind all that has arrived so far, None where there is none yet: JSON text, the
+    same for the same place. `is_whole` is false where something that exists is in none of the arrivals. `ends_early` is true of the
+    last one of a read that leaves the rest to the next run.
     """
 
     objects: Sequence[Object] = field(default=(), repr=False)
@@ -47,6 +48,7 @@ class Arrival:
     seen: Sequence[Object] = field(default=(), repr=False)
     is_whole: bool = True
     ends_early: bool = False
+    values: Sequence[Found | None] | None = field(default=None, repr=False)
     cost: PageCost = NO_COST
     notes: tuple[str, ...] = ()
 

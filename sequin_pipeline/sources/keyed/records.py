@@ -9,9 +9,9 @@ from typing import Any
 
 import msgspec
 
-from sequin_pipeline.records.envelope import derived_id
+from sequin_pipeline.records.envelope import IdDeriver
 from sequin_pipeline.sources.keyed.shape import Found, Shape, ValueReader
-from sequin_pipeline.sources.keyed.times import MICROSECOND, SKEW, iso, micros, moment_of
+from sequin_pipeline.sources.keyed.times import MICROSECOND, SKEW, iso_of, micros, moment_of
 
 FURTHEST_AHEAD = timedelta(days=1)
 """A version further ahead of our clock is a wrong time: believed, it would keep every later version of the object out."""
@@ -46,11 +46,11 @@ class RecordWriter:
         external_id: str | None = None,
     ) -> None:
         self._shape = shape
-        optional = (shape.version, shape.created, shape.deleted)
-        self._reader = ValueReader([*shape.key, *(path for path in optional if path is not None)])
+        self._reader = ValueReader(shape.paths)
         self._places = _places(shape)
-        self._collection_id, self._sync_id = collection_id, sync_id
-        self._started, self._floor = micros(started), floor
+        self._id_of = IdDeriver(sync_id, collection_id)
+        self._has_one_key = len(shape.key) == 1
+        self._started, self._started_text, self._floor = micros(started), started.isoformat(), floor
         belonging = {
             "collection_id": collection_id,
             "provider": collection_id.partition(":")[0],
@@ -61,16 +61,15 @@ class RecordWriter:
         # Without a version in the object it is our own clock that tells versions apart, and that is behind nobody's.
         self._unversioned = max(floor, self._started if shape.version is None else self._started - _SKEW_MICROS)
 
-    def write(self, objects: Sequence[bytes | msgspec.Raw]) -> Written:
-        """Writes a record for each object."""
+    def write(self, objects: Sequence[bytes | msgspec.Raw], values: Sequence[Found | None] | None = None) -> Written:
+        """Writes a record for each object; `values` are those of the shape's paths, where they have been read already."""
         records, ids = [], []
-        for element in objects:
-            found = self._reader.read(element)
-            upstream_id = None if found is None else self._upstream_id(found)
+        for element, found in zip(objects, map(self._reader.read, objects) if values is None else values, strict=True):
+            upstream_id = None if found is None else self._upstream_id(element, found)
             if found is None or upstream_id is None:
                 records.append(self._write_unreadable(element))
                 continue
-            record_id = derived_id(self._sync_id, self._collection_id, upstream_id)
+            record_id = self._id_of(upstream_id)
             ids.append(record_id)
             records.append(self._write(element, found, record_id, upstream_id))
         return Written(tuple(records), tuple(ids), len(records) - len(ids))
@@ -80,33 +79,45 @@ class RecordWriter:
         ids = []
         for element in objects:
             found = self._reader.read(element)
-            upstream_id = None if found is None else self._upstream_id(found)
+            upstream_id = None if found is None else self._upstream_id(element, found)
             if upstream_id is not None:
-                ids.append(derived_id(self._sync_id, self._collection_id, upstream_id))
+                ids.append(self._id_of(upstream_id))
         return tuple(ids), len(objects) - len(ids)
 
-    def _upstream_id(self, found: Found) -> str | None:
+    def _upstream_id(self, element: bytes | msgspec.Raw, found: Found) -> str | None:
         """Returns the key as text: that of several values is a JSON array. None where one of them is absent, empty or no scalar."""
+        if self._has_one_key:
+            key = found[0]
+            if type(key) is str:
+                return key or None
+            if type(key) is int:
+                return str(key)
         keys = found[: len(self._shape.key)]
+        if any(type(key) is float for key in keys):
+            keys = (self._reader.read_exactly(bytes(element)) or ())[: len(self._shape.key)]
         texts = [key if isinstance(key, str) else str(key) if type(key) is int else "" for key in keys]
-        if not all(texts):
+        if not texts or not all(texts):
             return None
-        return texts[0] if len(texts) == 1 else _encode_id(keys)
+        return texts[0] if self._has_one_key else _encode_id(keys)
 
     def _write(self, element: bytes | msgspec.Raw, found: Found, record_id: str, upstream_id: str) -> bytes:
         version_at, created_at, deleted_at = self._places
-        version = None if version_at is None else moment_of(found[version_at])
-        created = None if created_at is None else moment_of(found[created_at])
-        entered = min(next((moment for moment in (created, version) if moment is not None), self._started), self._started)
-        index = self._unversioned if version is None else max(self._floor, min(version, self._latest))
-        return b'{"id":"%b","upstream_id":%b,"updated_idx":%d,"deleted":%b,"inserted_at":%b%b%b,%b,"data":%b}' % (
+        version = created = created_text = version_text = None
+        if version_at is not None and (version := moment_of(found[version_at])) is not None:
+            version_text = iso_of(found[version_at], version)
+        if created_at is not None and (created := moment_of(found[created_at])) is not None:
+            created_text = iso_of(found[created_at], created)
+        entered, entered_text = (version, version_text) if created is None else (created, created_text)
+        if entered is None or entered_text is None or entered > self._started:
+            entered_text = self._started_text
+        return b'{"id":"%b","upstream_id":%b,"updated_idx":%d,"deleted":%b,"inserted_at":"%b"%b%b,%b,"data":%b}' % (
             record_id.encode(),
             msgspec.json.encode(upstream_id),
-            index,
+            self._unversioned if version is None else max(self._floor, min(version, self._latest)),
             b"true" if deleted_at is not None and _claims(found[deleted_at]) else b"false",
-            _quoted(entered) or _quoted(self._started),
-            _member(b"upstream_created_at", created),
-            _member(b"upstream_updated_at", version),
+            entered_text.encode(),
+            b"" if created_text is None else b',"upstream_created_at":"%b"' % created_text.encode(),
+            b"" if version_text is None else b',"upstream_updated_at":"%b"' % version_text.encode(),
             self._belonging,
             element,
         )
@@ -129,16 +140,6 @@ def _places(shape: Shape) -> tuple[int | None, int | None, int | None]:
 
 def _claims(flag: Any) -> bool:  # Any: a flag is true or false, or a time of deletion, or something counted
     return flag not in ("", "false") if isinstance(flag, str) else bool(flag)
-
-
-def _quoted(moment: int) -> bytes:
-    text = iso(moment)
-    return b"" if text is None else b'"%b"' % text.encode()
-
-
-def _member(name: bytes, moment: int | None) -> bytes:
-    quoted = b"" if moment is None else _quoted(moment)
-    return b',"%b":%b' % (name, quoted) if quoted else b""
 
 
 def write_page(records: Sequence[bytes]) -> bytes:

@@ -3,8 +3,9 @@
 A reader looks at nothing else of an object: what it skips costs little, and is kept byte for byte.
 """
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
+from operator import attrgetter
 from typing import Any
 
 import msgspec
@@ -34,28 +35,43 @@ class Shape:
     deleted: JsonPath | None = None
     resumes_listings: bool = False
 
+    @property
+    def paths(self) -> tuple[JsonPath, ...]:
+        """The paths of all that is read of an object: its keys, then version, creation and deletion as far as they are declared."""
+        return (*self.key, *(path for path in (self.version, self.created, self.deleted) if path is not None))
+
+    @property
+    def version_place(self) -> int | None:
+        """Where the version stands among these."""
+        return None if self.version is None else len(self.key)
+
 
 class ValueReader:
     """A reader takes the values at some paths out of objects; a path that leads nowhere gives None."""
 
     def __init__(self, paths: Sequence[JsonPath]) -> None:
         self._paths = tuple(paths)
-        self._type = _struct(self._paths)
-        self._decoder = msgspec.json.Decoder(self._type)
-        self._attributes = [_attributes(self._paths, path) for path in self._paths]
+        self._decoder = msgspec.json.Decoder(_struct(self._paths))
+        attributes = [_attributes(self._paths, path) for path in self._paths]
+        is_flat = all(len(each) == 1 for each in attributes) and len(attributes) > 1
+        self._values: Callable[[Any], Found] = (
+            attrgetter(*(name for (name,) in attributes))
+            if is_flat
+            else lambda row: tuple(_value(row, each) for each in attributes)
+        )
 
     def read(self, element: bytes | msgspec.Raw) -> Found | None:
         """Returns the values of one object, None for what is no object. A fault elsewhere in it keeps nobody from reading them."""
         try:
-            row = self._decoder.decode(element)
+            return self._values(self._decoder.decode(element))
         except json_text.REFUSALS:
-            return self._read_unusual(bytes(element))
-        found = tuple(_value(row, attributes) for attributes in self._attributes)
-        # A double does not hold every number: its digits count, as they stand.
-        return self._read_unusual(bytes(element)) if any(type(value) is float for value in found) else found
+            return self.read_exactly(bytes(element))
 
-    def _read_unusual(self, element: bytes) -> Found | None:
-        """Goes by quotes and brackets alone: for half of a surrogate pair, numbers beyond a double, a scalar where an object was."""
+    def read_exactly(self, element: bytes) -> Found | None:
+        """Goes by quotes and brackets alone: for half of a surrogate pair, numbers beyond a double, a scalar where an object was.
+
+        A number that is no integer is its digits, as they stand, since a double does not hold each of them.
+        """
         if not element.strip(json_text.SPACE).startswith(b"{"):
             return None
         return tuple(_scanned(element, path) for path in self._paths)

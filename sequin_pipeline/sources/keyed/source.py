@@ -128,7 +128,7 @@ class _Read:
             if arrival.state is not None:
                 cursor = replace(cursor, state=Raw(arrival.state))
             ends_early = arrival.ends_early
-            yield from self._pages(arrival, writer.write(arrival.objects), write_cursor(cursor))
+            yield from self._pages(arrival, writer.write(arrival.objects, arrival.values), write_cursor(cursor))
         return None if ends_early else cursor
 
     def list_all(self, cursor: Cursor) -> Generator[Page, None, Cursor]:
@@ -139,7 +139,7 @@ class _Read:
             started=self.started, state=state_of(listing.state), lists=True, known=state_of(cursor.state), stop=self._stop
         )
         for arrival in self._arrivals(reading):
-            written = writer.write(arrival.objects)
+            written = writer.write(arrival.objects, arrival.values)
             seen_ids, without = writer.ids(arrival.seen)
             is_whole = listing.is_whole and arrival.is_whole and not written.unreadable and not without and not arrival.ends_early
             listing = replace(listing, is_whole=is_whole)
@@ -174,7 +174,7 @@ class _Read:
             )
         writer = self._writer(0)
         for arrival in self._arrivals(Reading(started=self.started, window=window, stop=self._stop)):
-            yield from self._pages(arrival, writer.write(arrival.objects), None)
+            yield from self._pages(arrival, writer.write(arrival.objects, arrival.values), None)
 
     def _writer(self, floor: int) -> RecordWriter:
         return RecordWriter(

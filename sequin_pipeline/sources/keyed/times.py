@@ -10,7 +10,8 @@ SKEW = timedelta(minutes=10)
 """So far may the provider's clock be behind ours: a whole read is dated back by it, so that no later change looks older."""
 
 _USUAL = re.compile(r"\d{4}-\d\d-\d\d[Tt ]\d\d:\d\d(?::\d\d(?:\.\d+)?)?(?:[Zz]|[+-]\d\d(?::?\d\d)?)?", re.ASCII)
-_MORE_DIGITS = re.compile(r"(\.\d{6})\d+")
+_EXACT = re.compile(r"\d{4}-\d\d-\d\dT\d\d:\d\d:\d\d(?:\.\d{1,6})?(?:Z|[+-]\d\d:\d\d)", re.ASCII)
+"""What Postgres and everybody else reads as it stands."""
 _DATE = re.compile(r"\d{4}-\d\d-\d\d", re.ASCII)
 _NUMBER = re.compile(r"\d{9,20}(?:\.\d+)?", re.ASCII)
 
@@ -19,6 +20,10 @@ _UNITS = ((10**8, 10**6), (10**11, 10**3), (10**14, 1))
 of seconds in the milliseconds' range would be in the year 5138, one below the first is no time but a counter."""
 
 _END = 10**17
+
+_FIRST = (datetime(1, 1, 2, tzinfo=UTC) - EPOCH) // MICROSECOND
+_LAST = (datetime(9999, 12, 30, tzinfo=UTC) - EPOCH) // MICROSECOND
+"""Between these a text is the same time in whatever zone."""
 
 
 def micros(moment: datetime) -> int:
@@ -34,7 +39,7 @@ def moment_of(value: object) -> int | None:
     if isinstance(value, str):
         if _USUAL.fullmatch(value) or _DATE.fullmatch(value):
             try:
-                moment = datetime.fromisoformat(_MORE_DIGITS.sub(r"\1", value))
+                moment = datetime.fromisoformat(value)
             except ValueError:
                 return None
             return micros(moment if moment.tzinfo is not None else moment.replace(tzinfo=UTC))
@@ -51,6 +56,13 @@ def _of_number(number: float) -> int | None:
         return None
     factor = next(factor for least, factor in reversed(_UNITS) if number >= least)
     return round(number * factor)
+
+
+def iso_of(value: object, moment: int) -> str | None:
+    """Returns the ISO text of a time that was read from a value: the value itself where it is one."""
+    if isinstance(value, str) and _EXACT.fullmatch(value) and _FIRST <= moment <= _LAST:
+        return value
+    return iso(moment)
 
 
 def iso(moment: int) -> str | None:

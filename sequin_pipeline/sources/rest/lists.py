@@ -17,7 +17,7 @@ from sequin_pipeline.errors import SourceFault
 from sequin_pipeline.reads import Read
 from sequin_pipeline.sources import PageCost
 from sequin_pipeline.sources.http.client import Response
-from sequin_pipeline.sources.keyed.shape import ValueReader
+from sequin_pipeline.sources.keyed.shape import Found, Shape, ValueReader
 from sequin_pipeline.sources.keyed.times import moment_of
 from sequin_pipeline.sources.rest import dlt_parts
 from sequin_pipeline.sources.rest.client import RestClient
@@ -27,9 +27,11 @@ from sequin_pipeline.sources.rest.templates import SINCE, before, fill, names_of
 
 @dataclass(frozen=True)
 class ListPage:
-    """A page of a list; `versions` are those of its objects in microseconds, None for each that tells none."""
+    """A page of a list; `values` are those of its objects at the shape's paths, `versions` in microseconds, None for each that tells
+    none."""
 
     elements: Sequence[Element] = field(repr=False)
+    values: Sequence[Found | None] = field(repr=False)
     versions: Sequence[int | None] = field(repr=False)
     has_next: bool
     received_at: datetime
@@ -43,14 +45,16 @@ class ListPage:
 class ListReader:
     """A reader asks for one list, as `read` says it."""
 
-    def __init__(self, client: RestClient, read: Read, paginator: Mapping[str, object], *, purpose: str) -> None:
-        """Takes `purpose`, which opens messages; raises ConfigurationError for paginator settings that cannot be used."""
+    def __init__(self, client: RestClient, read: Read, paginator: Mapping[str, object], shape: Shape, *, purpose: str) -> None:
+        """Takes the `shape` of the objects, and `purpose`, which opens messages; raises ConfigurationError for paginator settings that
+        cannot be used."""
         self._client = client
         self._read = read
         self._purpose = purpose
         self._make_paginator = dlt_parts.paginator_factory(paginator)
         self._elements = ElementReader(read.select, client.excerpt)
-        self._versions = None if read.version is None else ValueReader([read.version])
+        self._values = ValueReader(shape.paths)
+        self._version_place = shape.version_place
         paths = [str(value) for name, value in paginator.items() if name.endswith("_path")]
         self._tells_elements = bool(read.select) and any(read.select[0] in path for path in paths)
         self.asks_since = SINCE in names_of(read)
@@ -118,7 +122,8 @@ class ListReader:
             if seen.elements:
                 self._check_advance(came, seen.response.body, "holds the same as one before it")
             has_next = seen.response.status != HTTPStatus.NO_CONTENT and self._leads_on(paginator, seen)
-            page = ListPage(seen.elements, self._versions_of(seen.elements), has_next, answer.received_at, answer.cost)
+            found = [self._values.read(element) for element in seen.elements]
+            page = ListPage(seen.elements, found, self._versions_of(found), has_next, answer.received_at, answer.cost)
             self._check_order(page, previous)
             yield page
             if not has_next:
@@ -155,11 +160,9 @@ class ListReader:
             ) from None
         return paginator.has_next_page
 
-    def _versions_of(self, elements: Sequence[Element]) -> list[int | None]:
-        if self._versions is None:
-            return [None] * len(elements)
-        found = (self._versions.read(element) for element in elements)
-        return [None if values is None else moment_of(values[0]) for values in found]
+    def _versions_of(self, values: Sequence[Found | None]) -> list[int | None]:
+        place = self._version_place
+        return [None if place is None or found is None else moment_of(found[place]) for found in values]
 
     def _check_order(self, page: ListPage, previous: ListPage | None) -> None:
         read = self._read

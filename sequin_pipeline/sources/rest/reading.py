@@ -4,15 +4,15 @@ What is known of a partition is the newest version behind which nothing can be m
 its versions; else only once it has been read to its end, and then not beyond the time at which that began.
 """
 
-from collections.abc import Callable, Generator, Iterable, Iterator, Mapping
-from dataclasses import replace as replace_read
+from collections.abc import Callable, Generator, Iterable, Iterator, Mapping, Sequence
+from dataclasses import replace
 from functools import partial
 
 from sequin_pipeline.errors import ConfigurationError, SourceFault
 from sequin_pipeline.reads import Read
 from sequin_pipeline.sources import NO_COST, PageCost, TimeWindow
 from sequin_pipeline.sources.keyed.feed import Arrival, Reading
-from sequin_pipeline.sources.keyed.shape import ValueReader
+from sequin_pipeline.sources.keyed.shape import Found, Shape, ValueReader
 from sequin_pipeline.sources.keyed.times import MICROSECOND, SKEW, micros
 from sequin_pipeline.sources.rest import dlt_parts
 from sequin_pipeline.sources.rest.client import RestClient
@@ -22,7 +22,18 @@ from sequin_pipeline.sources.rest.knowledge import Knowledge
 from sequin_pipeline.sources.rest.lists import ListPage, ListReader
 from sequin_pipeline.sources.rest.partitions import Partition, partitions_of
 from sequin_pipeline.sources.rest.place import Place
-from sequin_pipeline.sources.rest.templates import FIELDS, UNTIL, after, before, fill, first_moment, names_in, names_of, time_text
+from sequin_pipeline.sources.rest.templates import (
+    FIELDS,
+    SINCE,
+    UNTIL,
+    after,
+    before,
+    fill,
+    first_moment,
+    names_in,
+    names_of,
+    time_text,
+)
 
 DETAILS_A_RUN = 1_000
 """So many objects are asked for one by one in a run; the next run goes on with the others."""
@@ -62,7 +73,7 @@ class CollectionReading:
         latest = micros(reading.started) + _SKEW_MICROS
         self._known = Knowledge(reading.state, latest=latest)
         self._list = self._lister(read, paginator)
-        changes = None if read.changes is None else replace_read(read.changes, version=read.changes.version or read.version)
+        changes = None if read.changes is None else replace(read.changes, version=read.changes.version or read.version)
         self._changes = changes
         self._changes_list = None if changes is None else self._lister(changes, changes.paginator or paginator)
         self._until = latest
@@ -73,7 +84,8 @@ class CollectionReading:
         self._pages = self._partitions = 0
 
     def _lister(self, read: Read, paginator: Mapping[str, object]) -> ListReader:
-        return ListReader(self._client, read, read.paginator or paginator, purpose=self._purpose(read.method, read.path))
+        shape = replace(shape_of(self._read), version=read.version)
+        return ListReader(self._client, read, read.paginator or paginator, shape, purpose=self._purpose(read.method, read.path))
 
     def _purpose(self, method: str, path: str) -> str:
         """Names templates only: values of a path or a query may be secrets."""
@@ -105,7 +117,7 @@ class CollectionReading:
             state = None
             if read.is_ascending and lister.asks_since:
                 state = self._follow(partition, page, earlier)
-            yield Arrival(page.elements, state, cost=page.cost)
+            yield Arrival(page.elements, state, values=self._values_of(page, read), cost=page.cost)
             if read.is_descending and least is not None and _is_before(page, least):
                 break
         if place.reached is not None:
@@ -236,7 +248,7 @@ class CollectionReading:
             state = self._follow(partition, page, None)
         if self._read.detail is not None:
             return Arrival(seen=page.elements, state=state, cost=page.cost)
-        return Arrival(page.elements, state, cost=page.cost)
+        return Arrival(page.elements, state, values=page.values, cost=page.cost)
 
     def window(self, window: TimeWindow) -> Arrivals:
         """Yields what a time window holds, as far as the API can be asked; more may come."""
@@ -260,7 +272,7 @@ class CollectionReading:
                 yield from self._ask(details, found, None, lambda version: None, cost)
                 continue
             for page in self._counted(lister.pages(self._values(read, partition), _since(read, least))):
-                yield Arrival(page.elements, cost=page.cost)
+                yield Arrival(page.elements, values=self._values_of(page, read), cost=page.cost)
                 if read.is_descending and least is not None and _is_before(page, least):
                     break
         yield Arrival(notes=(self._summary("window"),))
@@ -276,6 +288,10 @@ class CollectionReading:
     def _partitions_of(self, read: Read) -> list[Partition]:
         """Returns one for each combination of the values that are asked for."""
         return partitions_of(self._read, self._environment, names=names_of(read) | names_in(read.detail or ""))
+
+    def _values_of(self, page: ListPage, read: Read) -> Sequence[Found | None] | None:
+        """Returns what has been read of the objects, None where their version stands elsewhere than in the list's."""
+        return page.values if read.version == self._read.version else None
 
     def _counted(self, pages: Iterator[ListPage]) -> Iterator[ListPage]:
         for page in pages:
@@ -320,6 +336,12 @@ class CollectionReading:
         if not self._fields[path]:
             raise SourceFault(f"{self._purpose('GET', fields.path)}: no field has a name at {'.'.join(fields.name)!r}")
         return self._fields[path]
+
+
+def shape_of(read: Read) -> Shape:
+    """Returns how the objects of a list tell their keys, as declared."""
+    can_go_on = read.is_ascending and read.version is not None and SINCE in names_of(read)
+    return Shape(read.key, read.version, read.created, read.deleted, resumes_listings=can_go_on)
 
 
 def _least(read: Read, known: int | None) -> int | None:

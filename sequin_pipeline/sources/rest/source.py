@@ -13,8 +13,7 @@ from sequin_pipeline.sources.keyed.shape import Shape
 from sequin_pipeline.sources.keyed.source import KeyedSource
 from sequin_pipeline.sources.rest.client import Environment, RestClientFactory
 from sequin_pipeline.sources.rest.lists import ListPage
-from sequin_pipeline.sources.rest.reading import DETAILS_A_RUN, Arrivals, CollectionReading
-from sequin_pipeline.sources.rest.templates import SINCE, names_of
+from sequin_pipeline.sources.rest.reading import DETAILS_A_RUN, Arrivals, CollectionReading, shape_of
 
 DEFAULT_OPTIONS = HttpOptions()
 
@@ -42,14 +41,7 @@ class RestFeed:
 
     def shape(self, name: str) -> Shape:
         """Returns how the objects tell their keys, as declared."""
-        read = self._read(name)
-        return Shape(
-            read.key,
-            read.version,
-            read.created,
-            read.deleted,
-            resumes_listings=read.is_ascending and read.version is not None and SINCE in names_of(read),
-        )
+        return shape_of(self._read(name))
 
     def read(self, name: str, reading: Reading) -> Arrivals:
         """Yields what is asked for."""
