@@ -8,7 +8,7 @@ from typing import Any
 import psycopg
 
 from bench.child import ContestantFailed
-from bench.contestants import ENTRIES, PIPELINE, Entry
+from bench.contestants import ENTRIES, PIPELINE, CannotRun, Entry
 from bench.many import measure_many
 from bench.records import write_pages
 from bench.rounds import Arena, Measurement, running_api
@@ -17,13 +17,15 @@ from sequin_pipeline.postgres.urls import psycopg2_url
 
 DELAY_SECONDS = 0.05
 ONCE_RECORDS = 20_000
-SOURCE_RECORDS = {"sequin": 100_000, "sequin_consumer": 30_000, "sequin_stream": 30_000, "stripe": 30_000}
+SOURCE_RECORDS = {"sequin": 100_000, "sequin_consumer": 30_000, "sequin_stream": 30_000, "stripe": 30_000, "rest": 30_000}
 """Of the pages that are fetched ahead a hundred: what is left to write when the last one has come is a small part of them."""
 MEMORY_RECORDS = (100_000, 1_000_000)
 TABLE_SIZES = (0, 1_000_000, 10_000_000)
 
 WHOLE = next(entry for entry in ENTRIES if entry.name == PIPELINE)
 SOURCE_ALONE = Entry("source", "its source alone", "bench.pipeline", "core", ("new",), options={"part": "source"})
+DLT_REST = Entry("dlt_rest", "dlt rest_api, upsert", "bench.peers.dlt_rest_api", "core", ("new",))
+REST_RECORDS = 30_000
 THROUGH_DAGSTER = Entry("dagster", "sequin_pipeline, through Dagster", "bench.dagster_run", "core", ("new",))
 
 
@@ -47,6 +49,41 @@ def measure_sources(arena: Arena) -> list[dict[str, Any]]:
                 "share": alone.seconds / whole.seconds,
             }
         )
+    return found
+
+
+def measure_rest(arena: Arena) -> list[dict[str, Any]]:
+    """A REST API by declaration: the source alone with two sizes of pages, then all of it and dlt's own source, one after the other."""
+    # What both clients can unpack.
+    few = replace(arena, records=min(REST_RECORDS, arena.records), encoding="gzip")
+    entries = [(SOURCE_ALONE, "source alone", limit) for limit in (100, 1000)]
+    entries += [(WHOLE, "into the table", 1000), (DLT_REST, "dlt rest_api, merge and upsert", 1000)]
+    found = []
+    for number, (entry, label, limit) in enumerate(entries):
+        try:
+            measured = _once(few, entry, f"rest_{number}", kind="rest", limit=limit)
+        except CannotRun:
+            continue
+        found.append(
+            {
+                "label": label,
+                "limit": limit,
+                "records": few.records,
+                "records_per_second": measured.records / measured.seconds,
+                "client_us": measured.client_cpu_seconds / measured.records * 1e6,
+                "peak_rss_bytes": measured.peak_rss_bytes,
+            }
+        )
+    return found
+
+
+def measure_rest_memory(arena: Arena) -> list[dict[str, float]]:
+    """Peak memory of two lists of a REST API of which one is ten times as long."""
+    found = []
+    for records in MEMORY_RECORDS:
+        with _arena_of(arena, records) as long:
+            measured = _once(long, WHOLE, f"rest_memory_{records}", kind="rest", limit=1000)
+        found.append({"records": records, "peak_rss_bytes": measured.peak_rss_bytes})
     return found
 
 
@@ -113,13 +150,15 @@ def measure_growth(arena: Arena) -> list[dict[str, float | None]]:
 
 SECTIONS: Mapping[str, Callable[[Arena], Any]] = {  # what JSON holds
     "sources": measure_sources,
+    "rest": measure_rest,
+    "rest_memory": measure_rest_memory,
     "dagster": measure_dagster,
     "many": measure_many,
     "memory": measure_memory,
     "growth": measure_growth,
 }
-DEFAULT = ("sources", "dagster")
-LARGE = ("sources", "dagster", "many", "memory", "growth")
+DEFAULT = ("sources", "rest", "dagster")
+LARGE = ("sources", "rest", "rest_memory", "dagster", "many", "memory", "growth")
 
 
 def _once(

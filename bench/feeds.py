@@ -131,6 +131,24 @@ class StripeLists:
         )
 
 
+class RestLists:
+    """A REST API: `/things`, the oldest change first, from `since` on and behind the position `after`, `limit` objects a page."""
+
+    def __init__(self, pages: Sequence[bytes], compress: Compress) -> None:
+        self._compress = compress
+        records = [record for page in pages for record in msgspec.json.decode(page, type=list[_Record])]
+        records.sort(key=lambda record: record.inserted_at)
+        self._times = [record.inserted_at for record in records]
+        self._objects = [b'{"updated_at":"%s",%s' % (record.inserted_at.encode(), bytes(record.data)[1:]) for record in records]
+
+    def answer(self, path: str, params: Mapping[str, str], content: bytes) -> bytes:
+        """A page of the list."""
+        first = int(params.get("after") or bisect_left(self._times, params.get("since", "")))
+        last = first + int(params.get("limit", STRIPE_LIMIT))
+        following = b'"%d"' % last if last < len(self._objects) else b"null"
+        return self._compress(b'{"data":[%s],"next":%s}' % (b",".join(self._objects[first:last]), following))
+
+
 class _Record(msgspec.Struct):
     inserted_at: str
     data: msgspec.Raw
@@ -151,6 +169,7 @@ FEEDS: Mapping[str, Callable[[Sequence[bytes], Compress], Feed]] = {
     "sequin_consumer": lambda pages, compress: Deliveries(pages, compress, messages=consumer_messages),
     "sequin_stream": lambda pages, compress: Deliveries(pages, compress, messages=stream_messages),
     "stripe": StripeLists,
+    "rest": RestLists,
     "many": ManyPages,
 }
 """By the name of the kind of source; the last one is the first, of many collections."""

@@ -14,10 +14,13 @@ from bench.contestants import QUEUES
 from sequin_pipeline.catalog import Collection, SourceAccount, SourceDeclaration
 from sequin_pipeline.postgres.warehouse import Warehouse
 from sequin_pipeline.read.stream import RecordStream
+from sequin_pipeline.reads import Read, RestApi
 from sequin_pipeline.runs.collection_run import run_sync
 from sequin_pipeline.runs.outcome import SyncOutcome
 from sequin_pipeline.runs.queue_run import drain
 from sequin_pipeline.sources import ReadRequest, Source
+from sequin_pipeline.sources.keyed.source import KeyedSource
+from sequin_pipeline.sources.rest.source import rest_source
 from sequin_pipeline.sources.sequin import SequinSource
 from sequin_pipeline.sources.sequin_consumer import SequinConsumerSource
 from sequin_pipeline.sources.sequin_stream import SequinStreamSource
@@ -28,13 +31,26 @@ CONTINUING_PHASES = ("new", "nothing_new")
 
 ACCOUNT = SourceAccount("bench", "STRIPE_API_KEY")
 
+PAGE_LIMIT = 100
+"""As many objects as most APIs give at once."""
+
+REST_LIST = Read(
+    path="things",
+    key=(("id",),),
+    select=("data",),
+    version=("updated_at",),
+    params={"since": "{since}"},
+    is_ascending=True,
+    paginator={"type": "cursor", "cursor_path": "next", "cursor_param": "after"},
+)
+
 
 def main() -> None:
     place = child.place()
     kind = place.options.get("kind", "sequin")
     collection, warehouse = _collection(place.schema, kind), Warehouse(place.database_url)
     lanes = int(place.options.get("lanes", 1))
-    source = _source(kind, place.api_url)
+    source = _source(kind, place.api_url, int(place.options.get("limit", PAGE_LIMIT)))
 
     def run(task: child.Task) -> Mapping[str, float]:
         if kind in QUEUES:
@@ -60,12 +76,17 @@ def main() -> None:
 
 def _collection(schema: str, kind: str) -> Collection:
     collection = collection_in(schema)
+    if kind == "rest":
+        return replace(collection, observes_time=KeyedSource.observes_time)
     if kind != "stripe":
         return collection
     return replace(collection, source=SourceDeclaration("stripe", (ACCOUNT,)), observes_time=StripeSource.observes_time)
 
 
-def _source(kind: str, url: str) -> Source:
+def _source(kind: str, url: str, limit: int) -> Source:
+    if kind == "rest":
+        read = replace(REST_LIST, params={**REST_LIST.params, "limit": limit})
+        return rest_source(RestApi(url, {"subscription": read}), {})
     if kind == "sequin_consumer":
         return SequinConsumerSource(url, consumer="bench")
     if kind == "sequin_stream":

@@ -20,6 +20,8 @@ def text(document: Document) -> str:
         "costs": "What a record costs",
         "stages": "Where a record's time goes in the pipeline (µs of wall time a record; stages overlap)",
         "sources": "What arrives of what a source alone delivers",
+        "rest": "A REST API by declaration, and dlt's own source of it",
+        "rest_memory": "Memory of a long list of a REST API",
         "many": "Many collections in one run",
         "once": "Measured apart",
         "growth": "Growth",
@@ -104,6 +106,26 @@ def _sources(document: Document) -> str:
         for each in document.get("sources", ())
     ]
     return _table(["source", "records", "ms an answer", "alone, records/s", "into the table, records/s", "share"], rows)
+
+
+def _rest(document: Document) -> str:
+    rows = [
+        [
+            each["label"],
+            f"{each['limit']:,}",
+            f"{each['records']:,}",
+            f"{each['records_per_second']:,.0f}",
+            f"{each['client_us']:.1f}",
+            f"{each['peak_rss_bytes'] / 2**20:,.0f}",
+        ]
+        for each in document.get("rest", ())
+    ]
+    return _table(["", "objects a page", "records", "records/s", "client µs", "peak MiB"], rows)
+
+
+def _rest_memory(document: Document) -> str:
+    rows = [[f"{each['records']:,}", f"{each['peak_rss_bytes'] / 2**20:,.0f}"] for each in document.get("rest_memory", ())]
+    return _table(["records", "peak MiB"], rows)
 
 
 def _many(document: Document) -> str:
@@ -213,6 +235,8 @@ _BLOCKS: Mapping[str, Callable[[Document], str]] = {
     "costs": _costs,
     "stages": _stages,
     "sources": _sources,
+    "rest": _rest,
+    "rest_memory": _rest_memory,
     "many": _many,
     "once": _once,
     "growth": _growth,

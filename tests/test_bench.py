@@ -53,6 +53,7 @@ def test_quick_bench_measures_every_phase_and_finds_all_tables_equal(tmp_path: P
         ("sequin_consumer", 2_000),
         ("sequin_stream", 2_000),
         ("stripe", 2_000),
+        ("rest", 2_000),
     ]
     assert document["dagster"]["records"] == 2_000
     assert tables.text(document) == (tmp_path / "quick.txt").read_text()
