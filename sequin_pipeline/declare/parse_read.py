@@ -102,6 +102,11 @@ class _Request:
     def params(self) -> Mapping[str, object]:
         for name, value in (self.model.params or {}).items():
             refuse_literal_secret(name, value, "parameter", self.node / "params" / name)
+            if isinstance(value, Mapping) and set(value) != {"env"}:
+                raise (self.node / "params" / name).refused(
+                    f"parameter {name!r} of {self.of} is a mapping, which no query holds: write a text, a number, a boolean, a list of "
+                    "these, or {env: NAME}"
+                )
         found = self.place.columns.fill(self.model.params or {})
         named = with_settings(found, f"a parameter of {self.of}", self.node / "params")
         assert isinstance(named, dict)  # noqa: S101 - what a mapping becomes
@@ -185,6 +190,10 @@ def _check_names(model: ReadModel, each: Mapping[str, object], of: str, node: No
                     f"{{{name}}} in {key!r} of {of} stands for nothing: {suggestion(name, known, are='there may be')} Give it values below "
                     "'each', or, if the braces are the API's own, write a space behind the first"
                 )
+    for name in names_in(model.fields.path) if model.fields is not None else ():
+        if name not in each:
+            said = suggestion(name, each, are="'each' has")
+            raise (node / "fields" / "path").refused(f"{{{name}}} in 'path' of the fields of {of} stands for nothing: {said}")
     taken = next((name for name in model.each or {} if name in RESERVED), None)
     if taken is not None:
         raise (node / "each" / taken).refused(

@@ -433,6 +433,17 @@ REFUSED = {
         "{rgion} in 'path' of read of 'order' stands for nothing: did you mean 'region'? Give it values below 'each', or, if the braces "
         "are the API's own, write a space behind the first",
     ),
+    "mapping as a parameter": (
+        reading("{path: a, key: [id], params: {filter: {open: true}}}"),
+        8,
+        "parameter 'filter' of read of 'order' is a mapping, which no query holds: write a text, a number, a boolean, a list of these, "
+        "or {env: NAME}",
+    ),
+    "placeholder in the path of fields": (
+        reading('{path: "{kind}", key: [id], each: {kind: [a]}, params: {q: "{fields}"}, fields: {path: "x/{knd}", name: name}}'),
+        8,
+        "{knd} in 'path' of the fields of read of 'order' stands for nothing: did you mean 'kind'?",
+    ),
     "placeholder of fields": (
         reading('{path: a, key: [id], params: {q: "{fields}"}}'),
         8,
