@@ -303,7 +303,7 @@ class CollectionReading:
         values = dict(partition.values)
         if FIELDS in names_in(template):
             values[FIELDS] = self._field_names(partition)
-        return DetailReader(self._client, template, values, purpose=self._purpose("GET", template))
+        return DetailReader(self._client, template, values, self._read.key, purpose=self._purpose("GET", template))
 
     def _summary(self, what: str) -> str:
         told = [f"{self._partitions:,} partitions" if self._partitions != 1 else "1 partition"]

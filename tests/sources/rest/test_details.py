@@ -169,3 +169,14 @@ def test_fields_of_the_account_are_asked_for_once_and_named(warehouse_url: str) 
 
         assert [asked.path for asked in fake.asked].count(FIELDS) == 1
         assert {asked.query["fields"] for asked in fake.lists()} == {"id,status,updated_at"}
+
+
+def test_object_that_was_merged_into_another_is_passed_over(warehouse_url: str) -> None:
+    """An API then answers with the one that is left, under either id."""
+    with fake_rest() as fake:
+        fake.fill(3)
+        fake.instead[f"{LIST_PATH}/t1"] = lambda asked: JSONResponse({**fake.things["t2"], "detailed": True})
+        runs = Runs(fake, warehouse_url, DETAILED)
+        runs.sync()
+
+        assert runs.live() == {name: {**fake.things[name], "detailed": True} for name in ("t0", "t2")}
