@@ -1,4 +1,4 @@
-"""What is synced: collections, their columns and tables, as validated values.
+"""This module says what is synced: collections, their columns and tables, as validated values.
 
 Everything else (frames, casts, DDL, staging, checks, docs) derives from these. Reading YAML is the business of the room declare; a
 value that exists here has been checked. Knows neither Dagster nor Postgres nor the environment.
@@ -21,24 +21,27 @@ TimeFormat = Literal["iso", "epoch_seconds", "epoch_milliseconds"]
 OnDelete = Literal["mark", "remove"]
 WindowWidth = Literal["hour", "day", "week", "month"]
 SourceKindName = Literal["sequin", "sequin_consumer", "sequin_stream", "stripe", "rest", "airbyte", "singer"]
-"""The product's own kinds of sources: what each is and needs is in sources/registry.py; sources/external.py finds those of others."""
+"""These are the product's own kinds of sources.
+
+What each is and needs is in sources/registry.py; sources/external.py finds those of others.
+"""
 KeyColumn = Literal["id", "sync_id", "upstream_id", "internal_id"]
-"""What the key of an unmanaged table can be made of: they never change for a record."""
+"""The key of an unmanaged table can be made of these: they never change for a record."""
 
 COLUMN_TYPES: tuple[str, ...] = get_args(ColumnType)
 
 MAX_LANES = 16
 
 MAX_COLUMNS = 1600
-"""Of a table of Postgres (Postgres documentation, appendix K)."""
+"""A table of Postgres has at most so many (Postgres documentation, appendix K)."""
 
 MAX_IDENTIFIER_BYTES = 63
-"""NAMEDATALEN - 1: Postgres cuts a longer name in silence (Postgres documentation, 4.1.1)."""
+"""This is NAMEDATALEN - 1: Postgres cuts a longer name in silence (Postgres documentation, 4.1.1)."""
 
 
 @dataclass(frozen=True)
 class Path:
-    """Where a value stands in a record: RFC 9535 with a leading `$.` implied, names and indexes only.
+    """This value says where a value stands in a record: RFC 9535 with a leading `$.` implied, names and indexes only.
 
     `root` is `data` for the provider's object and `record` for the envelope around it.
     """
@@ -64,7 +67,7 @@ _STEP = re.compile(r"""\.?(?P<name>[^\W\d][\w-]*)|\[(?P<index>0|[1-9]\d{0,8})\]|
 
 
 def parse_path(text: str) -> Path:
-    """`items.data[0].price.id`, `['a.b'].c`, `record.sync.metadata`, `$.record.x` (then `record` is a key of `data`)."""
+    """Reads `items.data[0].price.id`, `['a.b'].c`, `record.sync.metadata`, `$.record.x` (then `record` is a key of `data`)."""
     is_explicit = text.startswith("$")
     rest = text[1:] if is_explicit else text
     steps: list[str | int] = []
@@ -94,7 +97,7 @@ def parse_path(text: str) -> Path:
 
 @dataclass(frozen=True)
 class Column:
-    """One declared column: a value of the record, cast by the table in value_casts.py.
+    """This value is one declared column: a value of the record, cast by the table in value_casts.py.
 
     `is_required` is a rule for records that carry an object, never a NOT NULL constraint. `assume_utc` takes a time without zone
     as UTC; `rounds` allows more than six digits of a second; `rejects_nulls` refuses an array that holds one.
@@ -113,7 +116,7 @@ class Column:
 
     @property
     def fingerprint(self) -> str:
-        """Changes when an existing row's value may come out differently: then the column is filled again from `data`."""
+        """This changes when an existing row's value may come out differently: then the column is filled again from `data`."""
         parts: tuple[object, ...] = (
             str(self.path),
             self.type,
@@ -130,7 +133,7 @@ class Column:
 
 @dataclass(frozen=True)
 class TableName:
-    """A table of the warehouse, each part at most 63 bytes."""
+    """This value names a table of the warehouse, each part at most 63 bytes."""
 
     schema: str
     name: str
@@ -141,7 +144,10 @@ class TableName:
 
 @dataclass(frozen=True)
 class Windows:
-    """How a collection's stream is cut into time partitions; `start` is aware, UTC, and on a boundary of `every`."""
+    """This value says how a collection's stream is cut into time partitions.
+
+    `start` is aware, UTC, and on a boundary of `every`.
+    """
 
     every: WindowWidth
     start: datetime
@@ -149,7 +155,7 @@ class Windows:
 
 @dataclass(frozen=True)
 class SourceAccount:
-    """One sync of a source that is read account by account: its name is the tenant's `sync_id`.
+    """This value is one sync of a source that is read account by account: its name is the tenant's `sync_id`.
 
     `key_variable` names the environment variable that holds its key; `connected_account` is asked for by header, with that key.
     """
@@ -163,7 +169,10 @@ class SourceAccount:
 
 @dataclass(frozen=True)
 class Queue:
-    """Which consumer of a queue is drained, and how much one run takes before it leaves the rest to the next; None: all there is."""
+    """This value says which consumer of a queue is drained, and how much one run takes before it leaves the rest to the next.
+
+    None means all there is.
+    """
 
     consumer: str
     max_records: int | None = None
@@ -172,7 +181,7 @@ class Queue:
 
 @dataclass(frozen=True)
 class SourceDeclaration:
-    """What a provider's records are read from, and how.
+    """This value says what a provider's records are read from, and how.
 
     `kind` is a SourceKindName, the name of an entry point, or `package.module:Class`. `accounts`, `relist_hours`, `queue`, `rest` and
     `connector` mean something to some kinds only; `queue` is None for those that can be read again. `options` are what a class of
@@ -190,7 +199,9 @@ class SourceDeclaration:
 
 @dataclass(frozen=True)
 class UnmanagedTable:
-    """How a collection's columns stand in a table that belongs to an application: nothing to do with foreign data wrappers.
+    """This value says how a collection's columns stand in a table that belongs to an application.
+
+    That has nothing to do with foreign data wrappers.
 
     `columns` names the table's column for each of ours; what it does not name is not written. Rows are found by `key`, columns of
     ours. `rounds` stores a time in a column that keeps fewer digits of a second; else its record is rejected.
@@ -203,7 +214,7 @@ class UnmanagedTable:
 
 @dataclass(frozen=True)
 class Collection:
-    """A class of objects of one provider, and the table its records land in.
+    """This value is a class of objects of one provider, and the table its records land in.
 
     `unmanaged` is None for a table that the pipeline manages, `indexes` are lists of columns of one that it does. `lanes` is how many
     connections write it beside each other, `history` how long the ledger keeps what became of each record.
@@ -233,37 +244,49 @@ class Collection:
 
     @property
     def id(self) -> str:
-        """The API's own name, `provider:name`."""
+        """This is the API's own name, `provider:name`."""
         return f"{self.provider}:{self.name}"
 
     @property
     def label(self) -> str:
-        """The name in commands, logs and the asset key, `provider/name`."""
+        """This is the name in commands, logs and the asset key, `provider/name`."""
         return f"{self.provider}/{self.name}"
 
     @property
     def is_queued(self) -> bool:
-        """Delivered by a queue, together with whatever else it holds: no windows, no backfill."""
+        """This is true where a queue delivers the collection, together with whatever else it holds: no windows, no backfill."""
         return self.source.queue is not None
 
     @property
     def is_listed(self) -> bool:
-        """Listed as a whole now and then, so that what is no longer there is marked: so do the sources that observe what they read."""
+        """This is true where the collection is listed as a whole now and then, so that what is no longer there is marked.
+
+        The sources that observe what they read do so.
+        """
         return self.observes_time
 
     @property
     def queue_key(self) -> tuple[str, str] | None:
-        """Kind and consumer of the queue that delivers it, for all collections of which one run is needed; None: no queue."""
+        """This is the kind and the consumer of the queue that delivers the collection; None where no queue does.
+
+        All collections with the same one need one run.
+        """
         return None if self.source.queue is None else (self.source.kind, self.source.queue.consumer)
 
 
 def default_table(provider: str, name: str) -> TableName:
-    """`<provider>.<name>`: dots become `_`; longer than 63 bytes: cut, and told apart by a hash of the whole."""
+    """Returns `<provider>.<name>`, in which dots become `_`.
+
+    A name longer than 63 bytes is cut, and told apart by a hash of the whole.
+    """
     return TableName(*(cut_identifier(part.replace(".", "_"), told_by=part) for part in (provider, name)))
 
 
 def cut_identifier(name: str, *, told_by: str | None = None) -> str:
-    """The name where Postgres can hold it; else cut, and told apart from others by a hash of the whole, or of `told_by`."""
+    """Returns the name where Postgres can hold it; else cuts it.
+
+    A name that was cut is told apart from others by a hash of the whole, or of `told_by`.
+    """
     encoded = name.encode()
     if len(encoded) <= MAX_IDENTIFIER_BYTES:
         return name
@@ -275,7 +298,9 @@ RESERVED_SCHEMAS = ("information_schema", "pg_catalog", "pg_toast")
 
 
 def check_tables(collections: Iterable[Collection], ledger_schema: str) -> None:
-    """Two collections on one table would overwrite each other, and the ledger's schema is the pipeline's own.
+    """Checks that no two collections have one table, and that none has one in the ledger's schema.
+
+    Two would overwrite each other, and that schema is the pipeline's own.
 
     Raises CatalogError with the origin of the later declaration.
     """

@@ -1,4 +1,6 @@
-"""How the collections of an API or of a connector are read, as validated values: what a defs.yaml says below `api`, `connector` and `read`.
+"""This module says how the collections of an API or of a connector are read, as validated values.
+
+They hold what a defs.yaml says below `api`, `connector` and `read`.
 
 Knows no HTTP and no process; the sources that do take these values.
 """
@@ -8,7 +10,7 @@ from dataclasses import dataclass, field
 from typing import Literal, TypeVar, cast
 
 JsonPath = tuple[str, ...]
-"""The names of the keys that lead to a value of an object; empty for the object itself."""
+"""This holds the names of the keys that lead to a value of an object; it is empty for the object itself."""
 
 SinceFormat = Literal["iso", "epoch_seconds", "epoch_milliseconds"]
 
@@ -17,7 +19,7 @@ Value = TypeVar("Value")
 
 @dataclass(frozen=True)
 class Variable:
-    """A value that stands in the environment under this name: `{env: NAME}`. What it holds is a secret.
+    """This value stands in the environment under its name: `{env: NAME}`. What it holds is a secret.
 
     With a `default` it need not be there: `{env: NAME, default: TEXT}`, which is for addresses and the like.
     """
@@ -32,7 +34,7 @@ class Variable:
 
 
 Setting = str | Variable
-"""A value of the file, or of the environment."""
+"""This is a value of the file, or of the environment."""
 
 
 def variables_in(value: object) -> tuple[str, ...]:
@@ -67,7 +69,9 @@ def with_variables(value: object) -> object:
 
 @dataclass(frozen=True)
 class Since:
-    """How an API is asked for what has changed: `{since}` in `params`, `path` or `json` stands for a time in this format.
+    """This value says how an API is asked for what has changed.
+
+    `{since}` in `params`, `path` or `json` stands for a time in this format.
 
     `lookback_seconds` is how far before the newest version known it asks, for an API whose answers are late. `first` is the time that a
     whole read asks for (ISO, UTC). `{until}` stands for the end of a window (now, where there is none).
@@ -80,7 +84,9 @@ class Since:
 
 @dataclass(frozen=True)
 class FieldList:
-    """The API's own list of an object's fields: one request to `path`, an array at `select`, in each of which `name` leads to a name.
+    """This value says where the API itself lists an object's fields.
+
+    One request to `path` has an array at `select`, in each element of which `name` leads to a name.
 
     `{fields}` in `params`, `path` or `json` stands for these names with commas between, so that an object comes whole where an API wants
     each field to be named, and none is named that this account has not or may not see.
@@ -93,7 +99,7 @@ class FieldList:
 
 @dataclass(frozen=True)
 class Read:
-    """How one collection is read from an API.
+    """This value says how one collection is read from an API.
 
     `select` leads to the array of objects in an answer. `key` are the values that tell objects apart, `version` is the time (or the
     integer) that grows with each change, `created` the time of creation, `deleted` a flag that says that the object is gone. `each` are
@@ -128,7 +134,9 @@ class Read:
 
 @dataclass(frozen=True)
 class RateLimit:
-    """What the headers of an answer say about how many requests are left; names of headers, each None where the API has none.
+    """This value says what the headers of an answer tell about how many requests are left.
+
+    It holds names of headers, each None where the API has none.
 
     `remaining` counts requests; at none left nothing is asked before `reset` (`reset_is`: seconds since 1970, or seconds from now).
     `usage` is of the form `api-usage=18/5000` (Salesforce): at `usage_limit` of it the run ends in words. `requests_per_second` bounds
@@ -145,7 +153,7 @@ class RateLimit:
 
 @dataclass(frozen=True)
 class RestApi:
-    """An API, and how each declared collection is read from it, by the collection's name.
+    """This value is an API, and how each declared collection is read from it, by the collection's name.
 
     `auth` has `type` (`bearer`, `api_key`, `http_basic`, `oauth2_client_credentials`) and the settings of that type by dlt's names; an
     `access_token_url` that begins with no scheme is a path below `base_url`.
@@ -165,7 +173,9 @@ class RestApi:
 
 @dataclass(frozen=True)
 class StreamRead:
-    """How one collection is read from a connector: its stream, and, where the connector does not say, what tells records apart.
+    """This value says how one collection is read from a connector.
+
+    It names the stream, and, where the connector does not say, what tells records apart.
 
     `key`, `version` and `deleted` mean what they mean in Read; None leaves them to the connector's catalog.
     """
@@ -178,7 +188,7 @@ class StreamRead:
 
 @dataclass(frozen=True)
 class Connector:
-    """A connector of Airbyte, or a Singer tap, that runs as a process of its own.
+    """This value is a connector of Airbyte, or a Singer tap, that runs as a process of its own.
 
     `command` starts it. `config` is its configuration, in which a Variable may stand anywhere; `options` are arguments of each call.
     """

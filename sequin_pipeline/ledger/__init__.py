@@ -1,1 +1,1 @@
-"""What committed merges left behind is kept here: cursors, counts, rejects, fingerprints, and for how long."""
+"""This room keeps what committed merges left behind: cursors, counts, rejects, fingerprints, and for how long."""

@@ -1,4 +1,6 @@
-"""The census of a full reading: the ids that its source has delivered so far, so that the table's other rows can be told.
+"""This module takes the census of a full reading: the ids that its source has delivered so far.
+
+So the table's other rows can be told.
 
 Begun when a table is taken over from another source, or when a full refresh asks for it; it outlives a run that is killed. The ids stand
 in the ledger's table `listed`, as those of a listing do.
@@ -17,15 +19,18 @@ from sequin_pipeline.postgres.warehouse import Connection
 from sequin_pipeline.sources import Listed
 
 Others = Literal["keep", "mark"]
-"""What becomes of rows that the source does not have."""
+"""These words say what becomes of rows that the source does not have."""
 
 EVERY_SYNC = ""
-"""Stands for the sync in `listed`, where no sync has this id."""
+"""This stands for the sync in `listed`, where no sync has this id."""
 
 
 @dataclass(frozen=True)
 class Census:
-    """What is to become of the other rows, which source they are from ('' where that is not known), and since when ids are kept."""
+    """This value says what is to become of the other rows, and since when ids are kept.
+
+    It also says which source the rows are from ('' where that is not known).
+    """
 
     others: Others
     before: str
@@ -33,7 +38,7 @@ class Census:
 
 
 def begin_census(connection: Connection, ledger: Ledger, *, others: Others, before: str) -> None:
-    """Begins anew; to be called in the transaction that makes the reading begin at the earliest record."""
+    """Begins the census anew; to be called in the transaction that makes the reading begin at the earliest record."""
     end_census(connection, ledger)
     connection.execute(
         sql.SQL("insert into {} (table_name, others, before) values (%s, %s, %s)").format(ledger.table("census")),
@@ -42,7 +47,7 @@ def begin_census(connection: Connection, ledger: Ledger, *, others: Others, befo
 
 
 def find_census(connection: Connection, ledger: Ledger) -> Census | None:
-    """None where no reading takes stock."""
+    """Returns the census under way, None where no reading takes one."""
     return fetch_row(
         connection,
         Census,
@@ -59,12 +64,12 @@ def mark_others(connection: Connection, ledger: Ledger) -> None:
 
 
 def delivered(ids: Iterable[str]) -> Listed:
-    """What a commit adds to the census."""
+    """Returns what a commit adds to the census."""
     return Listed(EVERY_SYNC, version=0, ids=tuple(ids))
 
 
 def restart_clock(connection: Connection, ledger: Ledger) -> None:
-    """Takes rows that the pipeline itself has changed for such that nobody has written since the census began."""
+    """Counts rows that the pipeline itself has changed as not written since the census began."""
     connection.execute(
         sql.SQL("update {} set began_at = clock_timestamp() where table_name = %s").format(ledger.table("census")),
         (ledger.table_name,),

@@ -1,4 +1,7 @@
-"""By which declaration each column was filled, and how far the refill of a changed one has come: the ledger's table `columns`."""
+"""This module keeps by which declaration each column was filled, and how far the refill of a changed one has come.
+
+That is the ledger's table `columns`.
+"""
 
 from collections.abc import Mapping, Sequence
 
@@ -10,7 +13,7 @@ from sequin_pipeline.postgres.warehouse import Connection
 
 
 def known_fingerprints(connection: Connection, ledger: Ledger) -> dict[str, str]:
-    """By column, the declaration that filled it, or fills it now."""
+    """Returns by column the declaration that filled it, or fills it now."""
     return dict(
         fetch_rows(
             connection,
@@ -22,7 +25,7 @@ def known_fingerprints(connection: Connection, ledger: Ledger) -> dict[str, str]
 
 
 def unfilled_columns(connection: Connection, ledger: Ledger) -> dict[str, str | None]:
-    """Columns whose refill has not ended, and the key after which it goes on."""
+    """Returns the columns whose refill has not ended, and the key after which it goes on."""
     return dict(
         fetch_rows(
             connection,
@@ -36,7 +39,7 @@ def unfilled_columns(connection: Connection, ledger: Ledger) -> dict[str, str | 
 
 
 def declare_column(connection: Connection, ledger: Ledger, name: str, fingerprint: str, *, is_filled: bool) -> None:
-    """A new or changed declaration; unless it is filled already, its column waits to be."""
+    """Notes a new or changed declaration; unless it is filled already, its column waits to be."""
     connection.execute(
         sql.SQL(
             "insert into {} as c (table_name, column_name, fingerprint, refilled_at)"
@@ -49,7 +52,7 @@ def declare_column(connection: Connection, ledger: Ledger, name: str, fingerprin
 
 
 def forget_columns(connection: Connection, ledger: Ledger, names: Sequence[str]) -> None:
-    """Columns that are declared no longer: nobody fills them from here on."""
+    """Forgets columns that are declared no longer: nobody fills them from here on."""
     connection.execute(
         sql.SQL("delete from {} where table_name = %s and column_name = any(%s)").format(ledger.table("columns")),
         (ledger.table_name, list(names)),
@@ -57,8 +60,10 @@ def forget_columns(connection: Connection, ledger: Ledger, names: Sequence[str])
 
 
 def note_refill(connection: Connection, ledger: Ledger, columns: Mapping[str, str], *, after: str | None) -> None:
-    """The refill of these columns, by their fingerprints, has come to key `after`; None: to the end. One that has been declared in
-    yet another way meanwhile is not this refill's any more."""
+    """Notes that the refill of these columns, by their fingerprints, has come to key `after`; None: to the end.
+
+    A column that has been declared in yet another way meanwhile is not this refill's any more.
+    """
     connection.execute(
         sql.SQL(
             "update {} set refilled_after = %(after)s, refilled_at = case when %(after)s::text is null then now() end"

@@ -1,4 +1,6 @@
-"""Drift: fields of the provider's objects that appear, vanish or change their type, seen on a sample of each run's records.
+"""This module finds drift: fields of the provider's objects that appear, vanish or change their type.
+
+It sees them on a sample of each run's records.
 
 What earlier samples held stands in the ledger's table `fields`, one row a field. Only the top level of `data` is looked at.
 """
@@ -22,15 +24,21 @@ ENOUGH_RECORDS = 2_000
 """After that many the counts say what is usual: samples without news are not written down any more."""
 
 MAX_FIELDS = 1_000
-"""That the ledger remembers of a table. Objects with more are keyed by ids or the like: another name is no news, and no row."""
+"""The ledger remembers at most so many of a table.
+
+Objects with more are keyed by ids or the like: another name is no news, and no row.
+"""
 
 MAX_NAME_CHARACTERS = 200
-"""Of a field: keys of objects may be texts of any length, keys of an index may not."""
+"""A field's name is at most so long: keys of objects may be texts of any length, keys of an index may not."""
 
 
 @dataclass(frozen=True)
 class Drift:
-    """`gone` are fields that every record sampled before had and none of this run's; `changed` says from which types to which."""
+    """This value says how a run's sample differs from earlier ones.
+
+    `gone` are fields that every record sampled before had and none of this run's; `changed` says from which types to which.
+    """
 
     new: tuple[str, ...] = ()
     gone: tuple[str, ...] = ()
@@ -38,7 +46,7 @@ class Drift:
 
 
 class Sample:
-    """The fields of at most SAMPLE_RECORDS objects of one run."""
+    """A sample holds the fields of at most SAMPLE_RECORDS objects of one run."""
 
     def __init__(self) -> None:
         self.records = 0
@@ -61,7 +69,7 @@ class Sample:
             self.records += 1
 
     def compare(self, connection: Connection, ledger: Ledger) -> Drift:
-        """What differs from earlier samples, which this one joins. The first sample of a table is no drift."""
+        """Returns what differs from earlier samples, which this one joins. The first sample of a table is no drift."""
         if not self.records:
             return Drift()
         self._hold(connection)
@@ -81,7 +89,7 @@ class Sample:
         return drift
 
     def _hold(self, connection: Connection) -> None:
-        """Names as this database can hold them."""
+        """Escapes names as this database can hold them."""
         held = {name: held_text(name, connection) for name in self._types}
         self._present = Counter({held[name]: self._present[name] for name in held})
         self._types = {held[name]: types for name, types in self._types.items()}

@@ -1,4 +1,6 @@
-"""Held deletes: what a complete listing did not see, where that is more than may be deleted unasked. The ledger's table `held_deletes`.
+"""This module holds deletes: what a complete listing did not see, where that is more than may be deleted unasked.
+
+They stand in the ledger's table `held_deletes`.
 
 The listing's ids stay in the table `listed` beside them: whoever accepts the deletes gets those that this listing found, and nothing has
 to be listed again for it.
@@ -24,7 +26,9 @@ EXAMPLES = 5
 
 @dataclass(frozen=True)
 class HeldDeletes:
-    """What the listing that began at `version` did not see of one sync: `rows` of its `live_rows`, some of them by upstream id.
+    """This value says what the listing that began at `version` did not see of one sync.
+
+    That is `rows` of its `live_rows`, some of them by upstream id.
 
     `accepted`: somebody has said that up to so many are meant, and marking them has begun.
     """
@@ -38,16 +42,16 @@ class HeldDeletes:
 
     @property
     def limit(self) -> int:
-        """So many rows are marked unasked."""
+        """This is the number of rows that are marked unasked."""
         return max(DELETE_LIMIT_ROWS, self.live_rows * DELETE_LIMIT_PERCENT // 100)
 
     @property
     def share(self) -> float:
-        """Of the rows of the sync that are not deleted."""
+        """This is the share that they are of the rows of the sync that are not deleted."""
         return self.rows / self.live_rows if self.live_rows else 0.0
 
     def told(self, label: str) -> str:
-        """What happened, to which collection, and what to do."""
+        """Returns what happened, to which collection, and what to do."""
         examples = ", ".join(self.examples)
         return (
             f"sync {self.sync_id!r}: a complete listing did not have {self.rows:,} of {self.live_rows:,} rows of {label} that are not "
@@ -59,7 +63,7 @@ class HeldDeletes:
 
 
 def accepting(label: str, held: Sequence[HeldDeletes]) -> str:
-    """The command that marks all of them as deleted."""
+    """Returns the command that marks all of them as deleted."""
     return f"sequin-pipeline sync --collection {label} --accept-deletes {max((one.rows for one in held), default=0)}"
 
 
@@ -87,7 +91,7 @@ def accept(connection: Connection, ledger: Ledger, held: HeldDeletes, rows: int)
 
 
 def find_held(connection: Connection, ledger: Ledger) -> tuple[HeldDeletes, ...]:
-    """Those of the table, in the order of their syncs."""
+    """Returns the held deletes of the table, in the order of their syncs."""
     return tuple(
         fetch_rows(
             connection,
@@ -101,7 +105,7 @@ def find_held(connection: Connection, ledger: Ledger) -> tuple[HeldDeletes, ...]
 
 
 def held_by_table(connection: Connection, *, schema: str = DEFAULT_SCHEMA) -> dict[str, tuple[HeldDeletes, ...]]:
-    """By `schema.table`, those of all tables that have any."""
+    """Returns by `schema.table` the held deletes of all tables that have any."""
     found: dict[str, tuple[HeldDeletes, ...]] = {}
     for table, held in fetch_rows(
         connection,
@@ -115,7 +119,7 @@ def held_by_table(connection: Connection, *, schema: str = DEFAULT_SCHEMA) -> di
 
 
 def held_by_run(connection: Connection, run_id: str, *, schema: str = DEFAULT_SCHEMA) -> dict[str, tuple[HeldDeletes, ...]]:
-    """By label, those that were found while this run was at work, and still wait."""
+    """Returns by label the held deletes that were found while this run was at work, and still wait."""
     found: dict[str, tuple[HeldDeletes, ...]] = {}
     for label, held in fetch_rows(
         connection,

@@ -1,4 +1,4 @@
-"""The ledger: what committed merges left behind, in a schema of its own beside the tables.
+"""This module is the ledger: what committed merges left behind, in a schema of its own beside the tables.
 
 Tables, cursors, positions, merges, runs. Every write belongs to the transaction of the caller, so that rows and ledger
 commit together. Rejects, fingerprints and fields have modules of their own; the
@@ -27,7 +27,9 @@ HEARTBEAT_SECONDS = 10.0
 
 @dataclass(frozen=True)
 class Counts:
-    """The fate of every fetched record: `fetched` is the sum of the seven others, which a CHECK in `merges` proves.
+    """This value is the fate of every fetched record.
+
+    `fetched` is the sum of the seven others, which a CHECK in `merges` proves.
 
     `created` and `removed` are rows that the table gained and lost, `rewritten` those that changed at a version already stored.
     """
@@ -49,11 +51,11 @@ class Counts:
 
     @property
     def accounted(self) -> int:
-        """How many records have a fate: all that were fetched, once a batch has been counted."""
+        """This is how many records have a fate: all that were fetched, once a batch has been counted."""
         return self.inserted + self.updated + self.deleted + self.unchanged + self.stale + self.duplicate + self.rejected
 
     def values(self) -> tuple[int, ...]:
-        """In the order of the fields."""
+        """Returns the counts in the order of the fields."""
         return tuple(getattr(self, name) for name in COUNT_NAMES)
 
 
@@ -62,7 +64,7 @@ COUNT_NAMES: tuple[str, ...] = tuple(Counts.__dataclass_fields__)
 
 @dataclass(frozen=True)
 class TableRecord:
-    """What the ledger knows of a table: whose records land there, and how many rows it has."""
+    """This value is what the ledger knows of a table: whose records land there, and how many rows it has."""
 
     label: str
     source: SourceIdentity
@@ -72,8 +74,10 @@ class TableRecord:
 
 @dataclass(frozen=True)
 class LiveCursor:
-    """One lane's place in the stream; `epoch` and `seq` are what a compare-and-set expects to find. `stream_time` is the greatest
-    `inserted_at` up to there."""
+    """This value is one lane's place in the stream.
+
+    `epoch` and `seq` are what a compare-and-set expects to find. `stream_time` is the greatest `inserted_at` up to there.
+    """
 
     lane: int
     lanes: int
@@ -86,7 +90,7 @@ class LiveCursor:
 
 @dataclass(frozen=True)
 class MergeRecord:
-    """One committed batch: `counts` by key of the window ('' where there are none)."""
+    """This value is one committed batch: `counts` by key of the window ('' where there are none)."""
 
     batch_id: UUID
     run_id: str
@@ -102,20 +106,23 @@ class MergeRecord:
 
 @dataclass(frozen=True)
 class Ledger:
-    """The ledger of one table; `table_name` is `schema.table`. Methods run on the connection given, in whatever transaction is open."""
+    """This is the ledger of one table; `table_name` is `schema.table`.
+
+    Methods run on the connection given, in whatever transaction is open.
+    """
 
     table_name: str
     label: str
     schema: str = DEFAULT_SCHEMA
 
     def table(self, name: str) -> sql.Identifier:
-        """A table of the ledger, for statements composed elsewhere."""
+        """Returns the name of a table of the ledger, for statements composed elsewhere."""
         return sql.Identifier(self.schema, name)
 
     # Where the rows come from
 
     def find_table(self, connection: Connection) -> TableRecord | None:
-        """None for a table that the ledger does not know."""
+        """Returns what is known of the table, None for one that the ledger does not know."""
         return fetch_row(
             connection,
             lambda label, kind, url, stream, *rest: TableRecord(label, SourceIdentity(kind, url, stream), *rest),
@@ -135,7 +142,7 @@ class Ledger:
         )
 
     def set_on_delete(self, connection: Connection, on_delete: str) -> None:
-        """What the declaration says now."""
+        """Notes the `on_delete` that the declaration has now."""
         connection.execute(
             self._sql("update {tables} set on_delete = %s where table_name = %s and on_delete <> %s"),
             (on_delete, self.table_name, on_delete),
@@ -157,7 +164,7 @@ class Ledger:
     # The live cursor
 
     def live_cursors(self, connection: Connection) -> list[LiveCursor]:
-        """One row a lane, in order; empty before the first batch."""
+        """Returns one cursor for each lane, in order; none before the first batch."""
         return fetch_rows(
             connection,
             LiveCursor,
@@ -170,7 +177,9 @@ class Ledger:
     def move_cursor(
         self, connection: Connection, found: LiveCursor | None, *, cursor: str | None, stream_time: datetime | None, run_id: str
     ) -> LiveCursor | None:
-        """Compare-and-set of one lane: the new cursor, or None when another run has moved it since `found` was read.
+        """Moves the cursor of one lane by compare-and-set.
+
+        It returns the new cursor, or None when another run has moved it since `found` was read.
 
         A rival waits here for the row, before it has done any work. The first epoch is a moment, so that a cursor that was forgotten
         and begun again is never taken for the one before.
@@ -198,7 +207,7 @@ class Ledger:
         )
 
     def take_over(self, connection: Connection, *, lanes: int, run_id: str) -> list[LiveCursor]:
-        """The cursors of that many lanes, for a run that will move them.
+        """Returns the cursors of that many lanes, for a run that will move them.
 
         A single lane is as it is found, or has no row yet; its compare-and-set tells rivals apart. Several begin together from the
         lowest, in one short transaction that fences whoever moved them until now: lanes that two runs had moved in turns would say
@@ -230,8 +239,11 @@ class Ledger:
             return self.live_cursors(connection)
 
     def forget_cursor(self, connection: Connection) -> None:
-        """A full refresh: the live run starts at the earliest record, and one under way is fenced. Positions hold cursors of the
-        same source: they go too, for what made it refuse one may be true of all."""
+        """Forgets the cursors and positions for a full refresh.
+
+        The live run starts at the earliest record, and one under way is fenced. Positions hold cursors of the same source: they
+        go too, for what made it refuse one may be true of all.
+        """
         with connection.transaction():
             connection.execute(self._sql("delete from {cursors} where table_name = %s"), (self.table_name,))
             connection.execute(self._sql("delete from {positions} where table_name = %s"), (self.table_name,))
@@ -239,7 +251,7 @@ class Ledger:
     # Positions
 
     def position_before(self, connection: Connection, moment: datetime) -> tuple[datetime, str] | None:
-        """The newest recorded position before which no record entered the stream after `moment`."""
+        """Returns the newest recorded position before which no record entered the stream after `moment`."""
         return fetch_row(
             connection,
             _position,
@@ -251,7 +263,7 @@ class Ledger:
         )
 
     def record_positions(self, connection: Connection, positions: Iterable[tuple[datetime, str]]) -> None:
-        """Positions already thinned out; one that is known is left as it is."""
+        """Records positions that are already thinned out; one that is known is left as it is."""
         with connection.cursor() as cursor:
             cursor.executemany(
                 self._sql("insert into {positions} (table_name, stream_time, cursor) values (%s, %s, %s) on conflict do nothing"),
@@ -265,7 +277,7 @@ class Ledger:
         return bool(fetch_value(connection, self._sql("select exists (select from {merges} where batch_id = %s)"), (batch_id,)))
 
     def batch_counts(self, connection: Connection, batch_id: UUID) -> dict[str, Counts]:
-        """By key of the window, as the attempt that committed wrote them."""
+        """Returns by key of the window what the attempt that committed wrote."""
         names = sql.SQL(", ").join(map(sql.Identifier, COUNT_NAMES))
         statement = sql.SQL("select window_key, {names} from {merges} where batch_id = %s").format(
             names=names, merges=self.table("merges")
@@ -273,7 +285,7 @@ class Ledger:
         return dict(fetch_rows(connection, _window_counts, statement, (batch_id,)))
 
     def record_merge(self, connection: Connection, merge: MergeRecord) -> None:
-        """One row a window; sizes and seconds stand with the first."""
+        """Writes one row for each window; sizes and seconds stand with the first."""
         statement = self._sql(
             "insert into {merges} (batch_id, lane, window_key, table_name, label, run_id, mode, cursor_before, cursor_after,"
             " bytes, wal_bytes, seconds, fetched, inserted, updated, deleted, unchanged, stale, duplicate, rejected,"
@@ -303,7 +315,7 @@ class Ledger:
     def show_life(
         self, connection: Connection, run_id: str, *, mode: str, seconds: float, pages: int, records: int, has_ended: bool
     ) -> None:
-        """The run's heartbeat, and its last word; it has been at work for `seconds`."""
+        """Writes the run's heartbeat, and its last word; it has been at work for `seconds`."""
         connection.execute(
             self._sql(
                 "insert into {runs} as r (run_id, table_name, label, mode, pages, records, started_at, ended_at)"
@@ -330,7 +342,10 @@ class Ledger:
 
 @cache
 def _composed(statement: LiteralString, schema: str) -> bytes:
-    """The statement over the ledger's tables. A batch runs a dozen of them, and composing one costs as much as running it."""
+    """Composes the statement over the ledger's tables.
+
+    A batch runs a dozen of them, and composing one costs as much as running it.
+    """
     names = ("tables", "cursors", "positions", "merges", "rejects", "versions", "columns", "runs")
     return with_parameters(sql.SQL(statement).format(**{name: sql.Identifier(schema, name) for name in names})).as_bytes()
 

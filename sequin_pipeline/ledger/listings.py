@@ -1,4 +1,4 @@
-"""The ids that a listing under way has seen: the ledger's table `listed`."""
+"""This module keeps the ids that a listing under way has seen: the ledger's table `listed`."""
 
 from collections.abc import Iterable
 
@@ -67,7 +67,10 @@ def _values(ledger: Ledger, part: Listed) -> dict[str, object]:
 
 
 def _settle_rejects(connection: Connection, ledger: Ledger, listed: Listed) -> None:
-    """Rejects older than the listing of what it saw: each of those records has been stored, found unchanged or rejected again since."""
+    """Settles rejects that are older than the listing of what it saw.
+
+    Each of those records has been stored, found unchanged or rejected again since.
+    """
     connection.execute(
         sql.SQL(
             "update {rejects} r set resolved_at = now(), resolution = 'listed again since' where r.table_name = %(table)s"
@@ -79,7 +82,7 @@ def _settle_rejects(connection: Connection, ledger: Ledger, listed: Listed) -> N
 
 
 def _by_listing(listed: Iterable[Listed]) -> list[Listed]:
-    """The parts of one listing joined, in their order."""
+    """Joins the parts of each listing, in their order."""
     joined: dict[tuple[str, int, bool], Listed] = {}
     for part in listed:
         key = (part.sync_id, part.version, part.is_complete)

@@ -1,4 +1,4 @@
-"""Records that could not be stored, kept whole in the ledger until somebody settles them: one row per content.
+"""This module keeps records that could not be stored, whole, until somebody settles them: one row per content.
 
 An open reject is resolved by a newer or equal version of the same record that was stored, by replay, or by an operator's word.
 """
@@ -20,22 +20,28 @@ from sequin_pipeline.records.envelope import MAX_UPDATED_IDX, MIN_UPDATED_IDX
 from sequin_pipeline.records.literals import InvalidLiteral, scaled_integer
 
 EXAMPLES = 10
-"""How many open rejects a check shows; `rejects list` shows more."""
+"""A check shows so many open rejects; `rejects list` shows more."""
 
 EXAMPLE_CHARACTERS = 200
-"""Of an id in an example: it ends up in logs and metadata, and a provider's ids may be texts of any length."""
+"""An example shows so much of an id: it ends up in logs and metadata, and a provider's ids may be texts of any length."""
 
 
 PARENT, CONFLICT, PARTIAL = WAITING = "parent", "conflict", "partial"
-"""The classes of rejects that the end of a run tries again: a row is missing which a foreign key points to, another row holds a value
-that must be unique, or no older version tells what a message left out."""
+"""The end of a run tries rejects of these classes again.
+
+A row is missing which a foreign key points to, another row holds a value that must be unique, or no older version tells what a
+message left out.
+"""
 
 OUTDATED = "a good version was stored"
 
 
 @dataclass(frozen=True)
 class OpenRejects:
-    """How many records of a table are open, of which so many are `waiting` for another row or version; a few with reasons."""
+    """This value counts a table's open rejects, and shows a few with reasons.
+
+    So many of them are `waiting` for another row or version.
+    """
 
     count: int
     waiting: int
@@ -83,12 +89,12 @@ def record_rejects(connection: Connection, ledger: Ledger, rejects: Iterable[Rej
 
 
 def content_hash(raw: bytes) -> bytes:
-    """What a table's rejects are told apart by."""
+    """Returns what a table's rejects are told apart by."""
     return xxhash.xxh3_128_digest(raw)
 
 
 def count_discarded(connection: Connection, ledger: Ledger, rejects: Iterable[Reject]) -> int:
-    """How many of these an operator has given up before: content that was discarded and came again."""
+    """Returns how many of these an operator has given up before: content that was discarded and came again."""
     contents = [content_hash(reject.raw) for reject in rejects]
     if not contents:
         return 0
@@ -105,7 +111,7 @@ def count_discarded(connection: Connection, ledger: Ledger, rejects: Iterable[Re
 
 
 def reject_version(raw: bytes) -> int | None:
-    """The record's version where it has a sound one: a reject without can only be settled by hand."""
+    """Returns the record's version where it has a sound one: a reject without can only be settled by hand."""
     try:
         version = scaled_integer(json_text.members(raw).get("updated_idx", b"").decode(), 0)
     except (ValueError, InvalidLiteral):
@@ -114,7 +120,7 @@ def reject_version(raw: bytes) -> int | None:
 
 
 def storable(text: str | None, connection: Connection) -> str | None:
-    """What this database cannot hold of an id or a reason is shown escaped; the record itself is kept as bytes."""
+    """Escapes what this database cannot hold of an id or a reason; the record itself is kept as bytes."""
     if text is None:
         return None
     return held_text(text.replace("\x00", "\\u0000").encode("utf-8", "backslashreplace").decode(), connection)
@@ -133,7 +139,7 @@ def settle_delivered(connection: Connection, ledger: Ledger, ids: Sequence[str],
 
 
 def open_rejects(connection: Connection, ledger: Ledger) -> OpenRejects:
-    """What waits for this table; the examples begin with records that no other row or version will help."""
+    """Returns what waits for this table; the examples begin with records that no other row or version will help."""
     counts = fetch_row(
         connection,
         lambda count, waiting: (count, waiting),
@@ -162,7 +168,10 @@ def _shortened(record_id: str) -> str:
 
 @dataclass(frozen=True)
 class KeptReject:
-    """A reject as the ledger keeps it; `number` is what commands name it by: the first eight digits of its content's hash."""
+    """This value is a reject as the ledger keeps it.
+
+    `number` is what commands name it by: the first eight digits of its content's hash.
+    """
 
     number: str
     record_id: str | None
@@ -184,7 +193,7 @@ _KEPT = (
 
 
 def list_rejects(connection: Connection, ledger: Ledger, *, numbers: Sequence[str] = ()) -> list[KeptReject]:
-    """Open rejects of the table, oldest version first; only those with these `numbers`, where asked."""
+    """Returns open rejects of the table, oldest version first; only those with these `numbers`, where asked."""
     return fetch_rows(
         connection,
         KeptReject,
@@ -197,7 +206,7 @@ def list_rejects(connection: Connection, ledger: Ledger, *, numbers: Sequence[st
 
 
 def rejects_holding(connection: Connection, ledger: Ledger, text: str) -> list[KeptReject]:
-    """Open rejects of the table whose record holds these bytes somewhere."""
+    """Returns open rejects of the table whose record holds these bytes somewhere."""
     return fetch_rows(
         connection,
         KeptReject,
@@ -210,7 +219,7 @@ def rejects_holding(connection: Connection, ledger: Ledger, text: str) -> list[K
 
 @dataclass(frozen=True)
 class WaitingReject:
-    """An open reject that waits for another row or version, without its record."""
+    """This value is an open reject that waits for another row or version, without its record."""
 
     number: str
     content_hash: bytes
@@ -221,7 +230,7 @@ class WaitingReject:
 
 
 def waiting_rejects(connection: Connection, ledger: Ledger, *, resting_seconds: float) -> list[WaitingReject]:
-    """Those of the table that were last tried at least so long ago, the longest ago first."""
+    """Returns the waiting rejects of the table that were last tried at least so long ago, the longest ago first."""
     return fetch_rows(
         connection,
         WaitingReject,
@@ -235,7 +244,7 @@ def waiting_rejects(connection: Connection, ledger: Ledger, *, resting_seconds: 
 
 
 def open_versions(connection: Connection, ledger: Ledger) -> set[tuple[str | None, int | None]]:
-    """The records of the table's open rejects, by id and version."""
+    """Returns the records of the table's open rejects, by id and version."""
     found = fetch_rows(
         connection,
         lambda record_id, version: (record_id, version),
@@ -248,7 +257,7 @@ def open_versions(connection: Connection, ledger: Ledger) -> set[tuple[str | Non
 
 
 def newest_rejects(connection: Connection, ledger: Ledger, *, limit: int | None) -> list[KeptReject]:
-    """Open rejects of the table, those that were seen last first; None: all of them."""
+    """Returns open rejects of the table, those that were seen last first; None: all of them."""
     return fetch_rows(
         connection,
         KeptReject,
@@ -260,7 +269,7 @@ def newest_rejects(connection: Connection, ledger: Ledger, *, limit: int | None)
 
 
 def rejects_of_record(connection: Connection, ledger: Ledger, record_id: str) -> list[tuple[KeptReject, str | None]]:
-    """All rejects of one record, settled ones too, newest version first; with each how it was settled."""
+    """Returns all rejects of one record, settled ones too, newest version first; with each how it was settled."""
     return fetch_rows(
         connection,
         lambda *columns: (KeptReject(*columns[:-1]), columns[-1]),
@@ -274,7 +283,7 @@ def rejects_of_record(connection: Connection, ledger: Ledger, record_id: str) ->
 
 @dataclass(frozen=True)
 class RejectGroup:
-    """Open rejects with one reason, in which `…` stands for the value at fault."""
+    """This value is the open rejects with one reason, in which `…` stands for the value at fault."""
 
     count: int
     reject_class: str
@@ -283,7 +292,7 @@ class RejectGroup:
 
 
 def reject_groups(connection: Connection, ledger: Ledger) -> list[RejectGroup]:
-    """The table's open rejects by reason, the commonest first."""
+    """Returns the table's open rejects by reason, the commonest first."""
     return fetch_rows(
         connection,
         RejectGroup,

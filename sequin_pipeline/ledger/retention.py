@@ -1,4 +1,4 @@
-"""What the ledger forgets, so that it does not grow for ever: rows that are older than anybody's use of them.
+"""This module decides what the ledger forgets, so that it does not grow for ever: rows that are older than anybody's use of them.
 
 Merges, runs and settled rejects go after RETENTION, entries of a history when the time that its collection declared is over; positions
 are thinned out. Cursors, columns and tables are as many as are declared, fields as many as drift.py remembers. Versions of removed rows,

@@ -1,4 +1,4 @@
-"""The ledger's tables, and how they come to be: created and migrated by the pipeline, under an advisory lock, additively.
+"""This module creates and migrates the ledger's tables: by the pipeline, under an advisory lock, additively.
 
 `VERSION` counts the migrations; a ledger of a newer version is refused. What is read and written there is the business of ledger.py.
 """
@@ -14,7 +14,7 @@ DEFAULT_SCHEMA = "sequin_pipeline"
 OLDEST_POSTGRES = 13
 
 _LOCK_KEY = 0x5E901
-"""Of the advisory lock under which schemas and tables are created; a number of our own choice."""
+"""Schemas and tables are created under the advisory lock of this number, which is our own choice."""
 
 _MIGRATIONS = (
     """
@@ -230,7 +230,7 @@ VERSION = len(_MIGRATIONS)
 
 
 def migrate(connection: Connection, schema: str = DEFAULT_SCHEMA) -> None:
-    """Brings the ledger to VERSION; one short read when it is there already.
+    """Brings the ledger to VERSION; costs one short read when it is there already.
 
     Raises LedgerRefused for a ledger of a newer version, or for a schema of that name that is not a ledger; ConfigurationError
     for a Postgres older than OLDEST_POSTGRES; psycopg.Error else.
@@ -264,14 +264,17 @@ def check_server(version: int) -> None:
 
 
 def create_schema(cursor: psycopg.Cursor[tuple[object, ...]], schema: str) -> None:
-    """Asks first: `if not exists` wants the right to create schemas even where there is nothing to create."""
+    """Creates the schema where it is missing; asks first, since `if not exists` wants the right to create schemas even then."""
     cursor.execute("select from pg_namespace where nspname = %s", (schema,))
     if cursor.fetchone() is None:
         cursor.execute(sql.SQL("create schema {}").format(sql.Identifier(schema)))
 
 
 def lock_ddl(cursor: psycopg.Cursor[tuple[object, ...]]) -> None:
-    """One creator or migrator at a time, until the transaction ends; and nobody queues for long behind a lock we wait for."""
+    """Lets one creator or migrator work at a time, until the transaction ends.
+
+    Nobody queues for long behind a lock we wait for.
+    """
     limit_lock_waits(cursor.connection, LOCK_TIMEOUT_SECONDS)
     cursor.execute("select pg_advisory_xact_lock(%s)", (_LOCK_KEY,))
 
@@ -286,7 +289,7 @@ def check_version(found: int | None, schema: str = DEFAULT_SCHEMA) -> None:
 
 
 def ledger_version(connection: Connection, schema: str = DEFAULT_SCHEMA) -> int | None:
-    """None where there is no ledger. Raises LedgerRefused for a table of that name that holds no version."""
+    """Returns the version, None where there is no ledger. Raises LedgerRefused for a table of that name that holds no version."""
     with connection.cursor() as cursor:
         # Not by to_regclass: after waiting for another creator's lock it would still answer from a cache that knows of no such table.
         cursor.execute(

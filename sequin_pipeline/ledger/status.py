@@ -1,4 +1,4 @@
-"""What the ledger says to somebody who looks: what a run did, and how every table stands."""
+"""This module tells somebody who looks what the ledger knows: what a run did, and how every table stands."""
 
 from dataclasses import dataclass
 from datetime import datetime, timedelta
@@ -13,8 +13,11 @@ from sequin_pipeline.postgres.warehouse import Connection
 
 @dataclass(frozen=True)
 class RunSummary:
-    """What a run did to one table; `rows` are those it has now, None when the run did not come that far. `filled` are rows whose new
-    or changed columns were filled."""
+    """This value says what a run did to one table.
+
+    `rows` are those it has now, None when the run did not come that far. `filled` are rows whose new or changed columns were
+    filled.
+    """
 
     counts: Counts
     rows: int | None
@@ -24,7 +27,7 @@ class RunSummary:
 
 @dataclass(frozen=True)
 class TableStatus:
-    """How a table stands: `stream_time` is the greatest `inserted_at` before the live cursor."""
+    """This value says how a table stands: `stream_time` is the greatest `inserted_at` before the live cursor."""
 
     label: str
     rows: int
@@ -37,7 +40,10 @@ class TableStatus:
 
 @dataclass(frozen=True)
 class LiveRuns:
-    """When a collection's last live run came to its end, and the id of one that shows life; None where there is none."""
+    """This value says when a collection's last live run came to its end, and the id of one that shows life.
+
+    Each is None where there is none.
+    """
 
     ended_at: datetime | None = None
     at_work: str | None = None
@@ -67,7 +73,10 @@ def completed_runs(connection: Connection, *, schema: str = DEFAULT_SCHEMA) -> d
 
 
 def live_runs(connection: Connection, within: timedelta, *, schema: str = DEFAULT_SCHEMA) -> dict[str, LiveRuns]:
-    """By label, of every table that the ledger knows; life shown `within` that time counts. Leans on runs (label, ended_at)."""
+    """Returns the live runs by label, of every table that the ledger knows.
+
+    Life shown `within` that time counts. Leans on runs (label, ended_at).
+    """
     return dict(
         fetch_rows(
             connection,
@@ -83,7 +92,7 @@ def live_runs(connection: Connection, within: timedelta, *, schema: str = DEFAUL
 
 
 def run_summaries(connection: Connection, run_id: str, *, schema: str = DEFAULT_SCHEMA) -> dict[str, RunSummary]:
-    """By label, for every table that the run reached the end of, or wrote to.
+    """Returns the summaries by label, for every table that the run reached the end of, or wrote to.
 
     What the run tried again of its own rejects has been fetched and counted as rejected before.
     """
@@ -109,7 +118,7 @@ def run_summaries(connection: Connection, run_id: str, *, schema: str = DEFAULT_
 
 
 def table_statuses(connection: Connection, *, schema: str = DEFAULT_SCHEMA) -> dict[str, TableStatus]:
-    """By `schema.table`, every table that the ledger knows."""
+    """Returns by `schema.table` how every table stands that the ledger knows."""
     return dict(
         fetch_rows(
             connection,
@@ -126,7 +135,7 @@ def table_statuses(connection: Connection, *, schema: str = DEFAULT_SCHEMA) -> d
 
 
 def cursor_times(connection: Connection, *, schema: str = DEFAULT_SCHEMA) -> dict[str, datetime | None]:
-    """By label (`provider/name`): the stream time of the live cursor, of those that have one.
+    """Returns by label (`provider/name`) the stream time of the live cursor, of those that have one.
 
     Where a collection has moved to another table, that of the newest: the cursor of the old one stands still for ever.
     """
@@ -145,8 +154,10 @@ def cursor_times(connection: Connection, *, schema: str = DEFAULT_SCHEMA) -> dic
 
 
 def beating_runs(connection: Connection, within: timedelta, *, schema: str = DEFAULT_SCHEMA) -> frozenset[str]:
-    """The ids of runs that showed life within that time, in any of their collections, or committed a batch: so do refills, and what is
-    built on a table. Leans on runs (heartbeat_at) and merges (committed_at)."""
+    """Returns the ids of runs that showed life within that time, in any of their collections, or committed a batch.
+
+    Refills do so, and what is built on a table. Leans on runs (heartbeat_at) and merges (committed_at).
+    """
     rows = connection.execute(
         sql.SQL(
             "select run_id from {schema}.runs where heartbeat_at > now() - %(within)s"

@@ -1,4 +1,6 @@
-"""Records of a queue whose collection no defs.yaml declares: kept whole as rejects of their own class, never acknowledged into nothing.
+"""This module keeps records of a queue whose collection no defs.yaml declares.
+
+They are kept whole, as rejects of their own class, and never acknowledged into nothing.
 
 As long as they belong to no table, they are kept under the collection's label in the place of a table's name, which holds no `/`.
 Once the collection is declared, `adopt_undeclared` hands them to its table, where they are rejects like others, to be replayed.
@@ -21,16 +23,16 @@ from sequin_pipeline.sources import Page
 UNDECLARED = "undeclared"
 
 UNNAMED = "/unnamed"
-"""The label of records that name no collection: no provider's name is empty."""
+"""Records that name no collection have this label: no provider's name is empty."""
 
 
 def label_of(collection_id: str | None) -> str:
-    """`provider/name`, as a declaration would have it."""
+    """Returns `provider/name`, as a declaration would have it."""
     return UNNAMED if collection_id is None else collection_id.replace(":", "/", 1)
 
 
 def undeclared_ledger(label: str, schema: str = DEFAULT_SCHEMA) -> Ledger:
-    """Where records of that label wait until it is declared."""
+    """Returns where records of that label wait until it is declared."""
     return Ledger(label, label, schema)
 
 
@@ -67,7 +69,10 @@ def adopt_undeclared(connection: Connection, ledger: Ledger) -> None:
 
 
 def undeclared_labels(connection: Connection, schema: str = DEFAULT_SCHEMA) -> list[str]:
-    """Under which labels records wait that belong to no table. Leans on rejects (table_name) where resolved_at is null."""
+    """Returns the labels under which records wait that belong to no table.
+
+    Leans on rejects (table_name) where resolved_at is null.
+    """
     rows = connection.execute(
         sql.SQL(
             "select distinct table_name from {rejects} where resolved_at is null and table_name = label order by table_name"
@@ -77,7 +82,10 @@ def undeclared_labels(connection: Connection, schema: str = DEFAULT_SCHEMA) -> l
 
 
 def undeclared_of_run(connection: Connection, run_id: str, schema: str = DEFAULT_SCHEMA) -> dict[str, int]:
-    """By label, how many different records the run met that belong to no table. Leans on rejects (table_name) where resolved_at is null."""
+    """Returns by label how many different records the run met that belong to no table.
+
+    Leans on rejects (table_name) where resolved_at is null.
+    """
     return dict(
         fetch_rows(
             connection,

@@ -1,4 +1,7 @@
-"""What waits in the ledger for somebody who looks at a table: rejects and held deletes, whether or not a run comes to its end."""
+"""This module reads what waits in the ledger for somebody who looks at a table.
+
+That is rejects and held deletes, whether or not a run comes to its end.
+"""
 
 from dataclasses import dataclass
 
@@ -11,7 +14,7 @@ from sequin_pipeline.postgres.warehouse import Connection
 
 @dataclass(frozen=True)
 class Waiting:
-    """How many rejects are open, some of them with their reasons, and the deletes that are held."""
+    """This value counts the open rejects, some of them with their reasons, and the deletes that are held."""
 
     open_rejects: int = 0
     reject_examples: tuple[tuple[str, str], ...] = ()

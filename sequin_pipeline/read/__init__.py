@@ -1,1 +1,1 @@
-"""Pages are fetched ahead here, normalized together, and handed to whoever writes them."""
+"""This room fetches pages ahead, normalizes them together, and hands them to whoever writes them."""

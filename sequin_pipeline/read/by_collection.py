@@ -1,4 +1,7 @@
-"""A page of several collections taken apart: each one's share is a page of its own, its records byte for byte. Pure."""
+"""This module takes a page of several collections apart. Pure.
+
+Each one's share is a page of its own, its records byte for byte.
+"""
 
 from dataclasses import replace
 
@@ -18,7 +21,7 @@ _named = msgspec.json.Decoder(_Named)
 
 
 def shares_of(page: Page) -> dict[str | None, Page]:
-    """The page's records by collection id, in their order; None for those that name no collection, or not by a text.
+    """Returns the page's records by collection id, in their order; None for those that name no collection, or not by a text.
 
     The shares have no cursor and cost nothing: both are the page's. Raises SourceFault where the page holds no array.
     """
@@ -38,7 +41,7 @@ def shares_of(page: Page) -> dict[str | None, Page]:
 
 
 def collection_id_of(record: bytes) -> str | None:
-    """`collection_id`, in the older form `collection`; None where there is none that Postgres could hold."""
+    """Returns `collection_id`, in the older form `collection`; None where there is none that Postgres could hold."""
     try:
         named = _named.decode(record)
         found = named.collection_id or named.collection
@@ -48,7 +51,7 @@ def collection_id_of(record: bytes) -> str | None:
 
 
 def _scanned(record: bytes) -> str | None:
-    """Of a record that is no sound JSON as a whole, or has something else than texts there."""
+    """Reads the collection's id of a record that is no sound JSON as a whole, or has something else than texts there."""
     try:
         members = json_text.members(record)
         raw = members.get("collection_id") or members.get("collection") or b"null"

@@ -1,4 +1,7 @@
-"""Where a run stands in the stream: the cursor to go on from, and the cursor positions worth recording on the way there. Pure."""
+"""This module says where a run stands in the stream.
+
+That is the cursor to go on from, and the cursor positions worth recording on the way there. Pure.
+"""
 
 from collections.abc import Iterable
 from dataclasses import dataclass, replace
@@ -7,12 +10,15 @@ from datetime import datetime, timedelta
 from sequin_pipeline.read.stream import Portion
 
 POSITION_SPACING = timedelta(minutes=1)
-"""Of the stream's time: a year of them is half a million rows at most, and a backfill reads a minute too much at most."""
+"""Positions are so far apart in the stream's time.
+
+A year of them is half a million rows at most, and a backfill reads a minute too much at most.
+"""
 
 
 @dataclass(frozen=True)
 class CursorPosition:
-    """After which cursor to read on (None: from the earliest record), and the greatest `inserted_at` before it.
+    """This value says after which cursor to read on (None: from the earliest record), and the greatest `inserted_at` before it.
 
     `recorded_at` is the stream time of the last position that the ledger was told.
     """
@@ -39,4 +45,4 @@ class CursorPosition:
 
 
 BEGINNING = CursorPosition()
-"""Before the earliest record."""
+"""This position is before the earliest record."""

@@ -1,4 +1,4 @@
-"""What a run reads: pages fetched ahead while the last ones are being normalized and written.
+"""This module holds what a run reads: pages fetched ahead while the last ones are being normalized and written.
 
 A `RecordStream` is what an asset hands to the IO manager. It is lazy: nothing is requested before it is pulled from, at most
 `PAGES_AHEAD` pages wait in memory, whatever the length of the stream, and so many at most are normalized together. Where reading starts is
@@ -27,18 +27,21 @@ from sequin_pipeline.sources import Page, ReadRequest, Source, TimeWindow
 from sequin_pipeline.windows import MOST_LIVE_WINDOWS, SLACK
 
 PAGES_AHEAD = 4
-"""As many as a batch holds, so that the next are on their way while one is prepared and handed over; more only costs memory."""
+"""A batch holds as many, so that the next are on their way while one is prepared and handed over; more only costs memory."""
 
 CLOSING_SECONDS = 2.0
-"""For the page under way when a run ends early. A source that is asked again for minutes must not hold up whoever interrupts."""
+"""The page under way gets so long when a run ends early.
+
+A source that is asked again for minutes must not hold up whoever interrupts.
+"""
 
 WAITING_SECONDS = 0.5
-"""Between two signs that a run is still waiting for a page."""
+"""So long passes between two signs that a run is still waiting for a page."""
 
 
 @dataclass(frozen=True)
 class RunConfig:
-    """What one run of one collection was asked for.
+    """This value says what one run of one collection was asked for.
 
     `live` resumes at the live cursor and never looks at times; `backfill` reads `window` again, beside whoever else is at work.
     `others`: what becomes of rows that the source turns out not to have, where the run takes a table over or is a full refresh.
@@ -59,18 +62,26 @@ class RunConfig:
 
     @property
     def is_restricted(self) -> bool:
-        """A run that reads one sync only says nothing about the others: it moves no cursor and completes no window."""
+        """This is true where a run reads one sync only.
+
+        It says nothing about the others: it moves no cursor and completes no window.
+        """
         return self.sync_id is not None
 
     @property
     def has_many_windows(self) -> bool:
-        """The run covers more windows than a live run asks for: telling Dagster of each would take longer than the run."""
+        """This is true where a run covers more windows than a live run asks for.
+
+        Telling Dagster of each would take longer than the run.
+        """
         return len(self.partition_keys) > MOST_LIVE_WINDOWS
 
 
 @dataclass(frozen=True)
 class Portion:
-    """Pages that were there together, and one frame of them without the rows outside the run's window (`outside` of them).
+    """A portion is pages that were there together, and one frame of them.
+
+    The frame is without the rows outside the run's window (`outside` of them).
 
     `times` are, for each page, the least and the greatest time at which a version that it holds entered the stream: both None where no
     record tells, the least also where one of them does not. Then how long the pages were waited for, and what normalizing took.
@@ -85,8 +96,11 @@ class Portion:
 
     @property
     def is_ahead_of_its_answer(self) -> bool:
-        """Some version entered the stream after the answer that holds it: the source's clocks contradict each other, and a run that
-        compared them would end after every page, however long the stream."""
+        """This is true where some version entered the stream after the answer that holds it.
+
+        Then the source's clocks contradict each other, and a run that compared them would end after every page, however long the
+        stream.
+        """
         return any(
             newest_at is not None and newest_at > page.received_at + SLACK
             for page, (_, newest_at) in zip(self.pages, self.times, strict=True)
@@ -106,31 +120,37 @@ def _is_after(times: tuple[datetime | None, datetime | None], moment: datetime) 
 
 
 class Room:
-    """What the batch under way still takes: the stream takes from it page by page, and whoever gathers batches begins the next. One that
-    is full makes portions of one page."""
+    """The room is what the batch under way still takes.
+
+    The stream takes from it page by page, and whoever gathers batches begins the next. One that is full makes portions of one
+    page.
+    """
 
     def __init__(self, *, records: int, bytes: int, pages: int) -> None:  # noqa: A002 - the unit
         self._most = (records, bytes, pages)
         self.begin()
 
     def begin(self) -> None:
-        """For the next batch."""
+        """Makes room for the next batch."""
         self.records, self.bytes, self.pages = self._most
 
     def take(self, parsed: ParsedPage) -> None:
-        """For one page."""
+        """Takes the room of one page."""
         self.records -= len(parsed)
         self.bytes -= len(parsed.records)
         self.pages -= 1
 
     @property
     def is_full(self) -> bool:
-        """A batch is larger than that by a part of its last page."""
+        """This is true where nothing is left: a batch is larger than that by a part of its last page."""
         return self.records <= 0 or self.bytes <= 0 or self.pages <= 0
 
 
 class RecordStream:
-    """The records of one collection that a run asks for. Once they have been read, `reached_end` tells whether the stream ended there."""
+    """A stream holds the records of one collection that a run asks for.
+
+    Once they have been read, `reached_end` tells whether the stream ended there.
+    """
 
     def __init__(self, run_config: RunConfig, source: Source) -> None:
         self.run_config = run_config
@@ -145,7 +165,7 @@ class RecordStream:
         while_waiting: Callable[[], None],
         give_way: Callable[[], None] = lambda: None,
     ) -> Generator[Portion, None, None]:
-        """Pages from cursor `after` to where the run ends; `reached_end` tells whether that is the end of the stream.
+        """Yields pages from cursor `after` to where the run ends; `reached_end` tells whether that is the end of the stream.
 
         A portion is no larger than `room`, which whoever pulls must begin anew for each batch. `while_waiting` is called about once a
         second while no page is there, `give_way` before anything that keeps the interpreter busy. Raises SourceError; closing stops the
@@ -197,8 +217,10 @@ class RecordStream:
 def _portion_from(
     page: Page, fetched: "_Ahead", room: Room, normalizer: Normalizer, *, end: datetime, give_way: Callable[[], None]
 ) -> tuple[Portion | None, SourceFault | None]:
-    """The page and those that wait behind it, as many as there is room for, up to one where the read may end. And what is wrong with the
-    next one, where that is no page."""
+    """Returns the page and those that wait behind it, and what is wrong with the next one where that is no page.
+
+    It takes as many as there is room for, up to one where the read may end.
+    """
     parts: list[tuple[Page, ParsedPage]] = []
     seconds = 0.0
     following: Page | None = page
@@ -225,7 +247,7 @@ def _portion_from(
 
 
 def normalized_portion(page: Page, normalizer: Normalizer) -> Portion:
-    """A page by itself, whole. Raises SourceFault where it is none."""
+    """Normalizes a page by itself, whole. Raises SourceFault where it is none."""
     started = time.perf_counter()
     portion = _portion([(page, normalizer.parse(page.records))], normalizer)
     return replace(portion, normalize_seconds=time.perf_counter() - started)
@@ -262,7 +284,7 @@ def _restrict(portion: Portion, window: TimeWindow) -> Portion:
 
 
 _Fetched = tuple[Page | None, BaseException | None]
-"""A page, or the end: with what was raised there."""
+"""This is a page, or the end, with what was raised there."""
 
 
 class _Ahead:
@@ -281,7 +303,7 @@ class _Ahead:
         self.has_ended = False
 
     def take(self) -> Page | None:
-        """The next page, waited for; None at the end."""
+        """Waits for the next page and returns it; None at the end."""
         if self._thread is None:
             self._thread = threading.Thread(target=self._run, name="sequin-pages-ahead", daemon=True)
             self._thread.start()
@@ -295,7 +317,7 @@ class _Ahead:
         return page
 
     def take_waiting(self) -> Page | None:
-        """The next page if it is there, and can be read together with others."""
+        """Returns the next page if it is there, and can be read together with others."""
         try:
             self._held = self._held or self._queue.get_nowait()
         except queue.Empty:
