@@ -17,7 +17,6 @@ from sequin_pipeline.cli.tables import build_table, print_table
 from sequin_pipeline.errors import PipelineError
 from sequin_pipeline.ledger.schema import migrate
 from sequin_pipeline.postgres.warehouse import Warehouse, attempt
-from sequin_pipeline.table.target import collection_target
 
 if TYPE_CHECKING:
     from sequin_pipeline.operate.explain import Explanation, FoundMerge, LastWrite, Namesake
@@ -221,6 +220,7 @@ def _source(
 def _look_up(source: "Source", collection: Collection, wanted: Wanted, found: "Explanation") -> tuple[bool, str] | None:
     """Asks for the object by the provider's id, if the source can be asked so; None: it has to be looked for page by page."""
     from sequin_pipeline.operate.source_lookup import look_up
+    from sequin_pipeline.table.target import collection_target
 
     row = found.row
     stored, target = row.values if row else {}, collection_target(collection)
