@@ -208,7 +208,7 @@ def _source(
         "which is not stored"
         if stored is None
         else "which is what is stored"
-        if answer.version == stored
+        if answer.version == stored or answer.is_as_stored
         else f"{'newer' if answer.version > stored else 'older'} than version {stored}, which is stored"
     )
     held = f"version {answer.version}{' (deleted)' if answer.is_deleted else ''}"

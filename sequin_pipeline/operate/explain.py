@@ -17,6 +17,7 @@ from sequin_pipeline.ledger.ledger import Ledger, TableRecord
 from sequin_pipeline.ledger.rejects import KeptReject, rejects_holding, rejects_of_record
 from sequin_pipeline.normalize.normalizer import Normalizer
 from sequin_pipeline.operate.row_text import RowText, rows_as_text
+from sequin_pipeline.operate.source_lookup import is_as_stored
 from sequin_pipeline.postgres.rows import fetch_rows
 from sequin_pipeline.postgres.warehouse import Connection
 from sequin_pipeline.records import json_text
@@ -98,7 +99,8 @@ class SourceAnswer:
     """This value is what the source was found to hold.
 
     `version` None with a `reason`: its record is one that is rejected; without: it was not found in the pages read, which
-    `reached_end` says were all behind the place where reading began.
+    `reached_end` says were all behind the place where reading began. `is_as_stored`, of a source whose versions are times of
+    observation: whether the stored object is equal, whatever the version.
     """
 
     pages: int
@@ -107,6 +109,7 @@ class SourceAnswer:
     version: int | None = None
     is_deleted: bool = False
     reason: str | None = None
+    is_as_stored: bool | None = None
 
 
 def explain_record(connection: Connection, collection: Collection, ledger: Ledger, record_id: str) -> Explanation:
@@ -215,10 +218,12 @@ def ask_source(
         is_meant = frame["id"] == record_id
         if row is None and explanation.removed is None:
             is_meant |= (frame["upstream_id"] == record_id).fillna(value=False)
-        rows = frame.loc[is_meant.to_numpy(dtype=bool), ["id", "updated_idx", "deleted"]]
-        for found_id, version, is_deleted in rows.itertuples(index=False):
+        rows = frame.loc[is_meant.to_numpy(dtype=bool), ["id", "updated_idx", "deleted", "data"]]
+        for found_id, version, is_deleted, data in rows.itertuples(index=False):
             if found.version is None or int(version) >= found.version:
-                found = SourceAnswer(pages, False, str(found_id), int(version), is_deleted=bool(is_deleted))
+                is_same = row is not None and row.is_deleted == bool(is_deleted) and collection.observes_time
+                equal = is_as_stored(collection, data, row.values) if row is not None and is_same else None
+                found = SourceAnswer(pages, False, str(found_id), int(version), is_deleted=bool(is_deleted), is_as_stored=equal)
         reasons = [reject.reason for reject in normalized.rejects if reject.record_id == record_id]
         if reasons:
             return SourceAnswer(pages, reached_end=False, reason=reasons[-1])

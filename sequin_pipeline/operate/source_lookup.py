@@ -53,15 +53,17 @@ def look_up(
     if not len(of_record):
         return Looked()
     found = of_record.iloc[0]
-    return Looked(str(found["id"]), is_as_stored=_is_as_stored(collection, found, stored))
+    return Looked(str(found["id"]), is_as_stored=is_as_stored(collection, found["data"], stored))
 
 
-def _is_as_stored(collection: Collection, found: pd.Series, stored: Mapping[str, str | None]) -> bool | None:
+def is_as_stored(collection: Collection, found: object, stored: Mapping[str, str | None]) -> bool | None:
+    """Says whether the object of a frame is equal to that of the row, which is told as text by the table's own names; None where one of
+    the two has none."""
     target = collection_target(collection)
     data = stored.get(target.column(target.data).table_name) if target.data and target.is_stored(target.data) else None
-    if data is None or pd.isna(found["data"]):
+    if data is None or found is None or found is pd.NA:
         return None
-    return _read(data) == _read(str(found["data"]))
+    return _read(data) == _read(str(found))
 
 
 def _read(text: str) -> object:

@@ -156,6 +156,19 @@ def test_doctor_says_in_words_what_is_wrong_with_a_collection(
     assert "wrong-one" not in problems[0]
 
 
+@pytest.mark.parametrize(("title", "told"), [("issue 7", "which is what is stored"), ("Another", "newer than version")])
+def test_explain_compares_the_object_and_not_the_time_at_which_it_looked(
+    project: Project, command: Command, api: IssuesApi, title: str, told: str
+) -> None:
+    project.declare(github=ATTRIBUTES)
+    assert command(project, "sync").status == 0
+    api.put("octo/alpha", 7, title=title)
+
+    explained = command(project, "explain", "github/issue", "7")
+
+    assert told in explained.stdout.split("\nsource ")[1]
+
+
 def test_a_window_is_read_again_by_the_command(project: Project, command: Command, api: IssuesApi) -> None:
     project.declare(github=ATTRIBUTES)
     assert command(project, "sync").status == 0
