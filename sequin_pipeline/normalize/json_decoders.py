@@ -57,7 +57,7 @@ class Decoder:
 
 
 def is_readable(steps: Steps) -> bool:
-    """True where msgspec can be told this path into an object.
+    """Returns True where msgspec can be told this path into an object.
 
     It takes no quote, backslash or control character in a key, and a far index only at the price of memory.
     """

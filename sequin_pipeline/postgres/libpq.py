@@ -14,8 +14,10 @@ import psycopg
 from psycopg import conninfo, pq
 
 UNNAMED_VARIABLES = ("PGSERVICE", "PGDATESTYLE", "PGTZ", "PGGEQO")
-"""No parameter stands against these: a missing service ends every connection, and the others are sent as settings. Of a service that is
-there nothing is taken, since all that it may say is named."""
+"""No parameter stands against these: a missing service ends every connection, and the others are sent as settings.
+
+Of a service that is there nothing is taken, since all that it may say is named.
+"""
 
 _CLOSED: tuple[tuple[str, str, int], ...] = (
     ("hostaddr", "", 0),
@@ -39,7 +41,10 @@ _CLOSED: tuple[tuple[str, str, int], ...] = (
     ("min_protocol_version", "3.0", 18),
     ("max_protocol_version", "3.0", 18),
 )
-"""Parameter, value and the first version of libpq that knows it: a library refuses those that it does not know."""
+"""These are parameters, their values and the first version of libpq that knows each.
+
+A library refuses those that it does not know.
+"""
 
 _PLACE = ("user", "dbname", "host", "port", "hostaddr")
 

@@ -1,4 +1,4 @@
-"""One connection to the warehouse that is opened when it is first needed, and opened again once it is lost."""
+"""This module keeps one connection to the warehouse, opened when it is first needed, and opened again once it is lost."""
 
 from collections.abc import Callable
 from contextlib import AbstractContextManager, ExitStack
@@ -11,7 +11,10 @@ Result = TypeVar("Result")
 
 
 class Session:
-    """Keeps one connection for everybody who works one after the other. A context manager, whose end closes the connection."""
+    """This class keeps one connection for everybody who works one after the other.
+
+    It is a context manager, whose end closes the connection.
+    """
 
     def __init__(self, warehouse: Warehouse) -> None:
         self.warehouse = warehouse

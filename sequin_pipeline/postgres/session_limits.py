@@ -11,13 +11,19 @@ import psycopg
 from psycopg import sql
 
 LIMITS = ("statement_timeout", "idle_in_transaction_session_timeout", "transaction_timeout")
-"""Those that end what a transaction of ours does. Postgres 13 to 16 have no transaction_timeout."""
+"""These limits end what a transaction of ours does. Postgres 13 to 16 have no transaction_timeout."""
 
 LIFTED = (*LIMITS, "exit_on_error")
-"""What transactions of ours set to 0: with exit_on_error a refused row would end the session, and could not be told from the others."""
+"""Transactions of ours set these to 0.
+
+With exit_on_error a refused row would end the session, and could not be told from the others.
+"""
 
 PLAINLY = sql.SQL("(select set_config('quote_all_identifiers', 'off', true) offset 0) plainly")
-"""To be joined first in a statement that compares names as Postgres shows them: it holds for the rest of that statement's transaction."""
+"""This is joined first in a statement that compares names as Postgres shows them.
+
+It holds for the rest of that statement's transaction.
+"""
 
 OF_SQLSTATE = {
     "57014": "statement_timeout",

@@ -67,7 +67,7 @@ def _is_escaped(url: str) -> bool:
 
 
 def _has_sound_ports(url: str) -> bool:
-    """False where a host's port is not a number, which libpq would take for a server that is down."""
+    """Returns False where a host's port is not a number, which libpq would take for a server that is down."""
     authority = re.split(r"[/?#]", url.partition("://")[2], maxsplit=1)[0]
     hosts = authority.rpartition("@")[2].split(",")
     ports = [host.rpartition("]")[2].partition(":")[2] for host in hosts]

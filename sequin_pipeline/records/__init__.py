@@ -1,1 +1,1 @@
-"""The record on the wire is read here: its envelope, its JSON text and its literals."""
+"""This room reads the record on the wire: its envelope, its JSON text and its literals."""

@@ -1,7 +1,8 @@
-"""The envelope around a provider's object: what the records API promises of a record, in both of its forms, read exactly.
+"""This module reads the envelope around a provider's object, exactly.
 
-Record by record and field by field, so that a refusal can say what is wrong; page_reader.py reads the usual form of whole pages
-and hands everything else to this module. Looks into `data` no further than to see that it is an object.
+The envelope is what the records API promises of a record, in both of its forms. It is read record by record and field by field,
+so that a refusal can say what is wrong; page_reader.py reads the usual form of whole pages and hands everything else to this
+module. `data` is looked into no further than to see that it is an object.
 """
 
 import hashlib
@@ -24,12 +25,12 @@ from sequin_pipeline.records.literals import INTEGER, InvalidLiteral, iso_micros
 _ARROW_TYPES = {"text": pa.string(), "bigint": pa.int64(), "boolean": pa.bool_(), "timestamptz": pa.timestamp("us", "UTC")}
 
 ENVELOPE_SCHEMA = pa.schema([pa.field(field.name, _ARROW_TYPES[field.type]) for field in FIELDS])
-"""The frame's columns from the envelope, in the frame's order."""
+"""These are the frame's columns from the envelope, in the frame's order."""
 
 MIN_UPDATED_IDX, MAX_UPDATED_IDX = -(2**63), 2**63 - 1
 
 DERIVED_ID_NAMESPACE = uuid.uuid5(uuid.NAMESPACE_URL, "https://api.sequin.io/v1/records")
-"""Fixed for ever: another one would give every record of the older form a new primary key."""
+"""This is fixed for ever: another one would give every record of the older form a new primary key."""
 
 EMPTY_OBJECT = re.compile(rb"\{[ \t\r\n]*\}")
 
@@ -37,7 +38,10 @@ RejectClass = Literal["envelope", "value", "partial"]
 
 
 class RecordRejected(Exception):
-    """A record that cannot be stored as it is; the message is the reason, a sentence. Never leaves the room normalize."""
+    """This record cannot be stored as it is; the message is the reason, a sentence.
+
+    It never leaves the room normalize.
+    """
 
     def __init__(self, reason: str, reject_class: RejectClass, record_id: str | None = None) -> None:
         super().__init__(reason)
@@ -48,8 +52,10 @@ class RecordRejected(Exception):
 
 @dataclass(frozen=True)
 class Envelope:
-    """A record's own fields; times in microseconds since 1970, UTC. `data` is None where the record carries no object: null, absent,
-    or `{}` of a tombstone."""
+    """This value holds a record's own fields; times in microseconds since 1970, UTC.
+
+    `data` is None where the record carries no object: null, absent, or `{}` of a tombstone.
+    """
 
     id: str
     upstream_id: str
@@ -69,7 +75,7 @@ _VARIANTS = {digit: "89ab"[int(digit, 16) % 4] for digit in "0123456789abcdef"}
 
 
 def derived_id(sync_id: str, collection_id: str, upstream_id: str) -> str:
-    """The id of a record of the older form, which has none: the same for each version of the record.
+    """Returns the id of a record of the older form, which has none: the same for each version of the record.
 
     In Postgres: `uuid_generate_v5(namespace, json_build_array(sync_id, collection_id, upstream_id)::text)`.
     """
@@ -77,7 +83,7 @@ def derived_id(sync_id: str, collection_id: str, upstream_id: str) -> str:
 
 
 class IdDeriver:
-    """Derives the ids of many records of one sync and one collection, as `derived_id` does, in less time."""
+    """This class derives the ids of many records of one sync and one collection, as `derived_id` does, in less time."""
 
     def __init__(self, sync_id: str, collection_id: str) -> None:
         beginning = _encoder_of_ids.encode([sync_id, collection_id])[:-1] + ", "
@@ -85,7 +91,7 @@ class IdDeriver:
         self._beginning = hashlib.sha1(DERIVED_ID_NAMESPACE.bytes + beginning.encode(), usedforsecurity=False)
 
     def __call__(self, upstream_id: str) -> str:
-        """The id of the record of this object."""
+        """Returns the id of the record of this object."""
         hashed = self._beginning.copy()
         hashed.update(f"{_quote(upstream_id)}]".encode())
         digest = hashed.hexdigest()
@@ -93,7 +99,10 @@ class IdDeriver:
 
 
 def read_envelope(fields: Mapping[str, bytes], collection: Collection) -> Envelope:
-    """`fields` are the record's members as JSON texts. Raises RecordRejected, with the record's id where it can be told."""
+    """Reads the envelope; `fields` are the record's members as JSON texts.
+
+    Raises RecordRejected, with the record's id where it can be told.
+    """
     try:
         return _read(fields, collection)
     except RecordRejected as rejected:

@@ -1,5 +1,7 @@
-"""The record's own fields, declared once: the frame's schema, the readers of pages, a table's columns and the records that the pipeline
-writes itself derive from this table.
+"""This module declares the record's own fields, once.
+
+The frame's schema, the readers of pages, a table's columns and the records that the pipeline writes itself derive from this
+table.
 """
 
 from collections.abc import Mapping
@@ -10,7 +12,7 @@ from typing import Any, Literal
 
 @dataclass(frozen=True)
 class RecordField:
-    """A field of every record: `name` is its column, `path` where it stands in the record.
+    """This value is a field of every record: `name` is its column, `path` where it stands in the record.
 
     `is_always_given`: in the usual form of a record it has a value; null is the older form, or a fault. `is_nullable` is the column's.
     """
@@ -63,7 +65,7 @@ FIELDS = (
         is_always_given=False,
     ),
 )
-"""In the order of the frame's columns and of a table's."""
+"""These stand in the order of the frame's columns and of a table's."""
 
 FIELD_NAMES = tuple(field.name for field in FIELDS)
 
@@ -71,7 +73,7 @@ STAMPS: Mapping[str, str] = {
     "inserted_at": "when the row was created in this table; never changes",
     "updated_at": "when the row last changed in this table; moves only when something changed",
 }
-"""Columns that the record does not bring: they take the present moment."""
+"""The record does not bring these columns: they take the present moment."""
 
 RECORD_COLUMNS: Mapping[str, str] = {
     **{field.name: field.description for field in FIELDS[:6]},
@@ -80,7 +82,7 @@ RECORD_COLUMNS: Mapping[str, str] = {
     "data": "the provider's object, whole",
     "content_hash": "hash of everything written from the record: equal means unchanged",
 }
-"""The columns that every managed table has, with their comments; a declared column must not take one of these names."""
+"""Every managed table has these columns, with these comments; a declared column must not take one of their names."""
 
 
 def compose_envelope(collection_id: str, values: Mapping[str, object]) -> dict[str, Any]:

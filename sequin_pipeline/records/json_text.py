@@ -1,4 +1,4 @@
-"""JSON text taken apart without being parsed: elements, members, and what Postgres cannot hold.
+"""This module takes JSON text apart without parsing it: elements, members, and what Postgres cannot hold.
 
 msgspec does it where it can. It refuses half a surrogate pair anywhere and nesting beyond the interpreter's stack, for the whole
 text: then a scan of quotes and brackets finds the parts, so that the fault stays with the one record that has it.
@@ -14,13 +14,13 @@ import pyarrow as pa
 SPACE = b" \t\r\n"
 
 MAX_SHOWN_CHARACTERS = 80
-"""Of a value in a reason: enough to recognise it, too little to repeat a whole object in every log."""
+"""A reason shows so much of a value: enough to recognise it, too little to repeat a whole object in every log."""
 
 Kind = Literal["null", "string", "number", "boolean", "array", "object"]
 _KINDS: Mapping[bytes, Kind] = {b'"': "string", b"[": "array", b"{": "object", b"t": "boolean", b"f": "boolean", b"n": "null"}
 
 REFUSALS = (msgspec.DecodeError, UnicodeDecodeError, RecursionError)
-"""What msgspec raises for a text that it does not take, whatever the type asked for."""
+"""msgspec raises these for a text that it does not take, whatever the type asked for."""
 
 _MARKS = re.compile(rb'"[^"\\]*(?:\\.[^"\\]*)*"|[\[\]{},]', re.DOTALL)
 _MEMBER = re.compile(rb'[ \t\r\n]*("[^"\\]*(?:\\.[^"\\]*)*")[ \t\r\n]*:', re.DOTALL)
@@ -35,7 +35,10 @@ _anything = msgspec.json.Decoder(msgspec.Raw)
 
 
 def elements(*arrays: bytes) -> list[bytes]:
-    """The texts of the elements of all arrays, without the space around them. Raises ValueError where one of `arrays` is none."""
+    """Returns the texts of the elements of all arrays, without the space around them.
+
+    Raises ValueError where one of `arrays` is none.
+    """
     found: list[bytes] = []
     for array in arrays:
         try:
@@ -46,7 +49,7 @@ def elements(*arrays: bytes) -> list[bytes]:
 
 
 def members(record: bytes) -> dict[str, bytes]:
-    """The texts of an object's values by key; of a key that comes twice the last one, as jsonb does.
+    """Returns the texts of an object's values by key; of a key that comes twice the last one, as jsonb does.
 
     Keys that no text can hold are left out. Raises ValueError where `record` is no object.
     """
@@ -66,7 +69,7 @@ def _scanned_members(record: bytes) -> Iterator[tuple[str, bytes]]:
 
 
 def _parts(text: bytes, brackets: bytes) -> Iterator[bytes]:
-    """What stands between the commas of the outermost brackets, which must enclose the whole text."""
+    """Returns what stands between the commas of the outermost brackets, which must enclose the whole text."""
     if len(text) < 2 or text[:1] + text[-1:] != brackets:
         raise ValueError(f"it is not enclosed in {brackets.decode()}")
     last = len(text) - 1
@@ -92,8 +95,10 @@ def _parts(text: bytes, brackets: bytes) -> Iterator[bytes]:
 
 
 def find_fault(text: bytes) -> str | None:
-    """Why `text` is not JSON, else None. Half a surrogate pair is no fault of grammar, and what is nested too deeply to be checked
-    is left to Postgres."""
+    """Returns why `text` is not JSON, else None.
+
+    Half a surrogate pair is no fault of grammar, and what is nested too deeply to be checked is left to Postgres.
+    """
     if not is_utf8(text):
         return "it is not UTF-8"
     try:
@@ -110,12 +115,12 @@ def _storable_escape(escape: re.Match[bytes]) -> bytes:
 
 
 def is_harmless(text: bytes) -> bool:
-    """Whether `text` is UTF-8 and has nothing in its strings that Postgres refuses."""
+    """Says whether `text` is UTF-8 and has nothing in its strings that Postgres refuses."""
     return is_utf8(text) and find_unstorable(text) is None
 
 
 def is_utf8(text: bytes) -> bool:
-    """Strict: no surrogates, no overlong forms."""
+    """Says whether it is UTF-8 in the strict sense: no surrogates, no overlong forms."""
     if text.isascii():
         return True
     offsets = pa.array([0, len(text)], pa.int64()).buffers()[1]
@@ -127,9 +132,9 @@ def is_utf8(text: bytes) -> bool:
 
 
 def find_unstorable(text: bytes) -> str | None:
-    r"""The first escape in a JSON text that Postgres can hold neither in text nor in jsonb: `\u0000`, or half a surrogate pair.
+    r"""Returns the first escape in a JSON text that Postgres can hold neither in text nor in jsonb.
 
-    Knows `\\u0000`, a backslash and five characters, from `\u0000`.
+    That is `\u0000`, or half a surrogate pair. Knows `\\u0000`, a backslash and five characters, from `\u0000`.
     """
     # The first look costs a tenth of a millisecond for 10 MB, and most pages have no escape at all.
     if b"\\" not in text or _SUSPICIOUS.search(text) is None:
@@ -141,12 +146,12 @@ def find_unstorable(text: bytes) -> str | None:
 
 
 def kind_of(raw: bytes) -> Kind:
-    """What sort of JSON value a text is, by its first character."""
+    """Returns what sort of JSON value a text is, by its first character."""
     return _KINDS.get(raw[:1], "number")
 
 
 def show(raw: bytes) -> str:
-    """A JSON value as reasons quote it: its kind and its text, cut at 80 characters."""
+    """Returns a JSON value as reasons quote it: its kind and its text, cut at 80 characters."""
     kind = kind_of(raw)
     is_readable = kind == "string" and find_unstorable(raw) is None
     quoted = repr(msgspec.json.decode(raw, type=str) if is_readable else raw.decode(errors="replace"))

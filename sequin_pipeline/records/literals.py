@@ -1,4 +1,4 @@
-"""Exact reading of decimal and time literals: no float, no rounding but where it was asked for.
+"""This module reads decimal and time literals exactly: no float, no rounding but where it was asked for.
 
 Here are the grammars and the arithmetic; which column takes which literal is value_casts.py. Everything is bounded: an exponent of a
 billion costs nothing.
@@ -10,10 +10,10 @@ from datetime import date
 DECIMAL = re.compile(
     r"(?P<sign>[+-]?)(?:(?P<whole>[0-9]+)(?:\.(?P<fraction>[0-9]*))?|\.(?P<bare>[0-9]+))(?:[eE](?P<exponent>[+-]?[0-9]+))?"
 )
-"""Sign, digits, point, exponent, as Postgres' numeric reads them; no NaN, no infinity, no underscore, no space."""
+"""This matches sign, digits, point, exponent, as Postgres' numeric reads them; no NaN, no infinity, no underscore, no space."""
 
 INTEGER = re.compile(r"[+-]?[0-9]+")
-"""The decimals that claim to be whole numbers: neither point nor exponent."""
+"""This matches the decimals that claim to be whole numbers: neither point nor exponent."""
 
 ISO_DATE = re.compile(r"([0-9]{4})-([0-9]{2})-([0-9]{2})")
 
@@ -22,33 +22,34 @@ ISO_TIME = re.compile(
     r"(?P<hour>[0-9]{2})(?::(?P<minute>[0-9]{2})(?::(?P<second>[0-9]{2})(?:\.(?P<fraction>[0-9]+))?)?)?"
     r"(?P<zone>[Zz]|(?P<east>[+-])(?P<zone_hour>[0-9]{2})(?::?(?P<zone_minute>[0-9]{2}))?)?"
 )
-"""RFC 3339, and of ISO 8601 also zones without colon or minutes and times that end at the hour or the minute."""
+"""This matches RFC 3339, and of ISO 8601 also zones without colon or minutes and times that end at the hour or the minute."""
 
 MIN_MICROSECONDS = -62_135_596_800_000_000
-"""0001-01-01T00:00:00Z: the first year that ISO dates, Python and Postgres agree on."""
+"""This is 0001-01-01T00:00:00Z: the first year that ISO dates, Python and Postgres agree on."""
 
 MAX_MICROSECONDS = 253_402_300_799_999_999
-"""9999-12-31T23:59:59.999999Z: the last instant that four digits of a year can write."""
+"""This is 9999-12-31T23:59:59.999999Z: the last instant that four digits of a year can write."""
 
 _MICROSECONDS_A_SECOND = 1_000_000
 _EPOCH_ORDINAL = date(1970, 1, 1).toordinal()
 _MAX_WHOLE_DIGITS = 20
-"""One more than any 64-bit integer has: enough to tell that a number is out of range."""
+"""This is one more than any 64-bit integer has: enough to tell that a number is out of range."""
 _MAX_EXPONENT_DIGITS = 12
 
 
 class InvalidLiteral(Exception):
-    """A value that its column cannot take unchanged; the message says what was expected, as the end of a sentence."""
+    """The column cannot take this value unchanged; the message says what was expected, as the end of a sentence."""
 
 
 class ZoneMissing(InvalidLiteral):
-    """A time that does not say in which zone, where UTC was not to be assumed."""
+    """This time does not say in which zone it is, where UTC was not to be assumed."""
 
 
 def scaled_integer(text: str, places: int, *, rounds: bool = False) -> int:
-    """The decimal `text` times ten to the power of `places`, exactly; with `rounds` to the nearest integer, halves to even.
+    """Returns the decimal `text` times ten to the power of `places`, exactly.
 
-    Raises InvalidLiteral for what is no decimal, no integer after scaling, or has more than 20 digits.
+    With `rounds` it is the nearest integer, halves to even. Raises InvalidLiteral for what is no decimal, no integer after
+    scaling, or has more than 20 digits.
     """
     match = DECIMAL.fullmatch(text)
     if match is None:
@@ -70,7 +71,7 @@ def scaled_integer(text: str, places: int, *, rounds: bool = False) -> int:
 
 
 def exponent_of(text: str | None) -> int:
-    """The number behind the e of a decimal, 0 without one; cut to what a decimal in memory can tell apart."""
+    """Returns the number behind the e of a decimal, 0 without one; cut to what a decimal in memory can tell apart."""
     if text is None:
         return 0
     digits = text.lstrip("+-").lstrip("0")
@@ -80,13 +81,16 @@ def exponent_of(text: str | None) -> int:
 
 
 def _rounds_up(whole: int, rest: str) -> bool:
-    """`rest` are the digits behind the last one kept; a half goes to the even neighbour."""
+    """Says whether the last digit kept is rounded up.
+
+    `rest` are the digits behind it; a half goes to the even neighbour.
+    """
     is_half = rest.rstrip("0") == "5"
     return whole % 2 == 1 if is_half else rest[0] >= "5"
 
 
 def nearest_double(text: str) -> float:
-    """The double nearest to the decimal `text`.
+    """Returns the double nearest to the decimal `text`.
 
     Raises InvalidLiteral for what is no decimal or overflows, and for an integer that the double would not give back.
     """
@@ -105,7 +109,7 @@ def nearest_double(text: str) -> float:
 
 
 def iso_days(text: str) -> int:
-    """Days since 1970-01-01 of `YYYY-MM-DD`, years 1 to 9999. Raises InvalidLiteral."""
+    """Returns the days since 1970-01-01 of `YYYY-MM-DD`, years 1 to 9999. Raises InvalidLiteral."""
     match = ISO_DATE.fullmatch(text)
     if match is None:
         raise InvalidLiteral("a date as YYYY-MM-DD")
@@ -116,7 +120,7 @@ def iso_days(text: str) -> int:
 
 
 def iso_microseconds(text: str, *, assume_utc: bool = False, rounds: bool = False) -> int:
-    """Microseconds since 1970-01-01T00:00:00Z of an ISO time with zone (`assume_utc`: without zone it is UTC).
+    """Returns the microseconds since 1970-01-01T00:00:00Z of an ISO time with zone (`assume_utc`: without zone it is UTC).
 
     `rounds`: to the nearest microsecond, halves to even. Raises InvalidLiteral, also for a leap second (no type here holds
     one), for hour 24 and for what is outside the years 0001 to 9999 once it is in UTC.
@@ -138,7 +142,10 @@ def iso_microseconds(text: str, *, assume_utc: bool = False, rounds: bool = Fals
 
 
 def epoch_microseconds(text: str, places: int, *, rounds: bool = False) -> int:
-    """Microseconds of a decimal number of units since 1970, `places` being 6 for seconds and 3 for milliseconds. Raises InvalidLiteral."""
+    """Returns the microseconds of a decimal number of units since 1970.
+
+    `places` is 6 for seconds and 3 for milliseconds. Raises InvalidLiteral.
+    """
     return _within_years(scaled_integer(text, places, rounds=rounds))
 
 

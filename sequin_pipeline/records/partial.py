@@ -1,4 +1,4 @@
-"""Writes, reads and completes records whose message did not know all values of the object.
+"""This module writes, reads and completes records whose message did not know all values of the object.
 
 Such a record has no `data`. `partial` holds the members that are known, `unknown` names the others, and `refused` is the reason for the
 reject that the record becomes unless an older version tells the missing values.
@@ -12,7 +12,7 @@ import msgspec
 from sequin_pipeline.records import json_text
 
 MARK = b'"partial":'
-"""In every page that holds such a record, and in few others: to look for it costs nothing beside parsing the page."""
+"""This stands in every page that holds such a record, and in few others: to look for it costs nothing beside parsing the page."""
 
 _APART = ("partial", "unknown", "refused", "data", "deleted", "updated_idx", "inserted_at")
 
@@ -24,7 +24,7 @@ def partial_data(known: Mapping[str, msgspec.Raw], unknown: Sequence[str], *, wh
 
 @dataclass(frozen=True)
 class Version:
-    """One version of an object, as delivered or as stored; `values` are by member, None where it carries no object.
+    """This value is one version of an object, as delivered or as stored; `values` are by member, None where it carries no object.
 
     `unknown` are the members that it has without telling their values. `since` are the versions that told values which are older than
     this one. `fields` are the record's own members but those named here; `inserted_at` is its JSON text.
@@ -40,7 +40,7 @@ class Version:
 
     @property
     def is_bare(self) -> bool:
-        """Tells whether it is a tombstone that leaves the object as it is."""
+        """This is true where it is a tombstone that leaves the object as it is."""
         return self.is_deleted and not self.values
 
     def told_at(self, name: str) -> int:

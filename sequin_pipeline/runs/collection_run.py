@@ -1,6 +1,7 @@
-"""One run of one collection: pulls its stream and commits page group by page group, until the stream ends.
+"""This module carries out one run of one collection.
 
-What is decided here: what makes a page group, and what a run leaves behind; how it begins is decided in start.py. No Dagster.
+It pulls the stream and commits page group by page group, until the stream ends. What is decided here: what makes a page group,
+and what a run leaves behind; how it begins is decided in start.py. No Dagster.
 """
 
 from collections.abc import Callable, Iterator, Sequence
@@ -38,10 +39,13 @@ from sequin_pipeline.write.writer import WriteJob
 
 BATCH_RECORDS = 5_000
 BATCH_BYTES = 8 * 1024 * 1024
-"""Between 1,000 and 200,000 rows a batch costs the same per row; small ones lose less to a crash and hold less memory: of three at a
-time each is there as pages, as frames, as rows and as the bytes of COPY."""
+"""A batch is about so large.
+
+Between 1,000 and 200,000 rows a batch costs the same per row; small ones lose less to a crash and hold less memory: of three at a
+time each is there as pages, as frames, as rows and as the bytes of COPY.
+"""
 BATCH_PAGES = 500
-"""Of a stream of small or empty pages: so many requests are not to be lost to a crash."""
+"""A batch of a stream of small or empty pages has at most so many: so many requests are not to be lost to a crash."""
 
 
 def run_sync(
@@ -84,11 +88,11 @@ def check_rejects(collection: Collection, outcome: SyncOutcome) -> None:
 
 
 class CollectionRun:
-    """One run of one collection under way: its place in the stream and its sums. A context manager, whose end waits for the lanes.
+    """This class is one run of one collection under way: its place in the stream and its sums.
 
-    Ledger and table are ready once it is made. Then comes `read`, or whoever reads for several collections calls `write`; `finish` is
-    the last. There is a lane for each session; before and after reading, the first one serves for the ledger, and while lanes write,
-    a session of its own shows life.
+    It is a context manager, whose end waits for the lanes. Ledger and table are ready once it is made. Then comes `read`, or
+    whoever reads for several collections calls `write`; `finish` is the last. There is a lane for each session; before and after
+    reading, the first one serves for the ledger, and while lanes write, a session of its own shows life.
     """
 
     def __init__(
@@ -232,7 +236,7 @@ class CollectionRun:
         )
 
     def _counted(self, gathered: list[Portion]) -> Iterator[Listed]:
-        """What a census, if one is taken, learns of the ids that the source has: those of rejects too."""
+        """Returns what a census, if one is taken, learns of the ids that the source has: those of rejects too."""
         if self._census is None:
             return
         for portion in gathered:
@@ -276,7 +280,10 @@ class CollectionRun:
             self._totals.swept += removed
 
     def _create_indexes(self) -> None:
-        """Those that are declared and missing; by now everything is committed, and the run has ended as far as the ledger knows."""
+        """Creates the indexes that are declared and missing.
+
+        By now everything is committed, and the run has ended as far as the ledger knows.
+        """
         collection = self._run_config.collection
         if collection.indexes:
             creating = partial(create_missing, table=collection.table, indexes=collection.indexes)

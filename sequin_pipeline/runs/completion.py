@@ -1,8 +1,8 @@
-"""Completes the records of a page whose messages left values out, from the versions before them: in the page, and in the table.
+"""This module completes the records of a page whose messages left values out, from the versions before them.
 
-So that everything behind this (casts, hash, merge, refill, history) sees whole objects only. What cannot be completed stays as it came,
-and is rejected. The ledger remembers which values a version took from an older one, so that a version between the two, should it come
-late, tells them still.
+Those are in the page, and in the table. So that everything behind this (casts, hash, merge, refill, history) sees whole objects
+only. What cannot be completed stays as it came, and is rejected. The ledger remembers which values a version took from an older
+one, so that a version between the two, should it come late, tells them still.
 """
 
 from collections import defaultdict
@@ -22,7 +22,7 @@ from sequin_pipeline.records.partial import MARK, Version, put_behind, read_vers
 from sequin_pipeline.table.target import Target
 
 FIELDS_OF_KEY = ("id", "upstream_id", "sync_id")
-"""The columns of a key by which a row can be found from a record as it came."""
+"""By these columns of a key a row can be found from a record as it came."""
 
 BIGINT = range(-(2**63), 2**63)
 
@@ -35,10 +35,10 @@ _identified = msgspec.json.Decoder(list[_Identified])
 
 
 class Completion:
-    """Completes the pages of one table, one after the other: each before the next is read, and once the last has been committed.
+    """This class completes the pages of one table, one after the other.
 
-    Another run may drain the same queue: what it has committed before a page is completed counts, but not what it commits between then
-    and the commit of the page.
+    Each is completed before the next is read, and once the last has been committed. Another run may drain the same queue: what it
+    has committed before a page is completed counts, but not what it commits between then and the commit of the page.
     """
 
     def __init__(self, ledger: Ledger) -> None:

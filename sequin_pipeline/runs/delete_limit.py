@@ -1,6 +1,7 @@
-"""How many rows a listing may mark as deleted unasked: what is more is held in the ledger until somebody accepts it.
+"""This module limits how many rows a listing may mark as deleted unasked.
 
-What a listing did not see, and how it is marked, is the business of unlisted.py.
+What is more is held in the ledger until somebody accepts it. What a listing did not see, and how it is marked, is the business of
+unlisted.py.
 """
 
 import logging
@@ -36,7 +37,10 @@ class DeleteLimit:
         self._held: Sequence[HeldDeletes] = ()
 
     def mark_accepted(self) -> None:
-        """Marks the held deletes that somebody accepts, now or in a run that was killed. The first that a run does."""
+        """Marks the held deletes that somebody accepts, now or in a run that was killed.
+
+        A run does this first.
+        """
         ledger, sync_id = self._job.ledger, self._run_config.sync_id
         self._held = self._session.attempt(partial(find_held, ledger=ledger), f"reading the held deletes of {ledger.label!r}")
         concerned = [held for held in self._held if sync_id in (None, held.sync_id)]

@@ -1,6 +1,7 @@
-"""Plain DataFrames in and out: any frame with a key merged into its table, and a table read back as a typed frame.
+"""This module takes plain DataFrames in and out.
 
-What makes the IO manager useful to assets that are no collections. No Dagster.
+Any frame with a key is merged into its table, and a table is read back as a typed frame. That makes the IO manager useful to
+assets that are no collections. No Dagster.
 """
 
 from collections.abc import Iterator, Mapping, Sequence
@@ -36,7 +37,7 @@ READ_ROWS = 10_000
 
 @dataclass(frozen=True)
 class ReadNames:
-    """What a table calls its tombstones and its stream time; None where it has no column for it."""
+    """This value holds what a table calls its tombstones and its stream time; None where it has no column for it."""
 
     tombstone: str | None = "deleted"
     stream_time: str | None = "record_inserted_at"
@@ -47,8 +48,10 @@ MANAGED_NAMES = ReadNames()
 
 @dataclass(frozen=True)
 class FrameOutcome:
-    """Counts of the rows of one frame, and how many the table has now. `untyped` are columns that the table gets with their first
-    value."""
+    """This value counts the rows of one frame, and says how many the table has now.
+
+    `untyped` are columns that the table gets with their first value.
+    """
 
     counts: Counts
     rows: int
@@ -57,10 +60,10 @@ class FrameOutcome:
 
 @dataclass(frozen=True)
 class FramePage(NormalizedPages):
-    """A slice of a frame, in place of pages of records."""
+    """This value is a slice of a frame, in place of pages of records."""
 
     def raw_record(self, position: int) -> bytes:
-        """The row as a JSON object: what a reject keeps."""
+        """Returns the row as a JSON object: what a reject keeps."""
         row = self.frame[self.frame[ROW_NUMBER] == position].drop(columns=ROW_NUMBER)
         return str(row.to_json(orient="records", date_format="iso", date_unit="us", lines=True)).strip().encode()
 
@@ -118,7 +121,7 @@ def _prepared(
     owner: FrameOwner | None,
     database: str | None,
 ) -> FrameRows:
-    """The frame as the table takes it, and the table ready for it."""
+    """Returns the frame as the table takes it, and makes the table ready for it."""
     check_place(connection, table, database, ledger.schema)
     introspected = introspect(connection, table)
     given = frame_rows(table, frame, key=key, version=version, introspected=introspected)
@@ -167,7 +170,10 @@ _READ: Mapping[str, tuple[str | None, pa.DataType]] = {
     "integer[]": (None, pa.list_(pa.int64())),
     "bigint[]": (None, pa.list_(pa.int64())),
 }
-"""By type: what it is read as, and its column in the frame; every other type (numeric, jsonb, uuid, …) travels as its text, whole."""
+"""This maps a type to what it is read as, and to its column in the frame.
+
+Every other type (numeric, jsonb, uuid, …) travels as its text, whole.
+"""
 
 
 def read_frame(
@@ -180,7 +186,7 @@ def read_frame(
     names: ReadNames = MANAGED_NAMES,
     database: str | None = None,
 ) -> pd.DataFrame:
-    """The table as a DataFrame with pyarrow-backed columns, in no particular order.
+    """Returns the table as a DataFrame with pyarrow-backed columns, in no particular order.
 
     `live_only` leaves out tombstones, which a table without a column for them has none of; `window` keeps the rows whose stream time
     lies in it. Raises TableRefused for a table or column that is not there, WarehouseError.
@@ -266,7 +272,10 @@ def _array(values: tuple[object, ...], field: pa.Field) -> pa.Array:
 
 
 def _check_years(connection: Connection, table: TableName, types: Mapping[str, str]) -> None:
-    """Python has no year 10000, none before 1, and no infinity. Raises TableRefused for the first column that holds one."""
+    """Raises TableRefused for the first column that holds a time which Python has not.
+
+    Python has no year 10000, none before 1, and no infinity.
+    """
     for name, kind in types.items():
         if kind not in ("date", "timestamp with time zone", "timestamp without time zone"):
             continue

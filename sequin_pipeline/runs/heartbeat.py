@@ -1,4 +1,4 @@
-"""How a run shows life: to whoever asked for reports, each time, and in the ledger, now and then."""
+"""This module shows that a run is alive: to whoever asked for reports, each time, and in the ledger, now and then."""
 
 import time
 from collections.abc import Callable
@@ -11,7 +11,7 @@ from sequin_pipeline.runs.outcome import Progress, Totals
 
 
 class Heartbeat:
-    """Tells of one run of one collection how far it has come, by its `totals`."""
+    """This class tells of one run of one collection how far it has come, by its `totals`."""
 
     def __init__(self, ledger: Ledger, totals: Totals, *, run_id: str, mode: str, report: Callable[[Progress], None]) -> None:
         self._ledger = ledger

@@ -1,7 +1,8 @@
-"""What becomes of rows that a full reading did not bring: those of the source that the table was filled from before, above all.
+"""This module decides what becomes of rows that a full reading did not bring.
 
-They stay, and are told of, unless the run was asked to mark them as deleted. Their versions stay as they are, and their hashes are
-forgotten, so that a delivery of the same version brings a row back.
+Above all these are rows of the source that the table was filled from before. They stay, and are told of, unless the run was asked
+to mark them as deleted. Their versions stay as they are, and their hashes are forgotten, so that a delivery of the same version
+brings a row back.
 """
 
 import logging
@@ -26,7 +27,7 @@ MARKED_ROWS = 5_000
 
 @dataclass(frozen=True)
 class Marked:
-    """A part that has been marked: how many rows, and the greatest id that was looked at, None behind the last."""
+    """This value is a part that has been marked: how many rows, and the greatest id that was looked at, None behind the last."""
 
     rows: int
     last: str | None
@@ -80,7 +81,10 @@ def _told(
 
 
 def count_leftovers(connection: Connection, ledger: Ledger, target: Target, census: Census) -> int:
-    """How many rows are not deleted, were not delivered, and have not been written since the census began. Scans the table."""
+    """Returns how many rows are not deleted, were not delivered, and have not been written since the census began.
+
+    Scans the table.
+    """
     if not holds_census(connection, ledger, census):
         return 0
     count: int = fetch_value(

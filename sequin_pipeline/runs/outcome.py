@@ -1,4 +1,4 @@
-"""What a run of a collection comes to: the sums that are kept while it goes on, and what is told about it in the end."""
+"""This module sums up what a run of a collection comes to: while it goes on, and what is told about it in the end."""
 
 import time
 from collections import Counter, defaultdict
@@ -16,7 +16,7 @@ from sequin_pipeline.write.writer import Committed
 
 @dataclass(frozen=True)
 class Progress:
-    """How far a run has come; `stream_time` is the greatest `inserted_at` handed over to be written."""
+    """This value says how far a run has come; `stream_time` is the greatest `inserted_at` handed over to be written."""
 
     label: str
     pages: int
@@ -27,7 +27,7 @@ class Progress:
 
 @dataclass(frozen=True)
 class SyncOutcome:
-    """What a run did, for the materialization's metadata and the checks.
+    """This value says what a run did, for the materialization's metadata and the checks.
 
     `counts_by_window` is keyed by partition. `outside` were records outside the asked windows, passed over. `swept` are rows that were
     only marked as deleted before the collection was told to remove them. `lag_seconds`: 0 at the end of the stream, else the age of the
@@ -65,15 +65,15 @@ class SyncOutcome:
 
 
 class Totals:
-    """The sums of one run under way."""
+    """This class keeps the sums of one run under way."""
 
     def __init__(self) -> None:
         self.swept = 0
         self.refilled = 0
         self.settled = Counter[str]()
-        """By class, how many of those that were rejected have been stored when the run ended."""
+        """This counts by class how many of those that were rejected have been stored when the run ended."""
         self.met: set[bytes] = set()
-        """The hashes of records that were rejected and wait for another row or version."""
+        """These are the hashes of records that were rejected and wait for another row or version."""
         self.sample = Sample()
         self.notes: dict[str, None] = {}
         self._started = time.perf_counter()
@@ -85,27 +85,27 @@ class Totals:
 
     @property
     def seconds(self) -> float:
-        """Since the run began."""
+        """This is the time since the run began."""
         return time.perf_counter() - self._started
 
     @property
     def pages(self) -> int:
-        """Read so far."""
+        """This is the number of pages read so far."""
         return self._sums["pages"]
 
     @property
     def records(self) -> int:
-        """Read so far."""
+        """This is the number of records read so far."""
         return self._sums["records"]
 
     @property
     def has_changed_rows(self) -> bool:
-        """Whether anything has been written for which a reject may have waited."""
+        """This is true where anything has been written for which a reject may have waited."""
         counts = sum(self._counts.values(), Counts())
         return bool(self.swept or self.refilled or counts.inserted or counts.updated or counts.deleted)
 
     def add_portion(self, portion: Portion) -> None:
-        """Pages that were read."""
+        """Adds pages that were read."""
         for page in portion.pages:
             cost = page.cost
             self.notes |= dict.fromkeys(page.notes)
@@ -118,7 +118,7 @@ class Totals:
         self.sample.add(portion.normalized)
 
     def add_committed(self, committed: Committed) -> None:
-        """A batch that was written."""
+        """Adds a batch that was written."""
         for key, counts in committed.counts.items():
             self._counts[key] = self._counts.get(key, Counts()) + counts
         for stage, seconds in committed.seconds.items():
@@ -139,7 +139,7 @@ class Totals:
         drift: Drift,
         held_deletes: tuple[HeldDeletes, ...],
     ) -> SyncOutcome:
-        """What the run has come to."""
+        """Returns what the run has come to."""
         return SyncOutcome(
             counts=sum(self._counts.values(), Counts()),
             counts_by_window=dict(self._counts),

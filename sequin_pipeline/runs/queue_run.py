@@ -1,7 +1,8 @@
-"""One run of a queue: every delivery is taken apart by collection, each share committed to its table, and then acknowledged.
+"""This module carries out one run of a queue.
 
-Beside sync.py, which reads one collection, and made of the same parts: what a collection's run prepares, writes and leaves behind is
-decided there. What is decided here: when a delivery counts as stored, and when the run ends. No Dagster.
+Every delivery is taken apart by collection, each share committed to its table, and then acknowledged. It stands beside
+collection_run.py, which reads one collection, and is made of the same parts: what a collection's run prepares, writes and leaves
+behind is decided there. What is decided here: when a delivery counts as stored, and when the run ends. No Dagster.
 """
 
 import logging
@@ -34,7 +35,10 @@ CLOSING_SECONDS = 3.0
 
 @dataclass(frozen=True)
 class DrainLimits:
-    """How much one run takes before it leaves the rest to the next, looked at between deliveries; None: all that waits when it begins."""
+    """This value says how much one run takes before it leaves the rest to the next, looked at between deliveries.
+
+    None means all that waits when it begins.
+    """
 
     max_records: int | None = None
     max_seconds: float | None = None
@@ -42,7 +46,10 @@ class DrainLimits:
 
 @dataclass(frozen=True)
 class DrainOutcome:
-    """What a run of a queue did: by label of each declared collection, and how many records wait undeclared, by their label."""
+    """This value says what a run of a queue did, by label of each declared collection.
+
+    It also counts how many records wait undeclared, by their label.
+    """
 
     collections: Mapping[str, SyncOutcome]
     undeclared: Mapping[str, int]
@@ -61,12 +68,12 @@ def drain(
     report: Callable[[Progress], None] = lambda progress: None,
     clock: Callable[[], float] = time.monotonic,
 ) -> DrainOutcome:
-    """Writes every collection's share of each delivery of a queue, until it is empty, or gives only what came in after the run had begun,
-    or `limits` are reached.
+    """Writes every collection's share of each delivery of a queue.
 
-    A delivery is acknowledged once all its shares are committed and its undeclared records are kept. When anything fails before
-    that, it is given back whole: what of it was committed already is known by its version when it comes again. Holds one connection,
-    and now and then a second, however many collections there are. Raises SourceError and WarehouseError; too many rejects are told by
+    It ends when the queue is empty, or gives only what came in after the run had begun, or `limits` are reached. A delivery is
+    acknowledged once all its shares are committed and its undeclared records are kept. When anything fails before that, it is
+    given back whole: what of it was committed already is known by its version when it comes again. Holds one connection, and now
+    and then a second, however many collections there are. Raises SourceError and WarehouseError; too many rejects are told by
     `check_rejects` of each outcome.
     """
     with ExitStack() as stack:
@@ -89,7 +96,7 @@ def drain(
 
 
 class _Part:
-    """One declared collection of the queue, under way."""
+    """A part is one declared collection of the queue, under way."""
 
     def __init__(self, run: CollectionRun, collection: Collection) -> None:
         self.collection = collection
@@ -97,15 +104,15 @@ class _Part:
         self._normalizer = Normalizer(collection)
 
     def read(self, share: Page) -> Portion:
-        """The share with its frame; the one before has been written."""
+        """Returns the share with its frame; the one before has been written."""
         return normalized_portion(self._run.complete(share), self._normalizer)
 
     def write(self, share: Portion) -> None:
-        """It is committed when this returns."""
+        """Writes the share, which is committed when this returns."""
         self._run.write(share)
 
     def finish(self, cost: PageCost, *, reached_end: bool) -> SyncOutcome:
-        """What became of the collection; what the deliveries cost holds for the run, and stands with each."""
+        """Returns what became of the collection; what the deliveries cost holds for the run, and stands with each."""
         outcome = self._run.finish(reached_end=reached_end)
         return replace(
             outcome,
@@ -119,16 +126,20 @@ class _Part:
 
 @dataclass(frozen=True)
 class _Taken:
-    """A delivery by collection: the shares of those that are declared, with their frames, and those of the others."""
+    """This value is a delivery by collection.
+
+    It holds the shares of those that are declared, with their frames, and those of the others.
+    """
 
     shares: Sequence[tuple[_Part, Portion]]
     undeclared: Mapping[str | None, Page]
 
 
 class _Deliveries:
-    """What a queue gives, in order. `ask_ahead` has it asked for the next delivery while the last one is being stored.
+    """This class asks a queue for what it gives, in order.
 
-    `close` gives back what was not acknowledged.
+    `ask_ahead` has it asked for the next delivery while the last one is being stored. `close` gives back what was not
+    acknowledged.
     """
 
     def __init__(self, source: Source, request: ReadRequest) -> None:
@@ -157,7 +168,7 @@ class _Deliveries:
         return delivery
 
     def ask_ahead(self) -> None:
-        """Only of a queue that has given two deliveries: most runs find one, and what they hold no other can have."""
+        """Asks ahead only a queue that has given two deliveries: most runs find one, and what they hold no other can have."""
         if self._count > 1 and self._gives_two:
             self._ahead = threads.start(partial(next, self._pages, None), "sequin-delivery-ahead")
 
@@ -172,7 +183,7 @@ class _Deliveries:
 
 
 class _Queue:
-    """The deliveries of one run, and their sums."""
+    """This class holds the deliveries of one run, and their sums."""
 
     def __init__(self, parts: Mapping[str, _Part], warehouse: Warehouse, *, run_id: str, schema: str) -> None:
         self.cost = PageCost(requests=0)
@@ -184,7 +195,7 @@ class _Queue:
         self.records = 0
 
     def read(self, source: Source, limits: DrainLimits, *, clock: Callable[[], float]) -> bool:
-        """True when the queue came to its end, False when the limits did."""
+        """Returns True when the queue came to its end, False when the limits did."""
         started, began_at = clock(), None
         with closing(_Deliveries(source, ReadRequest(frozenset(self._parts)))) as deliveries:
             for delivery in deliveries:
@@ -219,7 +230,10 @@ class _Queue:
         return _Taken(shares, undeclared)
 
     def _store(self, taken: _Taken) -> None:
-        """Everything that was delivered is committed when this returns: as rows, as rejects, or as records that wait undeclared."""
+        """Stores everything that was delivered: as rows, as rejects, or as records that wait undeclared.
+
+        All of it is committed when this returns.
+        """
         for part, share in taken.shares:
             part.write(share)
         if taken.undeclared:

@@ -1,4 +1,4 @@
-"""Filling columns of rows that are there already, after their declaration was added or changed.
+"""This module fills columns of rows that are there already, after their declaration was added or changed.
 
 `data` is read back through the same normalizing and written by the same merge, at the versions that are stored: a row that changes
 meanwhile wins. In batches by key, resumable. A value that does not fit stays null, with an open reject that names the row.
@@ -28,12 +28,15 @@ from sequin_pipeline.write.writer import TableWriter, WriteJob
 logger = logging.getLogger("sequin_pipeline.refill")
 
 REFILL_ROWS = 2_000
-"""A batch of about 5 MB."""
+"""A batch of so many rows has about 5 MB."""
 
 
 def declare_columns(connection: Connection, ledger: Ledger, collection: Collection, preparation: Preparation) -> None:
-    """Tells the ledger what each column is filled by now. A column that is new, or declared in another way, waits for its refill;
-    one that is declared no longer is forgotten, so that it is filled again should it ever come back."""
+    """Tells the ledger what each column is filled by now.
+
+    A column that is new, or declared in another way, waits for its refill; one that is declared no longer is forgotten, so that
+    it is filled again should it ever come back.
+    """
     known = known_fingerprints(connection, ledger)
     declared = {column.name: column.fingerprint for column in collection.columns}
     if known == declared:
@@ -88,7 +91,7 @@ def refill(warehouse: Warehouse, ledger: Ledger, collection: Collection, *, run_
 
 
 class _Refill:
-    """The writing half: rows that were read back become rows again, and values that do not fit become rejects."""
+    """This class is the writing half: rows that were read back become rows again, and values that do not fit become rejects."""
 
     def __init__(self, session: Session, job: WriteJob, normalize: Normalizer) -> None:
         self._session = session
@@ -110,9 +113,9 @@ class _Refill:
 
 
 def _empty(connection: Connection, *, target: Target, columns: Sequence[str]) -> int:
-    """Of rows without an object, which can still hold what a column was filled with when it was declared before; returns how many.
+    """Empties columns of rows without an object, which can still hold what was declared before; returns how many.
 
-    Not of rows that were there when the table was adopted: they have no hash, and may hold all that there is.
+    Rows that were there when the table was adopted are left alone: they have no hash, and may hold all that there is.
     """
     names = [sql.Identifier(name) for name in columns]
     return connection.execute(
@@ -126,7 +129,10 @@ def _empty(connection: Connection, *, target: Target, columns: Sequence[str]) ->
 
 
 def _rows(connection: Connection, *, target: Target, after: str | None) -> Sequence[tuple[object, ...]]:
-    """The next rows that carry an object, in the order of the key, on whose index this leans: the record's fields, then `data`."""
+    """Returns the next rows that carry an object, in the order of the key, on whose index this leans.
+
+    A row has the record's fields, then `data`.
+    """
     return connection.execute(
         sql.SQL(
             "select {fields}, data::text from {table} where data is not null and (%(after)s::text is null or id > %(after)s)"
@@ -140,7 +146,7 @@ def _rows(connection: Connection, *, target: Target, after: str | None) -> Seque
 
 
 def _records(collection: Collection, rows: Sequence[tuple[object, ...]]) -> bytes:
-    """The rows as the source would have sent them, as far as they are kept."""
+    """Returns the rows as the source would have sent them, as far as they are kept."""
     records = []
     for *fields, data in rows:
         envelope = compose_envelope(collection.id, dict(zip(FIELD_NAMES, fields, strict=True)))

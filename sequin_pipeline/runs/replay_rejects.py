@@ -1,6 +1,7 @@
-"""Rejects tried again: their records go through normalize and merge as they are declared now, at their own versions.
+"""This module tries rejects again, after the declaration, or what a foreign key points to, has been fixed.
 
-After the declaration, or what a foreign key points to, has been fixed. A record that still does not fit stays an open reject.
+Their records go through normalize and merge as they are declared now, at their own versions. A record that still does not fit
+stays an open reject.
 """
 
 from collections import Counter
@@ -23,13 +24,19 @@ from sequin_pipeline.write.writer import TableWriter, WriteJob
 REPLAY_RECORDS = 1_000
 
 MAX_REFUSED = 1_000
-"""Of one run: a row that is refused again costs some 75 ms, one that passes next to nothing. The others come first in the next run."""
+"""One run tries at most so many that are refused again.
+
+Such a row costs some 75 ms, one that passes next to nothing. The others come first in the next run.
+"""
 
 RESTING_SECONDS = 3_600
-"""After which a run that changed no row tries a reject again: what it waits for may have come from elsewhere."""
+"""After this time a run that changed no row tries a reject again: what it waits for may have come from elsewhere."""
 
 OWN = "again"
-"""The mode under which a run tries rejects of its own again: their records have been counted as rejected, and are not fetched twice."""
+"""A run tries rejects of its own again under this mode.
+
+Their records have been counted as rejected, and are not fetched twice.
+"""
 
 
 def replay(

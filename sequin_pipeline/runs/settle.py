@@ -1,4 +1,4 @@
-"""Open rejects that what is stored has overtaken."""
+"""This module settles open rejects that what is stored has overtaken."""
 
 from psycopg import sql
 

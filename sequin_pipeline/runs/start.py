@@ -1,6 +1,7 @@
-"""How a run of a collection begins: ledger, table and columns made ready, and the place to start from found.
+"""This module begins a run of a collection.
 
-Everything here happens on a connection before a writer exists, and before anything has been requested of the source.
+Ledger, table and columns are made ready, and the place to start from is found. Everything here happens on a connection before a
+writer exists, and before anything has been requested of the source.
 """
 
 import logging
@@ -28,9 +29,10 @@ logger = logging.getLogger("sequin_pipeline.start")
 
 @dataclass(frozen=True)
 class RunStart:
-    """What a run begins with: the table as it takes rows, the place in the stream, and of each lane the live cursor that it will move.
+    """This value is what a run begins with.
 
-    `census`: the run tells in the end which rows the source does not have. `swept` are rows that were only marked as deleted until now,
+    That is the table as it takes rows, the place in the stream, and of each lane the live cursor that it will move. `census`: the
+    run tells in the end which rows the source does not have. `swept` are rows that were only marked as deleted until now,
     `refilled` those whose new or changed columns were filled. `notes` are what there is to say of what was asked for.
     """
 
@@ -44,8 +46,11 @@ class RunStart:
 
 
 def owns_cursor(run_config: RunConfig, source: Source) -> bool:
-    """Tells whether the run moves the live cursor. A queue keeps its own place, by what was acknowledged, so nothing is fenced: any
-    number of runs may drain it beside each other, and what is delivered twice is known by its version."""
+    """Tells whether the run moves the live cursor.
+
+    A queue keeps its own place, by what was acknowledged, so nothing is fenced: any number of runs may drain it beside each
+    other, and what is delivered twice is known by its version.
+    """
     return run_config.mode == "live" and source.can_reread
 
 
@@ -145,7 +150,10 @@ def _find_census(connection: Connection, ledger: Ledger, run_config: RunConfig) 
 
 
 def _tell_unmarked(connection: Connection, ledger: Ledger, run_config: RunConfig) -> tuple[str, ...]:
-    """Only while a table is taken over does a read from the beginning tell which rows its source does not have."""
+    """Returns a note where rows cannot be marked.
+
+    Only while a table is taken over does a read from the beginning tell which rows its source does not have.
+    """
     record = ledger.find_table(connection)
     if not (run_config.adopt and run_config.others == "mark" and record and record.row_count):
         return ()

@@ -1,8 +1,9 @@
-"""What a complete listing did not see: the ids that it saw, kept in the ledger while it lasts, and tombstones for the rest.
+"""This module finds what a complete listing did not see.
 
-So deletions are found of which the source tells nothing. The ids are written in the transactions of the batches that they came with: a
-run that was killed goes on with them, however long the listing, and memory holds those of one batch only. How many may be marked unasked
-is decided in delete_limit.py.
+The ids that it saw are kept in the ledger while it lasts, and the rest gets tombstones. So deletions are found of which the
+source tells nothing. The ids are written in the transactions of the batches that they came with: a run that was killed goes on
+with them, however long the listing, and memory holds those of one batch only. How many may be marked unasked is decided in
+delete_limit.py.
 """
 
 import json
@@ -28,10 +29,10 @@ from sequin_pipeline.write.prepare import PageGroup
 from sequin_pipeline.write.writer import Committed, TableWriter, WriteJob
 
 UNSEEN_ROWS = 5_000
-"""A batch of tombstones."""
+"""This is the size of a batch of tombstones."""
 
 NEEDED = ("id", "upstream_id", "sync_id", "updated_idx")
-"""Of the rows of a table; one that belongs to an application may not have columns for all."""
+"""A table's rows need these columns; one that belongs to an application may not have all of them."""
 READ = ("id", "upstream_id", "internal_id", "upstream_created_at", "upstream_updated_at")
 
 EPOCH = datetime(1970, 1, 1, tzinfo=UTC)
@@ -39,7 +40,7 @@ EPOCH = datetime(1970, 1, 1, tzinfo=UTC)
 
 @dataclass(frozen=True)
 class UnseenRow:
-    """A live row of the sync that the listing did not see, and that nobody has changed since it began."""
+    """This value is a live row of the sync that the listing did not see, and that nobody has changed since it began."""
 
     id: str
     upstream_id: str
@@ -49,9 +50,9 @@ class UnseenRow:
 
 
 def count_unlisted(session: Session, job: WriteJob, listed: Listed, notes: dict[str, None]) -> HeldDeletes | None:
-    """Returns what the listing did not see, counted and with some of its ids, as it would be held; None where there is nothing to mark.
+    """Returns what the listing did not see, as it would be held: counted, and with some of its ids.
 
-    A table that cannot tell is said in `notes`.
+    None means that there is nothing to mark. A table that cannot tell is said in `notes`.
     """
     missing = [name for name in NEEDED if not job.target.is_stored(name)]
     if missing:
@@ -66,8 +67,10 @@ def count_unlisted(session: Session, job: WriteJob, listed: Listed, notes: dict[
 def mark_unlisted(
     session: Session, job: WriteJob, collection: Collection, listed: Listed, notes: dict[str, None]
 ) -> Iterator[Committed]:
-    """Commits tombstones for what the listing did not see, each batch by itself: whoever is killed here begins again, and finds the
-    rest. How many there were is added to `notes`."""
+    """Commits tombstones for what the listing did not see, each batch by itself.
+
+    Whoever is killed here begins again, and finds the rest. How many there were is added to `notes`.
+    """
     normalize = Normalizer(collection)
     writer = TableWriter(session, job)
     after, marked = None, 0
@@ -84,8 +87,10 @@ def mark_unlisted(
 
 
 def count_unseen(connection: Connection, ledger: Ledger, target: Target, listed: Listed) -> HeldDeletes:
-    """Counts the rows that `find_unseen` would give; those of the whole sync only where there are more than anybody may delete unasked.
-    Scans the table once, or twice."""
+    """Counts the rows that `find_unseen` would give.
+
+    Those of the whole sync are counted only where there are more than anybody may delete unasked. Scans the table once, or twice.
+    """
     found = fetch_row(
         connection,
         lambda rows, live_rows, examples: HeldDeletes(listed.sync_id, listed.version, rows, live_rows, tuple(examples)),
@@ -102,7 +107,7 @@ def count_unseen(connection: Connection, ledger: Ledger, target: Target, listed:
 
 
 def find_unseen(connection: Connection, ledger: Ledger, target: Target, listed: Listed, *, after: str | None) -> list[UnseenRow]:
-    """The next rows in order of their ids; none once the listing's ids are gone. Scans the table once a call."""
+    """Returns the next rows in order of their ids; none once the listing's ids are gone. Scans the table once a call."""
     return fetch_rows(
         connection,
         UnseenRow,
@@ -115,7 +120,10 @@ def find_unseen(connection: Connection, ledger: Ledger, target: Target, listed: 
 
 
 def _parts(ledger: Ledger, target: Target) -> dict[str, sql.Composable]:
-    """What a later listing under way has seen, or other pages have brought since, counts as seen as well."""
+    """Returns the parts of the statements.
+
+    What a later listing under way has seen, or other pages have brought since, counts as seen as well.
+    """
     stored = {name: _stored(target.column(name)) for name in (*READ, "sync_id", "deleted", "updated_idx")}
     listed = ledger.table("listed")
     is_live = sql.SQL("{sync_id} = %(sync)s and {deleted} is not true").format(**stored)
@@ -139,7 +147,7 @@ def _values(ledger: Ledger, listed: Listed) -> dict[str, object]:
 
 
 def _stored(column: TargetColumn) -> sql.Composable:
-    """As the record has it; what no column of an unmanaged table takes is null there."""
+    """Returns the column as the record has it; what no column of an unmanaged table takes is null there."""
     if column.scope != "table":
         return sql.SQL("null")
     stored = sql.SQL("t.{}").format(sql.Identifier(column.table_name))
@@ -149,7 +157,7 @@ def _stored(column: TargetColumn) -> sql.Composable:
 
 
 def write_tombstones(collection: Collection, listed: Listed, rows: Iterable[UnseenRow]) -> bytes:
-    """As the source would have sent them: bare, at the listing's version."""
+    """Writes tombstones as the source would have sent them: bare, at the listing's version."""
     entered_at = EPOCH + timedelta(microseconds=listed.version)
     same = {"sync_id": listed.sync_id, "updated_idx": listed.version, "deleted": True, "record_inserted_at": entered_at}
     records = [compose_envelope(collection.id, asdict(row) | same) for row in rows]
