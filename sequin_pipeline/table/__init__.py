@@ -1,1 +1,1 @@
-"""The target table is made, added to and looked at here, whether the pipeline manages it or an application does."""
+"""This room makes the target table, adds to it and looks at it, whether the pipeline manages it or an application does."""

@@ -58,7 +58,10 @@ def _kind(found: str) -> str:
 
 
 def _from_json(wanted: str) -> str:
-    """A value of JSON as text, without the quotes of a string; an array of strings is spelled as Postgres spells arrays."""
+    """Returns a value of JSON as text, without the quotes of a string.
+
+    An array of strings is spelled as Postgres spells arrays.
+    """
     if wanted == "text[]":
         return "translate({c}::text, '[]', '{{}}')::text[]"
     unquoted = "({c} #>> '{{}}')"

@@ -1,4 +1,4 @@
-"""The statements that create a managed table, add to it and describe it, composed from its target.
+"""This module composes the statements that create a managed table, add to it and describe it, from its target.
 
 Nothing here decides when they are run; nothing is ever dropped or retyped.
 """
@@ -15,7 +15,7 @@ from sequin_pipeline.table.target import Target
 
 
 def create_table(connection: Connection, target: Target) -> None:
-    """In the open transaction, with its schema where that is missing."""
+    """Creates the table in the open transaction, with its schema where that is missing."""
     with connection.cursor() as cursor:
         create_schema(cursor, target.table.schema)
         cursor.execute(_create_statement(target, has_lz4=_has_lz4(connection)))
@@ -44,8 +44,11 @@ def _create_statement(target: Target, *, has_lz4: bool) -> sql.Composed:
 
 
 def _has_lz4(connection: Connection) -> bool:
-    """The embedded server and those before 14 have none. Compressing by pglz would cost a third of the whole merge: there, rows of
-    up to 8 kB stay as they are."""
+    """Says whether the server can compress by lz4.
+
+    The embedded server and those before 14 cannot. Compressing by pglz would cost a third of the whole merge: there, rows of up
+    to 8 kB stay as they are.
+    """
     return bool(fetch_value(connection, "select 'lz4' = any(enumvals) from pg_settings where name = 'default_toast_compression'"))
 
 
@@ -63,7 +66,7 @@ def add_statements(target: Target, names: tuple[str, ...]) -> list[sql.Composed]
 
 
 def describe(target: Target) -> dict[str | None, str]:
-    """What the pipeline says about the table (None) and its columns."""
+    """Returns what the pipeline says about the table (None) and its columns."""
     comments: dict[str | None, str] = {column.name: column.description for column in target.columns if column.description}
     stamps = [name for name in (target.created_at, target.changed_at) if name]
     comments |= {name: RECORD_COLUMNS[name] for name in stamps if name in RECORD_COLUMNS}

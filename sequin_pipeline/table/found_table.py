@@ -1,4 +1,4 @@
-"""A managed table as it was found: what the catalog of Postgres says of it, and for what it is refused."""
+"""This module reads a managed table as it was found: what the catalog of Postgres says of it, and for what it is refused."""
 
 from collections.abc import Mapping
 from dataclasses import dataclass
@@ -15,8 +15,11 @@ from sequin_pipeline.table.write_access import WriteAccess, check_access, find_a
 
 @dataclass(frozen=True)
 class FoundTable:
-    """A table as the catalog of Postgres shows it: types by column, those that have a default, whether the key can tell conflicting
-    rows, and what stands in a writer's way."""
+    """This value is a table as the catalog of Postgres shows it.
+
+    It holds types by column, the columns that have a default, whether the key can tell conflicting rows, and what stands in a
+    writer's way.
+    """
 
     types: Mapping[str, str]
     defaulted: frozenset[str]

@@ -1,6 +1,7 @@
-"""A column of a DataFrame becomes one plain Arrow array, or is refused where Arrow's inference would change its values in silence.
+"""This module turns a column of a DataFrame into one plain Arrow array.
 
-Knows pandas and Arrow, not Postgres: which column takes the array is decided in frame_values.py. Pure.
+It is refused where Arrow's inference would change its values in silence. Knows pandas and Arrow, not Postgres: which column takes
+the array is decided in frame_values.py. Pure.
 """
 
 from collections.abc import Iterable, Mapping
@@ -46,29 +47,29 @@ _KINDS: Mapping[str, tuple[type, ...]] = {
     "spans": (timedelta, np.timedelta64),
     "dicts": (dict,),
 }
-"""What objects of a column can be. Within a kind Arrow's inference keeps every value, or raises."""
+"""Objects of a column can be of these kinds. Within a kind Arrow's inference keeps every value, or raises."""
 
 
 class Misfit(Exception):
-    """A column that cannot be taken: `found` completes "column 'x' of the frame …", `fix` says what to do."""
+    """This column cannot be taken: `found` completes "column 'x' of the frame …", `fix` says what to do."""
 
     def __init__(self, found: str, fix: str) -> None:
         super().__init__(f"{found}: {fix}")
 
 
 def shown(value: object) -> str:
-    """The value in a message, cut where it is long."""
+    """Returns the value for a message, cut where it is long."""
     text = repr(value)
     return text if len(text) <= 60 else text[:57] + "..."
 
 
 def at(row: int) -> str:
-    """Where a value stands; rows of a frame have no other name that is theirs for certain."""
+    """Says where a value stands; rows of a frame have no other name that is theirs for certain."""
     return f"in row {row}, counted from 0"
 
 
 def arrow_values(values: "pd.Series[Any]") -> pa.Array:
-    """The column with its nulls, of the type null where neither dtype nor values tell one.
+    """Returns the column with its nulls, of the type null where neither dtype nor values tell one.
 
     Strings come as large_string, floats as double, dates as date32, lists as list; categories, views and runs are spelled out.
     Raises Misfit.
@@ -91,7 +92,10 @@ def arrow_values(values: "pd.Series[Any]") -> pa.Array:
 
 
 def _tells_no_type(values: "pd.Series[Any]") -> bool:
-    """What pandas itself makes of nothing: objects or floats without a value, categories without a category."""
+    """Says whether the column is what pandas itself makes of nothing.
+
+    That is objects or floats without a value, categories without a category.
+    """
     dtype = values.dtype
     if isinstance(dtype, pd.CategoricalDtype):
         return len(dtype.categories) == 0
@@ -128,7 +132,7 @@ def _days(values: pa.Array) -> pa.Array:
 
 
 def _list(values: pa.Array) -> pa.Array:
-    """Of strings, of 32-bit or 64-bit integers, or of nothing; of other elements as it is."""
+    """Returns a list of strings, of 32-bit or 64-bit integers, or of nothing; of other elements as it is."""
     element = values.type.value_type
     if pa.types.is_dictionary(element):
         element = element.value_type
@@ -146,13 +150,13 @@ def _list(values: pa.Array) -> pa.Array:
 
 
 def _uuids(values: "pd.Series[Any]") -> pa.Array:
-    """Older releases of Arrow do not infer these."""
+    """Reads UUIDs, which older releases of Arrow do not infer."""
     stored = pa.array([each.bytes if isinstance(each, UUID) else None for each in values], pa.binary(16))
     return pa.ExtensionArray.from_storage(pa.uuid(), stored)
 
 
 def _check_objects(values: "pd.Series[Any]") -> set[str]:
-    """The kinds of the values.
+    """Checks the kinds of the values.
 
     Arrow goes by the first value: it cuts times to dates, drops zones, nanoseconds and the difference of a flag and a number.
     """
@@ -202,12 +206,12 @@ def _check_times(present: "pd.Series[Any]") -> None:
 
 
 def below_a_microsecond(row: int) -> Misfit:
-    """The refusal of a time that Postgres would round."""
+    """Returns the refusal of a time that Postgres would round."""
     return Misfit(f"holds nanoseconds below a microsecond {at(row)}", 'say how to round, as in dt.floor("us")')
 
 
 def _kind(kind: type) -> str:
-    """The kind of a class of values, or its name; the order matters: a datetime is a date, a bool an int."""
+    """Returns the kind of a class of values, or its name; the order matters: a datetime is a date, a bool an int."""
     for name, classes in _KINDS.items():
         if issubclass(kind, classes):
             return name
@@ -224,7 +228,7 @@ def _unreadable(values: "pd.Series[Any]", error: Exception) -> Misfit:
 
 
 def no_type(name: object) -> Misfit:
-    """The refusal of a type that is none of those taken."""
+    """Returns the refusal of a type that is none of those taken."""
     return Misfit(f"has the type {name}, which no column type of Postgres stands for here", USE)
 
 

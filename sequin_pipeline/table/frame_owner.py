@@ -1,4 +1,4 @@
-"""Whose a table of frames is: the first asset that writes it, until another one is told to take its place.
+"""This module says whose a table of frames is: the first asset that writes it, until another one is told to take its place.
 
 The ledger keeps it as the table's source. What a table looks like is the business of managed.py.
 """
@@ -17,14 +17,14 @@ from sequin_pipeline.table.managed import FRAME_SOURCE
 
 @dataclass(frozen=True)
 class FrameOwner:
-    """The asset that writes a table, and the one whose place it takes, if it does."""
+    """This value is the asset that writes a table, and the one whose place it takes, if it does."""
 
     asset: str
     takes_over: str | None = None
 
     @property
     def source(self) -> SourceIdentity:
-        """As the ledger keeps it."""
+        """This is the owner as the ledger keeps it."""
         return SourceIdentity(FRAME_SOURCE.kind, self.asset)
 
 
@@ -55,7 +55,7 @@ def check_database(connection: Connection, table: TableName, database: str | Non
 def check_owner(
     connection: Connection, ledger: Ledger, owner: FrameOwner | None, record: TableRecord | None, *, exists: bool
 ) -> SourceIdentity:
-    """The source under which the ledger knows the table, or will. Raises TableRefused for the table of somebody else."""
+    """Returns the source under which the ledger knows the table, or will. Raises TableRefused for the table of somebody else."""
     if record is None:
         return owner.source if owner else FRAME_SOURCE
     asset = f"asset {owner.asset!r}" if owner else "this frame"
@@ -81,7 +81,7 @@ def check_owner(
 
 
 def claim(connection: Connection, ledger: Ledger, owner: FrameOwner, found: SourceIdentity) -> bool:
-    """Writes the table down as the asset's. False where somebody else has done so since `found` was read."""
+    """Writes the table down as the asset's. Returns False where somebody else has done so since `found` was read."""
     if found == owner.source:
         return True
     claimed = connection.execute(

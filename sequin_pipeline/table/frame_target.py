@@ -1,6 +1,7 @@
-"""The table of a plain DataFrame: which columns it has, of which types, and the frame's rows as these types take them.
+"""This module works out the table of a plain DataFrame.
 
-Where a column is there already, its type decides; else the frame's dtype does. Pure.
+That is which columns it has, of which types, and the frame's rows as these types take them. Where a column is there already, its
+type decides; else the frame's dtype does. Pure.
 """
 
 from collections.abc import Sequence
@@ -21,14 +22,14 @@ from sequin_pipeline.table.introspect import IntrospectedColumn, IntrospectedTab
 from sequin_pipeline.table.target import Target, TargetColumn
 
 SYSTEM_COLUMNS = frozenset({"tableoid", "xmin", "cmin", "xmax", "cmax", "ctid"})
-"""Every table has them (Postgres documentation, 5.6)."""
+"""Every table has these columns (Postgres documentation, 5.6)."""
 
 VERSION_TYPES = ("smallint", "integer", "bigint")
 
 
 @dataclass(frozen=True)
 class FrameRows:
-    """A frame as its table takes it: `rows` has the target's columns, as staging holds them.
+    """This value is a frame as its table takes it: `rows` has the target's columns, as staging holds them.
 
     `untyped` are columns without any value whose dtype tells no type: the table gets them with their first value.
     """
@@ -39,14 +40,17 @@ class FrameRows:
 
     @property
     def is_typed(self) -> bool:
-        """Key and version are known: without them, which only an empty frame can be, there is neither a table nor anything to write."""
+        """This is true where key and version are known.
+
+        Without them, which only an empty frame can be, there is neither a table nor anything to write.
+        """
         return not {*self.target.key, self.target.version} & {*self.untyped}
 
 
 def frame_rows(
     table: TableName, frame: pd.DataFrame, *, key: tuple[str, ...], version: str | None, introspected: IntrospectedTable | None
 ) -> FrameRows:
-    """The frame as the table takes it, of which `introspected` is what is there (None: nothing).
+    """Returns the frame as the table takes it, of which `introspected` is what is there (None: nothing).
 
     Raises TableRefused for names that no column can have, a value or a type that the table cannot hold exactly, a key or version that
     is no column, null keys, and keys that are repeated without version.
@@ -104,7 +108,7 @@ def _column(
 
 
 def _as_key(values: pa.Array, type_name: str) -> pa.Array:
-    """One spelling for each value, since 1.0 and 1.00, or 0 and -0, are one key to Postgres."""
+    """Gives each value one spelling, since 1.0 and 1.00, or 0 and -0, are one key to Postgres."""
     if pa.types.is_floating(values.type):
         return pc.add(values, 0.0)
     if type_name.startswith("numeric"):
@@ -113,7 +117,7 @@ def _as_key(values: pa.Array, type_name: str) -> pa.Array:
 
 
 def _one_spelling(number: str) -> str:
-    """Without Decimal's arithmetic, which rounds to 28 digits."""
+    """Spells the number without Decimal's arithmetic, which rounds to 28 digits."""
     plain = f"{Decimal(number):f}"
     plain = plain.rstrip("0").rstrip(".") if "." in plain else plain
     return "0" if plain == "-0" else plain
@@ -140,7 +144,7 @@ def _check_names(label: str, frame: pd.DataFrame) -> None:
 
 
 def _name_fault(name: str) -> str | None:
-    """What keeps Postgres, or a statement, from holding the name."""
+    """Returns what keeps Postgres, or a statement, from holding the name."""
     try:
         size = len(name.encode())
     except UnicodeError:
@@ -199,7 +203,7 @@ def _check_version(target: Target, frame: pd.DataFrame, rows: pa.Table) -> None:
 
 
 def _is_missing(rows: pa.Table, names: Sequence[str], count: int) -> list[bool]:
-    """For each row whether one of the columns has no value; a column that tells no type has none at all."""
+    """Says for each row whether one of the columns has no value; a column that tells no type has none at all."""
     if not set(names) <= set(rows.column_names):
         return [True] * count
     flags = [pc.is_null(rows[name], nan_is_null=True).to_numpy() for name in names]

@@ -1,4 +1,4 @@
-"""How each type of Postgres takes the values of a frame's column: all of them exactly, or the column is refused.
+"""This module says how each type of Postgres takes the values of a frame's column: all of them exactly, or the column is refused.
 
 The array comes from frame_columns.py; what leaves here is what staging holds. A value fits where the table gives back the same one.
 Pure.
@@ -35,9 +35,10 @@ Flags = np.ndarray[tuple[int], np.dtype[np.bool_]]
 
 @dataclass(frozen=True)
 class FrameType:
-    """A type of Postgres as frames are written to it: `take` raises Misfit, `staging` and `cast` are those of TargetColumn.
+    """This value is a type of Postgres as frames are written to it.
 
-    `is_key`: equal values are equal in staging, too, so that a key of this type names one row.
+    `take` raises Misfit, `staging` and `cast` are those of TargetColumn. `is_key`: equal values are equal in staging, too, so
+    that a key of this type names one row.
     """
 
     take: Take = field(repr=False)
@@ -47,7 +48,10 @@ class FrameType:
 
 
 def new_type(values: pa.Array) -> str | None:
-    """The type of a column that the table does not have yet; None where the frame tells none and brings no value. Raises Misfit."""
+    """Returns the type of a column that the table does not have yet.
+
+    It is None where the frame tells none and brings no value. Raises Misfit.
+    """
     kind = values.type
     for is_kind, name in _NEW_TYPES:
         if is_kind(kind):
@@ -64,12 +68,12 @@ def new_type(values: pa.Array) -> str | None:
 
 
 def frame_type(name: str) -> FrameType:
-    """Of a type in `new_type`'s words. Raises KeyError."""
+    """Returns the frame's type for a name as `new_type` gives it. Raises KeyError."""
     return _TYPES[_LONG_NAMES.get(name, name)]
 
 
 def found_type(column: IntrospectedColumn) -> FrameType | None:
-    """Of a column that is there; None for a type that frames are not written to."""
+    """Returns the type of a column that is there; None for a type that frames are not written to."""
     if column.is_enum and not column.cast.endswith("[]"):
         return FrameType(_texts, "text", column.cast)
     if column.type == "character varying[]" and column.shown != column.type:
@@ -79,7 +83,7 @@ def found_type(column: IntrospectedColumn) -> FrameType | None:
 
 
 def staged(values: pa.Array, kind: FrameType, column: IntrospectedColumn | None) -> pa.Array:
-    """The values as staging holds them. A column of nulls fits every type. Raises Misfit."""
+    """Returns the values as staging holds them. A column of nulls fits every type. Raises Misfit."""
     if values.null_count == len(values):
         return pa.nulls(len(values), _STAGING[kind.staging])
     taken = kind.take(values)
@@ -89,7 +93,7 @@ def staged(values: pa.Array, kind: FrameType, column: IntrospectedColumn | None)
 
 
 def _check_limits(values: pa.Array, column: IntrospectedColumn) -> None:
-    """What Postgres would cut or round in silence."""
+    """Refuses what Postgres would cut or round in silence."""
     if column.characters is not None:
         is_over = _flags(pc.greater(pc.utf8_length(values), column.characters))
         _check(values, is_over, f"more than {column.characters} characters", "shorten it, or make the column text")
@@ -242,7 +246,7 @@ def _local_times(values: pa.Array) -> pa.Array:
 
 
 def _microseconds(values: pa.Array) -> pa.Array:
-    """Of times of any unit, exactly."""
+    """Returns times of any unit in microseconds, exactly."""
     unit, zone = values.type.unit, values.type.tz
     numbers = _numbers(values.cast(pa.int64()))
     _check_years(numbers, TICKS[unit])
@@ -280,7 +284,7 @@ def _objects(values: pa.Array) -> pa.Array:
 
 
 def _lists(values: pa.Array, bits: int | None = None) -> pa.Array:
-    """Staged as texts whatever the elements are: an array literal quotes each."""
+    """Stages lists as texts whatever the elements are: an array literal quotes each."""
     kind = values.type
     if not pa.types.is_list(kind):
         raise _other(values, "write lists")
@@ -320,7 +324,7 @@ _TYPES: Mapping[str, FrameType] = {
     "integer[]": FrameType(lambda values: _lists(values, 32), "text", "integer[]", is_key=False),
     "bigint[]": FrameType(lambda values: _lists(values, 64), "text", "bigint[]", is_key=False),
 }
-"""By the name that format_type has for it, without length and precision."""
+"""These types stand by the name that format_type has for each, without length and precision."""
 
 _LONG_NAMES = {"timestamptz": "timestamp with time zone"}
 

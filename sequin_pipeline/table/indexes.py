@@ -1,5 +1,7 @@
-"""Indexes that a collection declares on its managed table, created after a run's rows have been written, and concurrently: nobody who
-writes the table waits for them. None is ever dropped, but one that a creation under way left unfinished.
+"""This module creates the indexes that a collection declares on its managed table.
+
+That is done after a run's rows have been written, and concurrently: nobody who writes the table waits for them. None is ever
+dropped, but one that a creation under way left unfinished.
 """
 
 import hashlib
@@ -16,7 +18,7 @@ logger = logging.getLogger("sequin_pipeline.indexes")
 
 
 def create_missing(connection: Connection, table: TableName, indexes: Sequence[tuple[str, ...]]) -> list[str]:
-    """Creates those that the table does not have under any name; returns the names of the new ones.
+    """Creates the indexes that the table does not have under any name; returns the names of the new ones.
 
     The connection must be in autocommit, outside of any transaction. Raises psycopg.Error; one whose creation had to give up is
     logged, and left to the next run.
@@ -37,7 +39,7 @@ def create_missing(connection: Connection, table: TableName, indexes: Sequence[t
 
 
 def index_name(table: TableName, columns: tuple[str, ...]) -> str:
-    """`<table>_<columns>_idx`; longer than 63 bytes: cut, and told apart by a hash of the whole."""
+    """Returns `<table>_<columns>_idx`; a name longer than 63 bytes is cut, and told apart by a hash of the whole."""
     whole = "_".join((table.name, *columns, "idx")).encode()
     if len(whole) <= MAX_IDENTIFIER_BYTES:
         return whole.decode()
@@ -46,7 +48,7 @@ def index_name(table: TableName, columns: tuple[str, ...]) -> str:
 
 
 def _has(connection: Connection, table: TableName, columns: tuple[str, ...]) -> bool:
-    """An index over all rows that begins with these columns, in their order."""
+    """Says whether there is an index over all rows that begins with these columns, in their order."""
     row = connection.execute(
         "select exists (select from pg_index i where i.indrelid = to_regclass(%s) and i.indisvalid and i.indpred is null and"
         " (select array_agg(a.attname::text order by k.n) from unnest(i.indkey::int2[]) with ordinality k (attnum, n)"

@@ -1,6 +1,7 @@
-"""A table as the catalog of Postgres shows it to a writer: its columns' real types, what it requires, what it would not let through.
+"""This module reads a table as the catalog of Postgres shows it to a writer.
 
-Reads only, and only the catalog. What that means for a declaration is decided in unmanaged.py.
+That is its columns' real types, what it requires, what it would not let through. Reads only, and only the catalog. What that
+means for a declaration is decided in unmanaged.py.
 """
 
 from collections.abc import Mapping
@@ -16,9 +17,11 @@ from sequin_pipeline.table.write_access import WriteAccess, find_access
 
 @dataclass(frozen=True)
 class IntrospectedColumn:
-    """A column, seen through its domains. `shown` is its type as people write it, `type` without domain, length and precision;
-    `cast` the type's full name, for enums, whatever the search path is. Numbers are None where the type has no such bound.
-    `folds`: its collation takes different texts for equal.
+    """This value is a column, seen through its domains.
+
+    `shown` is its type as people write it, `type` without domain, length and precision; `cast` the type's full name, for enums,
+    whatever the search path is. Numbers are None where the type has no such bound. `folds`: its collation takes different texts
+    for equal.
     """
 
     name: str
@@ -38,7 +41,10 @@ class IntrospectedColumn:
 
 @dataclass(frozen=True)
 class IntrospectedTable:
-    """`keys` are the sets of columns by which an upsert can find rows, `access` says what stands in a writer's way."""
+    """This value is a table as it was read.
+
+    `keys` are the sets of columns by which an upsert can find rows, `access` says what stands in a writer's way.
+    """
 
     access: WriteAccess
     columns: Mapping[str, IntrospectedColumn]
@@ -46,12 +52,12 @@ class IntrospectedTable:
 
     @property
     def kind(self) -> str:
-        """Its pg_class.relkind."""
+        """This is its pg_class.relkind."""
         return self.access.kind
 
 
 def introspect(connection: Connection, table: TableName) -> IntrospectedTable | None:
-    """None where there is no such table, or nothing of that name. Raises psycopg.Error."""
+    """Reads the table; None where there is no such table, or nothing of that name. Raises psycopg.Error."""
     access = find_access(connection, table)
     if access is None:
         return None
@@ -114,12 +120,15 @@ def _column(
 
 
 def _scale(modifier: int) -> int:
-    """Eleven bits with a sign, as numeric.c packs them since Postgres 15; before, scales were never negative."""
+    """Returns the scale of a numeric: eleven bits with a sign, as numeric.c packs them since Postgres 15.
+
+    Before, scales were never negative.
+    """
     return (((modifier - 4) & 0x7FF) ^ 1024) - 1024
 
 
 def _keys(connection: Connection, oid: object) -> frozenset[frozenset[str]]:
-    """Unique indexes that tell conflicts at once, for all rows, by whole columns, byte for byte."""
+    """Returns the unique indexes that tell conflicts at once, for all rows, by whole columns, byte for byte."""
     rows = connection.execute(
         "select array(select a.attname::text from pg_attribute a where a.attrelid = i.indrelid"
         " and a.attnum = any(i.indkey[0:i.indnkeyatts - 1])) from pg_index i where i.indrelid = %s and i.indisunique and i.indimmediate"

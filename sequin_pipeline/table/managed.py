@@ -1,7 +1,7 @@
-"""The managed table: created when missing, added to when the declaration grows, refused when it cannot hold what is declared.
+"""This module prepares the managed table.
 
-Nothing is ever dropped or retyped here, nothing cascades. A table that the ledger does not know is somebody else's until told
-otherwise.
+It is created when missing, added to when the declaration grows, refused when it cannot hold what is declared. Nothing is ever
+dropped or retyped here, nothing cascades. A table that the ledger does not know is somebody else's until told otherwise.
 """
 
 from dataclasses import dataclass, replace
@@ -23,12 +23,18 @@ from sequin_pipeline.table.unmanaged import look_up
 from sequin_pipeline.table.write_access import check_ownership
 
 FRAME_SOURCE = SourceIdentity("frame", "")
-"""Of tables that are filled from plain DataFrames; those of an asset have its key in place of a URL (frame_owner.py)."""
+"""Tables that are filled from plain DataFrames have this source.
+
+Those of an asset have its key in place of a URL (frame_owner.py).
+"""
 
 
 @dataclass(frozen=True)
 class Preparation:
-    """What preparing found: the target as its table takes it, and the ledger's record, None for a table just created or adopted."""
+    """This value is what preparing found.
+
+    That is the target as its table takes it, and the ledger's record, None for a table just created or adopted.
+    """
 
     target: Target
     record: TableRecord | None
@@ -45,7 +51,7 @@ def prepare_table(
     full_refresh: bool = False,
     others: Others | None = None,
 ) -> Preparation:
-    """Makes the table ready for rows from `source`; a read of the catalogs when it is ready already.
+    """Makes the table ready for rows from `source`; costs one read of the catalogs when it is ready already.
 
     `adopt` takes over a table that the ledger does not know, or knows from another source, and starts it from the beginning;
     `full_refresh` may create anew one that has vanished. `others` begins a census with a table that is taken over, which tells in the end
@@ -88,7 +94,7 @@ def prepare_table(
 def _prepare_unmanaged(
     connection: Connection, target: Target, ledger: Ledger, *, source: SourceIdentity, adopt: bool, others: Others | None
 ) -> Preparation:
-    """All that is written is the ledger's: the declaration has said whose the table is, so it needs no `--adopt` at first."""
+    """Writes in the ledger only: the declaration has said whose the table is, so it needs no `--adopt` at first."""
     record = ledger.find_table(connection)
     if record is None:
         with connection.transaction(), connection.cursor() as cursor:
@@ -106,7 +112,7 @@ def _prepare_unmanaged(
 
 @dataclass(frozen=True)
 class PendingChange:
-    """A statement that the next run would begin with, and the lock that it takes on the table."""
+    """This value is a statement that the next run would begin with, and the lock that it takes on the table."""
 
     statement: str
     lock: str
@@ -115,7 +121,7 @@ class PendingChange:
 def pending_changes(
     connection: Connection, target: Target, record: TableRecord | None, *, source: SourceIdentity
 ) -> tuple[PendingChange, ...] | None:
-    """What `prepare_table` would do to a table that exists, None where it would create it; changes nothing.
+    """Returns what `prepare_table` would do to a table that exists, None where it would create it; changes nothing.
 
     Raises TableRefused and LedgerRefused as that would.
     """
@@ -146,7 +152,7 @@ def _changes(connection: Connection, target: Target, found: FoundTable) -> tuple
 
 
 def existing_columns(connection: Connection, target: Target) -> Target:
-    """The target as its table takes it, without the columns that are not there yet."""
+    """Returns the target as its table takes it, without the columns that are not there yet."""
     if target.is_unmanaged:
         return look_up(connection, target)
     found = find_table_in_catalog(connection, target)
@@ -160,7 +166,7 @@ def existing_columns(connection: Connection, target: Target) -> Target:
 
 
 def _missing(target: Target, found: FoundTable) -> tuple[tuple[str, ...], tuple[str, ...]]:
-    """Columns to add: those of records, and the stamps."""
+    """Returns the columns to add: those of records, and the stamps."""
     missing = tuple(column.name for column in target.columns if column.name not in found.types)
     stamps = tuple(name for name in (target.created_at, target.changed_at) if name and name not in found.types)
     return missing, stamps
@@ -193,7 +199,7 @@ def _check_source(target: Target, record: TableRecord | None, source: SourceIden
 
 
 def _create(connection: Connection, target: Target, ledger: Ledger, source: SourceIdentity) -> bool:
-    """False when somebody else has just created it, and may have read into it: then nothing has changed."""
+    """Returns False when somebody else has just created the table, and may have read into it: then nothing has changed."""
     with connection.transaction(), connection.cursor() as cursor:
         lock_ddl(cursor)
         if find_table_in_catalog(connection, target) is not None:

@@ -1,4 +1,4 @@
-"""What a table looks like to the merge: its columns, its key, its version.
+"""This module says what a table looks like to the merge: its columns, its key, its version.
 
 Derived from a collection here, from a plain DataFrame in frame_target.py; DDL, staging and merge statements are composed from this
 value alone.
@@ -18,12 +18,12 @@ ColumnScope = Literal["batch", "staging", "table"]
 
 
 DIGIT_KEEPING_TYPES = ("numeric", "jsonb", "double precision")
-"""Of two equal numbers these keep the one that was written: 1.1 or 1.10, 0.0 or -0.0."""
+"""Of two equal numbers these types keep the one that was written: 1.1 or 1.10, 0.0 or -0.0."""
 
 
 @dataclass(frozen=True)
 class TargetColumn:
-    """A column that the merge writes from the frame's column of the same name.
+    """This value is a column that the merge writes from the frame's column of the same name.
 
     `staging` is the type it is copied as, `cast` what stands behind `::` to turn a surviving value into one of the table's (None:
     nothing needed). `is_object`: its value comes from the provider's object, so that a bare tombstone leaves it as it is.
@@ -51,13 +51,13 @@ class TargetColumn:
 
     @property
     def table_name(self) -> str:
-        """Its name in the table."""
+        """This is its name in the table."""
         return self.stored_as or self.name
 
 
 @dataclass(frozen=True)
 class Target:
-    """A table and how rows find, outrank and equal each other in it.
+    """This value is a table, and how rows find, outrank and equal each other in it.
 
     `version` None: each delivery is newest. `content_hash` None: rows are compared column by column. `tombstone` and `data` name the
     columns that make a bare tombstone (`deleted` and no object); None where rows are never deleted. `stream_time` is the column that
@@ -100,55 +100,63 @@ class Target:
 
     @property
     def updates_in_place(self) -> bool:
-        """Rows that are there are updated, and no insert is tried: of an application's table an upsert would ask more, and of a partitioned
-        one it does not tell what it inserted."""
+        """This is true where rows that are there are updated, and no insert is tried.
+
+        An upsert would ask more of an application's table, and of a partitioned one it does not tell what it inserted.
+        """
         return self.is_unmanaged or self.is_partitioned
 
     @property
     def is_unmanaged(self) -> bool:
-        """The table belongs to an application."""
+        """This is true where the table belongs to an application."""
         return self.unmanaged is not None
 
     @property
     def removes(self) -> bool:
-        """Tombstones remove their rows."""
+        """This is true where tombstones remove their rows."""
         return self.on_delete == "remove" and self.tombstone is not None
 
     @property
     def remembers(self) -> bool:
-        """Versions of removed rows have to be asked before a row is written."""
+        """This is true where versions of removed rows have to be asked before a row is written."""
         return self.removes or self.has_removed_rows or self.keeps_versions
 
     @property
     def stored(self) -> tuple[TargetColumn, ...]:
-        """The columns that the table has."""
+        """These are the columns that the table has."""
         return tuple(column for column in self.columns if column.scope == "table")
 
     @property
     def compared(self) -> tuple[TargetColumn, ...]:
-        """The columns in which two rows of one version may differ, or of any two versions that are times of observation."""
+        """These are the columns in which two rows of one version may differ.
+
+        Where versions are times of observation, two rows of any versions may differ in them.
+        """
         apart = {*self.key, self.version, self.content_hash, self.stream_time if self.observes_time else None}
         return tuple(column for column in self.stored if column.name not in apart)
 
     @property
     def keeps_versions(self) -> bool:
-        """The table has no column for versions: the ledger keeps all of them."""
+        """This is true where the table has no column for versions: the ledger keeps all of them."""
         return self.version is not None and not self.is_stored(self.version)
 
     @property
     def locks_buckets(self) -> bool:
-        """A batch locks its buckets first, since a row that is not there, or tells no version, cannot tell its writers apart."""
+        """This is true where a batch locks its buckets first.
+
+        A row that is not there, or tells no version, cannot tell its writers apart.
+        """
         return self.removes or self.keeps_versions
 
     @property
     def stamps(self) -> Mapping[str, str]:
-        """By our names, the table's columns that take the present moment."""
+        """These are, by our names, the table's columns that take the present moment."""
         named = {"inserted_at": self.created_at, "updated_at": self.changed_at}
         return {ours: name for ours, name in named.items() if name}
 
     @property
     def record_id(self) -> str:
-        """The column that names a row to people."""
+        """This is the column that names a row to people."""
         return "id" if "id" in self.column_names else self.key[0]
 
     def is_stored(self, name: str | None) -> bool:
@@ -156,12 +164,12 @@ class Target:
         return any(column.name == name for column in self.stored)
 
     def column(self, name: str) -> TargetColumn:
-        """By the frame's name."""
+        """Returns the column by the frame's name."""
         return self.columns[self.column_names.index(name)]
 
 
 def collection_target(collection: Collection) -> Target:
-    """The table of a collection: the record's own columns around the declared ones.
+    """Returns the table of a collection: the record's own columns around the declared ones.
 
     Of an unmanaged table it knows what the declaration says; what the table's own types are, unmanaged.py adds.
     """
@@ -170,7 +178,7 @@ def collection_target(collection: Collection) -> Target:
 
 
 def _unmanaged_target(managed: Target, unmanaged: UnmanagedTable) -> Target:
-    """Without a hash, which nobody else would maintain: rows are compared column by column."""
+    """Returns the table without a hash, which nobody else would maintain: rows are compared column by column."""
 
     def scope(name: str) -> ColumnScope:
         if name in unmanaged.columns:

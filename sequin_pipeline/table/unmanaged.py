@@ -1,4 +1,4 @@
-"""Tables that belong to an application: what is declared, matched against the table that is there, before the first row.
+"""This module matches what is declared against a table that belongs to an application, before the first row.
 
 The table is never created, altered or commented on. What cannot work is refused here, with the column and its fix; what may fail for
 single rows (a text too long, a CHECK, a parent that is missing) becomes a reject of those rows alone. Not about foreign data wrappers.
@@ -25,12 +25,12 @@ from sequin_pipeline.table.type_limits import (
 from sequin_pipeline.table.write_access import check_access, find_access
 
 UTC_WITHOUT_ZONE = "timestamptz at time zone 'UTC'"
-"""Whatever the time zone of the session: a `timestamp` that says no zone holds UTC."""
+"""A `timestamp` that says no zone holds UTC, whatever the time zone of the session."""
 
 
 @dataclass(frozen=True)
 class TypeMapping:
-    """How values of a declared type are written to a column: see TargetColumn."""
+    """This value says how values of a declared type are written to a column: see TargetColumn."""
 
     cast: str | None = None
     compared_as: str | None = None
@@ -51,7 +51,10 @@ TAKES: Mapping[str, Mapping[str, TypeMapping]] = {
     # json keeps the text it is given and has no equality: jsonb's form of it is written, and compared.
     "jsonb": {"jsonb": TypeMapping("jsonb"), "json": TypeMapping("jsonb::json", compared_as="text")},
 }
-"""By declared type and the table's own, without length and precision. Enums take `text` and `text[]` by their own name."""
+"""These mappings stand by declared type and the table's own, without length and precision.
+
+Enums take `text` and `text[]` by their own name.
+"""
 
 INTEGER_BITS: Mapping[str, int] = {"smallint": 16, "integer": 32}
 
@@ -60,16 +63,15 @@ IDENTIFIERS: Mapping[str, TypeMapping] = {
     "bigint": TypeMapping("bigint", limits=(CANONICAL_INTEGER,)),
     "integer": TypeMapping("integer", limits=(CANONICAL_INTEGER,)),
 }
-"""What the record's own ids may be kept in besides."""
+"""The record's own ids may be kept in these types besides."""
 
 RECORD_IDS = ("id", "upstream_id", "internal_id", "sync_id")
 
 
 def look_up(connection: Connection, target: Target) -> Target:
-    """The target as its table takes it; one that the pipeline manages as it is, once nothing stands in a writer's way. A few reads of
-    the catalog.
+    """Returns the target as its table takes it; one that the pipeline manages as it is, once nothing stands in a writer's way.
 
-    Raises TableRefused where table and declaration do not go together, psycopg.Error.
+    That takes a few reads of the catalog. Raises TableRefused where table and declaration do not go together, psycopg.Error.
     """
     if target.unmanaged is None:
         access = find_access(connection, target.table)
@@ -86,7 +88,7 @@ def look_up(connection: Connection, target: Target) -> Target:
 
 
 def fitted(target: Target, introspected: IntrospectedTable) -> Target:
-    """The target with casts and limits of the table's own types. Raises TableRefused."""
+    """Returns the target with casts and limits of the table's own types. Raises TableRefused."""
     check_access(target, introspected.access)
     match = _Match(target, introspected)
     columns = tuple(match.column(column) if column.scope == "table" else column for column in target.columns)
@@ -151,7 +153,7 @@ class _Match:
         )
 
     def check_required(self) -> None:
-        """What an insert must bring, and what nobody may bring."""
+        """Checks what an insert must bring, and what nobody may bring."""
         written = {column.table_name: column.name for column in self.target.stored}
         written |= {name: ours for ours, name in self.target.stamps.items()}
         for found in self.introspected.columns.values():

@@ -1,6 +1,7 @@
-"""What stands between a table and whoever writes it: its kind, rules, row-level security, triggers, and the rights of our role.
+"""This module finds what stands between a table and whoever writes it.
 
-Managed and unmanaged tables are looked at alike, before anything is requested of a source. Reads only the catalog.
+That is its kind, rules, row-level security, triggers, and the rights of our role. Managed and unmanaged tables are looked at
+alike, before anything is requested of a source. Reads only the catalog.
 """
 
 from collections.abc import Sequence
@@ -19,8 +20,11 @@ KINDS = {"v": "a view", "m": "a materialized view", "f": "a table of another ser
 
 @dataclass(frozen=True)
 class WriteAccess:
-    """`kind` is pg_class.relkind. `lacking` are privileges that `role` does not have, `hides_rows` tells that row-level security
-    applies to it, `owns` that it may alter the table. `triggers` run before a row is written, and may leave it out."""
+    """This value says what our role may do with a table.
+
+    `kind` is pg_class.relkind. `lacking` are privileges that `role` does not have, `hides_rows` tells that row-level security
+    applies to it, `owns` that it may alter the table. `triggers` run before a row is written, and may leave it out.
+    """
 
     oid: int
     kind: str

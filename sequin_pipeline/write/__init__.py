@@ -1,1 +1,1 @@
-"""Pages become rows here: batch, COPY into staging, one merge statement, ledger, commit."""
+"""This room turns pages into rows: batch, COPY into staging, one merge statement, ledger, commit."""

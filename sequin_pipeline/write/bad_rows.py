@@ -1,6 +1,7 @@
-"""Rows that Postgres refuses: told from other errors, and found by dividing the real merge in savepoints.
+"""This module finds the rows that Postgres refuses.
 
-All of the search is rolled back. A row that only this table refuses (a CHECK, a foreign key, a trigger, a limit) shows no other way.
+They are told from other errors, and found by dividing the real merge in savepoints. All of the search is rolled back. A row that
+only this table refuses (a CHECK, a foreign key, a trigger, a limit) shows no other way.
 """
 
 from collections.abc import Mapping, Sequence
@@ -19,14 +20,19 @@ from sequin_pipeline.write.batch import Batch, Place, without_objects
 from sequin_pipeline.write.merge import RowsRefused, merge_rows
 
 PARTS = 8
-"""That a refused part is divided into. Halving finds one row among 5,000 with 25 merges instead of 33, but needs two for each where
-all are refused."""
+"""A refused part is divided into so many.
+
+Halving finds one row among 5,000 with 25 merges instead of 33, but needs two for each where all are refused.
+"""
 
 MAX_RETRIES = 5_000
-"""Of one search, some ten seconds: rows that still wait are rejects, which the end of the run tries again."""
+"""One search tries at most so many again, for some ten seconds.
+
+Rows that still wait are rejects, which the end of the run tries again.
+"""
 
 WAITING_CLASSES = {"23503": PARENT, "23505": CONFLICT, "23P01": CONFLICT}
-"""By SQLSTATE, the class of rejects whose row passes once another one has come, or has let a value go."""
+"""These are, by SQLSTATE, the classes of rejects whose row passes once another one has come, or has let a value go."""
 
 EXCHANGED = (
     "; it is tried again at the end of this run and of later ones, since the row that holds the value may let it go. "
@@ -38,7 +44,7 @@ LEFT_OUT = "a trigger, rule or policy of the table left the row out: Postgres re
 
 @dataclass(frozen=True)
 class SearchResult:
-    """The refused rows by their origin in the pages, and the others as parts that pass one after the other."""
+    """This value holds the refused rows by their origin in the pages, and the others as parts that pass one after the other."""
 
     refused: Mapping[Place, Reject]
     passed: tuple[Sequence[int], ...]
@@ -81,12 +87,15 @@ class _Search:
     tried: int = 0
 
     def prepare(self) -> None:
-        """The staging table once for all parts: what a refused part makes is taken back with it."""
+        """Makes the staging table once for all parts: what a refused part makes is taken back with it."""
         with self.connection.cursor() as cursor:
             staging.create(cursor, staging.encode(self.target, self.batch.part(range(1))).staging)
 
     def divide(self, rows: Sequence[int]) -> None:
-        """Parts that pass stay merged for the time being, so that two rows which only together violate something are told apart."""
+        """Divides the rows until those that are refused are found.
+
+        Parts that pass stay merged for the time being, so that two rows which only together violate something are told apart.
+        """
         if not rows:
             return
         refusal = self._refusal(rows)
@@ -147,7 +156,10 @@ class _Search:
         )
 
     def _place_at_fault(self, row: Batch) -> Place:
-        """A bare tombstone that passes without the object it carries is not at fault: the version the object came from is."""
+        """Returns the place that is at fault.
+
+        A bare tombstone that passes without the object it carries is not at fault: the version the object came from is.
+        """
         origin = row.object_place(0)
         if origin is None:
             return row.place(0)

@@ -1,7 +1,8 @@
-"""From the frames of some pages to one batch a lane: the newest row per key, in key order, and what became of the rest. Pure.
+"""This module makes one batch a lane from the frames of some pages. Pure.
 
-The order matters twice. Among the rows of one key the greatest version wins, and of equal ones the last delivered. And staging is
-filled in key order, which is the order in which rows of the target are locked, so that racing writers cannot deadlock.
+A batch has the newest row per key, in key order, and what became of the rest. The order matters twice. Among the rows of one key
+the greatest version wins, and of equal ones the last delivered. And staging is filled in key order, which is the order in which
+rows of the target are locked, so that racing writers cannot deadlock.
 """
 
 from collections.abc import Sequence
@@ -23,12 +24,15 @@ Indexes = np.ndarray[tuple[int], np.dtype[np.int64]]
 Flags = np.ndarray[tuple[int], np.dtype[np.bool_]]
 
 OBJECT_VERSION = "#object_version"
-"""In batches that hold a bare tombstone: the version whose object the row carries; null when it carries none."""
+"""In batches that hold a bare tombstone this is the version whose object the row carries; null when it carries none."""
 
 
 @dataclass(frozen=True)
 class Place:
-    """Where a row of a batch came from: the index of its frame among the batch's, and its position in that frame's pages."""
+    """This value says where a row of a batch came from.
+
+    It has the index of its frame among the batch's, and its position in that frame's pages.
+    """
 
     page: int
     position: int
@@ -36,7 +40,7 @@ class Place:
 
 @dataclass(frozen=True)
 class Batch:
-    """Rows ready for staging: unique by key, sorted by key.
+    """A batch holds rows ready for staging: unique by key, sorted by key.
 
     The rows are those of `delivered` at `order`, with the target's columns, and OBJECT_VERSION when `has_bare_tombstones`.
     `duplicates` counts, by index of the window, the rows that were not the newest of their key; `windows` is the index of each row's
@@ -57,32 +61,32 @@ class Batch:
         return len(self.order)
 
     def column(self, name: str) -> pa.ChunkedArray:
-        """One column of the rows, without the others being put in order."""
+        """Returns one column of the rows, without the others being put in order."""
         return self.delivered.column(name).take(pa.array(self.order))
 
     def select(self, names: Sequence[str]) -> pa.Table:
-        """Some columns of the rows, copied."""
+        """Returns some columns of the rows, copied."""
         return self.delivered.select(names).take(pa.array(self.order))
 
     def place(self, row: int) -> Place:
-        """The origin of the row at index `row`."""
+        """Returns the origin of the row at index `row`."""
         return Place(int(self.places[0][row]), int(self.places[1][row]))
 
     def object_place(self, row: int) -> Place | None:
-        """The origin of the object that a bare tombstone carries; None for every other row."""
+        """Returns the origin of the object that a bare tombstone carries; None for every other row."""
         place = Place(int(self.object_places[0][row]), int(self.object_places[1][row]))
         return None if place == self.place(row) else place
 
     @property
     def carries(self) -> Flags:
-        """Which rows are bare tombstones with an object from elsewhere in the batch."""
+        """These are the rows that are bare tombstones with an object from elsewhere in the batch."""
         pages, positions = self.places
         object_pages, object_positions = self.object_places
         is_elsewhere: Flags = (pages != object_pages) | (positions != object_positions)
         return is_elsewhere
 
     def only(self, is_wanted: Flags) -> "Batch":
-        """The rows that are wanted, without the duplicates."""
+        """Returns the rows that are wanted, without the duplicates."""
         return replace(
             self,
             order=self.order[is_wanted],
@@ -93,7 +97,7 @@ class Batch:
         )
 
     def part(self, rows: Sequence[int]) -> "Batch":
-        """Some of the rows, in this order, without the duplicates."""
+        """Returns some of the rows, in this order, without the duplicates."""
         taken = np.array(rows, dtype=np.int64)
         return replace(
             self,
@@ -113,10 +117,10 @@ def build_batch(
     without: frozenset[Place] = frozenset(),
     lane: Lane = Lane(),  # noqa: B008 - frozen
 ) -> Batch:
-    """The batch of these pages, in the order of their arrival; rows at `without` are left out, as if never delivered, and so are
-    those of other lanes.
+    """Builds the batch of these pages, in the order of their arrival.
 
-    `window_starts` are ascending; a row belongs to the last window that starts at or before its stream time, else to the first.
+    Rows at `without` are left out, as if never delivered, and so are those of other lanes. `window_starts` are ascending; a row
+    belongs to the last window that starts at or before its stream time, else to the first.
     """
     (batch,) = build_batches(target, pages, window_starts=window_starts, without=without, lanes=[lane])
     return batch
@@ -130,7 +134,7 @@ def build_batches(
     without: frozenset[Place] = frozenset(),
     lanes: Sequence[Lane],
 ) -> list[Batch]:
-    """The batch of each of the lanes: what they have in common, the rows together and in order, is made once."""
+    """Builds the batch of each of the lanes: what they have in common, the rows together and in order, is made once."""
     arrived = _gather(target, pages, without)
     windows = _windows(target, arrived.rows, window_starts)
     order = _order(target, arrived.rows)
@@ -144,7 +148,7 @@ def build_batches(
 
 @dataclass(frozen=True)
 class _Arrived:
-    """All rows of the pages as they came, and the place that each came from."""
+    """This value holds all rows of the pages as they came, and the place that each came from."""
 
     rows: pa.Table
     page_of: Indexes
@@ -152,7 +156,7 @@ class _Arrived:
 
 
 def _batch(target: Target, arrived: _Arrived, windows: Indexes, order: Indexes, *, window_count: int) -> Batch:
-    """Of the rows at `order`, which are in the order of `_order`."""
+    """Builds a batch of the rows at `order`, which are in the order of `_order`."""
     rows, page_of, position_of = arrived.rows, arrived.page_of, arrived.position_of
     is_newest = _is_newest(target, rows, order)
     newest = order[is_newest]
@@ -193,7 +197,7 @@ def _gather(target: Target, pages: Sequence[NormalizedPages], without: frozenset
 
 
 def _arrow_table(frame: pd.DataFrame) -> pa.Table:
-    """The frame's own Arrow columns, not copied; those of other dtypes converted."""
+    """Returns the frame's own Arrow columns, not copied; those of other dtypes converted."""
     columns = [frame[name].array for name in frame.columns]
     if all(isinstance(column, pd.arrays.ArrowExtensionArray) for column in columns):
         return pa.table(dict(zip(frame.columns, (column.__arrow_array__() for column in columns), strict=True)))
@@ -211,14 +215,14 @@ def _windows(target: Target, rows: pa.Table, starts: Sequence[datetime]) -> Inde
 
 
 def _order(target: Target, rows: pa.Table) -> Indexes:
-    """Indexes of the rows by key, version, arrival."""
+    """Returns the indexes of the rows by key, version, arrival."""
     sort_keys = [(name, "ascending") for name in (*target.key, *([target.version] if target.version else ()))]
     order: Indexes = pc.sort_indices(rows, sort_keys=sort_keys).to_numpy().astype(np.int64)
     return order
 
 
 def _is_newest(target: Target, rows: pa.Table, order: Indexes) -> Flags:
-    """For each row at `order` whether it is the last of its key."""
+    """Says for each row at `order` whether it is the last of its key."""
     is_newest = np.ones(len(order), dtype=bool)
     if len(order) > 1:
         is_same = np.ones(len(order) - 1, dtype=bool)
@@ -243,9 +247,11 @@ def _with_carried_objects(
     newest: Indexes,
     bare: Flags,
 ) -> tuple[pa.Table, Indexes]:
-    """Bare tombstones keep the object of the newest version delivered before them: where that stands in this very batch, its object
-    columns are carried over, with the version they came from, and the merge decides against the stored row's. Returns the rows, and
-    for each the index of the row that its object came from."""
+    """Gives each bare tombstone the object of the newest version delivered before it.
+
+    Where that stands in this very batch, its object columns are carried over, with the version they came from, and the merge
+    decides against the stored row's. Returns the rows, and for each the index of the row that its object came from.
+    """
     assert target.version is not None  # noqa: S101 - tombstones come with versions
     versions = rows.column(target.version).to_numpy()
     keys = _keys(target, rows)
@@ -281,7 +287,7 @@ def _keys(target: Target, rows: pa.Table) -> "pd.Series[Any]":
 
 
 def without_objects(target: Target, batch: Batch) -> Batch:
-    """The batch, of bare tombstones only, as if none of them carried an object."""
+    """Returns the batch, of bare tombstones only, as if none of them carried an object."""
     emptied = {OBJECT_VERSION, *(column.name for column in target.columns if column.is_object)}
     columns = {
         name: pa.nulls(len(values), values.type) if name in emptied else values

@@ -1,8 +1,9 @@
-"""The history of a collection that declares one: an entry in the ledger for every record that was not *unchanged*, and why.
+"""This module writes the history of a collection that declares one.
 
-Entries are written in the transaction of the batch, so that they say what happened and nothing else. What the merge does is logged by
-its own statement (merge.py); what is told here never reached it: duplicates and rejects. A stale, duplicate or rejected version is
-logged once, so that a replay writes nothing.
+It has an entry in the ledger for every record that was not *unchanged*, and why. Entries are written in the transaction of the
+batch, so that they say what happened and nothing else. What the merge does is logged by its own statement (merge.py); what is
+told here never reached it: duplicates and rejects. A stale, duplicate or rejected version is logged once, so that a replay writes
+nothing.
 """
 
 from collections.abc import Sequence
@@ -23,7 +24,7 @@ from sequin_pipeline.table.target import Target
 
 @dataclass(frozen=True)
 class BatchHistory:
-    """What all entries of one batch share. `keep`: how long from now on."""
+    """This value is what all entries of one batch share. `keep`: how long from now on."""
 
     table: sql.Identifier
     table_name: str
@@ -33,14 +34,16 @@ class BatchHistory:
     keep: timedelta
 
     def parameters(self) -> dict[str, object]:
-        """Of every statement that writes entries."""
+        """Returns the parameters of every statement that writes entries."""
         return {"table": self.table_name, "batch": self.batch_id, "run": self.run_id, "mode": self.mode, "keep": self.keep}
 
 
 @dataclass(frozen=True)
 class HistoryEntry:
-    """What became of one version of a record. `stored_version` is the one that the table held then, where it held one; `reason` is
-    that of a reject."""
+    """This value says what became of one version of a record.
+
+    `stored_version` is the one that the table held then, where it held one; `reason` is that of a reject.
+    """
 
     at: datetime
     version: int | None
@@ -53,7 +56,7 @@ class HistoryEntry:
 
     @property
     def why(self) -> str:
-        """As the end of the line."""
+        """This is the reason as the end of the line."""
         match self.fate:
             case "rejected":
                 return self.reason or ""
@@ -102,7 +105,7 @@ def record_passed_over(
 
 
 def history_of(connection: Connection, ledger: Ledger, record_id: str) -> list[HistoryEntry]:
-    """Of one record, oldest first. Leans on history (table_name, record_id, at)."""
+    """Returns the history of one record, oldest first. Leans on history (table_name, record_id, at)."""
     return fetch_rows(
         connection,
         HistoryEntry,

@@ -1,7 +1,8 @@
-"""Who goes first when Python can do one thing at a time: whoever talks with Postgres, before whoever prepares what comes next.
+"""This module decides who goes first when Python can do one thing at a time.
 
-A thread that prepares holds the interpreter for milliseconds at a time. A thread that copies a batch needs it for microseconds, but some
-hundred times: if each of them waited for the other's milliseconds, the server would sit idle for as long as it works.
+Whoever talks with Postgres goes before whoever prepares what comes next. A thread that prepares holds the interpreter for
+milliseconds at a time. A thread that copies a batch needs it for microseconds, but some hundred times: if each of them waited for
+the other's milliseconds, the server would sit idle for as long as it works.
 """
 
 import threading
@@ -10,12 +11,15 @@ from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 
 LONGEST_SECONDS = 0.05
-"""Twice what a batch takes to a server nearby. To one far away a conversation is mostly waiting, and of several lanes one is always in it:
-whoever waited for the end of that would prepare nothing."""
+"""This is twice what a batch takes to a server nearby.
+
+To one far away a conversation is mostly waiting, and of several lanes one is always in it: whoever waited for the end of that
+would prepare nothing.
+"""
 
 
 class RightOfWay:
-    """Taken by threads that talk with Postgres, ceded while it works by itself; never waited for by them."""
+    """Threads that talk with Postgres take this right, and cede it while it works by itself; they never wait for it."""
 
     def __init__(self, clock: Callable[[], float] = time.monotonic) -> None:
         self._changed = threading.Condition()
@@ -24,7 +28,7 @@ class RightOfWay:
 
     @contextmanager
     def taken(self) -> Iterator[None]:
-        """For the length of the thread's conversation."""
+        """Takes the right for the length of the thread's conversation."""
         self._take()
         try:
             yield
@@ -33,7 +37,7 @@ class RightOfWay:
 
     @contextmanager
     def ceded(self) -> Iterator[None]:
-        """Within a conversation: while a long statement is being executed."""
+        """Cedes the right within a conversation, while a long statement is being executed."""
         self._leave()
         try:
             yield

@@ -1,4 +1,4 @@
-"""Asking first: which rows of a batch the table knows already, told by key, version and hash alone.
+"""This module asks first which rows of a batch the table knows already, told by key, version and hash alone.
 
 A replay sends 40 bytes a row instead of the row. Only a saving: whatever is not known beyond doubt goes the way of every other row, and
 what is known stays known, since versions only grow.
@@ -24,15 +24,18 @@ from sequin_pipeline.write.batch import Batch, Flags
 from sequin_pipeline.write.merge import Waiting, pin_plan
 
 WORTHWHILE_SHARE = 0.5
-"""Of the last batch's rows that were known: below it, asking costs more than it saves."""
+"""Below this share of the last batch's rows that were known, asking costs more than it saves."""
 
 
 class _Array(bytes):
-    """A column as one parameter, ready to be sent."""
+    """This value is a column as one parameter, ready to be sent."""
 
 
 class _ArrayDumper(Dumper):
-    """Passes on what was made column by column, as COPY's bytes are: psycopg's own lists cost more than the question that they ask."""
+    """This dumper passes on what was made column by column, as COPY's bytes are.
+
+    psycopg's own lists cost more than the question that they ask.
+    """
 
     format = pq.Format.BINARY
 
@@ -41,14 +44,14 @@ class _ArrayDumper(Dumper):
 
 
 Question = Mapping[str, _Array]
-"""What is sent of a batch to ask; made beforehand, so that nobody waits for Python who could be talking with Postgres."""
+"""This is what is sent of a batch to ask; made beforehand, so that nobody waits for Python who could be talking with Postgres."""
 
 
 class Asking:
-    """Decides for one lane of a table whether the table is asked before a batch is sent: it is while most rows turn out to be known.
+    """This class decides for one lane of a table whether the table is asked before a batch is sent.
 
-    Asked twice of each batch: when its bytes are made, ahead of time, and when they are due, for what the batch before came to may
-    have become known only in between.
+    It is while most rows turn out to be known. Asked twice of each batch: when its bytes are made, ahead of time, and when they
+    are due, for what the batch before came to may have become known only in between.
     """
 
     def __init__(self, target: Target) -> None:

@@ -1,7 +1,8 @@
-"""Writers of one table beside each other: each takes the ids of its own buckets from every page group, and commits all of them in order.
+"""This module runs writers of one table beside each other.
 
-Each has a thread, a session and a cursor of its own, and the collection's cursor is the lowest of theirs. While one page group is being
-committed, the next is read and prepared: so Postgres, also with one writer, waits for nobody who is faster than it is.
+Each takes the ids of its own buckets from every page group, and commits all of them in order. Each has a thread, a session and a
+cursor of its own, and the collection's cursor is the lowest of theirs. While one page group is being committed, the next is read
+and prepared: so Postgres, also with one writer, waits for nobody who is faster than it is.
 """
 
 from collections import deque
@@ -18,13 +19,14 @@ from sequin_pipeline.write.prepare import PageGroup, Prepared, prepare
 from sequin_pipeline.write.writer import Committed, TableWriter, WriteJob
 
 Finished = tuple[PageGroup, tuple[Committed, ...]]
-"""A page group that every lane has committed, and what each did."""
+"""This is a page group that every lane has committed, and what each did."""
 
 
 class Lanes:
-    """Hands page groups to the writers, in order. A context manager, whose end waits for the threads.
+    """This class hands page groups to the writers, in order.
 
-    There is a lane for each of the `sessions`, which moves the live cursor at the same place of `cursors`.
+    It is a context manager, whose end waits for the threads. There is a lane for each of the `sessions`, which moves the live
+    cursor at the same place of `cursors`.
     """
 
     def __init__(self, job: WriteJob, sessions: Sequence[Session], cursors: Sequence[LiveCursor | None]) -> None:
@@ -47,12 +49,14 @@ class Lanes:
             thread.shutdown()
 
     def give_way(self) -> None:
-        """Returns when no lane needs the interpreter: for the thread that prepares, before it keeps it busy."""
+        """Returns when no lane needs the interpreter, for the thread that prepares, before it keeps the interpreter busy."""
         self._right_of_way.give_way()
 
     def commit(self, group: PageGroup) -> Iterator[Finished]:
-        """Hands the page group over, and yields what all lanes have committed meanwhile, in order. Raises what a lane raised; then
-        nothing more is committed by that lane, and the others end with what they were handed."""
+        """Hands the page group over, and yields what all lanes have committed meanwhile, in order.
+
+        Raises what a lane raised; then nothing more is committed by that lane, and the others end with what they were handed.
+        """
         self.give_way()
         lanes = [(writer.lane, writer.asking) for writer in self._writers]
         prepared = prepare(self._job.target, group, lanes, window_starts=self._job.window_starts)

@@ -1,4 +1,4 @@
-"""The merge: one batch into its table, in one statement that locks rows of the target.
+"""This module merges one batch into its table, in one statement that locks rows of the target.
 
 For any order, repetition and overlap of merges, the table ends as the fold of what was delivered: for each key the greatest version,
 among equal ones the last. Where versions are times of observation, a row that holds already what a newer one brings keeps its own.
@@ -26,7 +26,7 @@ from sequin_pipeline.write.removals import lock_buckets
 from sequin_pipeline.write.staging import EncodedBatch, encode, fill
 
 Waiting = Callable[[], AbstractContextManager[None]]
-"""What is done while the server works by itself on a statement that takes long."""
+"""This is done while the server works by itself on a statement that takes long."""
 
 
 class RowsRefused(Exception):
@@ -42,19 +42,24 @@ class RowsRefused(Exception):
 
     @property
     def is_conflict(self) -> bool:
-        """Another row holds a value that this one takes (a unique or an exclusion constraint)."""
+        """This is true where another row holds a value that this one takes (a unique or an exclusion constraint)."""
         return self.error is not None and self.error.sqlstate in ("23505", "23P01")
 
     @property
     def waits_for_another(self) -> bool:
-        """Another row stands in the way, or is missing: the same row may pass once that one has been merged."""
+        """This is true where another row stands in the way, or is missing.
+
+        The same row may pass once that one has been merged.
+        """
         return self.is_conflict or (self.error is not None and self.error.sqlstate == "23503")
 
 
 @dataclass(frozen=True)
 class Merged:
-    """What became of the staged rows, by index of the window (`fetched` is left to whoever knows what was not staged), the bytes
-    copied, and the seconds of each stage."""
+    """This value says what became of the staged rows, by index of the window.
+
+    `fetched` is left to whoever knows what was not staged. It also has the bytes copied, and the seconds of each stage.
+    """
 
     counts: dict[int, Counts]
     copied_bytes: int = 0
@@ -190,7 +195,7 @@ def _merge_by_window(
     versions: sql.Identifier,
     history: BatchHistory | None,
 ) -> Merged:
-    """One merge a window: what an unmanaged table gives back of a row does not tell its window."""
+    """Merges once for each window: what an unmanaged table gives back of a row does not tell its window."""
     windows = encoded.batch.windows
     parts = [np.flatnonzero(windows == window).tolist() for window in np.unique(windows)]
     return _merge_each(
@@ -203,7 +208,7 @@ def _merge_by_window(
 
 @dataclass(frozen=True)
 class _Tally:
-    """One row of the merge statement's answer: how many rows of a window were staged, and what became of them."""
+    """This value is one row of the merge statement's answer: how many rows of a window were staged, and what became of them."""
 
     window: int
     staged: int
@@ -223,8 +228,11 @@ class _Tally:
         return self.staged == told and self.gone == self.removed
 
     def settled(self, equal_now: int) -> "_Tally":
-        """Rows that a concurrent writer took between the snapshot and their lock came back from nowhere. The second look is exact, for
-        this transaction now holds those rows: what stands there as staged is unchanged, the rest has been outranked."""
+        """Returns the tally with what a second look found.
+
+        Rows that a concurrent writer took between the snapshot and their lock came back from nowhere. The second look is exact,
+        for this transaction now holds those rows: what stands there as staged is unchanged, the rest has been outranked.
+        """
         deleted = self.deleted - self.gone + self.removed
         applied = self.inserted + self.updated + deleted
         unchanged = max(0, equal_now - applied)
@@ -242,7 +250,7 @@ class _Tally:
 
 
 def pin_plan(connection: Connection) -> None:
-    """Until the transaction ends."""
+    """Pins the plan until the transaction ends."""
     # Staging outside, the key's index inside, always. On a table that was analyzed while empty the planner's own choice is quadratic;
     # and what the pinned plan is said to cost would have every batch compiled for 200 ms where the server has JIT.
     # And without array_nulls, which a database may have off, a null in a text[] would become the word.

@@ -1,6 +1,7 @@
-"""The SQL of the merge: for one batch layout, the statement that classifies its rows and writes those that are new.
+"""This module composes the SQL of the merge.
 
-merge.py runs it. In the statements `t` is the target, `s` staging, `k` the version that the ledger remembers of a row.
+For one batch layout that is the statement that classifies its rows and writes those that are new. merge.py runs it. In the
+statements `t` is the target, `s` staging, `k` the version that the ledger remembers of a row.
 """
 
 from dataclasses import dataclass, field
@@ -14,13 +15,13 @@ from sequin_pipeline.write.row_expressions import EXCLUDED, STORED, RowExpressio
 
 WRITING_STANDINGS = ("new", "newer", "rewrite", "rewrite of a tombstone")
 REMOVING_STANDINGS = ("gone", "gone before")
-"""Tombstones of a row that is there, and of one that is not."""
+"""These are the tombstones of a row that is there, and of one that is not."""
 _SHARED_BY_ENTRIES = sql.SQL("%(batch)s::uuid, %(run)s, %(mode)s, now() + %(keep)s")
 
 
 @dataclass(frozen=True)
 class MergeStatements(RowExpressions):
-    """The statements for one batch layout.
+    """This value holds the statements for one batch layout.
 
     Parameters: `starts` (timestamptz[], when `has_windows`), `table` (the target's name in the ledger, when rows are removed) and, with
     a `history`, those of BatchHistory.
@@ -29,9 +30,10 @@ class MergeStatements(RowExpressions):
     history: sql.Identifier | None = field(default=None, hash=False)
 
     def merge(self) -> sql.Composed:
-        """Classify against one snapshot, write what is new, return one row a window: its index, the staged rows, and its counts.
+        """Composes the merge: it classifies against one snapshot, writes what is new, and returns one row a window.
 
-        Leans on the unique index of the target's key: a probe for each staged row.
+        That row has the window's index, the staged rows, and its counts. Leans on the unique index of the target's key: a probe
+        for each staged row.
         """
         parts: list[sql.Composable] = [self._seen()]
         if self.keeps_objects:
@@ -48,7 +50,10 @@ class MergeStatements(RowExpressions):
         return sql.SQL("with {} {}").format(sql.SQL(", ").join(parts), self._tally())
 
     def count_equal(self) -> sql.Composed:
-        """By window, how many staged rows the target holds now exactly as staged (a removed one: is remembered at this version)."""
+        """Composes a count by window of the staged rows that the target holds now exactly as staged.
+
+        A removed one counts where it is remembered at this version.
+        """
         equal = "t.{tv} <= s.{v} and " if self.target.observes_time else "t.{tv} = s.{v} and "
         version = sql.SQL(equal).format(**self._names) if self._has_version_column else sql.SQL("")
         removed = sql.SQL(
@@ -71,10 +76,10 @@ class MergeStatements(RowExpressions):
         )
 
     def find_left_out(self) -> sql.Composed:
-        """Where a staged row stands now that the merge would have written or removed and did not; no row where there is none.
+        """Composes where a staged row stands now that the merge should have written or removed and did not.
 
-        A row whose values a trigger changed on their way shows as well, unless its hash tells that it is known: only of one row by itself,
-        which the merge did not return, is the answer exact.
+        There is no row where there is none. A row whose values a trigger changed on their way shows as well, unless its hash
+        tells that it is known: only of one row by itself, which the merge did not return, is the answer exact.
         """
         may_be_known = ["rewrite", "rewrite of a tombstone", *(["newer"] if self.target.observes_time else [])]
         return sql.SQL(
@@ -89,7 +94,7 @@ class MergeStatements(RowExpressions):
         )
 
     def _seen(self) -> sql.Composed:
-        """Narrow on purpose: where each staged row stands and what is to become of it, not the wide row."""
+        """Composes where each staged row stands and what is to become of it: narrow on purpose, not the wide row."""
         tells_stored_version = self.history is not None or self.target.keeps_versions
         # offset 0 keeps the planner from pulling the probe up into a join over the whole table.
         return sql.SQL(
@@ -137,7 +142,7 @@ class MergeStatements(RowExpressions):
         return sql.SQL("case " + live + "when t.was_deleted and s.{d} then 'rewrite of a tombstone' else 'rewrite' end")
 
     def _carried(self) -> sql.Composed:
-        """Only what the written row cannot tell: a scan of these stands behind every tombstone that meets a row."""
+        """Composes only what the written row cannot tell: a scan of these stands behind every tombstone that meets a row."""
         names = {**self._names, "data": sql.Identifier(self.target.data or "")}
         untold = (
             "s.{o} is not null and (s.{o} < s.{v} or s.{data} is null)"
@@ -149,8 +154,11 @@ class MergeStatements(RowExpressions):
         ).format(**names, untold=sql.SQL(untold).format(**names))
 
     def _updated(self) -> sql.Composed:
-        """Rows of an application that are there are updated in place: an upsert would have the row that it proposes checked first, in
-        which columns that are not ours hold their defaults and a bare tombstone has no object, and would use up an identity."""
+        """Composes the update in place of an application's rows that are there.
+
+        An upsert would have the row that it proposes checked first, in which columns that are not ours hold their defaults and a
+        bare tombstone has no object, and would use up an identity.
+        """
         return sql.SQL(
             "updated as (update {table} t set {assignments} from (select s.*{stored} from seen join {staging} s"
             " on s.ctid = seen.tid where seen.standing = any({writing}) offset 0) s where {key_equal} and ({guard})"
@@ -196,8 +204,12 @@ class MergeStatements(RowExpressions):
         )
 
     def _logged(self) -> sql.Composed:
-        """What became of each row that was not unchanged; one that lost to a concurrent writer has no fate yet. Rows seen and rows written
-        are brought together by grouping: a join of two results without an index would be quadratic under the pinned plan."""
+        """Composes the log of what became of each row that was not unchanged.
+
+        One that lost to a concurrent writer has no fate yet. Rows seen and rows written are brought together by grouping: a join
+        of two results without an index would be quadratic under the pinned plan. Rows seen and rows written are brought together
+        by grouping: a join of two results without an index would be quadratic under the pinned plan.
+        """
         updated = (
             " union all select id, null, null, null, null, true, false, is_deleted from updated"
             if self.target.updates_in_place
@@ -223,7 +235,10 @@ class MergeStatements(RowExpressions):
         )
 
     def log_outranked(self) -> sql.Composed:
-        """A second look, at rows that lost to a concurrent writer after they had been seen: they are stale, or unchanged, now."""
+        """Composes a second look at rows that lost to a concurrent writer after they had been seen.
+
+        They are stale, or unchanged, now.
+        """
         return sql.SQL(
             "with {seen} {insert} select %(table)s, s.{record}, s.{v}, 'stale', seen.stored_version, {shared}"
             " from seen join {staging} s on s.ctid = seen.tid where seen.standing = 'stale' and not {is_logged}"
@@ -242,7 +257,7 @@ class MergeStatements(RowExpressions):
         ).format(self.history)
 
     def _is_logged(self, record_id: sql.Composable, version: sql.Composable) -> sql.Composed:
-        """Leans on history (table_name, record_id, at)."""
+        """Composes whether the version is logged already; leans on history (table_name, record_id, at)."""
         assert self.history is not None  # noqa: S101 - asked for by the callers
         return sql.SQL(
             "exists (select from {history} h where h.table_name = %(table)s and h.record_id = {record_id}"
@@ -250,7 +265,10 @@ class MergeStatements(RowExpressions):
         ).format(history=self.history, record_id=record_id, version=version)
 
     def _remembered(self) -> sql.Composed:
-        """Tombstones outrank late older copies from here on, and so does every version where the table has no column for it."""
+        """Composes the insert of the versions to be remembered.
+
+        Tombstones outrank late older copies from here on, and so does every version where the table has no column for it.
+        """
         standings = [*REMOVING_STANDINGS, *(WRITING_STANDINGS if self.target.keeps_versions else ())]
         return sql.SQL(
             "remembered as (insert into {versions} as k (table_name, id, updated_idx)"
@@ -269,7 +287,11 @@ class MergeStatements(RowExpressions):
         ).format(**self._names, columns=sql.SQL(", ").join(columns), outranked=sql.SQL(outranked).format(**self._names))
 
     def _tally(self) -> sql.Composed:
-        """A tombstone written again at its own version changed its object only: that is an update, not a deletion."""
+        """Composes the counts of the answer.
+
+        A tombstone written again at its own version changed its object only: that is an update, not a deletion. A tombstone
+        written again at its own version changed its object only: that is an update, not a deletion.
+        """
         return sql.SQL(
             "select window_index, count(*) filter (where is_staged),"
             " count(*) filter (where what = 'created'),"
@@ -300,5 +322,5 @@ class MergeStatements(RowExpressions):
 
 @cache
 def merge_statement(statements: MergeStatements) -> bytes:
-    """`statements.merge()`, composed once for all batches of one shape."""
+    """Returns `statements.merge()`, composed once for all batches of one shape."""
     return with_parameters(statements.merge()).as_bytes()

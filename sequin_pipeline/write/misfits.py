@@ -1,4 +1,4 @@
-"""Rows whose values an unmanaged table would change in silence are taken out of their frame and become rejects. Pure.
+"""This module takes rows whose values an unmanaged table would change in silence out of their frame; they become rejects. Pure.
 
 Everything else that a table refuses, Postgres says itself (bad_rows.py).
 """
@@ -16,7 +16,10 @@ from sequin_pipeline.table.type_limits import rounded
 
 
 def take_out_misfits(target: Target, page: NormalizedPages) -> NormalizedPages:
-    """The pages with only the rows that the table's types take as they are; times are rounded where the declaration asks for it."""
+    """Returns the pages with only the rows that the table's types take as they are.
+
+    Times are rounded where the declaration asks for it.
+    """
     limited = [column for column in target.columns if column.limits or column.rounds_to is not None]
     if not limited or page.frame.empty:
         return page

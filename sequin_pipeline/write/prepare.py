@@ -1,4 +1,4 @@
-"""What one commit brings, and what each lane will send of it: made before anybody talks with Postgres. Pure."""
+"""This module prepares what one commit brings, and what each lane will send of it, before anybody talks with Postgres. Pure."""
 
 import time
 from collections.abc import Mapping, Sequence
@@ -23,7 +23,7 @@ NOTHING_KNOWN: Mapping[int, Counts] = {}
 
 @dataclass(frozen=True)
 class PageGroup:
-    """The pages of one commit, in the order of their arrival, and what is committed with them.
+    """This value holds the pages of one commit, in the order of their arrival, and what is committed with them.
 
     `position` is where the stream stands behind the pages, and `moves_cursor` whether the live cursor goes there. `passed` are the
     positions on the way that the ledger keeps, already thinned out. `listed` is what the pages say of listings, and `held` what such
@@ -40,10 +40,11 @@ class PageGroup:
 
 @dataclass(frozen=True)
 class Prepared:
-    """A page group as one writer will send it: its lane's rows, as a batch and as bytes, and the rejects that it commits.
+    """This value is a page group as one writer will send it.
 
-    Where the table will be asked first which of the rows it knows, there is a `question` instead of `encoded`; once it has answered,
-    `known` counts those rows by index of the window. `seconds` is what preparing took.
+    It holds its lane's rows, as a batch and as bytes, and the rejects that it commits. Where the table will be asked first which
+    of the rows it knows, there is a `question` instead of `encoded`; once it has answered, `known` counts those rows by index of
+    the window. `seconds` is what preparing took.
     """
 
     group: PageGroup

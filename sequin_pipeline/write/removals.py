@@ -1,6 +1,7 @@
-"""What keeps a removed row from coming back: bucket locks around removals, and the sweep of rows that were only marked so far.
+"""This module keeps a removed row from coming back.
 
-The versions themselves stand in the ledger's table `versions` and are written by the merge statement.
+That takes bucket locks around removals, and the sweep of rows that were only marked so far. The versions themselves stand in the
+ledger's table `versions` and are written by the merge statement.
 """
 
 import hashlib
@@ -21,7 +22,10 @@ STAGED = sql.SQL("s")
 
 
 def row_id(target: Target, row: sql.SQL) -> sql.Composed:
-    """What the ledger calls a row by: its key, of several columns as an array literal. `row` is staging, or the table's row."""
+    """Composes what the ledger calls a row by: its key, of several columns as an array literal.
+
+    `row` is staging, or the table's row.
+    """
     parts = [
         sql.SQL("{}.{}").format(row, sql.Identifier(column.name))
         if row == STAGED
@@ -32,11 +36,12 @@ def row_id(target: Target, row: sql.SQL) -> sql.Composed:
 
 
 def lock_buckets(cursor: Cursor, target: Target, batch: Batch) -> None:
-    """Locks the buckets that the batch touches until the transaction ends: exclusive where it holds a tombstone, else shared; all
-    exclusive where the ledger keeps every version, since no row of the table then tells writers apart.
+    """Locks the buckets that the batch touches until the transaction ends.
 
-    Must be a statement of its own before the merge, whose snapshot then sees what the last holder committed. Ascending, so that no
-    two batches wait for each other. Without it, a late older version and a removal can pass each other unseen.
+    That is exclusive where it holds a tombstone, else shared; all exclusive where the ledger keeps every version, since no row of
+    the table then tells writers apart. Must be a statement of its own before the merge, whose snapshot then sees what the last
+    holder committed. Ascending, so that no two batches wait for each other. Without it, a late older version and a removal can
+    pass each other unseen.
     """
     is_tombstone = pc.fill_null(batch.column(target.tombstone or ""), fill_value=False).to_pylist()
     exclusive: dict[int, bool] = {}
@@ -56,14 +61,17 @@ def _lock(cursor: Cursor, target: Target, buckets: dict[int, bool]) -> None:
 
 
 def _space(target: Target) -> int:
-    """The first half of the advisory locks' key: a table of this pipeline."""
+    """Returns the first half of the advisory locks' key: a table of this pipeline."""
     digest = hashlib.blake2b(f"sequin_pipeline {target.table}".encode(), digest_size=4).digest()
     return int.from_bytes(digest, "big", signed=True)
 
 
 @dataclass(frozen=True)
 class Swept:
-    """A part of a sweep: the rows that were to go, those that went, and the greatest id among the former, None behind the last."""
+    """This value is a part of a sweep.
+
+    It has the rows that were to go, those that went, and the greatest id among the former, None behind the last.
+    """
 
     due: int
     removed: int

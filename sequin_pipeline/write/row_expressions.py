@@ -1,6 +1,7 @@
-"""What the merge says of single rows: how a staged row, the stored one and the one proposed for insertion compare, and what is kept.
+"""This module composes what the merge says of single rows: how staged, stored and proposed row compare, and what is kept.
 
-In the expressions `t` is the target, `s` staging, `k` the version that the ledger remembers of a row.
+The proposed row is the one for insertion. In the expressions `t` is the target, `s` staging, `k` the version that the ledger
+remembers of a row.
 """
 
 from collections.abc import Sequence
@@ -21,7 +22,10 @@ STORED = sql.SQL("t")
 
 @dataclass(frozen=True)
 class RowExpressions:
-    """The expressions for one batch layout: one target, one staging table, and whether some tombstones carry no object."""
+    """This value holds the expressions for one batch layout.
+
+    That is one target, one staging table, and whether some tombstones carry no object.
+    """
 
     target: Target
     staging: Staging
@@ -31,7 +35,7 @@ class RowExpressions:
 
     @property
     def keeps_objects(self) -> bool:
-        """Some tombstones of the batch leave the stored object as it is."""
+        """This is true where some tombstones of the batch leave the stored object as it is."""
         return self.has_bare_tombstones and not self.target.removes
 
     @property
@@ -71,8 +75,11 @@ class RowExpressions:
         return "coalesce(t.version, k.updated_idx)" if self.target.remembers else "t.version"
 
     def _same(self, incoming: sql.SQL) -> sql.Composed:
-        """Does row `t` hold already what `incoming` brings? An equal hash says yes, but for an object that was carried over and is not
-        in the hash; an unequal one is settled by the columns."""
+        """Composes whether row `t` holds already what `incoming` brings.
+
+        An equal hash says yes, but for an object that was carried over and is not in the hash; an unequal one is settled by the
+        columns.
+        """
         compared = self.target.compared
         if self.has_bare_tombstones:
             by_columns = sql.SQL("({envelope} and ({keeps} or {objects}))").format(
@@ -101,7 +108,7 @@ class RowExpressions:
         )
 
     def _is_ascii(self) -> sql.Composed:
-        """A staged row's text has as many bytes in UTF-8 as characters; an array stands there as text, too."""
+        """Composes whether a staged row's text has as many bytes in UTF-8 as characters; an array stands there as text, too."""
         texts = [sql.Identifier(column.name) for column in self.target.stored if column.staging == "text"]
         return sql.SQL("").join(
             sql.SQL(" and coalesce(octet_length(convert_to(s.{name}, 'UTF8')) = length(s.{name}), true)").format(name=name)
@@ -109,8 +116,11 @@ class RowExpressions:
         )
 
     def _keeps(self, incoming: sql.SQL, *, stored_version: LiteralString | None = None) -> sql.Composed:
-        """Does the incoming row leave the stored object as it is? A bare tombstone does, unless its batch carried an object over
-        from a version that outranks the stored row. `excluded` has the target's columns only and asks `carried`."""
+        """Composes whether the incoming row leaves the stored object as it is.
+
+        A bare tombstone does, unless its batch carried an object over from a version that outranks the stored row. `excluded` has
+        the target's columns only and asks `carried`.
+        """
         kept_by_ledger = self.target.keeps_versions
         if incoming is STAGED:
             stored = stored_version or ("k.updated_idx" if kept_by_ledger else "t.{tv}")
@@ -171,7 +181,7 @@ class RowExpressions:
         return sql.SQL("now()::{}").format(TypeName(cast)) if cast else sql.SQL("now()").format()
 
     def _guard(self, incoming: sql.SQL) -> sql.Composed:
-        """What the row must be, once locked, for the incoming one to outrank it."""
+        """Composes what the row must be, once locked, for the incoming one to outrank it."""
         if self.target.keeps_versions:
             # The locks on its bucket keep every other writer of ours away, and nobody else knows of versions.
             return sql.SQL("true").format()
@@ -187,8 +197,10 @@ class RowExpressions:
         return sql.SQL(outranks).format(**self._names, version=version, same=same)
 
     def _same_as_told(self, incoming: sql.SQL) -> sql.Composed:
-        """Does row `t` hold already what the source told? A trigger has changed the proposed row by now, perhaps to what is stored, and
-        only its hash still tells."""
+        """Composes whether row `t` holds already what the source told.
+
+        A trigger has changed the proposed row by now, perhaps to what is stored, and only its hash still tells.
+        """
         same = self._same(incoming)
         if incoming is STAGED or self.target.content_hash is None:
             return same
@@ -199,7 +211,7 @@ class RowExpressions:
         )
 
     def _is_known_by_hash(self) -> sql.Composed:
-        """Row `t` was stored from what row `s` tells, though a trigger may have changed it on its way."""
+        """Composes whether row `t` was stored from what row `s` tells, though a trigger may have changed it on its way."""
         if self.target.content_hash is None or not self.target.trusts_hash or self.keeps_objects:
             return sql.SQL("false").format()
         return sql.SQL("(t.{hash} = s.{hash})").format(hash=sql.Identifier(self.target.content_hash))
@@ -230,7 +242,7 @@ def _all_equal(columns: Sequence[TargetColumn], incoming: sql.SQL) -> sql.Compos
 
 
 def _image(columns: Sequence[TargetColumn], row: sql.SQL) -> sql.Composed:
-    """For `*=`, which compares the bytes of two records; it takes no more time than jsonb's own equality."""
+    """Composes a record for `*=`, which compares the bytes of two records; it takes no more time than jsonb's own equality."""
     # With casts, since images of a domain and of the type beneath it cannot be compared.
     values = [sql.SQL("{}::{}").format(_incoming(column, row), TypeName(column.cast or column.type)) for column in columns]
     return sql.SQL("row({})::record").format(sql.SQL(", ").join(values))

@@ -1,4 +1,4 @@
-"""The temporary table that a batch is copied into, and the bytes that go there.
+"""This module makes the temporary table that a batch is copied into, and the bytes that go there.
 
 JSON, numeric and arrays travel as text, so that casting and compressing are paid only for rows that survive the merge.
 """
@@ -14,35 +14,44 @@ from sequin_pipeline.table.target import Target
 from sequin_pipeline.write.batch import OBJECT_VERSION, Batch
 
 MAX_STAGING_TABLES = 8
-"""Each `on commit delete rows` table of a session is truncated at every commit: 0.2 ms with one, 2 ms with eleven."""
+"""A session keeps at most so many.
+
+Each `on commit delete rows` table of a session is truncated at every commit: 0.2 ms with one, 2 ms with eleven.
+"""
 
 TEMP_BUFFERS = "32MB"
-"""A batch fits into it four times. In the 8 MB that a session has by default it does not: then each is written to a file and read
-again, for a tenth of what the whole merge takes."""
+"""A batch fits into these buffers four times.
+
+In the 8 MB that a session has by default it does not: then each is written to a file and read again, for a tenth of what the
+whole merge takes.
+"""
 
 Cursor = psycopg.Cursor[tuple[object, ...]]
 
 
 @dataclass(frozen=True)
 class Staging:
-    """A staging table by its columns and their types; the name hangs on all of them, so that no shape is taken for another."""
+    """This value is a staging table by its columns and their types.
+
+    The name hangs on all of them, so that no shape is taken for another.
+    """
 
     columns: tuple[tuple[str, str], ...]
 
     @property
     def name(self) -> str:
-        """Unqualified: it lives in the session's temporary schema."""
+        """This is the unqualified name: the table lives in the session's temporary schema."""
         return "staging_" + hashlib.blake2b(repr(self.columns).encode(), digest_size=8).hexdigest()
 
     @property
     def identifier(self) -> sql.Identifier:
-        """As statements name it: never the table of the same name in somebody's search_path."""
+        """This is the name as statements use it: never the table of the same name in somebody's search_path."""
         return sql.Identifier("pg_temp", self.name)
 
 
 @dataclass(frozen=True)
 class EncodedBatch:
-    """A batch and its bytes: encoded before the transaction begins, so that none is open while Python works."""
+    """This value is a batch and its bytes: encoded before the transaction begins, so that none is open while Python works."""
 
     target: Target
     batch: Batch = field(repr=False)
@@ -51,7 +60,7 @@ class EncodedBatch:
 
 
 def encode(target: Target, batch: Batch) -> EncodedBatch:
-    """The batch as the bytes that COPY takes."""
+    """Returns the batch as the bytes that COPY takes."""
     columns = [(column.name, column.staging) for column in target.columns if column.scope != "batch"]
     if batch.has_bare_tombstones:
         columns.append((OBJECT_VERSION, "bigint"))
@@ -87,8 +96,11 @@ def create(cursor: Cursor, staging: Staging) -> None:
 
 
 def _make_room(cursor: Cursor) -> None:
-    """The setting counts when a session first touches a temporary table, and must not be changed afterwards; a larger one stays. It is
-    given back at the end of the transaction, the buffers remain."""
+    """Raises the session's buffers to what a batch needs.
+
+    The setting counts when a session first touches a temporary table, and must not be changed afterwards; a larger one stays. It
+    is given back at the end of the transaction, the buffers remain.
+    """
     try:
         # Where somebody's transaction touched one before and was rolled back, nothing tells but the refusal.
         with cursor.connection.transaction():

@@ -1,7 +1,8 @@
-"""Commits batches: each in one short transaction together with its ledger rows, retried, counted once, without its bad rows.
+"""This module commits batches, each in one short transaction together with its ledger rows.
 
-Used by whoever has frames for a table: the run of a collection, the refill of a column, a plain DataFrame. Tables are prepared before:
-a writer knows from the beginning what it writes to.
+Each is retried, counted once, and committed without its bad rows. Used by whoever has frames for a table: the run of a
+collection, the refill of a column, a plain DataFrame. Tables are prepared before: a writer knows from the beginning what it
+writes to.
 """
 
 import logging
@@ -39,15 +40,18 @@ logger = logging.getLogger("sequin_pipeline.writer")
 ONLY_LANE = Lane()
 
 SEARCHES_IN_VAIN = 5
-"""The second one needs somebody else who changes a row of the batch in the instant between two statements."""
+"""So many searches may find nothing.
+
+The second one needs somebody else who changes a row of the batch in the instant between two statements.
+"""
 
 Parts = Sequence[Sequence[int]]
-"""Rows of a batch by index, to be merged one part after the other; none: all at once."""
+"""These are rows of a batch by index, to be merged one part after the other; none: all at once."""
 
 
 @dataclass(frozen=True)
 class WriteJob:
-    """What all writers of one table share in one run: the table as it was prepared, its ledger, and who writes.
+    """This value is what all writers of one table share in one run: the table as it was prepared, its ledger, and who writes.
 
     `window_keys` and `window_starts` are the run's windows, oldest first; both empty where there are none.
     """
@@ -62,8 +66,11 @@ class WriteJob:
 
 @dataclass(frozen=True)
 class Committed:
-    """What the attempt that committed did: counts by key of the window, rejects taken out (`discarded` of them given up before, those
-    that wait for a parent aside), and what it cost."""
+    """This value says what the attempt that committed did.
+
+    It has counts by key of the window, rejects taken out (`discarded` of them given up before, those that wait for a parent
+    aside), and what it cost.
+    """
 
     counts: dict[str, Counts]
     rejects: tuple[Reject, ...]
@@ -74,7 +81,7 @@ class Committed:
 
 
 class TableWriter:
-    """Writes batches into one table on one session.
+    """This class writes batches into one table on one session.
 
     Of each page group the writer takes the rows of its `lane`, and the first lane the rejects. `cursor` is the live cursor as the run
     found it; from then on only this writer moves it. `right_of_way` is taken while the writer talks with Postgres, for whoever
@@ -282,7 +289,7 @@ class TableWriter:
         settle_delivered(connection, self._job.ledger, ids.to_pylist(), versions.to_pylist())
 
     def _fence(self, connection: Connection, group: PageGroup) -> LiveCursor | None:
-        """First of all: a rival waits here for the cursor's row, and then has done no work in vain."""
+        """Moves the cursor, first of all: a rival waits here for the cursor's row, and then has done no work in vain."""
         if not group.moves_cursor:
             return None
         moved = self._job.ledger.move_cursor(
@@ -316,7 +323,10 @@ class TableWriter:
         return self._session.attempt(finding, doing)
 
     def _check_patience(self, refusal: RowsRefused, searches_in_vain: int) -> None:
-        """Rows that pass in the search were stopped by their order, or by others who wrote at the same time."""
+        """Gives up after too many searches that found nothing.
+
+        Rows that pass in the search were stopped by their order, or by others who wrote at the same time.
+        """
         if searches_in_vain < SEARCHES_IN_VAIN:
             return
         if refusal.error is not None:
@@ -327,7 +337,10 @@ class TableWriter:
         ) from refusal
 
     def _count(self, prepared: Prepared, merged: Merged) -> dict[str, Counts]:
-        """By key of the window. Rejects have no time that could be trusted: they stand with the batch's newest window."""
+        """Counts the batch by key of the window.
+
+        Rejects have no time that could be trusted: they stand with the batch's newest window.
+        """
         batch, rejected = prepared.batch, len(prepared.rejects)
         newest = int(batch.windows.max()) if len(batch.windows) else len(self._window_keys) - 1
         indexes = sorted({*merged.counts, *prepared.known, *np.flatnonzero(batch.duplicates).tolist(), newest})
