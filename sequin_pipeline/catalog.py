@@ -220,7 +220,8 @@ class Collection:
     connections write it beside each other, `history` how long the ledger keeps what became of each record.
     `reject_limit_records` and `reject_limit_share`: a run that rejects more than both fails after everything good was committed.
     `origin` is `file:line` of its declaration. `observes_time`: versions are times of observation rather than counters, so that equal
-    content at a newer version is unchanged.
+    content at a newer version is unchanged. `lists_from_a_start`: a full listing begins at a time that the source chooses, so that what
+    last changed before the oldest object in it does not count as deleted.
     """
 
     provider: str
@@ -241,6 +242,7 @@ class Collection:
     origin: str | None = None
     source: SourceDeclaration = SourceDeclaration()
     observes_time: bool = False
+    lists_from_a_start: bool = False
 
     @property
     def id(self) -> str:

@@ -182,6 +182,7 @@ def _collection(
         origin=node.origin,
         source=source,
         observes_time=source_kind(source.kind).observes_time_of(name),
+        lists_from_a_start=source_kind(source.kind).lists_from_a_start,
     )
 
 

@@ -52,7 +52,7 @@ class DeleteLimit:
 
     def _mark_held(self, held: HeldDeletes) -> None:
         listed, accepted = Listed(held.sync_id, held.version), max(self._accepted, held.accepted or 0)
-        found = count_unlisted(self._session, self._job, listed, self._totals.notes)
+        found = count_unlisted(self._session, self._job, self._run_config.collection, listed, self._totals.notes)
         if found is not None and found.rows > max(accepted, found.limit):
             self._note(f"{held.sync_id}: {found.rows:,} deletes are held, and only {accepted:,} are accepted: none is marked")
             return
@@ -68,7 +68,7 @@ class DeleteLimit:
         The writers have come to their end.
         """
         self._held = [held for held in self._held if held.sync_id != listed.sync_id]
-        found = count_unlisted(self._session, self._job, listed, self._totals.notes)
+        found = count_unlisted(self._session, self._job, self._run_config.collection, listed, self._totals.notes)
         if found is None:
             return None
         if found.rows > max(found.limit, self._accepted):

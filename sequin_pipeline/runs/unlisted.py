@@ -49,17 +49,21 @@ class UnseenRow:
     upstream_updated_at: datetime | None
 
 
-def count_unlisted(session: Session, job: WriteJob, listed: Listed, notes: dict[str, None]) -> HeldDeletes | None:
+def count_unlisted(
+    session: Session, job: WriteJob, collection: Collection, listed: Listed, notes: dict[str, None]
+) -> HeldDeletes | None:
     """Returns what the listing did not see, as it would be held: counted, and with some of its ids.
 
     None means that there is nothing to mark. A table that cannot tell is said in `notes`.
     """
-    missing = [name for name in NEEDED if not job.target.is_stored(name)]
+    from_a_start = collection.lists_from_a_start
+    needed = (*NEEDED, "upstream_updated_at") if from_a_start else NEEDED
+    missing = [name for name in needed if not job.target.is_stored(name)]
     if missing:
         note = f"what is listed no longer is not looked for in a table that has no columns for {', '.join(missing)}"
         notes[f"{listed.sync_id}: {note}"] = None
         return None
-    counting = partial(count_unseen, ledger=job.ledger, target=job.target, listed=listed)
+    counting = partial(count_unseen, ledger=job.ledger, target=job.target, listed=listed, from_a_start=from_a_start)
     found = session.attempt(without_limits(counting), f"looking for what a listing of {job.ledger.label!r} did not see")
     return found if found.rows else None
 
@@ -73,9 +77,10 @@ def mark_unlisted(
     """
     normalize = Normalizer(collection)
     writer = TableWriter(session, job)
+    find = partial(find_unseen, ledger=job.ledger, target=job.target, from_a_start=collection.lists_from_a_start)
     after, marked = None, 0
     while True:
-        finding = partial(find_unseen, ledger=job.ledger, target=job.target, listed=listed, after=after)
+        finding = partial(find, listed=listed, after=after)
         rows = session.attempt(without_limits(finding), f"looking for what a listing of {collection.label!r} did not see")
         if not rows:
             break
@@ -86,7 +91,9 @@ def mark_unlisted(
         notes[f"{listed.sync_id}: {marked} records that are listed no longer"] = None
 
 
-def count_unseen(connection: Connection, ledger: Ledger, target: Target, listed: Listed) -> HeldDeletes:
+def count_unseen(
+    connection: Connection, ledger: Ledger, target: Target, listed: Listed, *, from_a_start: bool = False
+) -> HeldDeletes:
     """Counts the rows that `find_unseen` would give.
 
     Those of the whole sync are counted only where there are more than anybody may delete unasked. Scans the table once, or twice.
@@ -99,14 +106,16 @@ def count_unseen(connection: Connection, ledger: Ledger, target: Target, listed:
             " select (select count(*) from unseen), case when (select count(*) from unseen) > %(limit)s"
             " then (select count(*) from {target} t where {is_live}) else 0 end,"
             " array(select upstream_id from unseen order by id limit %(examples)s)"
-        ).format(**_parts(ledger, target)),
+        ).format(**_parts(ledger, target, from_a_start=from_a_start)),
         {**_values(ledger, listed), "limit": DELETE_LIMIT_ROWS, "examples": EXAMPLES},
     )
     assert found is not None  # noqa: S101 - an aggregate
     return found
 
 
-def find_unseen(connection: Connection, ledger: Ledger, target: Target, listed: Listed, *, after: str | None) -> list[UnseenRow]:
+def find_unseen(
+    connection: Connection, ledger: Ledger, target: Target, listed: Listed, *, after: str | None, from_a_start: bool = False
+) -> list[UnseenRow]:
     """Returns the next rows in order of their ids; none once the listing's ids are gone. Scans the table once a call."""
     return fetch_rows(
         connection,
@@ -114,31 +123,44 @@ def find_unseen(connection: Connection, ledger: Ledger, target: Target, listed: 
         sql.SQL(
             "with {seen} select {id}, {upstream_id}, {internal_id}, {upstream_created_at}, {upstream_updated_at} from {target} t"
             " where {is_unseen} and (%(after)s::text is null or {id} > %(after)s) order by {id} limit %(limit)s"
-        ).format(**_parts(ledger, target)),
+        ).format(**_parts(ledger, target, from_a_start=from_a_start)),
         {**_values(ledger, listed), "after": after, "limit": UNSEEN_ROWS},
     )
 
 
-def _parts(ledger: Ledger, target: Target) -> dict[str, sql.Composable]:
+def _parts(ledger: Ledger, target: Target, *, from_a_start: bool) -> dict[str, sql.Composable]:
     """Returns the parts of the statements.
 
     What a later listing under way has seen, or other pages have brought since, counts as seen as well.
+    With `from_a_start`, what last changed before the oldest row that the listing saw may have been left out of it.
     """
     stored = {name: _stored(target.column(name)) for name in (*READ, "sync_id", "deleted", "updated_idx")}
     listed = ledger.table("listed")
     is_live = sql.SQL("{sync_id} = %(sync)s and {deleted} is not true").format(**stored)
+    table = sql.Identifier(target.table.schema, target.table.name)
+    oldest = sql.SQL(
+        ", reach as materialized (select min({upstream_updated_at}) as start from {table} t where {id} in (select id from seen)"
+        # What was seen and could not be stored left an older version standing, which tells nothing of the listing.
+        " and not exists (select from {rejects} r where r.table_name = %(table)s and r.record_id = {id} and r.resolved_at is null"
+        " and r.version > {updated_idx}))"
+    ).format(table=table, rejects=ledger.table("rejects"), **stored)
+    is_in_reach = sql.SQL(" and ({upstream_updated_at} is null or {upstream_updated_at} >= (select start from reach))").format(
+        **stored
+    )
+    nothing = sql.SQL("")
     return {
         **stored,
-        "target": sql.Identifier(target.table.schema, target.table.name),
+        "target": table,
         "seen": sql.SQL(
             "seen as materialized (select unnest(ids) as id from {}"
-            " where table_name = %(table)s and sync_id = %(sync)s and version >= %(version)s)"
-        ).format(listed),
+            " where table_name = %(table)s and sync_id = %(sync)s and version >= %(version)s){}"
+        ).format(listed, oldest if from_a_start else nothing),
         "is_live": is_live,
         "is_unseen": sql.SQL(
             "{is_live} and {updated_idx} <= %(version)s and not exists (select from seen where seen.id = {id})"
             " and exists (select from {listed} where table_name = %(table)s and sync_id = %(sync)s and version = %(version)s)"
-        ).format(is_live=is_live, listed=listed, **stored),
+            "{is_in_reach}"
+        ).format(is_live=is_live, listed=listed, is_in_reach=is_in_reach if from_a_start else nothing, **stored),
     }
 
 

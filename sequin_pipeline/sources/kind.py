@@ -18,8 +18,8 @@ class SourceKind:
     `observes_time` are those of its sources; `observes_time` may also name the collections for which it is true. `collections` are the
     names that can be declared (None: any). `reads_records_api`: the sandbox can stand in for it, and does where no address is set.
     `reads_accounts`: the declaration's accounts say what is read. `lists_again`: the declaration's `relist_hours` say how often
-    everything is listed. `takes_options`: a defs.yaml may have `options` for it. `optional` names what it heeds in the environment, and
-    does without.
+    everything is listed; `lists_from_a_start`: such a listing may leave out what is old. `takes_options`: a defs.yaml may have
+    `options` for it. `optional` names what it heeds in the environment, and does without.
     """
 
     variables: Callable[[SourceDeclaration], tuple[str, ...]]
@@ -30,6 +30,7 @@ class SourceKind:
     reads_records_api: bool = False
     reads_accounts: bool = False
     lists_again: bool = False
+    lists_from_a_start: bool = False
     takes_options: bool = False
     optional: Callable[[SourceDeclaration], tuple[str, ...]] = lambda declaration: ()
 

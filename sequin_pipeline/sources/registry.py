@@ -77,7 +77,9 @@ def _of_connector(declaration: SourceDeclaration) -> tuple[str, ...]:
     return () if declaration.connector is None else variables_in(declaration.connector.config)
 
 
-_CONNECTOR = SourceKind(variables=_of_connector, open=open_connector, can_reread=True, observes_time=True, lists_again=True)
+_CONNECTOR = SourceKind(
+    variables=_of_connector, open=open_connector, can_reread=True, observes_time=True, lists_again=True, lists_from_a_start=True
+)
 
 KINDS: Mapping[str, SourceKind] = {
     "sequin": SourceKind(

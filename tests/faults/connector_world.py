@@ -3,7 +3,7 @@
 import json
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
 from random import Random
@@ -27,7 +27,7 @@ from tests.support.builders import collection
 from tests.support.fold import Record
 from tests.support.reading import query
 
-OBSERVED = collection(columns=THING.columns, observes_time=True)
+OBSERVED = replace(collection(columns=THING.columns, observes_time=True), lists_from_a_start=True)
 SMALL = Limits(silence_seconds=60.0, grace_seconds=0.2, lines=2)
 INCOMPLETE: Step = ("status", "thing", "INCOMPLETE")
 
@@ -103,6 +103,12 @@ class ConnectorWorld(ListingWorld):
     def records_of(self, page: Page) -> list[tuple[Record, bool]]:
         return [(record, not is_bad(record)) for record in json.loads(page.records)]
 
+    def counts_as_gone(self, record_id: str, seen: set[str]) -> bool:
+        """Not what last changed before the oldest object that the listing showed, of those whose newest version is stored."""
+        waiting = {str(one["id"]) for one in self.landing.rejected if self.landing._waits(one, self.fold)}
+        known = [row.data["updated"] for one, row in self.fold.rows.items() if one in seen and one not in waiting]
+        return bool(known) and self.fold.rows[record_id].data["updated"] >= min(known)
+
     def is_at_rest(self) -> bool:
         return True
 
@@ -115,10 +121,12 @@ class ConnectorWorld(ListingWorld):
         self.now += timedelta(hours=25)
 
     def check_truth(self) -> None:
-        """A row for each object that can be stored, and for none that is gone."""
+        """A row for each object that can be stored; and for none that is gone, but for those that were older than all others."""
         good = {name: one for name, one in self.things.items() if one["amount"] != "no number"}
-        rows = query(self.landing.url, "select upstream_id, data from demo.thing where not deleted")
-        assert {name: data for name, data in rows if name in good or name not in self.things} == good
+        rows = dict(query(self.landing.url, "select upstream_id, data from demo.thing where not deleted"))
+        assert {name: rows.get(name) for name in good} == good
+        oldest = min((one["updated"] for one in good.values()), default="")
+        assert [name for name, data in rows.items() if name not in self.things and good and data["updated"] >= oldest] == []
 
 
 @contextmanager

@@ -249,6 +249,10 @@ class ListingWorld(World):
                 self.listed.setdefault(page.listed.version, set()).update(page.listed.ids)
             super().deliver([page])
 
+    def counts_as_gone(self, record_id: str, seen: set[str]) -> bool:
+        """Is what a listing did not show deleted, or may it have been left out?"""
+        return True
+
     def _sweep(self, version: int) -> None:
         seen = self.listed.pop(version, set())
         gone = [
@@ -260,7 +264,7 @@ class ListingWorld(World):
                 "upstream_created_at": row.created_at,
             }
             for record_id, row in sorted(self.fold.rows.items())
-            if not row.is_deleted and row.version <= version and record_id not in seen
+            if not row.is_deleted and row.version <= version and record_id not in seen and self.counts_as_gone(record_id, seen)
         ]
         self.fold.deliver_batch(gone, rejected=())
         self.landing.deliver(*gone)

@@ -81,11 +81,12 @@ class ConnectorFeed:
         self.protocol = protocol
         self._page_records, self._page_seconds = page_records, page_seconds
         self._reads = reads
+        self.stop = threading.Event()
         self._catalog: dict[str, StreamShape] | None = None
 
     def shape(self, name: str) -> Shape:
         """Returns how the stream's records tell their keys; raises SourceError where there is no such stream."""
-        stream = self.stream(name, threading.Event())
+        stream = self.stream(name, self.stop)
         assert stream.key is not None  # noqa: S101 - stream refuses a stream without one
         return Shape(stream.key, stream.version, deleted=stream.deleted)
 

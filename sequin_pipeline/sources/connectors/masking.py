@@ -24,6 +24,8 @@ class Mask:
     def of_bytes(self, raw: bytes, most_bytes: int) -> str:
         """Returns the text of at most so many bytes; a secret at which the text would be cut is not shown in part."""
         text = self(raw[: most_bytes + self.longest].decode(errors="replace"))
+        # What moves a terminal's cursor, or begins a line of the log, is not theirs to say.
+        text = "".join(character if character.isprintable() else " " for character in text)
         if len(raw) <= most_bytes:
             return text
         shown = text[: max(0, min(most_bytes, len(text) - self.longest))]

@@ -101,6 +101,7 @@ class ConnectorProcess:
         return self
 
     def _start(self, folder: Path, program: str) -> None:
+        self._folder = folder
         paths = {name: _write(folder / f"{name}.json", value) for name, value in self._files.items()}
         scratch = folder / "tmp"
         scratch.mkdir(mode=0o700)
@@ -129,6 +130,8 @@ class ConnectorProcess:
         with contextlib.suppress(subprocess.TimeoutExpired):
             process.wait(self._limits.grace_seconds + 10.0)
         self._listener.join(timeout=1.0)
+        # Gone already, unless the process between was killed itself.
+        shutil.rmtree(self._folder, ignore_errors=True)
 
     def lines(self) -> Iterator[list[bytes]]:
         """Yields the lines that are there, without their ends, until the connector closes its output; none while it is silent.

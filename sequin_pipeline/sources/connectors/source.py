@@ -1,11 +1,11 @@
 """This source reads the streams of a connector as collections, in the order of every keyed source."""
 
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from datetime import UTC, datetime
 
 from sequin_pipeline.catalog import SourceDeclaration
 from sequin_pipeline.errors import ConfigurationError
-from sequin_pipeline.sources import FieldDescription, SourceIdentity
+from sequin_pipeline.sources import FieldDescription, Page, ReadRequest, SourceIdentity
 from sequin_pipeline.sources.connectors.airbyte import Airbyte
 from sequin_pipeline.sources.connectors.feed import ConnectorFeed, Spoken
 from sequin_pipeline.sources.connectors.installed import InstalledConnector
@@ -28,6 +28,11 @@ class ConnectorSource(KeyedSource):
     ) -> None:
         super().__init__(feed, identity, relist_hours=relist_hours, now=now)
         self.feed = feed
+
+    def pages(self, request: ReadRequest) -> Iterator[Page]:
+        """Yields the pages as every keyed source does; the wait for the catalog ends as well once nobody wants them."""
+        self.feed.stop = request.stop
+        yield from super().pages(request)
 
     def describe(self, collection_id: str) -> tuple[FieldDescription, ...]:
         """Returns the fields that the connector's catalog has for the collection's stream."""

@@ -5,6 +5,7 @@ import os
 import sys
 import threading
 from collections.abc import Mapping, Sequence
+from dataclasses import replace
 from datetime import UTC, datetime
 from pathlib import Path
 
@@ -94,7 +95,7 @@ def never() -> threading.Event:
 
 
 START = datetime(2026, 1, 2, tzinfo=UTC)
-THING = collection(observes_time=True)
+THING = replace(collection(observes_time=True), lists_from_a_start=True)
 """The collection that reads the child's stream."""
 
 

@@ -60,6 +60,18 @@ def test_listing_once_a_day_finds_what_is_gone(warehouse_url: str, tmp_path: Pat
     assert amounts(warehouse_url) == {"a": 1, "c": 1}
 
 
+def test_start_date_that_moves_deletes_nothing_of_what_lies_before_it(warehouse_url: str, tmp_path: Path) -> None:
+    """As the default of some connectors does, which read the last two years: what is older is not sent, and not gone."""
+    sync(warehouse_url, of=THING, source=open_child(tmp_path, *changes(tmp_path, *FIRST, thing("d", 4), thing("e", 5))))
+
+    moved = changes(tmp_path, FIRST[2], thing("e", 5))
+    listing = sync(warehouse_url, of=THING, source=open_child(tmp_path, *moved, now=START + DAY))
+    nothing = sync(warehouse_url, of=THING, source=open_child(tmp_path, *changes(tmp_path), now=START + 2 * DAY))
+
+    assert (listing.counts.deleted, nothing.counts.deleted) == (1, 0)
+    assert amounts(warehouse_url) == {"a": 1, "b": 1, "c": 1, "e": 1}
+
+
 def test_deletion_that_the_connector_tells_marks_the_row(warehouse_url: str, tmp_path: Path) -> None:
     read = StreamRead("thing", deleted=("gone",))
     sync(warehouse_url, of=THING, source=open_child(tmp_path, *good_read(*FIRST), read=read))

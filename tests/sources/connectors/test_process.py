@@ -293,3 +293,18 @@ def test_line_that_is_cut_within_a_secret_shows_no_part_of_it(before: int) -> No
     shown = Mask([SECRET, "other"]).of_bytes(b"other" * 20 + b"x" * (before - 100) + SECRET.encode() + b"y" * 2_000, 500)
 
     assert not any(SECRET[:length] in shown for length in range(3, len(SECRET)))
+
+
+def test_connector_is_gone_with_its_folder_when_everything_is_told_to_stop(tmp_path: Path) -> None:
+    """As by a service manager, which tells each process by itself."""
+    with start(tmp_path, ["tell", str(tmp_path / "told")], ["sleep", 600]) as process:
+        found = told(tmp_path / "told")
+
+        psutil.Process(found["pid"]).parent().terminate()
+
+        assert (read(process), process.status()) == ([], 128 + 15)
+        assert not Path(found["folder"]).exists()
+
+
+def test_what_a_connector_says_moves_no_cursor_and_begins_no_line() -> None:
+    assert Mask([]).of_bytes(b"red \x1b[31mtext\r\nERROR forged\x07", 500) == "red  [31mtext  ERROR forged "

@@ -3,7 +3,7 @@
 import json
 import logging
 import os
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from datetime import datetime, timedelta
 from pathlib import Path
 
@@ -16,7 +16,6 @@ from sequin_pipeline.sources.connectors.airbyte import Airbyte
 from sequin_pipeline.sources.connectors.source import ConnectorSource, open_connector
 from tests.sources.connectors.child import SECRET, START, THING, never
 from tests.sources.connectors.shop import Shop, running_shop
-from tests.support.builders import collection
 from tests.support.checkout import CHECKOUT
 from tests.support.reading import query, rows
 from tests.support.syncing import sync
@@ -24,7 +23,7 @@ from tests.support.syncing import sync
 BIN = CHECKOUT / ".venv-connectors" / "bin"
 MANIFEST = Path(__file__).parent / "orders.yaml"
 HOUR, DAY = timedelta(hours=1), timedelta(days=1)
-ISSUE = collection(columns=(Column("title", parse_path("title"), "text"),), observes_time=True)
+ISSUE = replace(THING, columns=(Column("title", parse_path("title"), "text"),))
 
 pytestmark = [
     pytest.mark.processes,
@@ -87,13 +86,13 @@ def test_declarative_manifest_is_read_from_its_state_on_and_listed_once_a_day(wa
     shop.put("o1", 8, 7)
     clock.at = START + HOUR
     second = sync(warehouse_url, of=THING, source=source)
-    del shop.orders["o2"]
+    del shop.orders["o4"]
     clock.at = START + DAY
     listing = sync(warehouse_url, of=THING, source=source)
 
     assert (first.counts.inserted, first.counts.fetched, first.notes) == (5, 5, ())
     assert (second.counts.updated, second.counts.unchanged) == (1, 1)
-    assert (listing.counts.deleted, amounts(warehouse_url)) == (1, {"o1": 7, "o3": 1, "o4": 1, "o5": 1})
+    assert (listing.counts.deleted, amounts(warehouse_url)) == (1, {"o1": 7, "o2": 1, "o3": 1, "o5": 1})
     assert shop.tokens == {f"Bearer {SECRET}"}
     # What the page on sources says of the engine: a null at the top is gone.
     [(data,)] = query(warehouse_url, "select data from demo.thing where upstream_id = 'o3'")
@@ -145,13 +144,13 @@ def test_tap_is_read_from_its_state_on_and_listed_once_a_day(warehouse_url: str,
     shop.put_issue(1, 9, "changed")
     clock.at = START + HOUR
     second = sync(warehouse_url, of=ISSUE, source=source)
-    del shop.issues[2]
+    del shop.issues[3]
     clock.at = START + DAY
     listing = sync(warehouse_url, of=ISSUE, source=source)
 
     titles = dict(rows(warehouse_url, "upstream_id", "title", table="demo.thing where not deleted"))
     assert (first.counts.inserted, second.counts.updated, listing.counts.deleted) == (3, 1, 1)
-    assert titles == {"1": "changed", "3": "title"}
+    assert titles == {"1": "changed", "2": "title"}
     # What the page on sources says of the engine: a key that the tap's schema lacks is gone.
-    [(data,)] = query(warehouse_url, "select data from demo.thing where upstream_id = '3'")
-    assert ("ours" in data, data["body"], data["number"]) == (False, None, 3)
+    [(data,)] = query(warehouse_url, "select data from demo.thing where upstream_id = '2'")
+    assert ("ours" in data, data["body"], data["number"]) == (False, None, 2)
