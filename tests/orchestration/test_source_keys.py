@@ -46,6 +46,16 @@ def test_other_sources_keep_the_name_that_they_have(tmp_path: Path) -> None:
     assert source_key(collection).to_user_string() == "sequin/stripe/plan_source"
 
 
+def test_the_upstream_asset_of_a_connector_is_its_stream(tmp_path: Path) -> None:
+    declared = "  provider: shop\n  source: airbyte\n  connector: {command: [x]}\n"
+    declared += "  collections: {order: {read: {stream: eu.orders v2}}, item: }\n"
+    collections = load_collections(write(tmp_path, shop=declared)).values()
+
+    keys = [source_key(collection).to_user_string() for collection in collections]
+
+    assert keys == ["airbyte/shop/eu.orders_v2", "airbyte/shop/item"]
+
+
 def test_two_providers_of_one_address_have_one_upstream_asset(tmp_path: Path) -> None:
     write_shipped(tmp_path, "github")
     write(tmp_path, other="  provider: other\n  source: rest\n  api: {preset: github}\n  collections: {issue: , user: }\n")

@@ -6,6 +6,7 @@ is told in files stands in a private folder, which is gone when the connector is
 
 import contextlib
 import json
+import logging
 import os
 import select
 import shutil
@@ -22,6 +23,8 @@ from pathlib import Path
 from sequin_pipeline.errors import SourceFault, SourceRefused, SourceUnavailable
 from sequin_pipeline.sources.connectors import guard
 from sequin_pipeline.sources.connectors.masking import Mask
+
+LOGGER = logging.getLogger("sequin_pipeline.sources")
 
 CHUNK_BYTES = 1 << 20
 """Of one read: as much as a pipe holds."""
@@ -218,7 +221,10 @@ class ConnectorProcess:
             held = b""
             while chunk := os.read(stderr.fileno(), CHUNK_BYTES):
                 *whole, rest = (held + chunk).split(b"\n")
-                self._said.extend(self._mask.of_bytes(line, TAIL_BYTES) for line in whole[-TAIL_LINES:])
+                wanted = whole if LOGGER.isEnabledFor(logging.DEBUG) else whole[-TAIL_LINES:]
+                for line in wanted:
+                    self._said.append(self._mask.of_bytes(line, TAIL_BYTES))
+                    LOGGER.debug("the connector %s writes: %s", self.name, self._said[-1])
                 # Of a line without end its beginning is enough.
                 held = rest[:most]
             if held:

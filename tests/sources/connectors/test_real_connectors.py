@@ -4,7 +4,7 @@ import json
 import logging
 import os
 from dataclasses import dataclass, replace
-from datetime import datetime, timedelta
+from datetime import UTC, datetime, timedelta
 from pathlib import Path
 
 import pytest
@@ -14,7 +14,7 @@ from sequin_pipeline.errors import SourceError
 from sequin_pipeline.reads import Connector, StreamRead, Variable
 from sequin_pipeline.sources.connectors.airbyte import Airbyte
 from sequin_pipeline.sources.connectors.source import ConnectorSource, open_connector
-from tests.sources.connectors.child import SECRET, START, THING, never
+from tests.sources.connectors.child import SECRET, THING, never
 from tests.sources.connectors.shop import Shop, running_shop
 from tests.support.checkout import CHECKOUT
 from tests.support.reading import query, rows
@@ -23,6 +23,7 @@ from tests.support.syncing import sync
 BIN = CHECKOUT / ".venv-connectors" / "bin"
 MANIFEST = Path(__file__).parent / "orders.yaml"
 HOUR, DAY = timedelta(hours=1), timedelta(days=1)
+START = datetime(2026, 2, 1, tzinfo=UTC)
 ISSUE = replace(THING, columns=(Column("title", parse_path("title"), "text"),))
 
 pytestmark = [
