@@ -8,7 +8,7 @@ from sequin_pipeline.errors import ConfigurationError
 from sequin_pipeline.postgres.warehouse import Warehouse, lift_limits
 
 CLAIM = 7_304_186_612_054_771
-"""The number of the advisory lock, which nobody else's program is likely to choose."""
+"""This is the number of the advisory lock, which nobody else's program is likely to choose."""
 
 
 @contextmanager

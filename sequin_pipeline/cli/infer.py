@@ -92,8 +92,11 @@ def _collections_beside_output() -> "Mapping[str, Collection] | None":
 
 
 def _collection_of_preset(label: str, beside: "Mapping[str, Collection] | None") -> "Collection | None":
-    """Returns the collection as the preset of its provider reads it, where the environment has what that needs and nothing says otherwise:
-    neither a file of the user's that declares the provider, nor an address of a records API."""
+    """Returns the collection as its provider's preset reads it, where the environment has what that needs and nothing says
+    otherwise.
+
+    What may say otherwise is a file of the user's that declares the provider, or an address of a records API.
+    """
     from sequin_pipeline.operate.inference.rest_keys import collection_of_preset
     from sequin_pipeline.orchestration.catalog_files import load_collections
     from sequin_pipeline.sources.registry import missing_variables, source_kind

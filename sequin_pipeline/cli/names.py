@@ -23,7 +23,7 @@ def plain_label(text: str) -> str:
 
 
 def read_labels(ctx: click.Context, param: click.Parameter, given: Given) -> Given:
-    """Is click's callback of arguments and options that name collections."""
+    """Reads names of collections as click's callback of arguments and options."""
     return plain_label(given) if isinstance(given, str) else tuple(map(plain_label, given))
 
 

@@ -93,7 +93,7 @@ def shown(console: Console) -> Iterator[None]:
 
 
 class _Bars:
-    """A bar for each collection: the share of its stream's time that lies behind, as far as that can be told.
+    """This object draws a bar for each collection: the share of its stream's time that lies behind, as far as that can be told.
 
     Where there are more than the terminal has lines, those that were heard last are shown. On a narrow one the speed is left out: rich
     would cut numbers.

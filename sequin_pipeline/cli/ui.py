@@ -118,9 +118,9 @@ def _accepts(code_socket: Path) -> bool:
 
 
 def _is_ready(url: str, *, since: float) -> bool:
-    """True when the UI answers and shows the definitions, and the daemon started `since` (seconds of Unix time) is at work.
+    """Returns True when the UI answers and shows the definitions, and the daemon started `since` is at work.
 
-    Raises PipelineError when the definitions did not load.
+    `since` is in seconds of Unix time. Raises PipelineError when the definitions did not load.
     """
     import httpx2
 

@@ -28,7 +28,7 @@ PAGINATORS: Mapping[str, tuple[str, ...]] = {
     "header_cursor": ("cursor_key", "cursor_param"),
     "single_page": (),
 }
-"""The settings of each type, as dlt 1.31 has them."""
+"""These are the settings of each type, as dlt 1.31 has them."""
 
 AUTHENTICATIONS: Mapping[str, tuple[str, ...]] = {
     "bearer": ("token",),

@@ -9,7 +9,7 @@ from sequin_pipeline.reads import Connector, JsonPath, StreamRead
 CONNECTOR_KINDS = ("airbyte", "singer")
 
 OF_STREAMS = ("stream", "key", "version", "deleted")
-"""The keys of `read` that mean something to a connector."""
+"""These keys of `read` mean something to a connector."""
 
 
 def parse_connector(provider: ProviderModel, node: Node) -> Connector | None:

@@ -14,7 +14,10 @@ from sequin_pipeline.reads import FieldList, JsonPath, Read, Setting, Since
 
 @dataclass(frozen=True)
 class Place:
-    """Where a `read` stands: its collection, the values of the names in braces that hold for all, and what its columns ask for."""
+    """This value says where a `read` stands.
+
+    That is its collection, the values of the names in braces that hold for all, and what its columns ask for.
+    """
 
     name: str
     each: Mapping[str, tuple[Setting, ...]]
@@ -84,7 +87,7 @@ def _changes(model: ReadModel, place: Place, of: str, node: Node) -> Read | None
 
 @dataclass(frozen=True)
 class _Request:
-    """The parts that a list and its changes have in common."""
+    """This value has the parts that a list and its changes have in common."""
 
     model: ChangesModel
     place: Place

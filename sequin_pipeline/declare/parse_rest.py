@@ -29,7 +29,7 @@ Model = TypeVar("Model", bound=StrictModel)
 NAME_IN_BRACES = r"[A-Za-z_][A-Za-z0-9_]*"
 
 MERGED = frozenset({"params", "each", "headers", "since", "rate_limit", "auth", "changes", "fields"})
-"""Of these what a file says is laid over what the preset says; everything else takes the preset's place."""
+"""A file's words about these are laid over the preset's; everything else takes the preset's place."""
 
 
 def parse_api(provider: ProviderModel, node: Node) -> RestApi | None:

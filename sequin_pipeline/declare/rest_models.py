@@ -18,7 +18,7 @@ DURATION_PATTERN = r"^(0|[1-9]\d{0,5})[smhd]$"
 EachValues = Annotated[
     object, WithJsonSchema({"anyOf": [SETTING_SCHEMA, {"type": "array", "items": SETTING_SCHEMA, "minItems": 1}]})
 ]
-"""One value, `{env: NAME}` for the values that a variable holds (with commas between), or a list of such."""
+"""This is one value, `{env: NAME}` for the values that a variable holds (with commas between), or a list of such."""
 
 
 class PaginatorModel(StrictModel):
@@ -78,7 +78,7 @@ class AuthModel(StrictModel):
 
 
 class RateLimitModel(StrictModel):
-    """The headers by which an API tells how many requests are left, so that a run waits before it is refused."""
+    """This names the headers by which an API tells how many requests are left, so that a run waits before it is refused."""
 
     remaining: str | None = Field(default=None, description="the header with the number of requests left")
     reset: str | None = Field(default=None, description="the header that tells when there are more")
@@ -104,7 +104,7 @@ class SinceModel(StrictModel):
 
 
 class FieldsModel(StrictModel):
-    """The API's own list of an object's fields, which `{fields}` stands for, with commas between."""
+    """This says where the API lists an object's fields, which `{fields}` stands for, with commas between."""
 
     path: str = Field(description="below base_url")
     select: str | None = Field(default=None, description="where the array of fields stands in the answer")
@@ -112,7 +112,10 @@ class FieldsModel(StrictModel):
 
 
 class ChangesModel(StrictModel):
-    """A request for a list. Names in braces are filled: `{since}`, `{until}`, `{fields}`, `{columns.x}` and those of `each`."""
+    """This is a request for a list.
+
+    Names in braces are filled: `{since}`, `{until}`, `{fields}`, `{columns.x}` and those of `each`.
+    """
 
     path: str | None = Field(default=None, description="below base_url", examples=["repos/{repository}/issues"])
     method: Literal["GET", "POST"] | None = None
@@ -157,7 +160,10 @@ class ReadModel(ChangesModel):
 
 
 class ApiModel(StrictModel):
-    """The API that a provider's collections are read from: a preset, or an address; what stands here goes before the preset's."""
+    """This says from which API a provider's collections are read.
+
+    It is a preset, or an address; what stands here goes before the preset's.
+    """
 
     preset: str | None = Field(default=None, examples=["github"])
     base_url: AddressValue = Field(

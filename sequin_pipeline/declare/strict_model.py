@@ -22,10 +22,10 @@ _DEFAULTED_SCHEMA = {
 }
 
 AddressValue = Annotated[object, WithJsonSchema({"anyOf": [{"type": "string"}, _ENV_SCHEMA, _DEFAULTED_SCHEMA]})]
-"""An address, the variable that holds it, or a variable that may hold another one: `{env: NAME, default: TEXT}`."""
+"""This is an address, the variable that holds it, or a variable that may hold another one: `{env: NAME, default: TEXT}`."""
 
 SettingValue = Annotated[object, WithJsonSchema(SETTING_SCHEMA)]
-"""A text, or `{env: NAME}` for what a variable holds; parse_rest.py refuses anything else with a sentence."""
+"""This is a text, or `{env: NAME}` for what a variable holds; parse_rest.py refuses anything else with a sentence."""
 
 
 class StrictModel(BaseModel):

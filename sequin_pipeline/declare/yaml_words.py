@@ -29,7 +29,7 @@ SYNONYMS: Mapping[str, str] = {
     **dict.fromkeys(("unix", "epoch", "seconds"), "epoch_seconds"),
     **dict.fromkeys(("milliseconds", "epoch_millis", "epoch_ms"), "epoch_milliseconds"),
 }
-"""What other tools call the words of a defs.yaml."""
+"""Other tools have these words for those of a defs.yaml."""
 
 
 def explained(error_type: str, message: str, place: Sequence[str], value: object) -> str:

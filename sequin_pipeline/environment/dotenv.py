@@ -16,7 +16,7 @@ from sequin_pipeline.errors import ConfigurationError
 MARK = "# written by sequin-pipeline"
 
 UNWRITABLE = ('"', "}", "$", "`", "\\", "\n")
-"""Between double quotes, in a default of `${NAME:-default}`."""
+"""These cannot be written between double quotes, in a default of `${NAME:-default}`."""
 
 
 def read_dotenv(path: Path) -> dict[str, str]:

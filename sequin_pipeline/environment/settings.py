@@ -234,7 +234,10 @@ def _warehouse(given: Mapping[str, str], home: Home | None, *, has_records: bool
 
 
 def _embedded_url(named: str | None, home: Home | None, *databases: str) -> str | None:
-    """The embedded server's own URL of the place that `named` means, which an earlier version may have written otherwise."""
+    """Returns the embedded server's own URL of the place that `named` means.
+
+    An earlier version may have written it otherwise.
+    """
     if named is None or home is None:
         return None
     return next((home.url(database) for database in databases if is_same_place(named, home.url(database))), None)

@@ -1,5 +1,7 @@
-"""This module asks a source for one object by the provider's id, and compares it with what is stored; sources without a lookup are read
-page by page in explain.py."""
+"""This module asks a source for one object by the provider's id, and compares it with what is stored.
+
+Sources without a lookup are read page by page in explain.py.
+"""
 
 import json
 from collections.abc import Mapping
@@ -57,8 +59,10 @@ def look_up(
 
 
 def is_as_stored(collection: Collection, found: object, stored: Mapping[str, str | None]) -> bool | None:
-    """Says whether the object of a frame is equal to that of the row, which is told as text by the table's own names; None where one of
-    the two has none."""
+    """Says whether the object of a frame is equal to that of the row, which is told as text by the table's own names.
+
+    It is None where one of the two has none.
+    """
     target = collection_target(collection)
     data = stored.get(target.column(target.data).table_name) if target.data and target.is_stored(target.data) else None
     if data is None or found is None or found is pd.NA:

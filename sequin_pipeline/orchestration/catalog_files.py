@@ -24,7 +24,7 @@ from sequin_pipeline.orchestration.across_files import checked_collections
 from sequin_pipeline.orchestration.component import CollectionSync
 
 FilesState = tuple[tuple[str, int, int], ...]
-"""Path, time of change (nanoseconds) and size (bytes) of files: another one where one of them has changed."""
+"""This is path, time of change (nanoseconds) and size (bytes) of files: another one where one of them has changed."""
 
 FOLDER_VARIABLE = "SEQUIN_COLLECTIONS"
 PACKAGE = Path(__file__).resolve().parents[1]

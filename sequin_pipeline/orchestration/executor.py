@@ -59,8 +59,10 @@ def collections_executor(init_context: dg.InitExecutorContext) -> dg.Executor:
 
 
 def most_at_once(instance: dg.DagsterInstance, processors: int | None = None) -> int:
-    """Returns the number of processors, but no more than the pool has places: a process that waits for one looks again only after
-    seconds."""
+    """Returns the number of processors, but no more than the pool has places.
+
+    A process that waits for one looks again only after seconds.
+    """
     storage, processors = instance.event_log_storage, processors or usable_processors()
     if not storage.supports_global_concurrency_limits:
         return processors

@@ -17,7 +17,7 @@ from sequin_pipeline.orchestration.io_manager import KEY
 from sequin_pipeline.orchestration.table_names import plain, table_place
 
 COLUMN_SCHEMA = "dagster/column_schema"
-"""Dagster's own key: a TableSchema, whose types are here those of Postgres."""
+"""This is Dagster's own key: a TableSchema, whose types are here those of Postgres."""
 
 
 @dataclass(frozen=True)

@@ -28,8 +28,10 @@ DESCRIPTIONS: Mapping[str, str] = {
 
 
 class Waiting(Protocol):
-    """These are what waits in the ledger, whatever a run does: `open_rejects` counts the collection's rejects over all runs, and
-    `reject_examples` are a few record ids with their reasons."""
+    """These are what waits in the ledger, whatever a run does.
+
+    `open_rejects` counts the collection's rejects over all runs, and `reject_examples` are a few record ids with their reasons.
+    """
 
     @property
     def open_rejects(self) -> int: ...

@@ -28,7 +28,7 @@ COUNT_DESCRIPTIONS: Mapping[str, str] = {
     "rows_gained": "`created` less `removed`: this may be negative, and is not the number of rows in the window",
     "rewritten": "rows that changed at a version that was stored already",
 }
-"""What belongs to one window."""
+"""These belong to one window."""
 
 RUN_DESCRIPTIONS: Mapping[str, str] = {
     "dagster/row_count": "rows of the whole table after the run, by the ledger's running total",
@@ -57,10 +57,10 @@ RUN_DESCRIPTIONS: Mapping[str, str] = {
     "commit_seconds": "seconds of commits",
     "total_seconds": "seconds from the run's start to its end; with lanes, those of the stages add up to more",
 }
-"""What holds for the whole run, and stands with the newest of its windows."""
+"""These hold for the whole run, and stand with the newest of its windows."""
 
 SOURCE_NUMBERS = ("pages", "requests", "bytes", "retries", "rate_limit_seconds", "lag_seconds", "cursor", "notes")
-"""What a run tells about the API's side of its collection, beside `fetched`."""
+"""A run tells these about the API's side of its collection, beside `fetched`."""
 
 
 def explanation() -> dg.MetadataValue:

@@ -9,7 +9,7 @@ from sequin_pipeline.catalog import MAX_IDENTIFIER_BYTES, TableName, cut_identif
 from sequin_pipeline.errors import TableRefused
 
 TABLE_NAMES = ("dagster/table_name", "dagster/relation_identifier")
-"""Dagster's own key, and the older one that it still takes for it."""
+"""These keys are Dagster's own, and the older one that it still takes for it."""
 
 SCHEMA = "schema"
 

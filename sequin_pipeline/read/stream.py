@@ -288,9 +288,9 @@ _Fetched = tuple[Page | None, BaseException | None]
 
 
 class _Ahead:
-    """Fetches `pages` in a thread of its own, at most PAGES_AHEAD in advance; an error surfaces where its page would have been taken.
+    """This class fetches `pages` in a thread of its own, at most PAGES_AHEAD in advance.
 
-    `stop` is what the source looks at while it waits.
+    An error surfaces where its page would have been taken. `stop` is what the source looks at while it waits.
     """
 
     def __init__(self, pages: Iterator[Page], *, stop: threading.Event, while_waiting: Callable[[], None]) -> None:

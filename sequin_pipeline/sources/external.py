@@ -14,11 +14,11 @@ from sequin_pipeline.sources import Source
 from sequin_pipeline.sources.kind import Environment, SourceClass, SourceKind
 
 GROUP = "sequin_pipeline.sources"
-"""The group of entry points; each has the name that a defs.yaml says and the class that it stands for."""
+"""This is the group of entry points; each has the name that a defs.yaml says and the class that it stands for."""
 
 OF_CLASS = ("can_reread", "observes_time", "open")
 OF_SOURCE = ("pages", "committed", "head", "describe", "collection_ids")
-"""What a class must have; `identity`, which is a source's own, stands in it only once it is opened."""
+"""A class must have these; `identity`, which is a source's own, stands in it only once it is opened."""
 
 
 def offered_names() -> tuple[str, ...]:

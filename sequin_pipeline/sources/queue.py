@@ -1,8 +1,8 @@
-"""This module holds what all queues share: each delivery is a page, acknowledged after its commit and given back if there is
-none.
+"""This module holds what all queues share.
 
-How messages are requested and what a message holds is up to each source. A queue keeps its own place, so a cursor is only the
-number of a delivery within this read, and means nothing to another run.
+Each delivery is a page, acknowledged after its commit and given back if there is none. How messages are requested and what a
+message holds is up to each source. A queue keeps its own place, so a cursor is only the number of a delivery within this read,
+and means nothing to another run.
 """
 
 import logging
@@ -168,8 +168,10 @@ class QueueSource(ABC):
                     raise self._unknown_if_missing(refusal) from refusal
 
     def committed(self, cursor: str) -> None:
-        """Acknowledges every delivery up to `cursor`; raises as `pages` does, and then the rows are stored and the messages come
-        again."""
+        """Acknowledges every delivery up to `cursor`.
+
+        Raises as `pages` does, and then the rows are stored and the messages come again.
+        """
         with self._settling_lock:
             # A copy: the next delivery may come in meanwhile.
             done = [number for number in list(self._outstanding) if number <= int(cursor)]

@@ -22,7 +22,7 @@ from sequin_pipeline.sources.http.retries import AskAgain
 from sequin_pipeline.sources.page_envelope import EnvelopeError, PageEnvelope, read_page
 
 DEFAULT_PAGE_SIZE_RECORDS = 1000
-"""The most that servers of this API are known to give; they may give fewer."""
+"""This is the most that servers of this API are known to give; they may give fewer."""
 
 MAX_EMPTY_PAGES = 10_000
 """So many empty pages in a row, each with a new cursor, make the stream count as endless.

@@ -35,13 +35,13 @@ same row commits at least 64 bytes of log later, so that its versions are greate
 wherever more log than that lies between them."""
 
 UNCHANGED_TOAST = b'"unchanged_toast"'
-"""What stands in an update for a large value that it did not touch, unless the table's replica identity is full."""
+"""This stands in an update for a large value that it did not touch, unless the table's replica identity is full."""
 
 EXAMPLES = 8
-"""Other messages of a table that tell the columns of its key, where one alone does not."""
+"""These are other messages of a table that tell the columns of its key, where one alone does not."""
 
 Change = Mapping[str, bytes]
-"""The members of a message's `data`, as JSON texts."""
+"""These are the members of a message's `data`, as JSON texts."""
 
 DELETED = {"insert": False, "update": False, "read": False, "delete": True}
 
@@ -236,7 +236,9 @@ def _primary_key(metadata: _Metadata, row: bytes) -> list[str]:
 
 
 def _is_key_only(row: bytes, key: list[str]) -> bool:
-    """True where a delete carries only the key, as under REPLICA IDENTITY DEFAULT: its nulls are not values and must not replace
-    any."""
+    """Returns True where a delete carries only the key, as under REPLICA IDENTITY DEFAULT.
+
+    Its nulls are not values and must not replace any.
+    """
     values = [value for value in json_text.members(row).values() if value != b"null"]
     return all(value.strip(b'"').decode() in key for value in values)

@@ -1,4 +1,4 @@
-"""Finds the row that a change of a Sequin Stream ends: the one whose primary key an update has changed.
+"""This module finds the row that a change of a Sequin Stream ends: the one whose primary key an update has changed.
 
 A message holds the new key's values without the names of their columns, and of columns that changed the old values by name (under
 REPLICA IDENTITY FULL, else none). So the columns of the key are found by their values; where several could be meant, other messages of the
@@ -13,13 +13,13 @@ from itertools import product
 import msgspec
 
 Row = Mapping[str, bytes]
-"""Values by column, as JSON texts."""
+"""These are values by column, as JSON texts."""
 
 MAX_READINGS = 64
-"""Of a key whose columns cannot be told apart: beyond it nobody compares them all."""
+"""A key whose columns cannot be told apart has at most so many readings: beyond it nobody compares them all."""
 
 PLAIN = re.compile(r"[A-Za-z0-9_.-]{2,}|[A-Zac-eg-su-z0-9_.-]")
-"""The values of keys that stand in a message's JSON text as they are; `t` and `f` may be booleans."""
+"""These values of keys stand in a message's JSON text as they are; `t` and `f` may be booleans."""
 
 
 class OldKeyUnclear(ValueError):

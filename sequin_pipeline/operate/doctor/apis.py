@@ -16,7 +16,7 @@ from sequin_pipeline.sources.rest.source import RestFeed
 MOST_PARTITIONS = 5
 """A declaration may name hundreds of repositories: the first ones stand for all."""
 RECORDS = 5
-"""Enough to see their order."""
+"""These are enough to see their order."""
 
 
 def apis(patient: Patient) -> Iterator[Finding]:

@@ -1,8 +1,8 @@
-"""What follows from an object of the population at Stripe: other objects, events that tell of it, and what becomes of it when it is
-deleted.
+"""This module says what follows from an object of the population at Stripe.
 
-The population holds what a business has; Stripe also has a balance transaction and a payment intent for each charge, and an invoice
-item for each extra line of an invoice. All of it follows from the object alone.
+That is other objects, events that tell of it, and what becomes of it when it is deleted. The population holds what a business
+has; Stripe also has a balance transaction and a payment intent for each charge, and an invoice item for each extra line of an
+invoice. All of it follows from the object alone.
 """
 
 import hashlib

@@ -14,7 +14,7 @@ from sequin_pipeline.sources.connectors.installed import InstalledConnector
 from sequin_pipeline.sources.connectors.spoken import Heard, StreamShape, type_in_words
 
 DELETED_AT = "_ab_cdc_deleted_at"
-"""The key by which connectors of databases tell deletions."""
+"""Connectors of databases tell deletions by this key."""
 
 
 _Answer = TypeVar("_Answer")
@@ -40,7 +40,10 @@ class _ConnectionStatus(msgspec.Struct):
 
 
 class Airbyte:
-    """A connector of Airbyte's protocol. Messages raise SourceRefused, SourceUnavailable or SourceFault, as their error says."""
+    """This is a connector of Airbyte's protocol.
+
+    Messages raise SourceRefused, SourceUnavailable or SourceFault, as their error says.
+    """
 
     kind = "airbyte"
 

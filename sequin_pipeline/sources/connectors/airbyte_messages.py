@@ -96,7 +96,10 @@ _decode = msgspec.json.Decoder(Message).decode
 
 
 class Conversation:
-    """What a connector says in one process, apart from records: its log, its errors, and a configuration that it has changed."""
+    """This value is what a connector says in one process, apart from records.
+
+    That is its log, its errors, and a configuration that it has changed.
+    """
 
     def __init__(self, connector: str, mask: Mask, remarks: Remarks) -> None:
         self.connector, self._mask, self.remarks = connector, mask, remarks
@@ -173,7 +176,7 @@ class Conversation:
 
 
 class StreamReading:
-    """One read of one stream: what has come, against what the connector says has come.
+    """This object keeps account of one read of one stream: what has come, against what the connector says has come.
 
     A state is handed on only once something that follows it shows that the read goes on, or when the stream is complete: a connector
     that fails may still send the state that it has reached.

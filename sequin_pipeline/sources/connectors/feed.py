@@ -22,11 +22,11 @@ PAGE_SECONDS = 5.0
 """What a slow connector has sent is stored after so long, with the state that it has reached."""
 
 SHOWN_STREAMS = 20
-"""In a message: a connector may have hundreds."""
+"""A message shows so many: a connector may have hundreds."""
 
 
 class Spoken(Protocol):
-    """What Airbyte's protocol and Singer's have in common."""
+    """This protocol is what Airbyte's protocol and Singer's have in common."""
 
     kind: str
     installed: InstalledConnector
@@ -36,7 +36,7 @@ class Spoken(Protocol):
 
 
 class _Held:
-    """What has come since the last arrival: enough for a page, or as much as a few seconds brought."""
+    """This value is what has come since the last arrival: enough for a page, or as much as a few seconds brought."""
 
     def __init__(self, page_records: int, page_seconds: float) -> None:
         self._page_records, self._page_seconds = page_records, page_seconds

@@ -15,10 +15,10 @@ import sys
 import threading
 
 NOT_STARTED = 126
-"""What a shell says of a command that cannot be executed."""
+"""A shell says this of a command that cannot be executed."""
 
 BY_SIGNAL = 128
-"""What a shell adds to the number of the signal by which a command ended."""
+"""A shell adds this to the number of the signal by which a command ended."""
 
 PR_SET_PDEATHSIG = 1
 

@@ -11,7 +11,7 @@ from sequin_pipeline.sources.connectors.process import ConnectorProcess, Limits
 from sequin_pipeline.sources.connectors.spoken import Remarks
 
 SHORT = Limits(silence_seconds=600.0)
-"""For calls that read no records; the slowest discovery that was seen took 40 seconds."""
+"""These limits are for calls that read no records; the slowest discovery that was seen took 40 seconds."""
 
 _NAMED_SECRET = re.compile(
     r"token|secret|passw|credential|private|api_?key|access_?key|client_?id|refresh|session", re.IGNORECASE

@@ -27,20 +27,20 @@ from sequin_pipeline.sources.connectors.masking import Mask
 LOGGER = logging.getLogger("sequin_pipeline.sources")
 
 CHUNK_BYTES = 1 << 20
-"""Of one read: as much as a pipe holds."""
+"""One read takes at most so much: as much as a pipe holds."""
 
 POLL_MILLISECONDS = 200
-"""Until a reader notices that the run no longer wants what it waits for."""
+"""A reader notices after so long that the run no longer wants what it waits for."""
 
 TAIL_LINES, TAIL_BYTES = 20, 500
-"""Of what the connector wrote to its standard error, for the message when it fails."""
+"""So much of what the connector wrote to its standard error is kept, for the message when it fails."""
 
 PASSED_ON = (
     *("PATH", "HOME", "LANG", "LC_ALL", "LC_CTYPE", "TZ"),
     *("HTTP_PROXY", "HTTPS_PROXY", "ALL_PROXY", "NO_PROXY", "http_proxy", "https_proxy", "all_proxy", "no_proxy"),
     *("SSL_CERT_FILE", "SSL_CERT_DIR", "REQUESTS_CA_BUNDLE", "CURL_CA_BUNDLE", "NODE_EXTRA_CA_CERTS"),
 )
-"""What a connector gets of the environment; whatever else it needs stands in its configuration."""
+"""A connector gets these of the environment; whatever else it needs stands in its configuration."""
 
 STATED = {"DO_NOT_TRACK": "1", "PYTHONIOENCODING": "utf-8"}
 
@@ -65,7 +65,7 @@ class ReadStopped(SourceUnavailable):
 
 
 class ConnectorProcess:
-    """A process that is started by `with`, read by `lines`, and gone at the end of the block.
+    """This process is started by `with`, read by `lines`, and gone at the end of the block.
 
     `files` are written as JSON, and their paths stand in `arguments` in place of `{name}`. `stop` ends a wait for lines.
     """
@@ -164,7 +164,7 @@ class ConnectorProcess:
             yield [b"".join(unfinished)]
 
     def _chunks(self) -> Iterator[bytes]:
-        """Never blocks: whoever stops the run does not wait for a connector that is silent."""
+        """Yields what is there, and never blocks: whoever stops the run does not wait for a connector that is silent."""
         assert self._process.stdout is not None  # noqa: S101 - it is a pipe
         descriptor = self._process.stdout.fileno()
         poll = select.poll()

@@ -13,7 +13,7 @@ from sequin_pipeline.sources.connectors.process import describe_status
 from sequin_pipeline.sources.connectors.spoken import Heard, StreamShape, salvaged, type_in_words
 
 DELETED_AT = "_sdc_deleted_at"
-"""The key by which taps tell deletions."""
+"""Taps tell deletions by this key."""
 
 MATTERS = re.compile(rb'"type"\s*:\s*"(RECORD|STATE|SCHEMA|BATCH)"')
 
@@ -52,7 +52,10 @@ _decode = msgspec.json.Decoder(_Message).decode
 
 
 class Singer:
-    """A Singer tap. What it says of an error is its last lines, so that every failure is a SourceFault, after one more try."""
+    """This is a Singer tap.
+
+    What it says of an error is its last lines, so that every failure is a SourceFault, after one more try.
+    """
 
     kind = "singer"
 
@@ -114,7 +117,7 @@ class Singer:
 
 
 class _Reading:
-    """One process of a tap: a state is handed on once a record behind it, or a good end, shows that it holds."""
+    """This reading of one tap's process hands a state on once a record behind it, or a good end, shows that it holds."""
 
     def __init__(self, shape: StreamShape, installed: InstalledConnector) -> None:
         # Taps name their messages by either.

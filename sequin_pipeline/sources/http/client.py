@@ -93,7 +93,10 @@ class Gate(Protocol):
 
 @dataclass(frozen=True)
 class Request:
-    """A request as it is sent; `path` may be a whole address, below the endpoint's own origin. `headers` go with it alone."""
+    """This value is a request as it is sent.
+
+    `path` may be a whole address, below the endpoint's own origin. `headers` go with it alone.
+    """
 
     method: str
     path: str

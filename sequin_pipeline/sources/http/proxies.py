@@ -11,8 +11,10 @@ USABLE = ("http", "https")
 
 
 def refuse_unusable_proxies() -> None:
-    """Raises ConfigurationError for a proxy that speaks another protocol than HTTP, as a SOCKS proxy does, without showing its address,
-    which may hold a password."""
+    """Raises ConfigurationError for a proxy that speaks another protocol than HTTP, as a SOCKS proxy does.
+
+    Its address is not shown, since it may hold a password.
+    """
     for of, url in getproxies().items():
         if of not in (*USABLE, "all"):
             continue

@@ -36,8 +36,10 @@ RETRYABLE_FAILURES = (
     httpx2.ProxyError,
     httpx2.DecodingError,
 )
-"""These failures may pass: no connection, a connection that was cut or fell silent, an answer that is not HTTP, a body that does
-not unpack."""
+"""These failures may pass.
+
+That is no connection, a connection that was cut or fell silent, an answer that is not HTTP, a body that does not unpack.
+"""
 
 
 @dataclass(frozen=True)
@@ -80,11 +82,10 @@ _SECONDS = re.compile(r"[0-9]+(\.[0-9]+)?")
 
 
 def parse_retry_after(text: str | None, *, answered_at: datetime) -> float | None:
-    """Returns the seconds to wait, from seconds or an HTTP date (RFC 9110, 10.2.3); a date is measured from the answer's own
-    `Date`.
+    """Returns the seconds to wait, from seconds or an HTTP date (RFC 9110, 10.2.3).
 
-    For anything else it returns None, and our own backoff decides. A number beyond any calendar comes back as it is, infinity
-    included.
+    A date is measured from the answer's own `Date`. For anything else it returns None, and our own backoff decides. A number
+    beyond any calendar comes back as it is, infinity included.
     """
     if text is None:
         return None

@@ -12,7 +12,7 @@ from sequin_pipeline.sources import NO_COST, PageCost, TimeWindow
 from sequin_pipeline.sources.keyed.shape import Found, Shape
 
 Object = bytes | msgspec.Raw
-"""The JSON text of one object, as the API wrote it."""
+"""This is the JSON text of one object, as the API wrote it."""
 
 
 @dataclass(frozen=True)

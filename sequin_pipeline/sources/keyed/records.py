@@ -1,5 +1,7 @@
-"""This module writes an API's objects as records in the envelope of the records API: the object itself stays as it came, byte for
-byte."""
+"""This module writes an API's objects as records in the envelope of the records API.
+
+The object itself stays as it came, byte for byte.
+"""
 
 import json
 from collections.abc import Sequence
@@ -22,7 +24,7 @@ _encode_id = json.JSONEncoder(ensure_ascii=False, separators=(",", ":")).encode
 
 @dataclass(frozen=True)
 class Written:
-    """What was written of some objects: the records, in their order, and the ids of those that have one.
+    """This value is what was written of some objects: the records, in their order, and the ids of those that have one.
 
     `unreadable` counts the records without: nobody can say which objects they are, and they become rejects.
     """

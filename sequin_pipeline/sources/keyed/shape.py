@@ -18,7 +18,7 @@ MAX_DIGITS = 100
 """A number of more digits is taken as its text."""
 
 Found = tuple[Any, ...]
-"""The values at the paths of a reader, in their order: keys and times as JSON gives them, a flag in any form."""
+"""These are the values at the paths of a reader, in their order: keys and times as JSON gives them, a flag in any form."""
 
 
 @dataclass(frozen=True)
@@ -37,12 +37,15 @@ class Shape:
 
     @property
     def paths(self) -> tuple[JsonPath, ...]:
-        """The paths of all that is read of an object: its keys, then version, creation and deletion as far as they are declared."""
+        """These are the paths of all that is read of an object.
+
+        Its keys come first, then version, creation and deletion as far as they are declared.
+        """
         return (*self.key, *(path for path in (self.version, self.created, self.deleted) if path is not None))
 
     @property
     def version_place(self) -> int | None:
-        """Where the version stands among these."""
+        """This is where the version stands among these paths."""
         return None if self.version is None else len(self.key)
 
 

@@ -107,7 +107,7 @@ def _floor(started: datetime, shape: Shape) -> int:
 
 
 class _Read:
-    """A read of one collection under way; its methods yield pages, and return the cursor that they reached."""
+    """This read of one collection is under way; its methods yield pages, and return the cursor that they reached."""
 
     def __init__(
         self, feed: Feed, shape: Shape, collection_id: str, sync_id: str, *, now: Callable[[], datetime], stop: threading.Event
@@ -155,7 +155,7 @@ class _Read:
         return cursor
 
     def _begin_listing(self, cursor: Cursor) -> tuple[Cursor, Listing]:
-        """Ids are kept in the ledger by the listing's version: a listing that begins again needs another one."""
+        """Begins a listing with a version of its own: ids are kept in the ledger by the listing's version."""
         listing = cursor.listing
         if listing is not None and state_of(listing.state) is not None and self.shape.resumes_listings:
             return cursor, listing

@@ -11,13 +11,15 @@ SKEW = timedelta(minutes=10)
 
 _USUAL = re.compile(r"\d{4}-\d\d-\d\d[Tt ]\d\d:\d\d(?::\d\d(?:\.\d+)?)?(?:[Zz]|[+-]\d\d(?::?\d\d)?)?", re.ASCII)
 _EXACT = re.compile(r"\d{4}-\d\d-\d\dT\d\d:\d\d:\d\d(?:\.\d{1,6})?(?:Z|[+-]\d\d:\d\d)", re.ASCII)
-"""What Postgres and everybody else reads as it stands."""
+"""This matches what Postgres and everybody else reads as it stands."""
 _DATE = re.compile(r"\d{4}-\d\d-\d\d", re.ASCII)
 _NUMBER = re.compile(r"\d{9,20}(?:\.\d+)?", re.ASCII)
 
 _UNITS = ((10**8, 10**6), (10**11, 10**3), (10**14, 1))
-"""From which number on it counts seconds, milliseconds or microseconds since 1970, and how many microseconds each of them is: a number
-of seconds in the milliseconds' range would be in the year 5138, one below the first is no time but a counter."""
+"""This says from which number on it counts seconds, milliseconds or microseconds since 1970, and how many microseconds each is.
+
+A number of seconds in the milliseconds' range would be in the year 5138, one below the first is no time but a counter.
+"""
 
 _END = 10**17
 

@@ -20,7 +20,7 @@ PAGINATORS: Mapping[str, str] = {
     "offset": "OffsetPaginator",
     "page_number": "PageNumberPaginator",
 }
-"""By the names that dlt's own declarations use."""
+"""These stand by the names that dlt's own declarations use."""
 
 POSITIONAL = frozenset({"header_link", "offset", "page_number"})
 """These count objects from the beginning of the list: when one leaves its place, the next page skips one or brings one again."""
@@ -34,7 +34,10 @@ AUTHENTICATIONS: Mapping[str, str] = {
 
 
 class NextRequest(Protocol):
-    """A request as a paginator changes it for the next page: one of the library requests, which is never sent."""
+    """This value is a request as a paginator changes it for the next page.
+
+    It is one of the library requests, which is never sent.
+    """
 
     method: str
     url: str
@@ -43,7 +46,7 @@ class NextRequest(Protocol):
 
 
 class SeenResponse(Protocol):
-    """What a paginator may look at."""
+    """This value is what a paginator may look at."""
 
     @property
     def url(self) -> str: ...

@@ -62,7 +62,10 @@ class ElementReader:
 
 @dataclass(frozen=True)
 class ListAnswer:
-    """An answer to a request for a page of a list: what a paginator looks at is told by the members that it asks for."""
+    """This value is an answer to a request for a page of a list.
+
+    What a paginator looks at is told by the members that it asks for.
+    """
 
     response: Response = field(repr=False)
     url: str

@@ -27,8 +27,10 @@ from sequin_pipeline.sources.rest.templates import SINCE, before, fill, names_of
 
 @dataclass(frozen=True)
 class ListPage:
-    """A page of a list; `values` are those of its objects at the shape's paths, `versions` in microseconds, None for each that tells
-    none."""
+    """This value is a page of a list.
+
+    `values` are those of its objects at the shape's paths, `versions` in microseconds, None for each that tells none.
+    """
 
     elements: Sequence[Element] = field(repr=False)
     values: Sequence[Found | None] = field(repr=False)
@@ -46,8 +48,10 @@ class ListReader:
     """A reader asks for one list, as `read` says it."""
 
     def __init__(self, client: RestClient, read: Read, paginator: Mapping[str, object], shape: Shape, *, purpose: str) -> None:
-        """Takes the `shape` of the objects, and `purpose`, which opens messages; raises ConfigurationError for paginator settings that
-        cannot be used."""
+        """Takes the `shape` of the objects, and `purpose`, which opens messages.
+
+        Raises ConfigurationError for paginator settings that cannot be used.
+        """
         self._client = client
         self._read = read
         self._purpose = purpose
@@ -90,8 +94,10 @@ class ListReader:
         return self.is_positional or (self._read.restart_after is not None and count >= self._read.restart_after)
 
     def _following(self, page: ListPage, since: int, count: int) -> int | None:
-        """Returns from when on to ask anew; None while all of this page is of the time that was asked for, so that only its paginator
-        leads on."""
+        """Returns from when on to ask anew.
+
+        It is None while all of this page is of the time that was asked for, so that only its paginator leads on.
+        """
         newest = page.newest
         following = since if newest is None else before(newest, self._read.since)
         if following > since:

@@ -26,7 +26,7 @@ CLIENT_CREDENTIALS = "oauth2_client_credentials"
 
 @dataclass(frozen=True)
 class Proof:
-    """What is added to each request."""
+    """This value is what is added to each request."""
 
     headers: Mapping[str, str] = field(default_factory=dict, repr=False)
     params: Mapping[str, str] = field(default_factory=dict, repr=False)
@@ -60,7 +60,7 @@ class Login:
 
     @property
     def secrets(self) -> tuple[str, ...]:
-        """Every form in which something that nobody may see could come back in a server's text."""
+        """These are all forms in which something that nobody may see could come back in a server's text."""
         values = [value for name, value in self._settings.items() if name not in ("name", "location", "access_token_url")]
         known = [*values, *(quote(value, safe="") for value in values)]
         if self.kind == "http_basic":
@@ -120,7 +120,7 @@ class Login:
 
 
 class _Ready:
-    """An authentication whose token is there: dlt's own would ask for another one once its clock says so."""
+    """This authentication has its token already: dlt's own would ask for another one once its clock says so."""
 
     def __init__(self, auth: Any) -> None:  # Any: dlt's object
         self._auth = auth

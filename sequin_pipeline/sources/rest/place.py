@@ -28,7 +28,7 @@ class Place:
 
     @property
     def reached(self) -> int | None:
-        """The version up to which everything is known; None in a list that is in order, of which each page tells."""
+        """This is the version up to which everything is known; None in a list that is in order, of which each page tells."""
         return None if self._newest is None or self._read.is_ascending else self.within(self._newest)
 
     def within(self, version: int) -> int:

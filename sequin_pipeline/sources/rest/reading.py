@@ -48,11 +48,11 @@ _SKEW_MICROS = SKEW // MICROSECOND
 
 Arrivals = Generator[Arrival, None, None]
 Know = Callable[[int], None]
-"""Takes note of a version up to which everything is known."""
+"""This callable takes note of a version up to which everything is known."""
 
 
 class CollectionReading:
-    """A reading of one collection under way."""
+    """This reading of one collection is under way."""
 
     def __init__(
         self,
@@ -154,8 +154,10 @@ class CollectionReading:
     def _gather(
         self, lister: ListReader, read: Read, partition: Partition, details: DetailReader, least: int | None
     ) -> tuple[list[Detail], "Place", PageCost]:
-        """Returns what has changed in a list without the order of versions, the oldest first. It looks twice where objects may change their
-        places meanwhile."""
+        """Returns what has changed in a list without the order of versions, the oldest first.
+
+        It looks twice where objects may change their places meanwhile.
+        """
         found: dict[str, Detail] = {}
         place, cost = Place(read), NO_COST
         for _ in range(2 if lister.is_positional else 1):

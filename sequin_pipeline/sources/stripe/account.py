@@ -75,7 +75,10 @@ class AccountReader:
             yield self._page(records, None, page.received_at, page.cost)
 
     def _has_to_list(self, state: SyncState) -> bool:
-        """True the first time, when the last listing is old enough, and after a gap in the events, which is then reported."""
+        """Returns True the first time, when the last listing is old enough, and after a gap in the events.
+
+        Such a gap is then reported.
+        """
         if state.listed is None or state.known_until is None:
             return True
         now = int(self._options.now().timestamp())
