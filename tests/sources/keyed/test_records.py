@@ -6,6 +6,7 @@ from datetime import UTC, datetime
 import pytest
 
 from sequin_pipeline.records.envelope import derived_id
+from sequin_pipeline.records.literals import iso_microseconds
 from sequin_pipeline.sources.keyed.records import RecordWriter
 from sequin_pipeline.sources.keyed.shape import Shape
 from sequin_pipeline.sources.keyed.times import micros, moment_of
@@ -183,6 +184,20 @@ def test_values_are_found_below_other_objects_and_nowhere_else() -> None:
 )
 def test_time_is_read_in_the_forms_that_apis_use(value: object, moment: str) -> None:
     assert moment_of(value) == micros(datetime.fromisoformat(moment))
+
+
+@pytest.mark.parametrize(
+    "text",
+    [
+        "2026-01-01T00:00Z", "2026-01-01T00:00:00,5Z", "2026-01-01T00:00:00.1234567Z", "2026-01-01", "2026-01-01 00:00:00Z",
+        "2026-01-01T00:00:00+01:00", "0001-01-01T00:00:00+14:00", "9999-12-31T23:59:59Z",
+    ],
+)  # fmt: skip
+def test_time_of_an_unusual_form_is_written_as_everybody_reads_it(text: str) -> None:
+    record, _ = write(f'{{"id": 1, "at": "{text}"}}'.encode())
+
+    written = record.get("upstream_updated_at")
+    assert written is None or iso_microseconds(str(written)) == moment_of(text)
 
 
 @pytest.mark.parametrize("value", [None, True, "", "soon", "2026-13-01T00:00:00Z", 17, "17", -5, 1e300, [], "2026-W01-1"])
