@@ -25,7 +25,7 @@ TABLE_SIZES = (0, 1_000_000, 10_000_000)
 WHOLE = next(entry for entry in ENTRIES if entry.name == PIPELINE)
 SOURCE_ALONE = Entry("source", "its source alone", "bench.pipeline", "core", ("new",), options={"part": "source"})
 DLT_REST = Entry("dlt_rest", "dlt rest_api, upsert", "bench.peers.dlt_rest_api", "core", ("new",))
-REST_RECORDS = 30_000
+REST_RECORDS = 50_000
 THROUGH_DAGSTER = Entry("dagster", "sequin_pipeline, through Dagster", "bench.dagster_run", "core", ("new",))
 
 
@@ -56,12 +56,13 @@ def measure_rest(arena: Arena) -> list[dict[str, Any]]:
     """A REST API by declaration: the source alone with two sizes of pages, then all of it and dlt's own source, one after the other."""
     # Packing as it answers, the server would be what is measured.
     few = replace(arena, records=min(REST_RECORDS, arena.records), encoding="identity")
-    entries = [(SOURCE_ALONE, "source alone", limit) for limit in (100, 1000)]
-    entries += [(WHOLE, "into the table", 1000), (DLT_REST, "dlt rest_api, merge and upsert", 1000)]
+    entries = [(SOURCE_ALONE, "source alone", limit, 1) for limit in (100, 1000)]
+    entries += [(WHOLE, f"into the table, {lanes} lanes", 1000, lanes) for lanes in (1, 2)]
+    entries.append((DLT_REST, "dlt rest_api, merge and upsert", 1000, 1))
     found = []
-    for number, (entry, label, limit) in enumerate(entries):
+    for number, (entry, label, limit, lanes) in enumerate(entries):
         try:
-            measured = _once(few, entry, f"rest_{number}", kind="rest", limit=limit)
+            measured = _once(few, entry, f"rest_{number}", kind="rest", limit=limit, lanes=lanes)
         except CannotRun:
             continue
         found.append(
