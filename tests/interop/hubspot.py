@@ -11,6 +11,7 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
 from datetime import UTC, datetime
+from functools import cache
 from pathlib import Path
 from typing import Any
 
@@ -86,7 +87,13 @@ def running_hubspot(folder: Path) -> Iterator[HubSpot]:
         yield HubSpot(proxy, data / "db.sqlite")
 
 
-def _corpus() -> Iterator[dict[str, Any]]:
+@cache
+def _corpus() -> tuple[dict[str, Any], ...]:
+    """Made once: the sandbox takes seconds for it."""
+    return tuple(_made())
+
+
+def _made() -> Iterator[dict[str, Any]]:
     counts = dict.fromkeys(OBJECTS, 0)
     owner = {
         "group": "sales",
