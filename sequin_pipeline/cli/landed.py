@@ -12,8 +12,8 @@ from sequin_pipeline.cli.offered import offers
 from sequin_pipeline.cli.running import is_in_checkout, program, still_running
 from sequin_pipeline.cli.session import Session
 from sequin_pipeline.cli.tables import build_table, print_table
+from sequin_pipeline.ledger.counts import COUNT_NAMES, Counts
 from sequin_pipeline.ledger.held_deletes import HeldDeletes, held_by_table
-from sequin_pipeline.ledger.ledger import COUNT_NAMES, Counts
 from sequin_pipeline.ledger.schema import migrate
 from sequin_pipeline.ledger.status import RunSummary, run_summaries
 from sequin_pipeline.postgres.urls import mask_url

@@ -9,7 +9,7 @@ from rich.console import Console, RenderableType
 from rich.measure import Measurement
 from rich.table import Table
 
-from sequin_pipeline.ledger.ledger import COUNT_NAMES
+from sequin_pipeline.ledger.counts import COUNT_NAMES
 
 NUMBERS = frozenset({*COUNT_NAMES, "rows", "seconds", "records", "seen", "newest record", "open rejects", "rejects"})
 """Columns with these headings stand to the right."""

@@ -5,7 +5,7 @@ from datetime import datetime, timedelta
 
 from psycopg import sql
 
-from sequin_pipeline.ledger.ledger import COUNT_NAMES, Counts
+from sequin_pipeline.ledger.counts import COUNT_NAMES, Counts
 from sequin_pipeline.ledger.schema import DEFAULT_SCHEMA
 from sequin_pipeline.postgres.rows import fetch_rows
 from sequin_pipeline.postgres.warehouse import Connection

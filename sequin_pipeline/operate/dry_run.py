@@ -15,7 +15,8 @@ from psycopg import sql
 from sequin_pipeline.catalog import Collection
 from sequin_pipeline.errors import ConfigurationError
 from sequin_pipeline.ledger.columns import known_fingerprints
-from sequin_pipeline.ledger.ledger import Counts, Ledger, TableRecord
+from sequin_pipeline.ledger.counts import Counts
+from sequin_pipeline.ledger.ledger import Ledger, TableRecord
 from sequin_pipeline.ledger.schema import DEFAULT_SCHEMA, check_server, check_version, ledger_version
 from sequin_pipeline.normalize.normalizer import NormalizedPages, Normalizer, Reject
 from sequin_pipeline.operate.row_text import RowText, rows_as_text

@@ -10,9 +10,9 @@ from typing import Any, Protocol
 import dagster as dg
 
 from sequin_pipeline.catalog import Collection
+from sequin_pipeline.ledger.counts import Counts
 from sequin_pipeline.ledger.drift import Drift
 from sequin_pipeline.ledger.held_deletes import HeldDeletes, accepting
-from sequin_pipeline.ledger.ledger import Counts
 
 FATES = ("inserted", "updated", "deleted", "unchanged", "stale", "duplicate", "rejected")
 """Each fetched record has exactly one of these fates."""

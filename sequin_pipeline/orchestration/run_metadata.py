@@ -9,7 +9,7 @@ from types import MappingProxyType
 
 import dagster as dg
 
-from sequin_pipeline.ledger.ledger import Counts
+from sequin_pipeline.ledger.counts import Counts
 from sequin_pipeline.read.stream import RunConfig
 from sequin_pipeline.runs.frame_run import FrameOutcome
 from sequin_pipeline.runs.outcome import SyncOutcome

@@ -5,8 +5,6 @@ A `RecordStream` is what an asset hands to the IO manager. It is lazy: nothing i
 decided by who pulls (the run, which sees the ledger); where it ends is decided here.
 """
 
-import queue
-import threading
 import time
 from collections.abc import Callable, Generator, Iterator, Sequence
 from contextlib import closing
@@ -23,20 +21,9 @@ from sequin_pipeline.catalog import Collection
 from sequin_pipeline.errors import SourceFault
 from sequin_pipeline.normalize.normalizer import NormalizedPages, Normalizer
 from sequin_pipeline.normalize.page_reader import ROW_NUMBER, ParsedPage
+from sequin_pipeline.read.pages_ahead import PAGES_AHEAD, PagesAhead
 from sequin_pipeline.sources import Page, ReadRequest, Source, TimeWindow
 from sequin_pipeline.windows import MOST_LIVE_WINDOWS, SLACK
-
-PAGES_AHEAD = 4
-"""A batch holds as many, so that the next are on their way while one is prepared and handed over; more only costs memory."""
-
-CLOSING_SECONDS = 2.0
-"""The page under way gets so long when a run ends early.
-
-A source that is asked again for minutes must not hold up whoever interrupts.
-"""
-
-WAITING_SECONDS = 0.5
-"""So long passes between two signs that a run is still waiting for a page."""
 
 
 @dataclass(frozen=True)
@@ -177,14 +164,14 @@ class RecordStream:
             window=self.run_config.window if self.run_config.mode == "backfill" else None,
             sync_ids=frozenset({self.run_config.sync_id}) if self.run_config.sync_id else None,
         )
-        with closing(_Ahead(self.source.pages(request), stop=request.stop, while_waiting=while_waiting)) as fetched:
+        with closing(PagesAhead(self.source.pages(request), stop=request.stop, while_waiting=while_waiting)) as fetched:
             ends_early = False
             for portion in self._until_end(fetched, room, give_way):
                 ends_early = portion.pages[-1].ends_early
                 yield portion
             self.reached_end = fetched.has_ended and not ends_early
 
-    def _until_end(self, fetched: "_Ahead", room: Room, give_way: Callable[[], None]) -> Iterator[Portion]:
+    def _until_end(self, fetched: PagesAhead, room: Room, give_way: Callable[[], None]) -> Iterator[Portion]:
         """Ends behind the first page of records that all entered the stream too late for the run, or where the stream does."""
         window = self.run_config.window if self.run_config.mode == "backfill" and not self.run_config.full_refresh else None
         end = None if window is None else window.end + SLACK
@@ -215,7 +202,7 @@ class RecordStream:
 
 
 def _portion_from(
-    page: Page, fetched: "_Ahead", room: Room, normalizer: Normalizer, *, end: datetime, give_way: Callable[[], None]
+    page: Page, fetched: PagesAhead, room: Room, normalizer: Normalizer, *, end: datetime, give_way: Callable[[], None]
 ) -> tuple[Portion | None, SourceFault | None]:
     """Returns the page and those that wait behind it, and what is wrong with the next one where that is no page.
 
@@ -281,84 +268,3 @@ def _restrict(portion: Portion, window: TimeWindow) -> Portion:
         return portion
     kept = frame[~is_outside].reset_index(drop=True)
     return replace(portion, normalized=replace(portion.normalized, frame=kept), outside=outside)
-
-
-_Fetched = tuple[Page | None, BaseException | None]
-"""This is a page, or the end, with what was raised there."""
-
-
-class _Ahead:
-    """This class fetches `pages` in a thread of its own, at most PAGES_AHEAD in advance.
-
-    An error surfaces where its page would have been taken. `stop` is what the source looks at while it waits.
-    """
-
-    def __init__(self, pages: Iterator[Page], *, stop: threading.Event, while_waiting: Callable[[], None]) -> None:
-        self._pages = pages
-        self._while_waiting = while_waiting
-        self._queue: queue.Queue[_Fetched] = queue.Queue(maxsize=PAGES_AHEAD)
-        self._held: _Fetched | None = None
-        self._closing = stop
-        self._thread: threading.Thread | None = None
-        self.has_ended = False
-
-    def take(self) -> Page | None:
-        """Waits for the next page and returns it; None at the end."""
-        if self._thread is None:
-            self._thread = threading.Thread(target=self._run, name="sequin-pages-ahead", daemon=True)
-            self._thread.start()
-        page, error = self._held or self._wait()
-        self._held = None
-        if page is None:
-            self._held = page, error  # the end is found again by whoever asks again
-            if error is not None:
-                raise error
-            self.has_ended = True
-        return page
-
-    def take_waiting(self) -> Page | None:
-        """Returns the next page if it is there, and can be read together with others."""
-        try:
-            self._held = self._held or self._queue.get_nowait()
-        except queue.Empty:
-            return None
-        page, _ = self._held
-        if page is None or page.completes_a_listing:
-            return None
-        self._held = None
-        return page
-
-    def _wait(self) -> _Fetched:
-        while True:
-            try:
-                return self._queue.get(timeout=WAITING_SECONDS)
-            except queue.Empty:
-                if self._closing.is_set():
-                    return None, None
-                self._while_waiting()
-
-    def close(self) -> None:
-        """Stops after the page under way, and waits for that at most CLOSING_SECONDS."""
-        self._closing.set()
-        deadline = time.monotonic() + CLOSING_SECONDS
-        while self._thread is not None and self._thread.is_alive() and time.monotonic() < deadline:
-            try:
-                self._queue.get_nowait()
-            except queue.Empty:
-                self._thread.join(timeout=0.05)
-
-    def _run(self) -> None:
-        error: BaseException | None = None
-        try:
-            for page in self._pages:
-                self._queue.put((page, None))
-                if self._closing.is_set():
-                    break
-        except BaseException as raised:  # noqa: BLE001 - handed over as it is to the thread that pulls
-            error = raised
-        finally:
-            # Not whenever memory is cleaned up: a source may hold a process or a connection open behind its pages.
-            if isinstance(self._pages, Generator):
-                self._pages.close()
-        if not self._closing.is_set():
-            self._queue.put((None, error))

@@ -33,9 +33,9 @@ from sequin_pipeline.runs.settle import resolve_outdated
 from sequin_pipeline.runs.start import owns_cursor, start_run, sweep
 from sequin_pipeline.sources import Listed, Page
 from sequin_pipeline.table.indexes import create_missing
+from sequin_pipeline.write.job import WriteJob
 from sequin_pipeline.write.lanes import Finished, Lanes
 from sequin_pipeline.write.prepare import PageGroup
-from sequin_pipeline.write.writer import WriteJob
 
 BATCH_RECORDS = 5_000
 BATCH_BYTES = 8 * 1024 * 1024

@@ -17,7 +17,7 @@ from sequin_pipeline.read.stream import Portion, RunConfig
 from sequin_pipeline.runs.outcome import Totals
 from sequin_pipeline.runs.unlisted import count_unlisted, mark_unlisted
 from sequin_pipeline.sources import Listed
-from sequin_pipeline.write.writer import WriteJob
+from sequin_pipeline.write.job import WriteJob
 
 logger = logging.getLogger("sequin_pipeline.deletes")
 

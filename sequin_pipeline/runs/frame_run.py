@@ -15,7 +15,8 @@ from psycopg import sql
 
 from sequin_pipeline.catalog import TableName
 from sequin_pipeline.errors import LedgerRefused, TableRefused, TooManyRejects
-from sequin_pipeline.ledger.ledger import Counts, Ledger
+from sequin_pipeline.ledger.counts import Counts
+from sequin_pipeline.ledger.ledger import Ledger
 from sequin_pipeline.ledger.schema import DEFAULT_SCHEMA, migrate
 from sequin_pipeline.normalize.normalizer import NormalizedPages
 from sequin_pipeline.normalize.page_reader import ROW_NUMBER
@@ -28,8 +29,9 @@ from sequin_pipeline.table.frame_owner import FrameOwner, check_database, check_
 from sequin_pipeline.table.frame_target import FrameRows, frame_rows
 from sequin_pipeline.table.introspect import introspect
 from sequin_pipeline.table.managed import prepare_table
+from sequin_pipeline.write.job import WriteJob
 from sequin_pipeline.write.prepare import PageGroup
-from sequin_pipeline.write.writer import TableWriter, WriteJob
+from sequin_pipeline.write.writer import TableWriter
 
 FRAME_BATCH_ROWS = 5_000
 READ_ROWS = 10_000

@@ -6,12 +6,12 @@ from collections.abc import Mapping
 from dataclasses import dataclass, field
 from datetime import datetime
 
+from sequin_pipeline.ledger.counts import Counts
 from sequin_pipeline.ledger.drift import Drift, Sample
 from sequin_pipeline.ledger.held_deletes import HeldDeletes
-from sequin_pipeline.ledger.ledger import Counts
 from sequin_pipeline.ledger.rejects import PARENT, WAITING, OpenRejects, content_hash
 from sequin_pipeline.read.stream import Portion
-from sequin_pipeline.write.writer import Committed
+from sequin_pipeline.write.job import Committed
 
 
 @dataclass(frozen=True)

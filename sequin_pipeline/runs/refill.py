@@ -22,8 +22,9 @@ from sequin_pipeline.postgres.warehouse import Connection, Warehouse, without_li
 from sequin_pipeline.records.fields import FIELD_NAMES, compose_envelope
 from sequin_pipeline.table.managed import Preparation
 from sequin_pipeline.table.target import Target, collection_target
+from sequin_pipeline.write.job import WriteJob
 from sequin_pipeline.write.prepare import PageGroup
-from sequin_pipeline.write.writer import TableWriter, WriteJob
+from sequin_pipeline.write.writer import TableWriter
 
 logger = logging.getLogger("sequin_pipeline.refill")
 

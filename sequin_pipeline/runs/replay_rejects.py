@@ -10,7 +10,8 @@ from dataclasses import replace
 from functools import partial
 
 from sequin_pipeline.catalog import Collection
-from sequin_pipeline.ledger.ledger import Counts, Ledger
+from sequin_pipeline.ledger.counts import Counts
+from sequin_pipeline.ledger.ledger import Ledger
 from sequin_pipeline.ledger.rejects import list_rejects, open_versions, settle, waiting_rejects
 from sequin_pipeline.normalize.normalizer import Normalizer
 from sequin_pipeline.postgres.session import Session
@@ -18,8 +19,9 @@ from sequin_pipeline.postgres.warehouse import Warehouse
 from sequin_pipeline.runs.completion import Completion
 from sequin_pipeline.table.target import collection_target
 from sequin_pipeline.table.unmanaged import look_up
+from sequin_pipeline.write.job import WriteJob
 from sequin_pipeline.write.prepare import PageGroup
-from sequin_pipeline.write.writer import TableWriter, WriteJob
+from sequin_pipeline.write.writer import TableWriter
 
 REPLAY_RECORDS = 1_000
 

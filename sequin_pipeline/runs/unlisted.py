@@ -25,8 +25,9 @@ from sequin_pipeline.records.fields import compose_envelope
 from sequin_pipeline.sources import Listed
 from sequin_pipeline.table.target import Target, TargetColumn
 from sequin_pipeline.table.unmanaged import UTC_WITHOUT_ZONE
+from sequin_pipeline.write.job import Committed, WriteJob
 from sequin_pipeline.write.prepare import PageGroup
-from sequin_pipeline.write.writer import Committed, TableWriter, WriteJob
+from sequin_pipeline.write.writer import TableWriter
 
 UNSEEN_ROWS = 5_000
 """This is the size of a batch of tombstones."""

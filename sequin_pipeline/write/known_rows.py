@@ -16,7 +16,7 @@ from psycopg import pq, sql
 from psycopg.adapt import Dumper
 from psycopg.rows import args_row
 
-from sequin_pipeline.ledger.ledger import Counts
+from sequin_pipeline.ledger.counts import Counts
 from sequin_pipeline.postgres.copy_binary import encode_array
 from sequin_pipeline.postgres.warehouse import Connection
 from sequin_pipeline.table.target import Target

@@ -15,8 +15,9 @@ from sequin_pipeline.ledger.ledger import LiveCursor
 from sequin_pipeline.postgres.session import Session
 from sequin_pipeline.write.buckets import Lane
 from sequin_pipeline.write.interpreter_priority import RightOfWay
+from sequin_pipeline.write.job import Committed, WriteJob
 from sequin_pipeline.write.prepare import PageGroup, Prepared, prepare
-from sequin_pipeline.write.writer import Committed, TableWriter, WriteJob
+from sequin_pipeline.write.writer import TableWriter
 
 Finished = tuple[PageGroup, tuple[Committed, ...]]
 """This is a page group that every lane has committed, and what each did."""

@@ -5,8 +5,8 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from datetime import datetime
 
+from sequin_pipeline.ledger.counts import Counts
 from sequin_pipeline.ledger.held_deletes import HeldDeletes
-from sequin_pipeline.ledger.ledger import Counts
 from sequin_pipeline.normalize.normalizer import NormalizedPages, Reject
 from sequin_pipeline.read.cursor_position import BEGINNING, CursorPosition
 from sequin_pipeline.sources import Listed

@@ -8,8 +8,7 @@ writes to.
 import logging
 import time
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, replace
-from datetime import datetime
+from dataclasses import replace
 from functools import partial
 from uuid import UUID, uuid4
 
@@ -17,20 +16,21 @@ import numpy as np
 import psycopg
 
 from sequin_pipeline.errors import RunFenced, WarehouseUnavailable
-from sequin_pipeline.ledger.ledger import Counts, Ledger, LiveCursor, MergeRecord
+from sequin_pipeline.ledger.counts import Counts
+from sequin_pipeline.ledger.ledger import LiveCursor, MergeRecord
 from sequin_pipeline.ledger.listings import remember
 from sequin_pipeline.ledger.rejects import PARENT, count_discarded, record_rejects, settle_delivered
 from sequin_pipeline.normalize.normalizer import Reject
 from sequin_pipeline.postgres.rows import fetch_value
 from sequin_pipeline.postgres.session import Session
 from sequin_pipeline.postgres.warehouse import Connection, explain, limit_lock_waits
-from sequin_pipeline.table.target import Target
 from sequin_pipeline.write import staging
 from sequin_pipeline.write.bad_rows import SearchResult, find_refused
 from sequin_pipeline.write.batch import Batch, Place
 from sequin_pipeline.write.buckets import Lane
 from sequin_pipeline.write.history import BatchHistory, record_passed_over
 from sequin_pipeline.write.interpreter_priority import RightOfWay
+from sequin_pipeline.write.job import Committed, WriteJob
 from sequin_pipeline.write.known_rows import Asking, ask, build_question
 from sequin_pipeline.write.merge import Merged, RowsRefused, merge_in_parts, merge_rows
 from sequin_pipeline.write.prepare import NOTHING_REFUSED, PageGroup, Prepared, prepare
@@ -47,37 +47,6 @@ The second one needs somebody else who changes a row of the batch in the instant
 
 Parts = Sequence[Sequence[int]]
 """These are rows of a batch by index, to be merged one part after the other; none: all at once."""
-
-
-@dataclass(frozen=True)
-class WriteJob:
-    """This value is what all writers of one table share in one run: the table as it was prepared, its ledger, and who writes.
-
-    `window_keys` and `window_starts` are the run's windows, oldest first; both empty where there are none.
-    """
-
-    target: Target
-    ledger: Ledger
-    run_id: str
-    mode: str
-    window_keys: tuple[str, ...] = ()
-    window_starts: tuple[datetime, ...] = ()
-
-
-@dataclass(frozen=True)
-class Committed:
-    """This value says what the attempt that committed did.
-
-    It has counts by key of the window, rejects taken out (`discarded` of them given up before, those that wait for a parent
-    aside), and what it cost.
-    """
-
-    counts: dict[str, Counts]
-    rejects: tuple[Reject, ...]
-    discarded: int
-    copied_bytes: int
-    wal_bytes: int
-    seconds: dict[str, float]
 
 
 class TableWriter:

@@ -3,7 +3,7 @@
 import pytest
 
 from sequin_pipeline.cli.landed import Landed, _summary
-from sequin_pipeline.ledger.ledger import Counts
+from sequin_pipeline.ledger.counts import Counts
 
 
 def landed(counts: Counts = Counts(), *, filled: int = 0, failure: str | None = None) -> Landed:  # noqa: B008 - frozen

@@ -20,7 +20,7 @@ from datetime import UTC, datetime, timedelta
 from pathlib import Path
 from sequin_pipeline.catalog import Windows
 from sequin_pipeline.cli import landed, progress, rejects, status
-from sequin_pipeline.ledger.ledger import Counts
+from sequin_pipeline.ledger.counts import Counts
 from sequin_pipeline.ledger.rejects import KeptReject, RejectGroup
 from sequin_pipeline.ledger.status import TableStatus
 from sequin_pipeline.runs.outcome import Progress

@@ -14,7 +14,7 @@ import pyarrow as pa
 import pytest
 
 from sequin_pipeline.catalog import MAX_COLUMNS
-from sequin_pipeline.ledger.ledger import Counts
+from sequin_pipeline.ledger.counts import Counts
 from sequin_pipeline.orchestration import io_manager
 from sequin_pipeline.orchestration.run_metadata import frame_metadata
 from sequin_pipeline.runs.frame_run import FrameOutcome

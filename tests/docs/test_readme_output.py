@@ -10,7 +10,7 @@ from sequin_pipeline.cli.landed import Landed, tell
 from sequin_pipeline.cli.session import Session, announce
 from sequin_pipeline.environment.embedded import Home
 from sequin_pipeline.environment.settings import read_settings
-from sequin_pipeline.ledger.ledger import Counts
+from sequin_pipeline.ledger.counts import Counts
 from sequin_pipeline.orchestration.catalog_files import load_collections
 from sequin_pipeline.sandbox.population import Population
 from tests.docs.blocks import blocks_of

@@ -10,7 +10,7 @@ import psycopg
 import pytest
 
 from sequin_pipeline.catalog import Collection, OnDelete
-from sequin_pipeline.ledger.ledger import Counts
+from sequin_pipeline.ledger.counts import Counts
 from sequin_pipeline.operate.dry_run import Difference, DryRun, dry_run
 from sequin_pipeline.postgres.warehouse import Warehouse
 from sequin_pipeline.read.stream import RecordStream

@@ -9,7 +9,7 @@ import psycopg
 import pytest
 
 from sequin_pipeline.catalog import Collection
-from sequin_pipeline.ledger.ledger import Counts
+from sequin_pipeline.ledger.counts import Counts
 from sequin_pipeline.orchestration.catalog_files import load_collections
 from sequin_pipeline.postgres.warehouse import Warehouse
 from sequin_pipeline.read.stream import RecordStream

@@ -14,7 +14,7 @@ import psycopg
 import pytest
 
 from sequin_pipeline.catalog import Collection, Windows, WindowWidth
-from sequin_pipeline.ledger.ledger import Counts
+from sequin_pipeline.ledger.counts import Counts
 from sequin_pipeline.postgres.warehouse import Warehouse
 from sequin_pipeline.read.stream import RecordStream, RunConfig
 from sequin_pipeline.runs.collection_run import SyncOutcome, run_sync

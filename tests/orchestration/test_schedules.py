@@ -10,7 +10,8 @@ import dagster as dg
 import pytest
 
 from sequin_pipeline.catalog import Collection, TableName, Windows
-from sequin_pipeline.ledger.ledger import Counts, Ledger, MergeRecord
+from sequin_pipeline.ledger.counts import Counts
+from sequin_pipeline.ledger.ledger import Ledger, MergeRecord
 from sequin_pipeline.ledger.status import CompletedRun
 from sequin_pipeline.orchestration.assets import build_asset, build_source
 from sequin_pipeline.orchestration.resources import IO_MANAGER, SOURCE, WAREHOUSE, LiveState, WarehouseResource, live_state

@@ -9,9 +9,9 @@ import pytest
 
 from sequin_pipeline.catalog import Collection, TableName, Windows
 from sequin_pipeline.errors import ConfigurationError, SourceUnavailable
+from sequin_pipeline.ledger.counts import Counts
 from sequin_pipeline.ledger.drift import Drift
 from sequin_pipeline.ledger.held_deletes import HeldDeletes
-from sequin_pipeline.ledger.ledger import Counts
 from sequin_pipeline.orchestration.assets import build_asset
 from sequin_pipeline.orchestration.partitions import build_partitions
 from sequin_pipeline.orchestration.resources import IO_MANAGER, SOURCE

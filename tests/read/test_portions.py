@@ -10,7 +10,8 @@ import pytest
 
 from sequin_pipeline.errors import SourceFault, SourceUnavailable
 from sequin_pipeline.postgres.warehouse import Warehouse
-from sequin_pipeline.read.stream import PAGES_AHEAD, Portion, RecordStream, Room, RunConfig
+from sequin_pipeline.read.pages_ahead import PAGES_AHEAD
+from sequin_pipeline.read.stream import Portion, RecordStream, Room, RunConfig
 from sequin_pipeline.runs.collection_run import run_sync
 from sequin_pipeline.sources import Listed, Page, ReadRequest, TimeWindow
 from tests.support.builders import EPOCH, ListSource, collection, live_run_config, page_of, record

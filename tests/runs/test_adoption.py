@@ -7,7 +7,7 @@ import pytest
 
 from sequin_pipeline.catalog import Collection
 from sequin_pipeline.errors import LedgerRefused, SourceUnavailable
-from sequin_pipeline.ledger.ledger import Counts
+from sequin_pipeline.ledger.counts import Counts
 from sequin_pipeline.postgres.warehouse import Warehouse
 from sequin_pipeline.read.stream import RecordStream
 from sequin_pipeline.runs import collection_run

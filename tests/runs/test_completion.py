@@ -9,7 +9,8 @@ from itertools import permutations
 import pytest
 
 from sequin_pipeline.catalog import Collection, Column, parse_path
-from sequin_pipeline.ledger.ledger import Counts, Ledger
+from sequin_pipeline.ledger.counts import Counts
+from sequin_pipeline.ledger.ledger import Ledger
 from sequin_pipeline.postgres.warehouse import Warehouse
 from sequin_pipeline.runs.completion import Completion
 from sequin_pipeline.runs.queue_run import DrainOutcome, drain

@@ -12,7 +12,7 @@ import psycopg
 import pytest
 
 from sequin_pipeline.catalog import TableName
-from sequin_pipeline.ledger.ledger import Counts
+from sequin_pipeline.ledger.counts import Counts
 from sequin_pipeline.postgres.warehouse import Warehouse
 from sequin_pipeline.runs.frame_run import FRAME_BATCH_ROWS, write_frame
 from tests.support.checkout import CHECKOUT

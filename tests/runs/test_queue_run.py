@@ -10,7 +10,8 @@ import pytest
 
 from sequin_pipeline.catalog import Collection
 from sequin_pipeline.errors import LedgerRefused, SourceRefused, TableRefused, TooManyRejects, WarehouseError
-from sequin_pipeline.ledger.ledger import Counts, Ledger
+from sequin_pipeline.ledger.counts import Counts
+from sequin_pipeline.ledger.ledger import Ledger
 from sequin_pipeline.ledger.undeclared import UNNAMED, undeclared_labels
 from sequin_pipeline.postgres.warehouse import Warehouse
 from sequin_pipeline.read.stream import RecordStream

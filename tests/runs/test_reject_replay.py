@@ -6,7 +6,8 @@ import psycopg
 import pytest
 
 from sequin_pipeline.errors import TooManyRejects
-from sequin_pipeline.ledger.ledger import Counts, Ledger
+from sequin_pipeline.ledger.counts import Counts
+from sequin_pipeline.ledger.ledger import Ledger
 from sequin_pipeline.ledger.rejects import list_rejects, settle
 from sequin_pipeline.postgres.warehouse import Warehouse
 from sequin_pipeline.read.stream import RecordStream

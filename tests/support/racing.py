@@ -11,7 +11,7 @@ import psycopg
 from psycopg import sql
 
 from sequin_pipeline.catalog import Collection
-from sequin_pipeline.ledger.ledger import Counts
+from sequin_pipeline.ledger.counts import Counts
 from sequin_pipeline.normalize.normalizer import Normalizer
 from sequin_pipeline.postgres.warehouse import Warehouse
 from sequin_pipeline.table.target import collection_target

@@ -13,7 +13,7 @@ from typing import Any
 
 import psycopg
 
-from sequin_pipeline.ledger.ledger import Counts
+from sequin_pipeline.ledger.counts import Counts
 from tests.support.waits import PATIENCE_SECONDS, wait_until
 
 READER = "tests"

@@ -8,7 +8,7 @@ import pandas as pd
 import pytest
 
 from sequin_pipeline.catalog import Collection, Column, TableName, parse_path
-from sequin_pipeline.ledger.ledger import Counts
+from sequin_pipeline.ledger.counts import Counts
 from sequin_pipeline.postgres.warehouse import Warehouse
 from sequin_pipeline.runs.frame_run import write_frame
 from sequin_pipeline.sources import Page, ReadRequest

@@ -9,7 +9,8 @@ import psycopg
 import pytest
 
 from sequin_pipeline.catalog import OnDelete
-from sequin_pipeline.ledger.ledger import Counts, Ledger
+from sequin_pipeline.ledger.counts import Counts
+from sequin_pipeline.ledger.ledger import Ledger
 from sequin_pipeline.ledger.rejects import list_rejects
 from sequin_pipeline.postgres.warehouse import Warehouse
 from sequin_pipeline.read.stream import RecordStream

@@ -6,7 +6,8 @@ from datetime import timedelta
 import pytest
 
 from sequin_pipeline.catalog import Collection, Column, parse_path
-from sequin_pipeline.ledger.ledger import Counts, Ledger
+from sequin_pipeline.ledger.counts import Counts
+from sequin_pipeline.ledger.ledger import Ledger
 from sequin_pipeline.operate.dry_run import dry_run
 from sequin_pipeline.postgres.warehouse import Warehouse
 from sequin_pipeline.runs.replay_rejects import replay

@@ -7,7 +7,7 @@ from dataclasses import replace
 import pytest
 
 from sequin_pipeline.catalog import Collection
-from sequin_pipeline.ledger.ledger import Counts
+from sequin_pipeline.ledger.counts import Counts
 from sequin_pipeline.ledger.status import run_summaries
 from sequin_pipeline.operate.dry_run import dry_run
 from sequin_pipeline.postgres.warehouse import Warehouse

@@ -10,7 +10,7 @@ import pytest
 
 from sequin_pipeline.catalog import Collection
 from sequin_pipeline.errors import RunFenced
-from sequin_pipeline.ledger.ledger import Counts
+from sequin_pipeline.ledger.counts import Counts
 from sequin_pipeline.postgres.warehouse import Warehouse
 from sequin_pipeline.read.stream import RecordStream, RunConfig
 from sequin_pipeline.runs.collection_run import run_sync

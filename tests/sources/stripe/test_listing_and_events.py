@@ -9,7 +9,7 @@ import pytest
 
 from sequin_pipeline.catalog import Column, TableName, UnmanagedTable, parse_path
 from sequin_pipeline.errors import CursorRefused, SourceFault, SourceRefused, SourceUnavailable
-from sequin_pipeline.ledger.ledger import Counts
+from sequin_pipeline.ledger.counts import Counts
 from sequin_pipeline.sources import ReadRequest, TimeWindow
 from sequin_pipeline.sources.stripe.objects import LISTABLE
 from sequin_pipeline.sources.stripe.source import StripeSource

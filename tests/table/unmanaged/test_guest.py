@@ -5,7 +5,7 @@ import pytest
 
 from sequin_pipeline.catalog import Column, parse_path
 from sequin_pipeline.errors import LedgerRefused
-from sequin_pipeline.ledger.ledger import Counts
+from sequin_pipeline.ledger.counts import Counts
 from sequin_pipeline.postgres.warehouse import Warehouse
 from sequin_pipeline.read.stream import RecordStream
 from sequin_pipeline.runs.collection_run import run_sync

@@ -2,7 +2,7 @@
 
 import pytest
 
-from sequin_pipeline.ledger.ledger import Counts
+from sequin_pipeline.ledger.counts import Counts
 from tests.support.builders import record
 from tests.support.reading import execute, query, rejects
 from tests.table.unmanaged.tables import deliver, unmanaged

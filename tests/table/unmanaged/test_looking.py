@@ -3,7 +3,8 @@
 import psycopg
 import pytest
 
-from sequin_pipeline.ledger.ledger import Counts, Ledger
+from sequin_pipeline.ledger.counts import Counts
+from sequin_pipeline.ledger.ledger import Ledger
 from sequin_pipeline.operate.dry_run import dry_run
 from sequin_pipeline.operate.explain import explain_record
 from sequin_pipeline.postgres.warehouse import Warehouse

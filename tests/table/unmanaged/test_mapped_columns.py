@@ -7,7 +7,7 @@ import pytest
 
 from sequin_pipeline.catalog import Column, parse_path
 from sequin_pipeline.errors import TooManyRejects
-from sequin_pipeline.ledger.ledger import Counts
+from sequin_pipeline.ledger.counts import Counts
 from tests.support.builders import COLUMNS, record
 from tests.support.reading import execute, query, rejects
 from tests.table.unmanaged.tables import MAPPING, SUBSCRIPTION, deliver, unmanaged

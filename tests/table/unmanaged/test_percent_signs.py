@@ -15,7 +15,8 @@ from psycopg import sql
 import sequin_pipeline
 from sequin_pipeline.catalog import TableName
 from sequin_pipeline.environment.settings import Settings
-from sequin_pipeline.ledger.ledger import Counts, Ledger
+from sequin_pipeline.ledger.counts import Counts
+from sequin_pipeline.ledger.ledger import Ledger
 from sequin_pipeline.operate.audit import audit_table
 from sequin_pipeline.operate.doctor.finding import Finding, Patient
 from sequin_pipeline.operate.doctor.warehouse import warehouse as examine_warehouse

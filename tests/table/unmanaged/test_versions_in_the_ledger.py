@@ -3,7 +3,7 @@
 import pytest
 
 from sequin_pipeline.catalog import Collection
-from sequin_pipeline.ledger.ledger import Counts
+from sequin_pipeline.ledger.counts import Counts
 from tests.support.builders import record
 from tests.support.racing import OpenBatch, wait_until_blocked
 from tests.support.reading import execute, query

@@ -1,0 +1,40 @@
+"""This module holds what the writers of one table share in a run, and what comes of a batch."""
+
+from dataclasses import dataclass
+from datetime import datetime
+
+from sequin_pipeline.ledger.counts import Counts
+from sequin_pipeline.ledger.ledger import Ledger
+from sequin_pipeline.normalize.normalizer import Reject
+from sequin_pipeline.table.target import Target
+
+
+@dataclass(frozen=True)
+class WriteJob:
+    """This value is what all writers of one table share in one run: the table as it was prepared, its ledger, and who writes.
+
+    `window_keys` and `window_starts` are the run's windows, oldest first; both empty where there are none.
+    """
+
+    target: Target
+    ledger: Ledger
+    run_id: str
+    mode: str
+    window_keys: tuple[str, ...] = ()
+    window_starts: tuple[datetime, ...] = ()
+
+
+@dataclass(frozen=True)
+class Committed:
+    """This value says what the attempt that committed did.
+
+    It has counts by key of the window, rejects taken out (`discarded` of them given up before, those that wait for a parent
+    aside), and what it cost.
+    """
+
+    counts: dict[str, Counts]
+    rejects: tuple[Reject, ...]
+    discarded: int
+    copied_bytes: int
+    wal_bytes: int
+    seconds: dict[str, float]
