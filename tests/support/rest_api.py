@@ -40,9 +40,10 @@ class Asked:
 class FakeRest:
     """Things by id, in the list by the time of their last change, `order` being 1, -1, or 0 for the order of their ids.
 
-    A list takes `since` (from then on), `until`, `page` from 1, `offset`, `limit` and `org`; its answer tells `next` (an offset), `total`,
-    and both a header and a member `link` to the next page. `instead` answers a path otherwise, `happens` is called after each answer of
-    the list with their number, `token` is what must be sent. A thing that is bytes is sent as it is.
+    A list takes `since` (from then on), `until`, `page` from 1, `offset`, `after`, `limit` and `org`. Its answer tells the next page by
+    `next` (opaque), `offset`, `page`, and both a header and a member `link`, and besides the `total`. `instead` answers a path otherwise,
+    `happens` is called after each answer of the list with their number, `token` is what must be sent. A thing that is bytes is sent as it
+    is.
     """
 
     now: datetime = START
@@ -87,7 +88,7 @@ class FakeRest:
         body = await request.body()
         is_json = body and "json" in request.headers.get("content-type", "")
         content = json.loads(body) if is_json else dict(parse_qsl(body.decode()))
-        asked = Asked(request.method, request.url.path, dict(request.query_params), dict(request.headers), content)
+        asked = Asked(request.method, request.scope["path"], dict(request.query_params), dict(request.headers), content)
         self.asked.append(asked)
         fault = self.faults.strike(asked.path, None)
         if self.delay_seconds:
@@ -132,13 +133,16 @@ class FakeRest:
         query = {**asked.query, **(asked.content if isinstance(asked.content, dict) else {})}
         found = [one for one in self._in_order() if self._is_asked(one, query)]
         limit = min(int(query.get("limit", self.page_records)), self.page_records)
-        start = int(query.get("offset") or query.get("after") or 0)
+        start = int(str(query.get("offset") or query.get("after") or 0).removeprefix("c"))
         if "page" in query and not self.ignores_page:
             start = (int(query["page"]) - 1) * limit
         rows = [self.raw.get(one["id"]) or json.dumps(one).encode() for one in found[start : start + limit]]
         following = start + limit if start + limit < len(found) else None
         link = None if following is None else self._link(asked, following, limit)
-        rest = json.dumps({"next": None if following is None else str(following), "total": len(found), "link": link}).encode()
+        ways: dict[str, Any] = {"next": None, "offset": None, "page": None}
+        if following is not None:
+            ways = {"next": f"c{following}", "offset": following, "page": following // limit + 1}
+        rest = json.dumps({**ways, "total": len(found), "link": link}).encode()
         body = b'{"data": [' + b", ".join(rows) + b'], "paging": ' + rest + b"}"
         headers = {} if link is None else {"link": f'<{link}>; rel="next", <{self.url}{LIST}>; rel="first"'}
         return Response(body, media_type="application/json", headers=headers)

@@ -17,7 +17,7 @@ from sequin_pipeline.sources.rest import dlt_parts
 from sequin_pipeline.sources.rest.client import RestClient
 from sequin_pipeline.sources.rest.elements import WRONG_REPEATS, Element
 from sequin_pipeline.sources.rest.lists import ListPage
-from sequin_pipeline.sources.rest.templates import fill, names_in
+from sequin_pipeline.sources.rest.templates import fill, names_in, path_values
 
 GONE = frozenset({HTTPStatus.NOT_FOUND, HTTPStatus.GONE})
 
@@ -60,7 +60,7 @@ class DetailReader:
                 f"{self._purpose}: an object of the list has no {' and '.join(map(repr, lacking))}, which `detail: {self._template}` "
                 "wants: check the names in braces"
             )
-        return fill(self._template, {**self._values, **keys})
+        return fill(self._template, {**path_values(self._values), **keys})
 
     def ask(self, detail: Detail) -> tuple[bytes | None, PageCost]:
         """Returns the object, None where it has gone since, and what asking for it took."""

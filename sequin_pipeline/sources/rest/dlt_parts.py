@@ -5,9 +5,10 @@ dlt is an extra, imported when something is read. It gets its values from us, re
 
 import copy
 import os
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from types import ModuleType
 from typing import Any, Protocol
+from urllib.parse import parse_qsl, urlsplit
 
 from sequin_pipeline.errors import ConfigurationError
 
@@ -24,6 +25,9 @@ PAGINATORS: Mapping[str, str] = {
 
 POSITIONAL = frozenset({"header_link", "offset", "page_number"})
 """These count objects from the beginning of the list: when one leaves its place, the next page skips one or brings one again."""
+
+MAX_DIGITS = 19
+"""A number of more digits is a name, and counts nothing."""
 
 AUTHENTICATIONS: Mapping[str, str] = {
     "bearer": "BearerTokenAuth",
@@ -90,6 +94,31 @@ def make_request(method: str, url: str, params: Mapping[str, object], json: Mapp
     return changeable
 
 
+def step_by_what_came(paginator: Paginator, count: int) -> None:
+    """Lets an offset grow by what has come where that is less than was asked for: many an API has a limit below the one that is declared.
+
+    dlt (1.29) adds the declared limit, and so passes over the objects between.
+    """
+    limit = getattr(paginator, "limit", None)
+    if isinstance(limit, int) and count and hasattr(paginator, "value_step"):
+        paginator.value_step = min(limit, count)
+
+
+def numbers_in(request: NextRequest) -> dict[str, int]:
+    """Returns the whole numbers that a request sends in its address, parameters and body, by where they stand."""
+    leaves = [*parse_qsl(urlsplit(request.url).query), *_leaves("", request.params), *_leaves("/", request.json)]
+    texts = {name: str(value) for name, value in leaves}
+    return {name: int(text) for name, text in texts.items() if text.isdecimal() and len(text) < MAX_DIGITS}
+
+
+def _leaves(name: str, value: object) -> Iterator[tuple[str, object]]:
+    if isinstance(value, Mapping):
+        for key, inner in value.items():
+            yield from _leaves(f"{name}/{key}" if name else str(key), inner)
+    else:
+        yield name, value
+
+
 def parse_links(header: str | None) -> Mapping[str, Mapping[str, str]]:
     """Returns the links of a header `Link`, by what they relate to."""
     from requests.utils import parse_header_links
@@ -108,8 +137,6 @@ def authentication(kind: str, settings: Mapping[str, object]) -> Any:  # Any: dl
 
 def added_to_requests(auth: Any, base_url: str) -> tuple[dict[str, str], dict[str, str]]:
     """Returns the headers and the parameters that an authentication adds to a request."""
-    from urllib.parse import parse_qsl, urlsplit
-
     from requests import Request
 
     prepared = Request("GET", base_url).prepare()

@@ -10,7 +10,8 @@ from sequin_pipeline.sources.rest.state import State, read_state, write_state
 
 
 class Knowledge:
-    """Knowledge begins with an earlier state; nothing is known beyond `latest`, whatever an object says of itself."""
+    """Knowledge begins with an earlier state; a version beyond `latest` tells nothing, whatever an object says of itself: to believe it
+    even in part would pass over all that changes until then."""
 
     def __init__(self, text: bytes | None, *, latest: int) -> None:
         self._state = read_state(text)
@@ -43,7 +44,9 @@ class Knowledge:
 
     def know(self, name: str, version: int) -> None:
         """Takes note of a version up to which a partition is known."""
-        known = {**self._known, name: max(self._known.get(name, 0), min(version, self._latest))}
+        if version > self._latest:
+            return
+        known = {**self._known, name: max(self._known.get(name, 0), version)}
         self._state = replace(self._state, changes=known) if self.is_by_changes else replace(self._state, list=known)
 
     def follow(self, name: str, page: ListPage, earlier: int | None) -> None:

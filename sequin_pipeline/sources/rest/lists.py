@@ -1,7 +1,7 @@
 """This module reads one list of an API from its beginning to its end, page by page, and sees to it that the paging advances.
 
 A list in the order of its versions that can be asked for `since` is asked anew at each page: pages that are counted from the beginning
-skip an object as soon as one before it moves to the end.
+skip an object as soon as one before it moves to the end. Links and cursors are looked at, whether they count.
 """
 
 from collections.abc import Callable, Generator, Mapping, Sequence
@@ -22,7 +22,7 @@ from sequin_pipeline.sources.keyed.times import moment_of
 from sequin_pipeline.sources.rest import dlt_parts
 from sequin_pipeline.sources.rest.client import RestClient
 from sequin_pipeline.sources.rest.elements import Element, ElementReader, ListAnswer
-from sequin_pipeline.sources.rest.templates import SINCE, before, fill, names_of, time_text
+from sequin_pipeline.sources.rest.templates import SINCE, before, fill, fill_path, names_of, time_text
 
 
 @dataclass(frozen=True)
@@ -43,6 +43,10 @@ class ListPage:
     def newest(self) -> int | None:
         return max((version for version in self.versions if version is not None), default=None)
 
+    def newest_until(self, latest: int) -> int | None:
+        """Returns the newest version that can be true: one that is to come says nothing of what has come."""
+        return max((version for version in self.versions if version is not None and version <= latest), default=None)
+
 
 class ListReader:
     """A reader asks for one list, as `read` says it."""
@@ -59,11 +63,14 @@ class ListReader:
         self._elements = ElementReader(read.select, client.excerpt)
         self._values = ValueReader(shape.paths)
         self._version_place = shape.version_place
-        paths = [str(value) for name, value in paginator.items() if name.endswith("_path")]
-        self._tells_elements = bool(read.select) and any(read.select[0] in path for path in paths)
+        paths = [str(path) for name, path in paginator.items() if path and name.endswith("_path") and "_body_" not in name]
+        self._tells_elements = any(not read.select or read.select[0] in path for path in paths)
         self.asks_since = SINCE in names_of(read)
         self.is_positional = paginator.get("type") in dlt_parts.POSITIONAL
-        self.is_asked_anew = self.asks_since and read.is_ascending and self.is_positional
+
+    @property
+    def is_asked_anew(self) -> bool:
+        return self.asks_since and self._read.is_ascending and self.is_positional
 
     def pages(self, values: Mapping[str, str], since: int) -> Generator[ListPage, None, None]:
         """Yields the pages of the list with these values in braces; `since` is asked for where the list can be asked.
@@ -113,7 +120,7 @@ class ListReader:
     def _chain(self, values: Mapping[str, str]) -> Generator[ListPage, None, None]:
         """Yields the pages that a paginator finds, from the first on."""
         read = self._read
-        url = f"{self._client.base_url}/{fill(read.path, values).lstrip('/')}"
+        url = f"{self._client.base_url}/{fill_path(read.path, values).lstrip('/')}"
         json = None if read.json is None else fill(dict(read.json), values)
         request = dlt_parts.make_request(read.method, url, fill(dict(read.params), values), json)
         paginator = self._make_paginator()
@@ -131,11 +138,15 @@ class ListReader:
             found = [self._values.read(element) for element in seen.elements]
             page = ListPage(seen.elements, found, self._versions_of(found), has_next, answer.received_at, answer.cost)
             self._check_order(page, previous)
+            if has_next:
+                asked_before = dlt_parts.numbers_in(request)
+                paginator.update_request(request)
+                # Links and cursors often are the number of a page, or an offset.
+                self.is_positional |= _counts(asked_before, dlt_parts.numbers_in(request), len(page.elements))
             yield page
             if not has_next:
                 return
             previous = page
-            paginator.update_request(request)
 
     def _reading(self, url: str, *, is_first: bool) -> Callable[[Response], ListAnswer]:
         def read(response: Response) -> ListAnswer:
@@ -156,6 +167,7 @@ class ListReader:
         known.add(mark)
 
     def _leads_on(self, paginator: dlt_parts.Paginator, answer: ListAnswer) -> bool:
+        dlt_parts.step_by_what_came(paginator, len(answer.elements))
         try:
             paginator.update_state(answer, answer.elements)
         except (ValueError, TypeError, AttributeError) as error:
@@ -183,6 +195,14 @@ class ListReader:
                 f"{self._purpose}: the list does not come in the {word} order of {'.'.join(read.version or ())!r}, so that changes would "
                 f"be missed: remove `{word}: true`, or have the API sort the list by `params`"
             )
+
+
+def _counts(before: Mapping[str, int], after: Mapping[str, int], count: int) -> bool:
+    """Says whether a number of the next request counts the pages, or the objects, of those before it."""
+    return any(
+        number in ((1, 2, count, count + 1) if name not in before else (before[name] + 1, before[name] + count))
+        for name, number in after.items()
+    )
 
 
 def _continues(previous: ListPage, page: ListPage, sign: int) -> bool:

@@ -14,17 +14,20 @@ class Place:
     object of a list that begins with the newest.
     """
 
-    def __init__(self, read: Read) -> None:
+    def __init__(self, read: Read, *, latest: int) -> None:
+        """Takes the `latest` version that can be true."""
         self._read = read
+        self._latest = latest
         self._bound: int | None = None
         self._newest: int | None = None
 
     def look(self, page: ListPage) -> None:
         """Takes note of a page."""
+        newest = page.newest_until(self._latest)
         if self._bound is None:
             began = micros(page.received_at) - _SKEW_MICROS
-            self._bound = page.newest if self._read.is_descending and page.newest is not None else began
-        self._newest = max((version for version in (self._newest, page.newest) if version is not None), default=None)
+            self._bound = newest if self._read.is_descending and newest is not None else began
+        self._newest = max((version for version in (self._newest, newest) if version is not None), default=None)
 
     @property
     def reached(self) -> int | None:

@@ -8,16 +8,14 @@ from collections.abc import Callable, Generator, Iterable, Iterator, Mapping, Se
 from dataclasses import replace
 from functools import partial
 
-from sequin_pipeline.errors import ConfigurationError, SourceFault
 from sequin_pipeline.reads import Read
 from sequin_pipeline.sources import NO_COST, PageCost, TimeWindow
 from sequin_pipeline.sources.keyed.feed import Arrival, Reading
-from sequin_pipeline.sources.keyed.shape import Found, Shape, ValueReader
+from sequin_pipeline.sources.keyed.shape import Found, Shape
 from sequin_pipeline.sources.keyed.times import MICROSECOND, SKEW, micros
-from sequin_pipeline.sources.rest import dlt_parts
 from sequin_pipeline.sources.rest.client import RestClient
 from sequin_pipeline.sources.rest.details import Detail, DetailReader
-from sequin_pipeline.sources.rest.elements import ElementReader
+from sequin_pipeline.sources.rest.fields import FieldNames
 from sequin_pipeline.sources.rest.knowledge import Knowledge
 from sequin_pipeline.sources.rest.lists import ListPage, ListReader
 from sequin_pipeline.sources.rest.partitions import Partition, partitions_of
@@ -28,7 +26,6 @@ from sequin_pipeline.sources.rest.templates import (
     UNTIL,
     after,
     before,
-    fill,
     first_moment,
     names_in,
     names_of,
@@ -40,6 +37,9 @@ DETAILS_A_RUN = 1_000
 
 TURN_SECONDS = 900
 """Where not all of them can be asked for in one run, the next ones have their turn this much later."""
+
+GOLDEN = 0.6180339887498949
+"""Steps of this part of a circle come to all of it, whatever multiple of a turn lies between two listings."""
 
 DETAILS_TOGETHER = 50
 """After so many the place is remembered."""
@@ -71,13 +71,14 @@ class CollectionReading:
         self._reading = reading
         self._environment = environment
         latest = micros(reading.started) + _SKEW_MICROS
+        self._latest = latest
         self._known = Knowledge(reading.state, latest=latest)
         self._list = self._lister(read, paginator)
         changes = None if read.changes is None else replace(read.changes, version=read.changes.version or read.version)
         self._changes = changes
         self._changes_list = None if changes is None else self._lister(changes, changes.paginator or paginator)
         self._until = latest
-        self._fields: dict[str, str] = {}
+        self._fields = FieldNames(client, read.fields, name)
         self._asked: set[tuple[str, int | None]] = set()
         self._details_a_run = details_a_run
         self._has_moved = False
@@ -111,15 +112,15 @@ class CollectionReading:
 
     def _new_objects(self, lister: ListReader, read: Read, partition: Partition) -> Generator[Arrival, None, bool]:
         earlier = self._known.of(partition.name, read)
-        least, place = _least(read, earlier), Place(read)
-        for page in self._counted(lister.pages(self._values(read, partition), _since(read, least))):
+        least, place = _least(read, earlier), Place(read, latest=self._latest)
+        # The next run reads the whole of it where nothing bounds it.
+        is_partial = lister.asks_since or read.is_descending or self._changes is not None
+        for page in self._looks(lister, self._values(read, partition), _since(read, least), read, least, most=1 + is_partial):
             place.look(page)
             state = None
             if read.is_ascending and lister.asks_since:
                 state = self._follow(partition, page, earlier)
             yield Arrival(page.elements, state, values=self._values_of(page, read), cost=page.cost)
-            if read.is_descending and least is not None and _is_before(page, least):
-                break
         if place.reached is not None:
             self._known.know(partition.name, place.reached)
             yield Arrival(state=self._known.text())
@@ -128,8 +129,9 @@ class CollectionReading:
     def _follow(self, partition: Partition, page: ListPage, earlier: int | None) -> bytes:
         """Returns the state behind a page of a list in the order of its versions."""
         self._known.follow(partition.name, page, earlier)
-        if page.newest is not None:
-            self._known.know(partition.name, page.newest)
+        newest = page.newest_until(self._latest)
+        if newest is not None:
+            self._known.know(partition.name, newest)
         return self._known.text()
 
     def _new_details(self, lister: ListReader, read: Read, partition: Partition) -> Generator[Arrival, None, bool]:
@@ -154,22 +156,13 @@ class CollectionReading:
     def _gather(
         self, lister: ListReader, read: Read, partition: Partition, details: DetailReader, least: int | None
     ) -> tuple[list[Detail], "Place", PageCost]:
-        """Returns what has changed in a list without the order of versions, the oldest first.
-
-        It looks twice where objects may change their places meanwhile.
-        """
+        """Returns what has changed in a list without the order of versions, the oldest first."""
         found: dict[str, Detail] = {}
-        place, cost = Place(read), NO_COST
-        for _ in range(2 if lister.is_positional else 1):
-            pages = 0
-            for page in self._counted(lister.pages(self._values(read, partition), _since(read, least))):
-                place.look(page)
-                cost, pages = cost + page.cost, pages + 1
-                found.update({detail.path: detail for detail in _wanted(details, page, least)})
-                if read.is_descending and least is not None and _is_before(page, least):
-                    break
-            if pages <= 1:
-                break
+        place, cost = Place(read, latest=self._latest), NO_COST
+        for page in self._looks(lister, self._values(read, partition), _since(read, least), read, least):
+            place.look(page)
+            cost += page.cost
+            found.update({detail.path: detail for detail in _wanted(details, page, least)})
         return sorted(found.values(), key=lambda detail: detail.version or 0), place, cost
 
     def _ask(
@@ -190,7 +183,7 @@ class CollectionReading:
             self._asked.add((detail.path, detail.version))
             objects += [] if body is None else [body]
             cost += spent
-            if detail.version is not None:
+            if detail.version is not None and detail.version <= self._latest:
                 know(detail.version)
                 self._has_moved = self._has_moved or known is None or detail.version > known
             if len(objects) >= DETAILS_TOGETHER:
@@ -199,50 +192,60 @@ class CollectionReading:
         yield Arrival(objects, self._known.text(), cost=cost)
         return False
 
-    def listing(self) -> Arrivals:
-        """Yields everything that is there; of objects that are asked for one by one only that they are."""
-        if self._read.detail is not None and self._read.version is None:
-            yield from self._detailed_listing(self._read)
-            return
-        for partition in self._partitions_of(self._read):
-            self._partitions += 1
-            # What moves to the front of a list between two pages is not seen by one look; it is gone only if a second one misses it too.
-            for _ in range(2 if self._list.is_positional and not self._list.is_asked_anew else 1):
-                pages = 0
-                known = self._known.of(partition.name, self._read) if self._list.asks_since else None
-                since = _since(self._read, known)
-                for page in self._counted(self._list.pages(self._values(self._read, partition), since)):
-                    pages += 1
-                    yield self._listed(page, partition)
-                if pages <= 1:
-                    break
-        yield Arrival(notes=(self._summary("listing"),))
+    def _looks(
+        self,
+        lister: ListReader,
+        values: Mapping[str, str],
+        since: int,
+        read: Read,
+        least: int | None = None,
+        *,
+        most: int = 2,
+    ) -> Iterator[ListPage]:
+        """Yields the pages of a list: down to `least` where the newest comes first, and twice where they are counted.
 
-    def _detailed_listing(self, read: Read) -> Arrivals:
-        """Yields everything that is there, and the objects one by one: without versions nobody can say which of them have changed.
-
-        Where there are more than a run asks for, it asks for the next ones in a circle; of the others only that they are there.
+        What leaves its place between two counted pages pushes another object out of sight; it is lost only if a second look misses it.
         """
+        for _ in range(most):
+            is_single = True
+            for number, page in enumerate(self._counted(lister.pages(values, since))):
+                yield page
+                if read.is_descending and least is not None and _is_before(page, least):
+                    break
+                # Below a page that ends with what is known there is nothing new that could be pushed.
+                is_single &= number == 0 and not (page.has_next and _is_behind(page, least))
+            if is_single or not lister.is_positional or lister.is_asked_anew:
+                return
+
+    def listing(self) -> Arrivals:
+        """Yields everything that is there; of objects that are asked for one by one mostly that they are."""
         found: dict[str, tuple[DetailReader, Detail]] = {}
+        read = self._read
         for partition in self._partitions_of(read):
             self._partitions += 1
-            details = self._detail_reader(read, partition)
-            for _ in range(2 if self._list.is_positional else 1):
-                pages = 0
-                for page in self._counted(self._list.pages(self._values(read, partition), first_moment(read.since))):
-                    pages += 1
+            details = None if read.detail is None else self._detail_reader(read, partition)
+            known = self._known.of(partition.name, read) if self._list.asks_since else None
+            for page in self._looks(self._list, self._values(read, partition), _since(read, known), read):
+                if details is not None:
                     found.update({detail.path: (details, detail) for detail in details.of(page)})
-                    yield Arrival(seen=page.elements, cost=page.cost)
-                if pages <= 1:
-                    break
-        turns = list(found.values())
-        first = int(self._reading.started.timestamp()) // TURN_SECONDS * self._details_a_run % len(turns) if turns else 0
-        asked = (turns[first:] + turns[:first])[: self._details_a_run] if len(turns) > self._details_a_run else turns
+                yield self._listed(page, partition)
+        left = yield from self._ask_in_turn(list(found.values()))
+        yield Arrival(notes=(self._summary("listing"), *left))
+
+    def _ask_in_turn(self, found: list[tuple[DetailReader, Detail]]) -> Generator[Arrival, None, tuple[str, ...]]:
+        """Asks for objects of a listing one by one, as many as a run may, and the next ones at the next listing; returns notes.
+
+        Without versions nobody can say which of them have changed. With versions it brings back what was marked by mistake, and what
+        was not there yet when it was asked for.
+        """
+        limit, turn = self._details_a_run, int(self._reading.started.timestamp()) // TURN_SECONDS
+        at = turn * limit if self._read.version is None else int(turn * GOLDEN % 1 * len(found))
+        first = at % len(found) if len(found) > limit else 0
+        asked = (found[first:] + found[:first])[:limit]
         for details, detail in asked:
             yield from self._ask(details, [detail], None, lambda version: None, NO_COST)
-        left = len(turns) - len(asked)
-        notes = [self._summary("listing"), *([f"{left:,} of {len(turns):,} objects are asked for by later runs"] if left else [])]
-        yield Arrival(notes=tuple(notes))
+        left = len(found) - len(asked)
+        return (f"{left:,} of {len(found):,} objects are asked for by later runs",) if left else ()
 
     def _listed(self, page: ListPage, partition: Partition) -> Arrival:
         state = None
@@ -273,10 +276,8 @@ class CollectionReading:
                 self._details_a_run = len(self._asked) + len(found) + 1
                 yield from self._ask(details, found, None, lambda version: None, cost)
                 continue
-            for page in self._counted(lister.pages(self._values(read, partition), _since(read, least))):
+            for page in self._looks(lister, self._values(read, partition), _since(read, least), read, least):
                 yield Arrival(page.elements, values=self._values_of(page, read), cost=page.cost)
-                if read.is_descending and least is not None and _is_before(page, least):
-                    break
         yield Arrival(notes=(self._summary("window"),))
 
     def first_pages(self, most: int) -> Iterator[Callable[[], ListPage | None]]:
@@ -304,7 +305,7 @@ class CollectionReading:
         template = read.detail or ""
         values = dict(partition.values)
         if FIELDS in names_in(template):
-            values[FIELDS] = self._field_names(partition)
+            values[FIELDS] = self._fields.of(partition.values)
         return DetailReader(self._client, template, values, self._read.key, purpose=self._purpose("GET", template))
 
     def _summary(self, what: str) -> str:
@@ -317,27 +318,8 @@ class CollectionReading:
     def _values(self, read: Read, partition: Partition) -> Mapping[str, str]:
         values = {**partition.values, UNTIL: time_text(self._until, read.since)}
         if FIELDS in names_of(read):
-            values[FIELDS] = self._field_names(partition)
+            values[FIELDS] = self._fields.of(partition.values)
         return values
-
-    def _field_names(self, partition: Partition) -> str:
-        """Returns the API's own names of an object's fields, asked for once a reading."""
-        fields = self._read.fields
-        if fields is None:
-            raise ConfigurationError(f"{{fields}} stands for nothing in the read of {self._name!r}: declare `fields`")
-        path = fill(fields.path, partition.values)
-        if path not in self._fields:
-            request = dlt_parts.make_request("GET", f"{self._client.base_url}/{path.lstrip('/')}", {}, None)
-            elements = ElementReader(fields.select, self._client.excerpt)
-            answer = self._client.ask(
-                request, purpose=self._purpose("GET", fields.path), read=lambda got: elements.read(got.body)
-            )
-            names = ValueReader([fields.name])
-            found = [values[0] for element in answer.value if (values := names.read(element)) is not None]
-            self._fields[path] = ",".join(name for name in found if isinstance(name, str) and name)
-        if not self._fields[path]:
-            raise SourceFault(f"{self._purpose('GET', fields.path)}: no field has a name at {'.'.join(fields.name)!r}")
-        return self._fields[path]
 
 
 def shape_of(read: Read) -> Shape:
@@ -357,6 +339,11 @@ def _since(read: Read, least: int | None) -> int:
 
 def _is_before(page: ListPage, least: int) -> bool:
     return bool(page.versions) and all(version is not None and version < least for version in page.versions)
+
+
+def _is_behind(page: ListPage, least: int | None) -> bool:
+    """Says whether all of the page is newer."""
+    return least is None or all(version is None or version > least for version in page.versions)
 
 
 def _wanted(details: DetailReader, page: ListPage, least: int | None) -> list[Detail]:

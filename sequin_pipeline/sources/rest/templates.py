@@ -4,6 +4,7 @@ import re
 from collections.abc import Mapping
 from datetime import datetime
 from typing import TypeVar
+from urllib.parse import quote
 
 from sequin_pipeline.errors import ConfigurationError
 from sequin_pipeline.reads import Read, Since
@@ -27,6 +28,19 @@ def fill(template: Filled, values: Mapping[str, str]) -> Filled:
     if isinstance(template, list | tuple):
         return [one for inner in template for one in _elements(inner, values)]  # type: ignore[return-value] # a list for a Sequence
     return template
+
+
+def fill_path(template: str, values: Mapping[str, str]) -> str:
+    """Returns a path with all names in braces replaced by their values as a path writes them: a `?` or a `#` in one begins nothing.
+
+    A slash stays one: `owner/name` is a value of two steps.
+    """
+    return fill(template, path_values(values))
+
+
+def path_values(values: Mapping[str, str]) -> dict[str, str]:
+    """Returns the values as a path writes them."""
+    return {name: quote(value, safe="/:,") for name, value in values.items()}
 
 
 def _elements(template: object, values: Mapping[str, str]) -> list[object]:

@@ -68,11 +68,13 @@ def test_more_objects_of_one_time_than_a_run_may_ask_for_hold_nothing_up(warehou
         assert set(runs.live()) == set(fake.things)
 
 
-def test_listing_asks_for_no_object_and_keeps_what_was_landed(warehouse_url: str) -> None:
+@pytest.mark.parametrize("limit", [10, 2])
+def test_listing_asks_for_as_many_objects_as_a_run_may_and_keeps_what_was_landed(warehouse_url: str, limit: int) -> None:
     with fake_rest() as fake:
         fake.fill(4)
-        runs = Runs(fake, warehouse_url, DETAILED)
-        runs.sync()
+        runs = Runs(fake, warehouse_url, DETAILED, details_a_run=limit)
+        for _ in range(4):
+            runs.sync()
         del fake.things["t1"]
         fake.now += timedelta(days=1)
         fake.asked.clear()
@@ -80,8 +82,9 @@ def test_listing_asks_for_no_object_and_keeps_what_was_landed(warehouse_url: str
 
         assert runs.deleted() == {"t1"}
         assert runs.live() == {name: {**thing, "detailed": True} for name, thing in fake.things.items()}
-        assert [asked.path for asked in fake.asked if asked.path != LIST_PATH] == [f"{LIST_PATH}/t3"]
+        assert len([asked for asked in fake.asked if asked.path != LIST_PATH]) == 1 + min(limit, 3)
         assert outcome.counts.updated == 0
+        assert ("1 of 3 objects are asked for by later runs" in outcome.notes) == (limit == 2)
 
 
 def test_object_that_is_gone_before_it_is_asked_for_is_passed_over(warehouse_url: str) -> None:
