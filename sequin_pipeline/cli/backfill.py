@@ -34,7 +34,7 @@ def command(*, labels: Sequence[str], first: str, last: str | None, sync_id: str
     from sequin_pipeline.cli.progress import shown
     from sequin_pipeline.orchestration.launch import Request, backfill_groups, run_groups
 
-    session = open_session(wants_sandbox=sandbox)
+    session = open_session(wants_sandbox=sandbox, labels=labels)
     collections = select(session, providers=(), labels=labels)
     groups = backfill_groups(collections, first, last, now=datetime.now(UTC))
     announce(session)

@@ -47,7 +47,7 @@ def command(*, label: str, record_id: str, sync_id: str | None, max_pages: int, 
 
     Exit status: 0 the record is known, 1 nobody has heard of it, or a server cannot be reached, 2 wrong usage.
     """
-    session = open_session(wants_sandbox=sandbox)
+    session = open_session(wants_sandbox=sandbox, labels=(label,))
     (collection,) = select(session, providers=(), labels=(label,))
     announce(session)
     found, namesakes = _find(session, collection, record_id, sync_id)

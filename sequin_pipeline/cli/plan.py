@@ -34,7 +34,7 @@ def command(*, labels: Sequence[str], sandbox: bool) -> None:
     from sequin_pipeline.operate.dry_run import dry_run
     from sequin_pipeline.sources.registry import open_source
 
-    session = open_session(wants_sandbox=sandbox)
+    session = open_session(wants_sandbox=sandbox, labels=labels)
     collections = select(session, providers=(), labels=labels)
     announce(session)
     check_api(session)

@@ -50,7 +50,7 @@ def list_(sandbox: bool, labels: Sequence[str], *, shows_all: bool) -> None:  # 
     """Count the open rejects by reason, and show the newest; of all collections, or of those named."""
     from sequin_pipeline.ledger.rejects import newest_rejects, reject_groups
 
-    session = open_session(wants_sandbox=sandbox)
+    session = open_session(wants_sandbox=sandbox, labels=labels)
     limit = None if shows_all else SHOWN
     groups: list[tuple[str, RejectGroup]] = []
     newest: list[tuple[str, KeptReject]] = []
@@ -74,7 +74,7 @@ def list_(sandbox: bool, labels: Sequence[str], *, shows_all: bool) -> None:  # 
 @click.pass_obj
 def show(sandbox: bool, label: str, number: str) -> None:  # noqa: FBT001 - click's
     """Show one reject: why, and the record as it came."""
-    session = open_session(wants_sandbox=sandbox)
+    session = open_session(wants_sandbox=sandbox, labels=(label,))
     (ledger,) = _ledgers(session, (label,))
     for reject in _named(session, ledger, (number,)):
         click.echo(f"record    {reject.record_id or 'without id'}, version {reject.version}")
@@ -96,7 +96,7 @@ def replay_(sandbox: bool, label: str, numbers: Sequence[str]) -> None:  # noqa:
     """
     from sequin_pipeline.runs.replay_rejects import replay
 
-    session = open_session(wants_sandbox=sandbox)
+    session = open_session(wants_sandbox=sandbox, labels=(label,))
     (ledger,) = _ledgers(session, (label,))
     if label not in session.collections:
         raise ConfigurationError(f"records of {label!r} wait for its declaration: declare it in a defs.yaml, then replay them")
@@ -135,7 +135,7 @@ def discard(sandbox: bool, label: str, numbers: Sequence[str], *, reason: str | 
         raise ConfigurationError("say which rejects are given up: by their numbers, by --reason TEXT, or --all of the collection")
     if reason is not None and not reason.strip(" …"):
         raise ConfigurationError("--reason is empty, which every reject would match: write a part of the reason, or --all")
-    session = open_session(wants_sandbox=sandbox)
+    session = open_session(wants_sandbox=sandbox, labels=(label,))
     (ledger,) = _ledgers(session, (label,))
     if numbers:
         raws = [reject.raw for reject in _named(session, ledger, numbers)]

@@ -2,7 +2,7 @@
 
 import os
 import socket
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable, Mapping, Set
 from dataclasses import dataclass, field
 from pathlib import Path
 from urllib.parse import urlsplit
@@ -55,17 +55,25 @@ class Session:
     collections: Mapping[str, Collection]
 
 
-def open_session(*, wants_sandbox: bool = False, collections: Mapping[str, Collection] | None = None) -> Session:
+def open_session(
+    *,
+    wants_sandbox: bool = False,
+    collections: Mapping[str, Collection] | None = None,
+    providers: Iterable[str] = (),
+    labels: Iterable[str] = (),
+) -> Session:
     """Starts or adopts what is missing, says so loudly, and sets this process's environment as Dagster's code expects it.
 
-    `collections` None: those of the files. Raises ConfigurationError or CatalogError before anything else has happened.
+    `collections` None: those of the files. Where `providers` or `labels` name some of them, the variables of the others' sources are
+    not asked for. Raises ConfigurationError or CatalogError before anything else has happened.
     """
     from sequin_pipeline.cli.surroundings import bring_up
     from sequin_pipeline.orchestration.catalog_files import load_collections
 
     if collections is None:
         collections = load_collections(environment.merge_dotenv(os.environ, environment.find_project(Path.cwd())))
-    settings, variables = bring_up(collections.values(), wants_sandbox=wants_sandbox)
+    asked = _asked(collections, set(providers), set(labels))
+    settings, variables = bring_up(collections.values(), wants_sandbox=wants_sandbox, asked=asked)
     if settings.reads_records_api and environment.SEQUIN_API_TOKEN not in variables:
         raise ConfigurationError(
             f"{environment.SEQUIN_API_URL} is set, but {environment.SEQUIN_API_TOKEN} is not: set it to the token of the records API"
@@ -145,10 +153,10 @@ def select(session: Session, *, providers: Iterable[str], labels: Iterable[str])
         raise ConfigurationError(f"no provider {name!r} is declared: {suggestion(name, sorted(known_providers))}")
     for name in sorted(wanted_labels - session.collections.keys()):
         raise unknown_collection(name, session.collections)
-    if not wanted_providers and not wanted_labels:
-        return tuple(session.collections.values())
-    return tuple(
-        collection
-        for label, collection in session.collections.items()
-        if label in wanted_labels or collection.provider in wanted_providers
-    )
+    return _asked(session.collections, wanted_providers, wanted_labels)
+
+
+def _asked(collections: Mapping[str, Collection], providers: Set[str], labels: Set[str]) -> tuple[Collection, ...]:
+    if not providers and not labels:
+        return tuple(collections.values())
+    return tuple(collection for label, collection in collections.items() if label in labels or collection.provider in providers)

@@ -34,7 +34,7 @@ def command(*, labels: Sequence[str], is_verbose: bool, sandbox: bool, as_json: 
     Of all declared collections, or of those named. Says too which deletes are held, what the API offers and nobody has declared, and what
     is declared and the API does not offer.
     """
-    session = open_session(wants_sandbox=sandbox)
+    session = open_session(wants_sandbox=sandbox, labels=labels)
     collections = select(session, providers=(), labels=labels)
     announce(session)
     check_warehouse(session)

@@ -78,7 +78,7 @@ def command(*, providers: Sequence[str], labels: Sequence[str], sandbox: bool, a
     _refuse_contradictions(asked, names_collections=bool(labels) and not providers)
     from sequin_pipeline.orchestration.launch import Request
 
-    session = open_session(wants_sandbox=sandbox)
+    session = open_session(wants_sandbox=sandbox, providers=providers, labels=labels)
     collections = select(session, providers=providers, labels=labels)
     accepted = asked["accept_deletes"]
     if accepted is not None:

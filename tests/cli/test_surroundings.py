@@ -42,3 +42,33 @@ def test_a_missing_variable_of_a_preset_is_named() -> None:
     assert str(refused.value) == (
         "provider 'github' is read from source 'rest', which needs GITHUB_REPOSITORIES: set it in the environment or in .env"
     )
+
+
+def test_several_missing_variables_are_named_together() -> None:
+    with pytest.raises(
+        ConfigurationError, match=r"needs GITHUB_TOKEN and GITHUB_REPOSITORIES: set them in the environment or in \.env$"
+    ):
+        check_sources([preset("github", "issue")], {})
+
+
+@pytest.mark.parametrize(
+    ("asked", "others"),
+    [
+        (preset("github", "issue"), [STRIPE]),
+        (STRIPE, [preset("github", "issue"), preset("hubspot", "deal")]),
+        (preset("hubspot", "deal"), [STRIPE, preset("salesforce", "account")]),
+    ],
+    ids=["beside stripe", "beside two presets", "beside stripe and a preset"],
+)
+def test_only_the_sources_of_what_is_asked_for_need_their_variables(asked: Collection, others: list[Collection]) -> None:
+    given = {**GITHUB, "STRIPE_API_KEY": "k", "HUBSPOT_TOKEN": "h"}
+    needed = {
+        "github": {"GITHUB_TOKEN", "GITHUB_REPOSITORIES"},
+        "stripe": {"STRIPE_API_KEY"},
+        "hubspot": {"HUBSPOT_TOKEN"},
+    }[asked.provider]
+    held = {name: value for name, value in given.items() if name in needed}
+
+    assert check_sources([*others, asked], held, asked=(asked,)) == (False, needed)
+    with pytest.raises(ConfigurationError, match=r"which needs .*: set (it|them) in the environment"):
+        check_sources([*others, asked], held)

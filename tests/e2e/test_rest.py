@@ -178,3 +178,15 @@ def test_a_window_is_read_again_by_the_command(project: Project, command: Comman
 
     assert filled.status == 0, filled.stderr
     assert project.query("select upstream_id from github.issue where upstream_id in ('5', '40')") == [("5",)]
+
+
+def test_a_provider_without_its_key_does_not_stop_what_names_another(project: Project, command: Command) -> None:
+    project.declare(github=ATTRIBUTES, stripe="  provider: stripe\n  source: stripe\n  collections: {plan: {}}\n")
+
+    synced = command(project, "sync", "--provider", "github")
+    all_of_them = command(project, "sync")
+
+    assert synced.status == 0, synced.stderr
+    assert "59 rows written from 59 records." in synced.stdout
+    assert all_of_them.status == 2
+    assert "which needs STRIPE_API_KEY: set it in the environment or in .env" in all_of_them.stderr
