@@ -259,4 +259,4 @@ class StreamReading:
             )
         self._since_state = 0
         kept = {"type": "STREAM", "stream": {"stream_descriptor": self._stream, "stream_state": state.stream.stream_state}}
-        self._held = msgspec.json.encode(kept) if self._can_go_on() else None
+        self._held = msgspec.json.encode(kept)

@@ -373,6 +373,23 @@ def test_stream_without_a_key_is_refused_until_one_is_declared(warehouse_url: st
     assert amounts(warehouse_url) == {"a": 1, "b": 1, "c": 1}
 
 
+def test_stream_that_is_read_whole_is_never_given_its_state_where_a_version_is_declared(
+    warehouse_url: str, tmp_path: Path
+) -> None:
+    """Then it is not listed at each run, and the state would come back."""
+    read, done = StreamRead("thing", version=("updated",)), {"__ab_full_refresh_sync_complete": True}
+    plan: dict[str, list[Step]] = {
+        "discover": [catalog(supported_sync_modes=["full_refresh"])],
+        "read": [["tell", str(tmp_path / "told")], *good_read(*FIRST, state=done)],
+    }
+
+    sync(warehouse_url, of=THING, source=open_child(tmp_path, plan=plan, read=read))
+    sync(warehouse_url, of=THING, source=open_child(tmp_path, plan=plan, read=read, now=START + HOUR))
+
+    assert "--state" not in json.loads((tmp_path / "told").read_text())["argv"]
+    assert amounts(warehouse_url) == {"a": 1, "b": 1, "c": 1}
+
+
 def test_stream_that_is_read_whole_is_listed_at_each_run_and_never_given_its_state_back(
     warehouse_url: str, tmp_path: Path
 ) -> None:
