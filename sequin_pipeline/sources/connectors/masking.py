@@ -1,22 +1,17 @@
 """This module takes declared secrets out of whatever a connector says."""
 
-import json
-import re
 from collections.abc import Iterable
-from urllib.parse import quote, quote_plus
 
-MASK = "***"
+from sequin_pipeline.sources.spellings import MASK, MOST_BYTES, pattern_of
 
 
 class Mask:
-    """A mask replaces each secret, also as JSON, Python and a URL write it, and each line of one that has several."""
+    """A mask replaces each secret in every spelling, and each line of one that has several."""
 
     def __init__(self, secrets: Iterable[str]) -> None:
         spellings = {spelling for secret in secrets for spelling in _spellings(secret)}
-        # The longest first: one secret can be the beginning of another.
-        ordered = sorted(spellings, key=len, reverse=True)
-        self._pattern = re.compile("|".join(map(re.escape, ordered))) if ordered else None
-        self.longest = len(ordered[0].encode()) if ordered else 0
+        self._pattern = pattern_of(frozenset(spellings))
+        self.longest = MOST_BYTES * max((len(spelling.encode()) for spelling in spellings), default=0)
 
     def __call__(self, text: str) -> str:
         return self._pattern.sub(MASK, text) if self._pattern else text
@@ -28,16 +23,13 @@ class Mask:
         text = "".join(character if character.isprintable() else " " for character in text)
         if len(raw) <= most_bytes:
             return text
-        shown = text[: max(0, min(most_bytes, len(text) - self.longest))]
+        is_cut = len(raw) > most_bytes + self.longest
+        shown = text[: max(0, min(most_bytes, len(text) - self.longest))] if is_cut else text[:most_bytes]
         return f"{shown}… ({len(raw):,} bytes)"
 
 
 def _spellings(secret: str) -> set[str]:
     whole = secret.strip()
     parts = {whole, secret, *(line.strip() for line in whole.splitlines())}
-    found: set[str] = set()
-    for part in parts:
-        found |= {part, json.dumps(part)[1:-1], json.dumps(part, ensure_ascii=False)[1:-1], repr(part)[1:-1]}
-        found |= {quote(part), quote(part, safe=""), quote_plus(part)}
     # A line of a few characters stands in every text.
-    return {one for one in found if one and (one in (whole, secret) or len(one) >= len(whole) or len(one) > 3)}
+    return {one for one in parts if one and (one in (whole, secret) or len(one) >= len(whole) or len(one) > 3)}

@@ -11,6 +11,7 @@ from urllib.parse import urlsplit
 import httpx2
 
 from sequin_pipeline.errors import ConfigurationError
+from sequin_pipeline.sources.spellings import masked
 
 EXCERPT_CHARACTERS = 80
 
@@ -56,9 +57,7 @@ class Endpoint:
 
     def excerpt(self, text: str) -> str:
         """Returns the beginning of a server's text, quoted, on one line and without the token and the secrets, which a server may echo."""
-        for secret in sorted({self.token or "", *self.secrets} - {""}, key=len, reverse=True):
-            text = text.replace(secret, "***")
-        line = " ".join(text.split())
+        line = " ".join(masked(text, {self.token or "", *self.secrets}).split())
         return repr(line[:EXCERPT_CHARACTERS] + ("…" if len(line) > EXCERPT_CHARACTERS else ""))
 
 
