@@ -4,6 +4,7 @@ The object itself stays as it came, byte for byte.
 """
 
 import json
+import re
 from collections.abc import Sequence
 from dataclasses import dataclass, field
 from datetime import datetime, timedelta
@@ -17,6 +18,9 @@ from sequin_pipeline.sources.keyed.times import MICROSECOND, SKEW, iso_of, micro
 
 FURTHEST_AHEAD = timedelta(days=1)
 """A version further ahead of our clock is a wrong time: believed, it would keep every later version of the object out."""
+
+_NOT_GONE = re.compile(r"\s*(?:false|f|no|n|off|null|none|[-0:.TZ\s]*)\s*", re.IGNORECASE)
+"""Texts that deny: some APIs write a flag as a text, or a column of MySQL that holds no time as one of zeros."""
 
 _SKEW_MICROS = SKEW // MICROSECOND
 _encode_id = json.JSONEncoder(ensure_ascii=False, separators=(",", ":")).encode
@@ -141,7 +145,7 @@ def _places(shape: Shape) -> tuple[int | None, int | None, int | None]:
 
 
 def _claims(flag: Any) -> bool:  # Any: a flag is true or false, or a time of deletion, or something counted
-    return flag not in ("", "false") if isinstance(flag, str) else bool(flag)
+    return _NOT_GONE.fullmatch(flag) is None if isinstance(flag, str) else bool(flag)
 
 
 def write_page(records: Sequence[bytes]) -> bytes:

@@ -148,7 +148,8 @@ def test_record_entered_when_its_object_was_created_and_not_after_the_read_began
     ("flag", "deleted"),
     [
         ("true", True), ("false", False), ("null", False), ('"2026-01-01T00:00:00Z"', True), ('""', False), ('"false"', False),
-        ("1", True), ("0", False),
+        ("1", True), ("0", False), ('"False"', False), ('"0"', False), ('"no"', False), ('"N"', False), ('"null"', False),
+        ('"0000-00-00 00:00:00"', False), ('"1"', True), ('"yes"', True), ('"True"', True), ('"2000-00-00"', True),
     ],
 )  # fmt: skip
 def test_deletion_is_a_flag_or_the_time_of_it(flag: str, *, deleted: bool) -> None:
