@@ -47,6 +47,14 @@ class ListPage:
         """Returns the newest version that can be true: one that is to come says nothing of what has come."""
         return max((version for version in self.versions if version is not None and version <= latest), default=None)
 
+    def is_before(self, least: int) -> bool:
+        """Says whether all of the page is older."""
+        return bool(self.versions) and all(version is not None and version < least for version in self.versions)
+
+    def is_behind(self, least: int | None) -> bool:
+        """Says whether all of the page is newer."""
+        return least is None or all(version is None or version > least for version in self.versions)
+
 
 class ListReader:
     """A reader asks for one list, as `read` says it."""

@@ -20,6 +20,7 @@ from sequin_pipeline.sources.rest.knowledge import Knowledge
 from sequin_pipeline.sources.rest.lists import ListPage, ListReader
 from sequin_pipeline.sources.rest.partitions import Partition, partitions_of
 from sequin_pipeline.sources.rest.place import Place
+from sequin_pipeline.sources.rest.refusals import Refusals
 from sequin_pipeline.sources.rest.templates import (
     FIELDS,
     SINCE,
@@ -100,12 +101,15 @@ class CollectionReading:
             lister, read = self._changes_list, self._changes
         elif self._changes is not None:
             known.begin_list(micros(self._reading.started) - _SKEW_MICROS)
+        refusals = Refusals()
         for partition in self._partitions_of(read):
             self._partitions += 1
             new = self._new_details if read.detail is not None else self._new_objects
-            ends_early = yield from new(lister, read, partition)
-            if ends_early:
-                return
+            with refusals.of_one(self._partitions):
+                ends_early = yield from new(lister, read, partition)
+                if ends_early:
+                    return
+        refusals.end(self._partitions)
         if self._changes is not None and not is_by_changes:
             known.begin_changes(group.name for group in self._partitions_of(self._changes))
         yield Arrival(state=known.text(), notes=(self._summary("changes"),))
@@ -210,10 +214,10 @@ class CollectionReading:
             is_single = True
             for number, page in enumerate(self._counted(lister.pages(values, since))):
                 yield page
-                if read.is_descending and least is not None and _is_before(page, least):
+                if read.is_descending and least is not None and page.is_before(least):
                     break
                 # Below a page that ends with what is known there is nothing new that could be pushed.
-                is_single &= number == 0 and not (page.has_next and _is_behind(page, least))
+                is_single &= number == 0 and not (page.has_next and page.is_behind(least))
             if is_single or not lister.is_positional or lister.is_asked_anew:
                 return
 
@@ -335,15 +339,6 @@ def _least(read: Read, known: int | None) -> int | None:
 
 def _since(read: Read, least: int | None) -> int:
     return first_moment(read.since) if least is None else before(least, read.since)
-
-
-def _is_before(page: ListPage, least: int) -> bool:
-    return bool(page.versions) and all(version is not None and version < least for version in page.versions)
-
-
-def _is_behind(page: ListPage, least: int | None) -> bool:
-    """Says whether all of the page is newer."""
-    return least is None or all(version is None or version > least for version in page.versions)
 
 
 def _wanted(details: DetailReader, page: ListPage, least: int | None) -> list[Detail]:

@@ -8,6 +8,7 @@ from typing import Any
 import pytest
 from starlette.responses import JSONResponse
 
+from sequin_pipeline.errors import SourceRefused
 from sequin_pipeline.reads import Read
 from tests.sources.rest.reading import LIST, PAGE_NUMBER, PAGINATORS, Runs
 from tests.support.rest_api import LIST as LIST_PATH
@@ -185,3 +186,29 @@ def test_list_without_anything_around_it_is_read_on_from_its_own_objects(warehou
         runs.sync()
 
         assert set(runs.live()) == set(fake.things)
+
+
+@pytest.mark.parametrize("status", [403, 404, 410])
+@pytest.mark.parametrize("detail", [None, "things/{id}"], ids=["list", "one by one"])
+def test_partition_that_is_refused_keeps_nobody_from_the_others_and_is_told_by_its_place(
+    warehouse_url: str, status: int, detail: str | None
+) -> None:
+    with fake_rest() as fake:
+        fake.fill(4)
+        fake.instead["/api/gone/things"] = lambda asked: JSONResponse({"message": "no"}, status)
+        fake.instead["/api/there/things"] = lambda asked: JSONResponse({"data": list(fake.things.values())})
+        read = replace(LIST, path="{of}/things", each={"of": ("gone", "there")}, paginator={"type": "single_page"}, detail=detail)
+        runs = Runs(fake, warehouse_url, read)
+        said = (
+            rf"status {status} .*\(for 1 of the 2 partitions, counted in the order of `each`: 1; what the others have is stored\)"
+        )
+        for _ in range(2):
+            with pytest.raises(SourceRefused, match=said):
+                runs.sync()
+            fake.put("new", status="active")
+        fake.put("last")
+        with pytest.raises(SourceRefused, match=said):
+            runs.sync()
+
+        assert set(runs.live()) == set(fake.things)
+        assert runs.deleted() == set()
