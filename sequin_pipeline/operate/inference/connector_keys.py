@@ -1,4 +1,5 @@
-"""This module writes the keys of a connector as a defs.yaml has them; a secret stays the name of its variable."""
+"""This module writes the keys of a connector, and the options of a class of another package, as a defs.yaml has them; a secret stays
+the name of its variable."""
 
 from collections.abc import Mapping
 
@@ -17,6 +18,11 @@ def connector_keys(source: SourceDeclaration) -> dict[str, object]:
     if connector.options:
         keys["options"] = list(connector.options)
     return {"connector": keys}
+
+
+def option_keys(source: SourceDeclaration) -> dict[str, object]:
+    """Returns the provider's key `options`; nothing for a source that takes none."""
+    return {"options": _plain(source.options)} if source.options else {}
 
 
 def stream_keys(source: SourceDeclaration, name: str) -> dict[str, object]:

@@ -9,7 +9,7 @@ import yaml
 
 from sequin_pipeline.catalog import Collection, Column, Path, SourceDeclaration
 from sequin_pipeline.declare.parse import DEFAULT_ACCOUNTS
-from sequin_pipeline.operate.inference.connector_keys import connector_keys, stream_keys
+from sequin_pipeline.operate.inference.connector_keys import connector_keys, option_keys, stream_keys
 from sequin_pipeline.operate.inference.examples import example_of
 from sequin_pipeline.operate.inference.names import column_names
 from sequin_pipeline.operate.inference.rest_keys import api_keys, read_keys
@@ -104,7 +104,8 @@ def _source_keys(source: SourceDeclaration) -> dict[str, object]:
         if source.accounts != DEFAULT_ACCOUNTS
     ]
     kind = {} if source.kind == SourceDeclaration().kind else {"source": source.kind}
-    return {**kind, **({"syncs": accounts} if accounts else {}), **connector_keys(source), **api_keys(source)}
+    syncs = {"syncs": accounts} if accounts else {}
+    return {**kind, **syncs, **option_keys(source), **connector_keys(source), **api_keys(source)}
 
 
 def _declaration(item: ProposedColumn) -> str:

@@ -17,6 +17,7 @@ from sequin_pipeline.operate.inference.sample import Sample, read_sample
 from sequin_pipeline.operate.inference.tried import declared, tried
 from sequin_pipeline.postgres.warehouse import Warehouse
 from sequin_pipeline.read.stream import RecordStream
+from sequin_pipeline.reads import Variable
 from sequin_pipeline.runs.collection_run import run_sync
 from sequin_pipeline.sources import FieldDescription
 from tests.operate.inference.sampled import COLLECTION, sample_of, sample_of_texts
@@ -204,6 +205,37 @@ def test_a_collection_of_another_source_is_proposed_with_its_source_and_its_acco
         "  source: stripe",
         line,
     ]
+    assert declared(text).source == of.source
+
+
+@pytest.mark.parametrize(
+    ("options", "line"),
+    [
+        pytest.param(
+            {"url": "https://tracker.test/api", "token": Variable("TRACKER_TOKEN")},
+            "  options: {url: 'https://tracker.test/api', token: {env: TRACKER_TOKEN}}",
+            id="an address and a secret",
+        ),
+        pytest.param(
+            {"projects": ["a", "b"], "since": {"days": 30}},
+            "  options: {projects: [a, b], since: {days: 30}}",
+            id="lists and objects",
+        ),
+        pytest.param(
+            {"logins": [{"key": Variable("KEY_EU")}, {"key": Variable("KEY_US")}]},
+            "  options: {logins: [{key: {env: KEY_EU}}, {key: {env: KEY_US}}]}",
+            id="secrets within a list",
+        ),
+    ],
+)
+def test_a_collection_of_a_source_of_another_package_is_proposed_with_its_options(options: dict[str, object], line: str) -> None:
+    of = replace(COLLECTION, source=SourceDeclaration("sequin_pipeline.sources.base:SourceBase", options=options))
+
+    sample = sample_of({"x": 1})
+
+    text = tried(propose(of, sample, ()), sample)
+
+    assert text.splitlines()[4:6] == ["  source: sequin_pipeline.sources.base:SourceBase", line]
     assert declared(text).source == of.source
 
 
