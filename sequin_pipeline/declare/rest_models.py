@@ -3,9 +3,12 @@
 As in yaml_models.py, what breaks a pattern or belongs to another type gets a sentence and a line from parse_rest.py.
 """
 
-from typing import Annotated, Literal
+from dataclasses import dataclass
+from typing import Annotated, Literal, get_args
 
-from pydantic import BeforeValidator, Field, WithJsonSchema
+from pydantic import BeforeValidator, Field, GetJsonSchemaHandler, WithJsonSchema
+from pydantic.json_schema import JsonSchemaValue
+from pydantic_core import CoreSchema
 
 from sequin_pipeline.declare.strict_model import SETTING_SCHEMA, AddressValue, SettingValue, StrictModel
 from sequin_pipeline.reads import SinceFormat
@@ -56,7 +59,17 @@ def _paginator(value: object) -> object:
     return {"type": value} if isinstance(value, str) else value
 
 
-Paginator = Annotated[PaginatorModel, BeforeValidator(_paginator, json_schema_input_type=PaginatorType | PaginatorModel)]
+@dataclass(frozen=True)
+class _OrItsType:
+    """This adds to the schema of a model that its type alone may stand in its place; before pydantic 2.10 no argument does so."""
+
+    types: tuple[str, ...]
+
+    def __get_pydantic_json_schema__(self, core_schema: CoreSchema, handler: GetJsonSchemaHandler) -> JsonSchemaValue:
+        return {"anyOf": [{"enum": list(self.types)}, handler(core_schema)]}
+
+
+Paginator = Annotated[PaginatorModel, BeforeValidator(_paginator), _OrItsType(get_args(PaginatorType))]
 """A paginator that needs no settings may be written as its type alone."""
 
 
