@@ -2,13 +2,12 @@
 
 import re
 from collections.abc import Mapping
-from datetime import datetime
 from typing import TypeVar
 from urllib.parse import quote
 
 from sequin_pipeline.errors import ConfigurationError
 from sequin_pipeline.reads import Read, Since
-from sequin_pipeline.sources.keyed.times import EPOCH, MICROSECOND, micros
+from sequin_pipeline.sources.keyed.times import EPOCH, MICROSECOND, moment_of
 
 SINCE, UNTIL, FIELDS = "since", "until", "fields"
 
@@ -93,5 +92,8 @@ def time_text(moment: int, since: Since) -> str:
 
 
 def first_moment(since: Since) -> int:
-    """Returns the time that a whole read asks for, in microseconds."""
-    return micros(datetime.fromisoformat(since.first))
+    """Returns the time that a whole read asks for, in microseconds; raises ConfigurationError for a text that is no time."""
+    moment = moment_of(since.first)
+    if moment is None:
+        raise ConfigurationError(f"since.first is {since.first!r}, where a time as 1970-01-01T00:00:00Z was expected")
+    return moment

@@ -20,7 +20,7 @@ from tests.support.syncing import sync
 
 THING = collection(observes_time=True)
 TOKEN = "secret-token-7Q"
-ENVIRONMENT = {"API_TOKEN": TOKEN, "CLIENT_SECRET": "client-secret-9X", "ORGS": "a, b"}
+ENVIRONMENT = {"API_TOKEN": TOKEN, "CLIENT_SECRET": "client-secret-9X", "ORGS": "a, b", "NONE": " , "}
 
 PAGE_NUMBER = {"type": "page_number", "base_page": 1}
 CURSOR = {"type": "cursor", "cursor_path": "paging.next", "cursor_param": "after"}

@@ -10,8 +10,10 @@ from typing import Any
 import pytest
 from starlette.responses import JSONResponse, Response
 
+from sequin_pipeline.catalog import SourceDeclaration
 from sequin_pipeline.errors import ConfigurationError, SourceBusy, SourceError, SourceFault, SourceRefused
-from sequin_pipeline.reads import RateLimit, Variable
+from sequin_pipeline.reads import RateLimit, RestApi, Since, Variable
+from sequin_pipeline.sources.registry import open_source
 from tests.sources.rest.reading import CURSOR, LIST, PAGE_NUMBER, PAGINATORS, TOKEN, Runs, bearer
 from tests.support.rest_api import LIST as LIST_PATH
 from tests.support.rest_api import TOKEN as TOKEN_PATH
@@ -326,6 +328,8 @@ def test_secret_that_a_server_repeats_is_in_no_output(
         ({"paginator": {"type": "none"}}, r"paginator type 'none' is not known: expected single_page, header_link, json_link"),
         ({"paginator": {"type": "json_link", "next_url_path": "[["}}, r"paginator 'json_link'"),
         ({"path": "things/{nobody}"}, r"\{nobody\} stands for nothing"),
+        ({"since": Since(first="yesterday")}, r"since.first is 'yesterday', where a time as 1970-01-01T00:00:00Z was expected"),
+        ({"each": {"org": (Variable("NONE"),)}, "params": {"org": "{org}"}}, r"`each` has no values for 'org'"),
     ],
 )
 def test_declaration_that_cannot_be_used_is_refused_before_anything_is_sent(settings: dict[str, Any], said: str) -> None:
@@ -387,3 +391,15 @@ def test_status_204_in_the_middle_of_a_list_is_a_fault_and_marks_nothing(warehou
             runs.sync()
 
     assert (runs.deleted(), len(runs.live())) == (set(), 5)
+
+
+def test_source_says_which_variables_the_environment_lacks() -> None:
+    api = RestApi("http://127.0.0.1:9", {"thing": replace(LIST, each={"org": (Variable("ORGS"),)})}, auth=bearer())
+
+    with pytest.raises(ConfigurationError, match=r"source 'rest' needs API_TOKEN and ORGS, which the environment does not have"):
+        open_source(SourceDeclaration("rest", rest=api), {})
+
+    assert (
+        str(open_source(SourceDeclaration("rest", rest=api), {"API_TOKEN": "x", "ORGS": "a"}).identity)
+        == "rest http://127.0.0.1:9"
+    )
