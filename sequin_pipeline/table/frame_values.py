@@ -1,7 +1,6 @@
 """This module says how each type of Postgres takes the values of a frame's column: all of them exactly, or the column is refused.
 
 The array comes from frame_columns.py; what leaves here is what staging holds. A value fits where the table gives back the same one.
-Pure.
 """
 
 from collections.abc import Callable, Mapping
@@ -37,8 +36,7 @@ Flags = np.ndarray[tuple[int], np.dtype[np.bool_]]
 class FrameType:
     """This value is a type of Postgres as frames are written to it.
 
-    `take` raises Misfit, `staging` and `cast` are those of TargetColumn. `is_key`: equal values are equal in staging, too, so
-    that a key of this type names one row.
+    `take` raises Misfit, `staging` and `cast` are those of TargetColumn. `is_key`: values that are equal are so in staging too.
     """
 
     take: Take = field(repr=False)
@@ -48,10 +46,7 @@ class FrameType:
 
 
 def new_type(values: pa.Array) -> str | None:
-    """Returns the type of a column that the table does not have yet.
-
-    It is None where the frame tells none and brings no value. Raises Misfit.
-    """
+    """Returns the type for a new column; None where the frame tells none and brings no value. Raises Misfit."""
     kind = values.type
     for is_kind, name in _NEW_TYPES:
         if is_kind(kind):
