@@ -140,10 +140,10 @@ class ListReader:
             self._check_advance(asked, msgspec.json.encode([request.url, request.params, request.json]), "was asked for before")
             answer = self._client.ask(request, purpose=self._purpose, read=self._reading(request.url, is_first=previous is None))
             seen = answer.value
-            if seen.elements:
-                self._check_advance(came, seen.response.body, "holds the same as one before it")
-            has_next = seen.response.status != HTTPStatus.NO_CONTENT and self._leads_on(paginator, seen)
             found = [self._values.read(element) for element in seen.elements]
+            if seen.elements:
+                self._check_advance(came, _told(found) or seen.response.body, "holds the same as one before it")
+            has_next = seen.response.status != HTTPStatus.NO_CONTENT and self._leads_on(paginator, seen)
             page = ListPage(seen.elements, found, self._versions_of(found), has_next, answer.received_at, answer.cost)
             self._check_order(page, previous)
             if has_next:
@@ -203,6 +203,11 @@ class ListReader:
                 f"{self._purpose}: the list does not come in the {word} order of {'.'.join(read.version or ())!r}, so that changes would "
                 f"be missed: remove `{word}: true`, or have the API sort the list by `params`"
             )
+
+
+def _told(found: Sequence[Found | None]) -> bytes | None:
+    """Returns the keys and times of a page: what else stands in an answer may differ each time. None where no object tells any."""
+    return repr(found).encode(errors="replace") if any(value is not None for values in found for value in values or ()) else None
 
 
 def _counts(before: Mapping[str, int], after: Mapping[str, int], count: int) -> bool:

@@ -107,7 +107,7 @@ def test_redirect_is_not_followed_with_the_key() -> None:
         pytest.param(PAGE_NUMBER, "page 2 of the list holds the same as one before it", id="page that is ignored"),
         pytest.param(
             {"type": "cursor", "cursor_path": "paging.next", "cursor_param": "wrong"},
-            "page 3 of the list was asked for before",
+            "page 2 of the list holds the same as one before it",
             id="cursor in a wrong name",
         ),
         pytest.param(
@@ -127,6 +127,31 @@ def test_paging_that_does_not_advance_ends_in_words(paginator: dict[str, Any], s
             Runs(fake, read=replace(LIST, paginator=paginator, is_ascending=False)).pages()
 
         assert len(fake.asked) <= 3
+
+
+@pytest.mark.parametrize(
+    "around",
+    [
+        pytest.param(lambda number: {"request_id": f"r{number}"}, id="a name of the request"),
+        pytest.param(lambda number: {"page": number}, id="the page that was asked for"),
+        pytest.param(lambda number: {"took_ms": 10 + number}, id="a duration"),
+    ],
+)
+@pytest.mark.parametrize("select", [("data",), ()], ids=["around the list", "in the objects"])
+def test_same_page_again_and_again_ends_in_words_whatever_else_differs(
+    around: Callable[[int], dict[str, Any]], select: tuple[str, ...]
+) -> None:
+    with fake_rest() as fake:
+        fake.fill(2)
+
+        def answer(asked: Asked) -> Response:
+            things = [] if len(fake.asked) > 20 else list(fake.things.values())
+            told = around(len(fake.asked))
+            return JSONResponse({"data": things, **told} if select else [{**thing, **told} for thing in things])
+
+        fake.instead[LIST_PATH] = answer
+        with pytest.raises(SourceFault, match=r"page 2 of the list holds the same as one before it"):
+            Runs(fake, read=replace(LIST, is_ascending=False, select=select)).pages()
 
 
 @pytest.mark.parametrize(
