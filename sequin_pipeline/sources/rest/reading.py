@@ -338,7 +338,9 @@ def _least(read: Read, known: int | None) -> int | None:
 
 
 def _since(read: Read, least: int | None) -> int:
-    return first_moment(read.since) if least is None else before(least, read.since)
+    """Returns from when on a list is asked for; never from before 1970 without being told to, which some APIs refuse."""
+    first = first_moment(read.since)
+    return first if least is None else max(min(first, 0), before(least, read.since))
 
 
 def _wanted(details: DetailReader, page: ListPage, least: int | None) -> list[Detail]:

@@ -9,7 +9,7 @@ import pytest
 from starlette.responses import JSONResponse
 
 from sequin_pipeline.errors import SourceRefused
-from sequin_pipeline.reads import Read
+from sequin_pipeline.reads import Read, Since, SinceFormat
 from tests.sources.rest.reading import LIST, PAGE_NUMBER, PAGINATORS, Runs
 from tests.support.rest_api import LIST as LIST_PATH
 from tests.support.rest_api import Asked, FakeRest, fake_rest
@@ -212,3 +212,14 @@ def test_partition_that_is_refused_keeps_nobody_from_the_others_and_is_told_by_i
 
         assert set(runs.live()) == set(fake.things)
         assert runs.deleted() == set()
+
+
+@pytest.mark.parametrize("way", ["epoch_seconds", "epoch_milliseconds", "iso"])
+@pytest.mark.parametrize("lookback_seconds", [0, 86_400])
+def test_nothing_is_asked_for_before_1970_however_old_the_newest_object_is(way: SinceFormat, lookback_seconds: int) -> None:
+    with fake_rest() as fake:
+        fake.put("t0", updated_at="1970-01-01T00:00:00Z")
+        runs = Runs(fake, read=replace(LIST, since=Since(way, lookback_seconds)))
+        runs.pages(after=runs.pages()[-1].cursor)
+
+        assert {asked.query["since"] for asked in fake.lists()} == {"1970-01-01T00:00:00Z" if way == "iso" else "0"}
