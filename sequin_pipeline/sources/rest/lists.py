@@ -47,6 +47,10 @@ class ListPage:
         """Returns the newest version that can be true: one that is to come says nothing of what has come."""
         return max((version for version in self.versions if version is not None and version <= latest), default=None)
 
+    def tells_before(self, moment: int) -> bool:
+        """Says whether one of its objects is older."""
+        return any(version is not None and version < moment for version in self.versions)
+
     def is_before(self, least: int) -> bool:
         """Says whether all of the page is older."""
         return bool(self.versions) and all(version is not None and version < least for version in self.versions)
@@ -74,11 +78,12 @@ class ListReader:
         paths = [str(path) for name, path in paginator.items() if path and name.endswith("_path") and "_body_" not in name]
         self._tells_elements = any(not read.select or read.select[0] in path for path in paths)
         self.asks_since = SINCE in names_of(read)
+        self._heeds_since = True
         self.is_positional = paginator.get("type") in dlt_parts.POSITIONAL
 
     @property
     def is_asked_anew(self) -> bool:
-        return self.asks_since and self._read.is_ascending and self.is_positional
+        return self.asks_since and self._heeds_since and self._read.is_ascending and self.is_positional
 
     def pages(self, values: Mapping[str, str], since: int) -> Generator[ListPage, None, None]:
         """Yields the pages of the list with these values in braces; `since` is asked for where the list can be asked.
@@ -90,6 +95,8 @@ class ListReader:
             following, pages, count = None, 0, 0
             for page in self._chain({**values, SINCE: time_text(since, self._read.since)}):
                 yield page
+                # One that does not heed it would be read from its beginning at each page.
+                self._heeds_since &= not page.tells_before(since)
                 pages, count = pages + bool(page.elements), count + len(page.elements)
                 if page.has_next and self._may_ask_anew(count):
                     following = self._following(page, since, count)
@@ -106,7 +113,9 @@ class ListReader:
     def _may_ask_anew(self, count: int) -> bool:
         if not (self.asks_since and self._read.is_ascending):
             return False
-        return self.is_positional or (self._read.restart_after is not None and count >= self._read.restart_after)
+        return (self.is_positional and self._heeds_since) or (
+            self._read.restart_after is not None and count >= self._read.restart_after
+        )
 
     def _following(self, page: ListPage, since: int, count: int) -> int | None:
         """Returns from when on to ask anew.

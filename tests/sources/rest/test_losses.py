@@ -223,3 +223,16 @@ def test_nothing_is_asked_for_before_1970_however_old_the_newest_object_is(way: 
         runs.pages(after=runs.pages()[-1].cursor)
 
         assert {asked.query["since"] for asked in fake.lists()} == {"1970-01-01T00:00:00Z" if way == "iso" else "0"}
+
+
+@pytest.mark.parametrize("paginator", [pytest.param(PAGE_NUMBER, id="page number"), *map(pytest.param, COUNTED.values())])
+def test_list_that_does_not_heed_the_time_it_is_asked_for_is_read_twice_and_no_more(
+    warehouse_url: str, paginator: dict[str, Any]
+) -> None:
+    with fake_rest() as fake:
+        fake.fill(20)
+        runs = Runs(fake, warehouse_url, replace(LIST, params={"misspelt": "{since}"}, paginator=paginator))
+        runs.sync()
+
+        assert runs.live() == fake.things
+        assert len(fake.lists()) <= 3 * 10
