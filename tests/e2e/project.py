@@ -152,3 +152,12 @@ class SandboxControls:
 
     def append(self, lines: Iterable[bytes]) -> None:
         httpx2.post(f"{self.url}/_sandbox/records", content=b"\n".join(lines), **PLAIN).raise_for_status()
+
+
+def everything_in(url: str) -> list[str]:
+    """Every row of every table, as text."""
+    with psycopg.connect(url) as connection:
+        tables = connection.execute(
+            "select format('%I.%I', schemaname, tablename) from pg_tables where schemaname not in ('pg_catalog', 'information_schema')"
+        ).fetchall()
+        return [row[0] for (table,) in tables for row in connection.execute(f"select t::text from {table} t".encode())]

@@ -1,13 +1,16 @@
 """An API by declaration, by the real commands: from the token alone to tables, `infer`, `doctor`, windows."""
 
+import base64
 import json
 import re
 from collections.abc import Iterator
 
 import pytest
+from starlette.responses import JSONResponse
 
-from tests.e2e.project import Command, MakeProject, Project
+from tests.e2e.project import Command, MakeProject, Project, everything_in
 from tests.support.issues_api import TOKEN, IssuesApi, serving_issues
+from tests.support.rest_api import fake_rest
 
 ATTRIBUTES = """\
   provider: github
@@ -190,3 +193,44 @@ def test_a_provider_without_its_key_does_not_stop_what_names_another(project: Pr
     assert "59 rows written from 59 records." in synced.stdout
     assert all_of_them.status == 2
     assert "which needs STRIPE_API_KEY: set it in the environment or in .env" in all_of_them.stderr
+
+
+SECRET = "sec-71f0aa93"
+THINGS = """\
+  provider: tracker
+  source: rest
+  api:
+    base_url: {url}
+    auth: {auth}
+    paginator: {{type: page_number, base_page: 1}}
+  collections:
+    thing: {{read: {{path: things, params: {{since: "{{since}}"}}, select: data, key: [id], version: updated_at, ascending: true}}}}
+"""
+
+
+@pytest.mark.parametrize(
+    "auth",
+    [
+        pytest.param("{type: bearer, token: {env: TRACKER_SECRET}}", id="a token in a header"),
+        pytest.param("{type: api_key, name: key, api_key: {env: TRACKER_SECRET}, location: query}", id="a key in the address"),
+        pytest.param("{type: http_basic, username: me, password: {env: TRACKER_SECRET}}", id="a password"),
+    ],
+)
+def test_a_secret_is_told_to_nobody(make_project: MakeProject, command: Command, auth: str) -> None:
+    """By runs that succeed, that are refused with the secret in the refusal, and by what else asks."""
+    with fake_rest() as fake:
+        fake.fill(5)
+        project = make_project("").declare(tracker=THINGS.format(url=fake.base_url, auth=auth))
+        project.variables["TRACKER_SECRET"] = SECRET
+        done = [command(project, "doctor"), command(project, "sync")]
+        fake.instead["/api/things"] = lambda asked: JSONResponse(
+            {"refused": asked.query.get("key") or asked.headers["authorization"]}, 403
+        )
+        done += [command(project, "doctor"), command(project, "sync"), command(project, "status")]
+
+    assert [one.status for one in done] == [0, 0, 1, 1, 0], [one.stderr for one in done]
+    assert any(SECRET in f"{asked.query} {asked.headers}" or "authorization" in asked.headers for asked in fake.asked)
+    basic = base64.b64encode(f"me:{SECRET}".encode()).decode()
+    told = [one.stdout + one.stderr for one in done] + everything_in(project.dagster_url) + everything_in(project.warehouse_url)
+    assert not [text for text in told if SECRET in text or basic in text]
+    assert project.query("select count(*) from tracker.thing") == [(5,)]

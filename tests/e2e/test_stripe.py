@@ -8,13 +8,12 @@ import time
 from collections.abc import Iterator
 from pathlib import Path
 
-import psycopg
 import pytest
 
 from sequin_pipeline.orchestration.catalog_files import load_collections
 from sequin_pipeline.sources.registry import missing_variables
 from sequin_pipeline.sources.stripe.objects import LISTABLE
-from tests.e2e.project import Command, MakeProject, Project
+from tests.e2e.project import Command, MakeProject, Project, everything_in
 from tests.sources.stripe.fake import FakeStripe, fake_stripe
 from tests.sources.stripe.shop import KEY
 from tests.support.checkout import CHECKOUT
@@ -62,8 +61,8 @@ def test_a_key_and_a_file_are_enough_for_tables_and_the_key_is_told_to_nobody(
         first.stderr,
         again.stdout,
         again.stderr,
-        *_everything(project.dagster_url),
-        *_everything(project.warehouse_url),
+        *everything_in(project.dagster_url),
+        *everything_in(project.warehouse_url),
     ]
     assert not [text for text in told if KEY in text]
 
@@ -243,12 +242,3 @@ def test_the_page_names_every_class_of_objects_that_can_be_declared() -> None:
     named = re.findall(r"`([a-z_.]+)`", PAGE.partition("What can be declared:")[2].partition("What is listed only")[0])
 
     assert named == sorted(LISTABLE)
-
-
-def _everything(url: str) -> list[str]:
-    """Every row of every table, as text."""
-    with psycopg.connect(url) as connection:
-        tables = connection.execute(
-            "select format('%I.%I', schemaname, tablename) from pg_tables where schemaname not in ('pg_catalog', 'information_schema')"
-        ).fetchall()
-        return [row[0] for (table,) in tables for row in connection.execute(f"select t::text from {table} t".encode())]
