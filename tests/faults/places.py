@@ -6,12 +6,10 @@ Six records come two by two, and the third cannot be stored. The clocks of sourc
 import json
 import math
 from collections.abc import Callable, Iterator, Mapping
-from contextlib import AbstractContextManager, contextmanager
+from contextlib import contextmanager
 from dataclasses import dataclass, field, replace
 from datetime import UTC, datetime
 from typing import Any, Protocol
-
-import pytest
 
 from sequin_pipeline.postgres.warehouse import Warehouse
 from sequin_pipeline.records.envelope import derived_id
@@ -66,7 +64,8 @@ class Place(Protocol):
 
     `kind` is that of the source for a process of its own. `records` are what the landing is given, in their order. `fails_from` is the
     number of the request, of this kind, that asks for the third record; a run that begins there sends `requests` in all, and its second
-    one of this kind asks for the record `second` records after the first of all.
+    one of this kind asks for the record `second` records after the first of all. Of the records before it so many come `again` to a run
+    that goes on behind one that failed, and `again_when_killed` to one behind a run that was killed when it had committed the fourth.
     """
 
     landing: Landing
@@ -78,6 +77,8 @@ class Place(Protocol):
     fails_from: int
     requests: int
     second: int
+    again: int
+    again_when_killed: int
 
     def set_faults(self, *faults: str) -> None:
         """For this kind of requests, counted anew."""
@@ -129,6 +130,7 @@ class OfPages:
 
     kind = "sequin"
     can_reread = True
+    again = again_when_killed = 0
 
     landing: Landing
     time: StandingTime
@@ -188,6 +190,8 @@ class OfQueue:
     """Requests for messages of one of the queues, two at a time."""
 
     can_reread = False
+    again = 0
+    again_when_killed = 2
 
     landing: Landing
     time: StandingTime
@@ -268,6 +272,7 @@ class OfStripe:
 
     kind = "stripe"
     can_reread = True
+    again = again_when_killed = 0
 
     landing: Landing
     time: StandingTime
@@ -327,6 +332,17 @@ class OfStripe:
         self.landing.check(cursor=self.cursor(delivered))
 
 
+def deliver(place: Place, *records: Record) -> None:
+    """Says that these have been committed, but for the one that cannot be stored, which was rejected."""
+    bad = place.records[BAD]
+    place.landing.deliver(*(one for one in records if one is not bad), rejected=[bad] if bad in records else [])
+
+
+def deliver_rest(place: Place) -> None:
+    """Says that a run has been given what was left behind the first two."""
+    deliver(place, *place.records[BAD - place.again :])
+
+
 def token_refused(status: int, variable: str) -> str:
     fix = rf"the source does not accept the token that was sent: set {variable} to a token that may read there"
     return rf"status {status} \(.*\), saying '.*': {fix}"
@@ -360,7 +376,7 @@ def of_listing(url: str) -> Iterator[OfStripe]:
         fake.page_records = PAGE_RECORDS
         records = []
         for number, sent in enumerate(SENT):
-            made = fake.put("price", str(sent["upstream_id"]), created=OLD - 60 * number, **_values(sent))
+            made = fake.put("price", str(sent["upstream_id"]), created=OLD - 60 * number, **values(sent))
             records.append(observed(made, version=START * 10**6, entered=OLD - 60 * number))
         about = "listing stripe:price of sync 'main'"
         # Two pages, and the events since.
@@ -378,7 +394,7 @@ def of_events(url: str, *, page_records: int = PAGE_RECORDS) -> Iterator[OfStrip
         place.sync()
         fake.now += 60
         for sent in reversed(SENT):
-            made = fake.put("price", str(sent["upstream_id"]), event="price.created", **_values(sent))
+            made = fake.put("price", str(sent["upstream_id"]), event="price.created", **values(sent))
             place.records.insert(0, observed(made, version=fake.now * 10**6 + 1, entered=fake.now))
         yield place
 
@@ -391,37 +407,11 @@ def of_objects(url: str) -> Iterator[OfStripe]:
         yield replace(place, path=OBJECTS, about=about, fails_from=3, requests=8, second=3)
 
 
-OpenPlace = Callable[[str], AbstractContextManager[Place]]
-"""Of the URL of an empty database."""
-
-PLACES: Mapping[str, OpenPlace] = {
-    "page of the records API": of_pages,
-    "delivery of a consumer": lambda url: of_queue(url, "consumer"),
-    "delivery of a Sequin Stream": lambda url: of_queue(url, "stream"),
-    "page of a list of Stripe": of_listing,
-    "page of events of Stripe": of_events,
-    "object of Stripe": of_objects,
-}
-
-
-EACH = [
-    pytest.param(PLACES["page of the records API"], id="records API"),
-    pytest.param(PLACES["delivery of a consumer"], id="consumer"),
-    pytest.param(PLACES["delivery of a Sequin Stream"], id="Sequin Stream"),
-    pytest.param(PLACES["page of a list of Stripe"], id="lists of Stripe"),
-    pytest.param(PLACES["page of events of Stripe"], id="events of Stripe"),
-]
-"""Each way in which records are read, for tests of what becomes of them."""
-
-OTHERS = EACH[1:4]
-"""Those whose batches other tests do not have: a queue's, which are acknowledged, and a list's, which remember what was seen."""
-
-
 def _landing_of_prices(url: str) -> Landing:
     return Landing(url, of=PRICE, written=compact)
 
 
-def _values(sent: Record) -> dict[str, Any]:
+def values(sent: Record) -> dict[str, Any]:
     data = sent["data"]
     assert isinstance(data, dict)
     return data

@@ -4,6 +4,7 @@ page by page; KIND is `sequin` unless told otherwise."""
 import sys
 
 from sequin_pipeline.sources.stripe.source import StripeSource
+from tests.faults.keyed_places import OBSERVED, opened
 from tests.faults.landing import Landing
 from tests.faults.places import PRICE
 from tests.sources.reading import TOKEN, source
@@ -19,6 +20,8 @@ def main(api_url: str, warehouse_url: str, kind: str = "sequin") -> None:
         # The server has a clock of its own, by which nothing is old yet.
         stripe = StripeSource({ACCOUNT.name: KEY}, (ACCOUNT,), base_url=api_url, objects=PLAIN, relist_hours=24 * 3650)
         Landing(warehouse_url, of=PRICE).sync(stripe, batch_records=1, run_id="ended")
+    elif kind == "rest":
+        Landing(warehouse_url, of=OBSERVED).sync(opened(api_url, relist_hours=24 * 3650), batch_records=1, run_id="ended")
     else:
         Landing(warehouse_url).drain(queue_of(kind, api_url, token=TOKEN), run_id="ended")
 

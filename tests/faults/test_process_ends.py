@@ -8,10 +8,11 @@ from sequin_pipeline.sandbox.feeds import RecordedFeed
 from sequin_pipeline.sandbox.server import running_sandbox
 from sequin_pipeline.sandbox.settings import Settings
 from tests.e2e.project import THIS_MONTH, TOKEN, Command, MakeProject
+from tests.faults.every_place import OTHERS
 from tests.faults.faulty_api import cursor_after, faulty_api, things
 from tests.faults.landing import Landing, lines
 from tests.faults.phases import PHASES, held_in
-from tests.faults.places import OTHERS, Place
+from tests.faults.places import Place, deliver, deliver_rest
 from tests.faults.small_disk import small_disk
 from tests.sources.reading import source
 from tests.support.forked import Parent
@@ -75,8 +76,9 @@ def test_run_that_is_asked_to_end_leaves_whole_batches_and_the_next_one_goes_on(
 def test_run_of_any_source_that_is_killed_loses_nothing_and_acknowledges_nothing_that_is_not_stored(
     place: Place, processes: Parent, phase: str, *, committed: bool
 ) -> None:
-    """A queue has it come again, also what was stored: the process ended between the commit and the acknowledgement."""
-    landing, rest = place.landing, [one for one in place.records[2:] if one is not place.records[2]]
+    """A queue has it come again, also what was stored: the process ended between the commit and the acknowledgement. A list that is asked
+    for what has changed since has the newest object come again."""
+    landing = place.landing
     with held_in(phase, landing.url) as held:
         with processes.start("tests.faults.sync_process", place.url, held.url, place.kind) as process:
             held.arrived()
@@ -92,9 +94,9 @@ def test_run_of_any_source_that_is_killed_loses_nothing_and_acknowledges_nothing
         [(one,) for one in (["up_r1", "up_r2", "up_r4"] if committed else ["up_r1", "up_r2"])],
         [(bad,)] if committed else [],
     )
-    if committed and place.can_reread is False:
-        landing.deliver(rest[0], rejected=[place.records[2]])
-    landing.deliver(*rest, rejected=[place.records[2]])
+    if committed:
+        deliver(place, *place.records[4 - place.again_when_killed : 4])
+    deliver_rest(place)
     place.check(6)
 
 

@@ -7,9 +7,10 @@ import pytest
 
 from sequin_pipeline.errors import SourceBusy, SourceError, SourceFault, SourceUnavailable
 from sequin_pipeline.sources import TimeWindow
+from tests.faults.every_place import PLACES, OpenPlace
 from tests.faults.faulty_api import IMPATIENT, cursor_after, faulty_api, things
 from tests.faults.landing import THING, Landing, assert_says
-from tests.faults.places import PLACES, OpenPlace, Place
+from tests.faults.places import Place, deliver_rest
 from tests.sources.reading import source
 from tests.support.builders import EPOCH, live_run_config
 
@@ -108,7 +109,7 @@ def test_outage_keeps_what_was_read_and_the_next_run_asks_again(
         about = f"{place.purpose(2)} from {place.url}: "
         assert str(caught.value).startswith(about)
         assert_says(str(caught.value).removeprefix(about), outage.says(place))
-        place.landing.deliver(*place.records[3:], rejected=[place.records[2]])
+        deliver_rest(place)
         place.check(6)
         assert outcome.retries in outage.retries
         assert outcome.requests == place.requests + outcome.retries

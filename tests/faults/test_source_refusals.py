@@ -9,9 +9,10 @@ import pytest
 
 from sequin_pipeline.errors import CursorRefused, SourceBusy, SourceError, SourceFault, SourceRefused, SourceUnavailable
 from sequin_pipeline.sandbox.feeds import RecordedFeed, append_lines
+from tests.faults.every_place import OTHERS, PLACES, OpenPlace
 from tests.faults.faulty_api import IMPATIENT, cursor_after, faulty_api, reserved_port, things
 from tests.faults.landing import THING, Landing, assert_says, lines
-from tests.faults.places import OTHERS, PLACES, OpenPlace
+from tests.faults.places import deliver_rest
 from tests.sources.certificates import server_context, write_certificate
 from tests.sources.reading import StandingTime, source
 from tests.sources.scripted import Reply, page, scripted_server
@@ -57,7 +58,7 @@ def test_refusal_is_told_at_once_and_the_next_run_goes_on(
         said = TOO_FAR if status is None else place.refused(status)
         assert_says(str(caught.value), rf"{re.escape(place.purpose(2))} from {place.url}: {said}")
         assert (asked, waits) == (place.fails_from + place.begins_anew_after(status), [])
-        place.landing.deliver(*place.records[3:], rejected=[place.records[2]])
+        deliver_rest(place)
         place.check(6)
 
 
@@ -78,7 +79,7 @@ def test_what_the_source_does_not_know_is_told_at_once_and_the_next_run_goes_on(
 
         assert_says(str(caught.value), rf"{re.escape(place.purpose(2))} from {place.url}: {place.refused(404)}")
         assert waits == []
-        place.landing.deliver(*place.records[3:], rejected=[place.records[2]])
+        deliver_rest(place)
         place.check(6)
 
 
