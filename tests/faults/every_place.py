@@ -18,13 +18,14 @@ PLACES: Mapping[str, OpenPlace] = {
     "page of a list of Stripe": of_listing,
     "page of events of Stripe": of_events,
     "object of Stripe": of_objects,
+    "page of a list of a REST API": of_rest,
 }
 
 OTHERS = [
     pytest.param(PLACES["delivery of a consumer"], id="consumer"),
     pytest.param(PLACES["delivery of a Sequin Stream"], id="Sequin Stream"),
     pytest.param(PLACES["page of a list of Stripe"], id="lists of Stripe"),
-    pytest.param(of_rest, id="lists of a REST API"),
+    pytest.param(PLACES["page of a list of a REST API"], id="lists of a REST API"),
 ]
 """Those whose batches other tests do not have: a queue's, which are acknowledged, a list's, which remember what was seen, and those of
 which a part comes again."""
