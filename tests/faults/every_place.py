@@ -5,10 +5,10 @@ from contextlib import AbstractContextManager
 
 import pytest
 
-from tests.faults.keyed_places import of_rest
-from tests.faults.places import Place, of_events, of_listing, of_objects, of_pages, of_queue
+from tests.faults.keyed_places import of_connector, of_rest
+from tests.faults.places import AskedPlace, of_events, of_listing, of_objects, of_pages, of_queue
 
-OpenPlace = Callable[[str], AbstractContextManager[Place]]
+OpenPlace = Callable[[str], AbstractContextManager[AskedPlace]]
 """Of the URL of an empty database."""
 
 PLACES: Mapping[str, OpenPlace] = {
@@ -21,12 +21,15 @@ PLACES: Mapping[str, OpenPlace] = {
     "page of a list of a REST API": of_rest,
 }
 
-OTHERS = [
+SERVED = [
     pytest.param(PLACES["delivery of a consumer"], id="consumer"),
     pytest.param(PLACES["delivery of a Sequin Stream"], id="Sequin Stream"),
     pytest.param(PLACES["page of a list of Stripe"], id="lists of Stripe"),
     pytest.param(PLACES["page of a list of a REST API"], id="lists of a REST API"),
 ]
+"""Those that are asked over HTTP, but for the records API and what is Stripe's beside its lists."""
+
+OTHERS = [*SERVED, pytest.param(of_connector, id="Airbyte connector")]
 """Those whose batches other tests do not have: a queue's, which are acknowledged, a list's, which remember what was seen, and those of
 which a part comes again."""
 

@@ -1,29 +1,50 @@
-"""Where sources by declaration can fail: a list of a REST API, which is asked for what has changed since the newest object known."""
+"""Where sources by declaration can fail: a list of a REST API, which is asked for what has changed since the newest object known, and a
+connector, whose last state holds only once something has followed it."""
 
+import json
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import dataclass, field, replace
-from datetime import datetime, timedelta
+from datetime import UTC, datetime, timedelta
+from pathlib import Path
+from tempfile import TemporaryDirectory
 from typing import Any
 
 from sequin_pipeline.postgres.warehouse import Warehouse
-from sequin_pipeline.reads import RestApi, Variable
+from sequin_pipeline.reads import RestApi, StreamRead, Variable
 from sequin_pipeline.records.envelope import derived_id
 from sequin_pipeline.runs.collection_run import BATCH_RECORDS
 from sequin_pipeline.runs.outcome import SyncOutcome
+from sequin_pipeline.sources import SourceIdentity
+from sequin_pipeline.sources.connectors.airbyte import Airbyte
+from sequin_pipeline.sources.connectors.feed import ConnectorFeed
+from sequin_pipeline.sources.connectors.process import Limits
+from sequin_pipeline.sources.connectors.source import ConnectorSource
 from sequin_pipeline.sources.keyed.source import KeyedSource
 from sequin_pipeline.sources.rest.source import rest_source
 from tests.faults.faulty_api import PAGE_RECORDS
 from tests.faults.landing import THING, Landing
-from tests.faults.places import SENT, Happens, in_order, not_served, token_refused, values
+from tests.faults.places import COUNT, SENT, Happens, Opaque, in_order, not_served, token_refused, values
+from tests.sources.connectors.child import Step, installed
 from tests.sources.reading import TOKEN, StandingTime
 from tests.sources.rest.reading import CURSOR, LIST
 from tests.support.between import Between, nothing
 from tests.support.builders import collection
 from tests.support.fold import Record
-from tests.support.rest_api import FakeRest, fake_rest
+from tests.support.rest_api import FakeRest, fake_rest, iso
 
 OBSERVED = collection(columns=THING.columns, observes_time=True)
+
+NOW = datetime(2026, 1, 1, tzinfo=UTC)
+"""By the clock of who reads a connector."""
+
+KEY_REFUSED: tuple[Step, ...] = (("error", "config_error", "the key is refused"), ("exit_with", 1))
+
+LINE_BY_LINE = Limits(silence_seconds=60.0, grace_seconds=0.2, lines=1)
+"""So that pages are those that are asked for, however the lines come."""
+
+CONNECTOR_PAGE = PAGE_RECORDS + 2
+"""Two new objects, and those that come again behind a run that failed."""
 
 BEARER = {"type": "bearer", "token": Variable("API_TOKEN")}
 
@@ -34,12 +55,21 @@ def opened(base_url: str, **options: Any) -> KeyedSource:
     return rest_source(api, {"API_TOKEN": TOKEN}, **options)
 
 
+def connector(folder: Path, *fault: Step, page_records: int, **options: Any) -> ConnectorSource:
+    """A connector that sends what a file in the folder has, a state behind each second object, and fails in front of the third where a
+    `fault` is given. `options` are those of `ConnectorSource`."""
+    fails = [PAGE_RECORDS + 1, *fault] if fault else []
+    read: list[Step] = [["changes", "thing", str(folder / "things.json"), PAGE_RECORDS, *fails], ["status", "thing", "COMPLETE"]]
+    protocol = Airbyte(installed(folder, {"read": read}, limits=LINE_BY_LINE))
+    feed = ConnectorFeed(protocol, {"thing": StreamRead("thing")}, page_records=page_records)
+    return ConnectorSource(feed, SourceIdentity("airbyte", "child"), **options)
+
+
 @dataclass
-class OfRest:
+class OfRest(Opaque):
     """Requests for pages of a list in the order of its changes. Who goes on is given the newest object that is known once more."""
 
     kind = "rest"
-    can_reread = True
     again = again_when_killed = 1
 
     landing: Landing
@@ -75,11 +105,6 @@ class OfRest:
         finally:
             self.fake.page_records = PAGE_RECORDS + self.again
 
-    def cursor(self, delivered: int) -> str | None:
-        """As of Stripe."""
-        last = [page.cursor for read in self.reads for page in read.given][-1]
-        return self.cursors.setdefault(delivered, last)
-
     def purpose(self, delivered: int) -> str:
         return "reading thing (GET things)"
 
@@ -97,6 +122,64 @@ class OfRest:
 
     def check(self, delivered: int) -> None:
         self.landing.check(cursor=self.cursor(delivered))
+
+
+@dataclass
+class OfConnector(Opaque):
+    """A connector of Airbyte's protocol, which sends no requests that we could see. Of a read that fails the state of what came last is not
+    kept."""
+
+    kind = "airbyte"
+    again = 2
+    again_when_killed = 3
+
+    landing: Landing
+    folder: Path
+    records: list[Record]
+    fails_from: int = 2
+    fault: tuple[Step, ...] = ()
+    page_records: int = PAGE_RECORDS
+    reads: list[Between] = field(default_factory=list)
+    cursors: dict[int, str | None] = field(default_factory=dict)
+
+    @property
+    def url(self) -> str:
+        """The folder of its objects."""
+        return str(self.folder)
+
+    def set_faults(self, *faults: str) -> None:
+        assert set(faults) <= {f"status:401,from={self.fails_from}"}
+        self.fault = KEY_REFUSED if faults else ()
+
+    def sync(
+        self,
+        *,
+        happens: Happens = nothing,
+        warehouse: Warehouse | None = None,
+        batch_records: int = BATCH_RECORDS,
+        **options: Any,
+    ) -> SyncOutcome:
+        """Later runs have pages with room for what comes again, as of a REST API. There are no options of HTTP."""
+        source = connector(self.folder, *self.fault, page_records=self.page_records, now=lambda: NOW, **options)
+        self.reads.append(Between(source, happens))
+        self.page_records = CONNECTOR_PAGE
+        return self.landing.sync(self.reads[-1], warehouse=warehouse, batch_records=batch_records)
+
+    def check(self, delivered: int) -> None:
+        self.landing.check(cursor=self.cursor(delivered))
+
+
+@contextmanager
+def of_connector(url: str) -> Iterator[OfConnector]:
+    """Objects that have changed a minute after each other, the last one just now."""
+    with TemporaryDirectory() as folder:
+        things = {}
+        for number, sent in enumerate(SENT, 1):
+            name = str(sent["upstream_id"])
+            things[name] = {"id": name, "updated": iso(NOW - timedelta(minutes=COUNT - number)), **values(sent)}
+        (Path(folder) / "things.json").write_text(json.dumps(things))
+        records = [keyed(one, updated=one["updated"]) for one in things.values()]
+        yield OfConnector(Landing(url, of=OBSERVED, written=in_order), Path(folder), records)
 
 
 @contextmanager

@@ -60,23 +60,18 @@ Happens = Callable[[int], None]
 
 
 class Place(Protocol):
-    """One kind of requests of one source, and a landing for what it reads.
+    """One way of one source to its records, and a landing for what it reads.
 
     `kind` is that of the source for a process of its own. `records` are what the landing is given, in their order. `fails_from` is the
-    number of the request, of this kind, that asks for the third record; a run that begins there sends `requests` in all, and its second
-    one of this kind asks for the record `second` records after the first of all. Of the records before it so many come `again` to a run
-    that goes on behind one that failed, and `again_when_killed` to one behind a run that was killed when it had committed the fourth.
+    number of the request that asks for the third record. Of those before it so many come `again` to a run that goes on behind one that
+    failed, and of the first four so many `again_when_killed`, to one behind a run that was killed when it had committed the fourth.
     """
 
     landing: Landing
-    time: StandingTime
     kind: str
-    can_reread: bool
     url: str
     records: list[Record]
     fails_from: int
-    requests: int
-    second: int
     again: int
     again_when_killed: int
 
@@ -92,12 +87,26 @@ class Place(Protocol):
         batch_records: int = BATCH_RECORDS,
         **options: Any,
     ) -> SyncOutcome:
-        """One run to its end; `happens` is that of Between, `options` are those of HttpOptions. Each delivery of a queue is a batch."""
+        """One run to its end; `happens` is that of Between, `options` are those of HttpOptions, where HTTP is spoken. Each delivery of a
+        queue is a batch."""
         ...
 
     def cursor(self, delivered: int) -> str | None:
         """Where the live cursor stands behind so many records."""
         ...
+
+    def check(self, delivered: int) -> None:
+        """All that holds for the table and for the source's side when so many records have been committed."""
+        ...
+
+
+class AskedPlace(Place, Protocol):
+    """One kind of requests over HTTP. A run that begins at the one that fails sends `requests` in all, and its second one of this kind asks
+    for the record `second` records after the first of all."""
+
+    time: StandingTime
+    requests: int
+    second: int
 
     def purpose(self, delivered: int) -> str:
         """How messages about such a request begin, when so many records have been given."""
@@ -119,9 +128,17 @@ class Place(Protocol):
         """How many requests of this kind have been sent."""
         ...
 
-    def check(self, delivered: int) -> None:
-        """All that holds for the table and for the source's side when so many records have been committed."""
-        ...
+
+class Opaque:
+    """What places have in common whose cursors nobody else can read."""
+
+    reads: list[Between]
+    cursors: dict[int, str | None]
+
+    def cursor(self, delivered: int) -> str | None:
+        """That of the last page that a run had been given, when so many records were first asked about."""
+        last = [page.cursor for read in self.reads for page in read.given][-1]
+        return self.cursors.setdefault(delivered, last)
 
 
 @dataclass
@@ -129,7 +146,6 @@ class OfPages:
     """Requests for pages of the records API."""
 
     kind = "sequin"
-    can_reread = True
     again = again_when_killed = 0
 
     landing: Landing
@@ -189,7 +205,6 @@ class OfPages:
 class OfQueue:
     """Requests for messages of one of the queues, two at a time."""
 
-    can_reread = False
     again = 0
     again_when_killed = 2
 
@@ -267,11 +282,10 @@ class OfQueue:
 
 
 @dataclass
-class OfStripe:
+class OfStripe(Opaque):
     """Requests for pages of a list, for pages of events, or for single objects: those whose path holds `path`."""
 
     kind = "stripe"
-    can_reread = True
     again = again_when_killed = 0
 
     landing: Landing
@@ -307,11 +321,6 @@ class OfStripe:
         )
         self.reads.append(Between(stripe, happens))
         return self.landing.sync(self.reads[-1], warehouse=warehouse, batch_records=batch_records)
-
-    def cursor(self, delivered: int) -> str | None:
-        """That of the last page that a run had been given, when so many records were first asked about: opaque to everybody else."""
-        last = [page.cursor for read in self.reads for page in read.given][-1]
-        return self.cursors.setdefault(delivered, last)
 
     def purpose(self, delivered: int) -> str:
         return self.about.format(f"up_r{delivered + 1}")

@@ -2,9 +2,10 @@
 page by page; KIND is `sequin` unless told otherwise."""
 
 import sys
+from pathlib import Path
 
 from sequin_pipeline.sources.stripe.source import StripeSource
-from tests.faults.keyed_places import OBSERVED, opened
+from tests.faults.keyed_places import CONNECTOR_PAGE, OBSERVED, connector, opened
 from tests.faults.landing import Landing
 from tests.faults.places import PRICE
 from tests.sources.reading import TOKEN, source
@@ -22,6 +23,10 @@ def main(api_url: str, warehouse_url: str, kind: str = "sequin") -> None:
         Landing(warehouse_url, of=PRICE).sync(stripe, batch_records=1, run_id="ended")
     elif kind == "rest":
         Landing(warehouse_url, of=OBSERVED).sync(opened(api_url, relist_hours=24 * 3650), batch_records=1, run_id="ended")
+    elif kind == "airbyte":
+        # Instead of an address it has the folder of its objects.
+        child = connector(Path(api_url), page_records=CONNECTOR_PAGE, relist_hours=24 * 3650)
+        Landing(warehouse_url, of=OBSERVED).sync(child, batch_records=1, run_id="ended")
     else:
         Landing(warehouse_url).drain(queue_of(kind, api_url, token=TOKEN), run_id="ended")
 

@@ -10,7 +10,7 @@ from sequin_pipeline.sources import TimeWindow
 from tests.faults.every_place import PLACES, OpenPlace
 from tests.faults.faulty_api import IMPATIENT, cursor_after, faulty_api, things
 from tests.faults.landing import THING, Landing, assert_says
-from tests.faults.places import Place, deliver_rest
+from tests.faults.places import AskedPlace, deliver_rest
 from tests.sources.reading import source
 from tests.support.builders import EPOCH, live_run_config
 
@@ -35,7 +35,7 @@ class Outage:
     read_timeout_seconds: float = 60.0
     beginning: str | None = None
 
-    def says(self, place: Place) -> str:
+    def says(self, place: AskedPlace) -> str:
         return self.said if self.beginning is None else GAVE_UP + place.malformed(self.said, self.beginning)
 
 

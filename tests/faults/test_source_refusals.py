@@ -9,7 +9,7 @@ import pytest
 
 from sequin_pipeline.errors import CursorRefused, SourceBusy, SourceError, SourceFault, SourceRefused, SourceUnavailable
 from sequin_pipeline.sandbox.feeds import RecordedFeed, append_lines
-from tests.faults.every_place import OTHERS, PLACES, OpenPlace
+from tests.faults.every_place import PLACES, SERVED, OpenPlace
 from tests.faults.faulty_api import IMPATIENT, cursor_after, faulty_api, reserved_port, things
 from tests.faults.landing import THING, Landing, assert_says, lines
 from tests.faults.places import deliver_rest
@@ -125,7 +125,7 @@ def test_source_that_is_gone_changes_nothing_until_it_is_back(landing: Landing) 
     landing.check(cursor=cursor_after(4))
 
 
-@pytest.mark.parametrize("at", [pytest.param(one.values[0], id=f"connection refused, {one.id}") for one in OTHERS])
+@pytest.mark.parametrize("at", [pytest.param(one.values[0], id=f"connection refused, {one.id}") for one in SERVED])
 def test_server_that_is_gone_is_told_in_bounded_time_and_changes_nothing(warehouse_url: str, at: OpenPlace) -> None:
     with at(warehouse_url) as place:
         place.set_faults(f"status:401,from={place.fails_from}")
