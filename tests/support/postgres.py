@@ -185,14 +185,29 @@ def _scratch_folder() -> Iterator[Path]:
     parent = fast_folder()
     for lock in parent.glob(f"{PREFIX}*.lock"):
         _sweep(lock)
-    with tempfile.NamedTemporaryFile(prefix=PREFIX, suffix=".lock", dir=parent) as lock_file:
-        fcntl.flock(lock_file, fcntl.LOCK_EX)
-        folder = Path(lock_file.name).with_suffix("")
+    with _held_lock(parent) as lock:
+        folder = lock.with_suffix("")
         folder.mkdir(mode=0o700)
         try:
             yield folder
         finally:
             shutil.rmtree(folder, ignore_errors=True)
+
+
+@contextmanager
+def _held_lock(parent: Path) -> Iterator[Path]:
+    """A new lock that this process holds. A session that begins meanwhile takes one that is not held yet for a dead session's."""
+    while True:
+        descriptor, name = tempfile.mkstemp(prefix=PREFIX, suffix=".lock", dir=parent)
+        with open(descriptor, "wb") as lock_file:  # noqa: PTH123 - a descriptor
+            fcntl.flock(lock_file, fcntl.LOCK_EX)
+            if not Path(name).exists():
+                continue
+            try:
+                yield Path(name)
+            finally:
+                Path(name).unlink()
+            return
 
 
 def _sweep(lock: Path) -> None:

@@ -1,11 +1,13 @@
 """The suite's own server keeps what the other tests rely on."""
 
+import fcntl
 import os
 import select
 import subprocess
 import sys
 from collections.abc import Callable
 from pathlib import Path
+from typing import IO
 
 import psycopg
 import pytest
@@ -62,3 +64,29 @@ def _has_ended(pidfd: int, *, timeout_seconds: float) -> bool:
     readable, _, _ = select.select([pidfd], [], [], timeout_seconds)
     os.close(pidfd)
     return bool(readable)
+
+
+@pytest.mark.parametrize("losses", [1, 3])
+def test_a_lock_that_another_session_removes_before_it_is_held_is_made_anew(
+    losses: int, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """As workers do that start in the same instant: each looks for what dead sessions left."""
+    monkeypatch.setattr(postgres, "fast_folder", lambda: tmp_path)
+    lock, left = fcntl.flock, [losses]
+
+    def after_another_session(file: IO[bytes], operation: int) -> None:
+        if operation == fcntl.LOCK_EX and left[0]:
+            left[0] -= 1
+            monkeypatch.setattr(fcntl, "flock", lock)
+            for found in tmp_path.glob("*.lock"):
+                postgres._sweep(found)
+            monkeypatch.setattr(fcntl, "flock", after_another_session)
+        lock(file, operation)
+
+    monkeypatch.setattr(fcntl, "flock", after_another_session)
+    with postgres._scratch_folder() as folder:
+        assert folder.with_suffix(".lock").exists()
+        postgres._sweep(folder.with_suffix(".lock"))
+        assert folder.is_dir()
+
+    assert list(tmp_path.iterdir()) == []
