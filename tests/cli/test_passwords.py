@@ -143,6 +143,7 @@ def test_no_command_shows_a_part_of_a_password_that_is_not_escaped(
     )
 
 
+@pytest.mark.processes
 @pytest.mark.usefixtures("environment_stays")
 @pytest.mark.parametrize(
     ("command", "variable"),

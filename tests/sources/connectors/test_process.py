@@ -21,6 +21,8 @@ from tests.sources.connectors.child import QUICK, SECRET, Step, installed, never
 from tests.support.checkout import CHECKOUT
 from tests.support.waits import wait_until
 
+pytestmark = pytest.mark.processes
+
 
 def start(folder: Path, *steps: Step, stop: threading.Event | None = None, limits: Limits = QUICK) -> ConnectorProcess:
     """A read of the connector that takes these steps."""

@@ -12,6 +12,8 @@ from tests.sources.connectors.child import SECRET, START, THING, Step, open_chil
 from tests.support.reading import query, rows
 from tests.support.syncing import sync
 
+pytestmark = pytest.mark.processes
+
 HOUR, DAY = timedelta(hours=1), timedelta(days=1)
 
 FIRST = [thing("a", 1), thing("b", 2), thing("c", 3)]
