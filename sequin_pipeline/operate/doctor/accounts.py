@@ -3,9 +3,9 @@
 from collections.abc import Iterator
 
 from sequin_pipeline.errors import ConfigurationError
-from sequin_pipeline.operate.doctor.finding import Finding, Patient
+from sequin_pipeline.operate.doctor.finding import Finding, Patient, lacking
 from sequin_pipeline.operate.doctor.source import PATIENCE, some
-from sequin_pipeline.sources.registry import missing_variables, open_source, source_kind
+from sequin_pipeline.sources.registry import open_source, source_kind
 from sequin_pipeline.sources.stripe.api import API_VERSION
 from sequin_pipeline.sources.stripe.key_access import KeyAccess
 from sequin_pipeline.sources.stripe.source import StripeSource
@@ -17,10 +17,8 @@ def accounts(patient: Patient) -> Iterator[Finding]:
         one.provider: one.source for one in patient.collections.values() if source_kind(one.source.kind).reads_accounts
     }
     for provider, declaration in declarations.items():
-        missing = missing_variables(declaration, patient.environment)
-        if missing:
-            said = f"{provider} is read from {declaration.kind}, which needs {' and '.join(missing)}"
-            yield Finding("keys", "problem", said, "set it in the environment or in .env")
+        if (missing := lacking("keys", provider, declaration, patient)) is not None:
+            yield missing
             continue
         try:
             source = open_source(declaration, patient.environment)

@@ -5,11 +5,10 @@ from datetime import UTC, datetime, timedelta
 
 from sequin_pipeline.catalog import Collection, SourceDeclaration
 from sequin_pipeline.errors import ConfigurationError, SourceError, SourceRefused
-from sequin_pipeline.operate.doctor.finding import Finding, Patient, clock_finding
+from sequin_pipeline.operate.doctor.finding import Finding, Patient, clock_finding, lacking
 from sequin_pipeline.operate.doctor.source import PATIENCE
 from sequin_pipeline.reads import JsonPath, Read
 from sequin_pipeline.sources.keyed.shape import ValueReader
-from sequin_pipeline.sources.registry import missing_variables
 from sequin_pipeline.sources.rest.lists import ListPage
 from sequin_pipeline.sources.rest.source import RestFeed
 
@@ -23,10 +22,8 @@ def apis(patient: Patient) -> Iterator[Finding]:
     """Yields a finding for each declared collection, then what the API tells of its clock and of the requests that are left."""
     declarations = {one.provider: one.source for one in patient.collections.values() if one.source.rest is not None}
     for provider, declaration in declarations.items():
-        missing = missing_variables(declaration, patient.environment)
-        if missing:
-            said = f"{provider} is read from {declaration.kind}, which needs {' and '.join(missing)}"
-            yield Finding("APIs", "problem", said, "set it in the environment or in .env")
+        if (missing := lacking("APIs", provider, declaration, patient)) is not None:
+            yield missing
             continue
         collections = [one for one in patient.collections.values() if one.provider == provider]
         try:

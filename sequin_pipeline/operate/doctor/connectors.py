@@ -5,11 +5,11 @@ from collections.abc import Iterator
 
 from sequin_pipeline.catalog import Collection, SourceDeclaration
 from sequin_pipeline.errors import ConfigurationError, SourceError
-from sequin_pipeline.operate.doctor.finding import Finding, Patient
+from sequin_pipeline.operate.doctor.finding import Finding, Patient, lacking
 from sequin_pipeline.operate.doctor.source import some
 from sequin_pipeline.sources.connectors.airbyte import Airbyte
 from sequin_pipeline.sources.connectors.source import ConnectorSource
-from sequin_pipeline.sources.registry import missing_variables, open_source
+from sequin_pipeline.sources.registry import open_source
 
 FIX = "the message says what to do"
 
@@ -18,10 +18,8 @@ def connectors(patient: Patient) -> Iterator[Finding]:
     """Yields what each connector says of its configuration, then a finding for each declared collection."""
     declarations = {one.provider: one.source for one in patient.collections.values() if one.source.connector is not None}
     for provider, declaration in declarations.items():
-        missing = missing_variables(declaration, patient.environment)
-        if missing:
-            said = f"{provider} is read from {declaration.kind}, which needs {' and '.join(missing)}"
-            yield Finding("connectors", "problem", said, "set it in the environment or in .env")
+        if (missing := lacking("connectors", provider, declaration, patient)) is not None:
+            yield missing
             continue
         collections = [one for one in patient.collections.values() if one.provider == provider]
         try:

@@ -5,8 +5,9 @@ from dataclasses import dataclass, field
 from datetime import datetime, timedelta
 from typing import Literal
 
-from sequin_pipeline.catalog import Collection
+from sequin_pipeline.catalog import Collection, SourceDeclaration
 from sequin_pipeline.environment.settings import Settings
+from sequin_pipeline.sources.registry import missing_variables
 
 Level = Literal["ok", "warning", "problem"]
 
@@ -39,6 +40,15 @@ class Patient:
     environment: Mapping[str, str] = field(repr=False)
     collections: Mapping[str, Collection]
     api_url: str | None = field(repr=False)
+
+
+def lacking(check: str, provider: str, declaration: SourceDeclaration, patient: Patient) -> Finding | None:
+    """Returns what to say where the environment lacks a variable of the provider's source, None where it has all of them."""
+    missing = missing_variables(declaration, patient.environment)
+    if not missing:
+        return None
+    said = f"{provider} is read from {declaration.kind}, which needs {' and '.join(missing)}"
+    return Finding(check, "problem", said, "set it in the environment or in .env")
 
 
 def clock_finding(check: str, theirs: datetime, ours: datetime) -> Finding:

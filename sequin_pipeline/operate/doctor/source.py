@@ -9,11 +9,11 @@ from datetime import UTC, datetime
 from sequin_pipeline.catalog import Collection
 from sequin_pipeline.environment.settings import SEQUIN_API_TOKEN, SEQUIN_API_URL
 from sequin_pipeline.errors import PipelineError, SourceRefused, SourceUnavailable
-from sequin_pipeline.operate.doctor.finding import Finding, Patient, clock_finding
+from sequin_pipeline.operate.doctor.finding import Finding, Patient, clock_finding, lacking
 from sequin_pipeline.sources import ReadRequest
 from sequin_pipeline.sources.http.client import HttpOptions
 from sequin_pipeline.sources.http.retries import RetryPolicy
-from sequin_pipeline.sources.registry import missing_variables, open_source, source_kind
+from sequin_pipeline.sources.registry import open_source, source_kind
 from sequin_pipeline.sources.sequin import SequinSource
 
 PATIENCE = HttpOptions(retry=RetryPolicy(budget_seconds=5.0), connect_timeout_seconds=5.0, read_timeout_seconds=5.0)
@@ -67,12 +67,8 @@ def other_sources(patient: Patient) -> Iterator[Finding]:
         kind = source_kind(source.kind)
         if kind.reads_records_api or kind.reads_accounts or source.connector is not None or source.rest is not None:
             continue
-        missing = missing_variables(source, patient.environment)
-        if missing:
-            fix = "set it in the environment or in .env"
-            yield Finding(
-                "sources", "problem", f"{provider} is read from {source.kind}, which needs {' and '.join(missing)}", fix
-            )
+        if (missing := lacking("sources", provider, source, patient)) is not None:
+            yield missing
             continue
         yield Finding("sources", "ok", f"{provider} is read from {source.kind}, whose variables are set")
         if kind.takes_options:

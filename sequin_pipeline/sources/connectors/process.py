@@ -99,6 +99,7 @@ class ConnectorProcess:
         try:
             self._start(folder, program)
         except BaseException:
+            # Also when interrupted: the folder holds secrets, and nobody else knows of it yet. Raised again.
             shutil.rmtree(folder, ignore_errors=True)
             raise
         return self

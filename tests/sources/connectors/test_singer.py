@@ -123,7 +123,7 @@ def test_activate_version_deletes_nothing_and_is_told_of(warehouse_url: str, tmp
 
 
 def test_batch_is_refused_in_words(warehouse_url: str, tmp_path: Path) -> None:
-    batch: Step = ["say", {"type": "BATCH", "stream": "thing", "encoding": {}, "manifest": ["file:///tmp/x.gz"]}]
+    batch: Step = ["say", {"type": "BATCH", "stream": "thing", "encoding": {}, "manifest": ["file:///spool/x.gz"]}]
 
     with pytest.raises(
         SourceRefused, match=r"sends BATCH messages, which name files in place of records: switch `batch_config` off"
