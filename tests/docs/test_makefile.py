@@ -25,6 +25,7 @@ NEEDED = (
     "bench/peers/requirements.lock",
     "docs/site/requirements.lock",
     "tests/sources/connectors/requirements.lock",
+    "tests/deploy/requirements.lock",
     "bench/peers/drizzle/package-lock.json",
 )
 UV = """#!/bin/sh
@@ -63,7 +64,14 @@ def make(checkout: Path, *arguments: str, user: int | None = None) -> "subproces
 
 @pytest.mark.parametrize(
     "target",
-    [*TARGETS, ".venv-bench/.installed", ".venv-connectors/.installed", ".venv-docs/.installed", ".venv-lowest/.installed"],
+    [
+        *TARGETS,
+        ".venv-bench/.installed",
+        ".venv-connectors/.installed",
+        ".venv-deploy/.installed",
+        ".venv-docs/.installed",
+        ".venv-lowest/.installed",
+    ],
 )
 def test_no_command_of_a_target_is_cut_at_a_space_of_the_path(checkout: Path, target: str) -> None:
     planned = make(checkout, "--dry-run", target)
