@@ -17,6 +17,8 @@ from sequin_pipeline.reads import Connector, RestApi
 ColumnType = Literal[
     "text", "boolean", "integer", "bigint", "numeric", "double precision", "date", "timestamptz", "uuid", "text[]", "jsonb"
 ]
+DataType = Literal["jsonb", "json"]
+"""The type of the column `data`."""
 TimeFormat = Literal["iso", "epoch_seconds", "epoch_milliseconds"]
 OnDelete = Literal["mark", "remove"]
 WindowWidth = Literal["hour", "day", "week", "month"]
@@ -221,7 +223,8 @@ class Collection:
     `reject_limit_records` and `reject_limit_share`: a run that rejects more than both fails after everything good was committed.
     `origin` is `file:line` of its declaration. `observes_time`: versions are times of observation rather than counters, so that equal
     content at a newer version is unchanged. `lists_from_a_start`: a full listing begins at a time that the source chooses, so that what
-    last changed before the oldest object in it does not count as deleted.
+    last changed before the oldest object in it does not count as deleted. `data_type` is the type of the column `data` in a table that the
+    pipeline manages: `json` keeps the object as it came, byte for byte.
     """
 
     provider: str
@@ -243,6 +246,7 @@ class Collection:
     source: SourceDeclaration = SourceDeclaration()
     observes_time: bool = False
     lists_from_a_start: bool = False
+    data_type: DataType = "jsonb"
 
     @property
     def id(self) -> str:

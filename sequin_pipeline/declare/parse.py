@@ -11,6 +11,7 @@ from sequin_pipeline.catalog import (
     MAX_COLUMNS,
     Collection,
     Column,
+    DataType,
     Queue,
     SourceAccount,
     SourceDeclaration,
@@ -160,6 +161,7 @@ def _collection(
             f"{name!r} declares {len(model.columns):,} columns, and beside the record's own {len(RECORD_COLUMNS)} a table of Postgres has "
             f"room for {most:,}: leave out what is not asked for by name; the whole object stands in `data`"
         )
+    data_type = _data_type(provider, name, model, node / "data")
     return Collection(
         provider=provider.provider,
         name=name,
@@ -170,7 +172,7 @@ def _collection(
             for column_name, column in model.columns.items()
         ),
         unmanaged=parse_unmanaged(name, model, node) if model.table and not model.table.managed else None,
-        indexes=parse_indexes(name, model, node / "indexes"),
+        indexes=parse_indexes(name, model, node / "indexes", data_type=data_type),
         description=model.description,
         on_delete=model.on_delete,
         owners=tuple(model.owners or provider.owners),
@@ -183,7 +185,18 @@ def _collection(
         source=source,
         observes_time=source_kind(source.kind).observes_time_of(name),
         lists_from_a_start=source_kind(source.kind).lists_from_a_start,
+        data_type=data_type,
     )
+
+
+def _data_type(provider: ProviderModel, name: str, model: CollectionModel, node: Node) -> DataType:
+    if model.table is None or model.table.managed:
+        return model.data or provider.data
+    if model.data is not None:
+        raise node.refused(
+            f"collection {name!r} names a type for `data`, but its table belongs to an application, whose own column decides: remove 'data'"
+        )
+    return "jsonb"
 
 
 def _check_listable(name: str, source: SourceDeclaration, node: Node) -> None:

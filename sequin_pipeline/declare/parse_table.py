@@ -3,7 +3,7 @@
 Only what the YAML alone can tell is checked here: the table itself is looked at before the first row.
 """
 
-from sequin_pipeline.catalog import RESERVED_SCHEMAS, TableName, UnmanagedTable, default_table
+from sequin_pipeline.catalog import RESERVED_SCHEMAS, DataType, TableName, UnmanagedTable, default_table
 from sequin_pipeline.declare.node import Node, check_text
 from sequin_pipeline.declare.yaml_models import (
     TABLE_PATTERN,
@@ -50,7 +50,7 @@ def _check_table_model(name: str, model: TableModel, place: Node) -> None:
             )
 
 
-def parse_indexes(name: str, model: CollectionModel, node: Node) -> tuple[tuple[str, ...], ...]:
+def parse_indexes(name: str, model: CollectionModel, node: Node, *, data_type: DataType) -> tuple[tuple[str, ...], ...]:
     if model.indexes and model.table and not model.table.managed:
         raise node.refused(
             f"collection {name!r} asks for indexes on a table that belongs to an application: create them with its migrations"
@@ -61,6 +61,11 @@ def parse_indexes(name: str, model: CollectionModel, node: Node) -> tuple[tuple[
             raise node.refused(
                 f"collection {name!r} asks for an index on {unknown[0]!r}, which is not a column of its table: "
                 f"name some of {', '.join((*RECORD_COLUMNS, *model.columns))}"
+            )
+        if data_type == "json" and "data" in columns:
+            raise node.refused(
+                f"collection {name!r} asks for an index on 'data', which is declared as json, a type without an order: "
+                "create one on an expression yourself, as in `create index on schema.table using gin ((data::jsonb))`"
             )
         if not columns or len(set(columns)) < len(columns) or model.indexes.count(columns) > 1:
             raise node.refused(f"collection {name!r} asks for the index {columns!r}: name each column once, and each index once")

@@ -8,7 +8,7 @@ from typing import Annotated, Any, Literal, get_args
 
 from pydantic import Field
 
-from sequin_pipeline.catalog import MAX_LANES, ColumnType, KeyColumn, OnDelete, SourceKindName, TimeFormat, WindowWidth
+from sequin_pipeline.catalog import MAX_LANES, ColumnType, DataType, KeyColumn, OnDelete, SourceKindName, TimeFormat, WindowWidth
 from sequin_pipeline.declare.connector_models import ConnectorModel
 from sequin_pipeline.declare.rest_models import ApiModel, ReadModel
 from sequin_pipeline.declare.strict_model import VARIABLE_PATTERN, StrictModel
@@ -115,6 +115,10 @@ class CollectionModel(StrictModel):
         description="lists of columns of a managed table to have an index on; created concurrently, never dropped",
         examples=[[["sync_id", "upstream_id"]]],
     )
+    data: DataType | None = Field(
+        default=None,
+        description="the type of the column data: jsonb, or json, which keeps the object byte for byte; left out: the provider's",
+    )
     on_delete: OnDelete = Field(default="mark", description="mark deleted records' rows, or remove them")
     lanes: int = Field(default=1, ge=1, le=MAX_LANES, description="connections that write the table beside each other")
     history: str | None = Field(
@@ -174,6 +178,9 @@ class ProviderModel(StrictModel):
         description="what the records are read from: the records API, the provider itself, or a class of your own",
         examples=["sequin", "my_package.sources:TrackerSource"],
         json_schema_extra={"anyOf": [{"enum": list(get_args(SourceKindName))}, {"pattern": SOURCE_PATTERN}]},
+    )
+    data: DataType = Field(
+        default="jsonb", description="the type of the column data of its tables, where a collection does not name another one"
     )
     options: dict[str, Any] = Field(
         default_factory=dict,

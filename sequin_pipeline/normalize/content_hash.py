@@ -24,8 +24,13 @@ _BITS = {pa.float64(): pa.int64(), pa.date32(): pa.int32(), pa.timestamp("us", "
 
 
 def declaration_fingerprint(collection: Collection) -> bytes:
-    """Returns a fingerprint that changes with every column's name and declaration, and with their order."""
+    """Returns a fingerprint that changes with every column's name and declaration, with their order, and with the type of `data`.
+
+    After a change from jsonb to json, what is read again is written again, as it came.
+    """
     columns = [[column.name, column.fingerprint] for column in collection.columns]
+    if collection.data_type != "jsonb":
+        columns.append(["data", collection.data_type])
     return xxhash.xxh3_128_digest(msgspec.json.encode(columns))
 
 

@@ -61,13 +61,13 @@ def look_up(
 def is_as_stored(collection: Collection, found: object, stored: Mapping[str, str | None]) -> bool | None:
     """Says whether the object of a frame is equal to that of the row, which is told as text by the table's own names.
 
-    It is None where one of the two has none.
+    It is None where one of the two has none. In a `json` column only the same bytes are equal.
     """
     target = collection_target(collection)
     data = stored.get(target.column(target.data).table_name) if target.data and target.is_stored(target.data) else None
     if data is None or found is None or found is pd.NA:
         return None
-    return _read(data) == _read(str(found))
+    return data == str(found) if collection.data_type == "json" else _read(data) == _read(str(found))
 
 
 def _read(text: str) -> object:

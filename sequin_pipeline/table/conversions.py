@@ -36,8 +36,8 @@ def change_type(table: TableName, column: str, found: str, wanted: str, *, has_d
 
 def _conversion(found: str, wanted: str) -> str:
     kind = _kind(found)
-    if wanted == "jsonb":
-        return "{c}::jsonb" if kind in _TEXT | _JSON else "to_jsonb({c})"
+    if wanted in _JSON:
+        return f"{{c}}::{wanted}" if kind in _TEXT | _JSON else f"to_{wanted}({{c}})"
     if kind in _JSON:
         return _from_json(wanted)
     if wanted == "text[]":

@@ -18,7 +18,10 @@ ColumnScope = Literal["batch", "staging", "table"]
 
 
 DIGIT_KEEPING_TYPES = ("numeric", "jsonb", "double precision")
-"""Of two equal numbers these types keep the one that was written: 1.1 or 1.10, 0.0 or -0.0."""
+"""Of two equal numbers these types keep the one that was written: 1.1 or 1.10, 0.0 or -0.0.
+
+A `json` column keeps all of its text, and has no equality at all: its image is compared in the same way.
+"""
 
 
 @dataclass(frozen=True)
@@ -224,7 +227,15 @@ def _managed_target(collection: Collection) -> Target:
                 for field in FIELDS
             ),
             *declared,
-            TargetColumn("data", "jsonb", "text", "jsonb", is_object=True, keeps_digits=True, description=RECORD_COLUMNS["data"]),
+            TargetColumn(
+                "data",
+                collection.data_type,
+                "text",
+                collection.data_type,
+                is_object=True,
+                keeps_digits=True,
+                description=RECORD_COLUMNS["data"],
+            ),
             TargetColumn("content_hash", "uuid", "uuid", description=RECORD_COLUMNS["content_hash"]),
         ),
         key=("id",),

@@ -46,7 +46,7 @@ class History:
         for schema in ("demo", "sequin_pipeline"):
             self.connection.execute(sql.SQL("drop schema if exists {} cascade").format(sql.Identifier(schema)))
         self.warehouse = Warehouse(self.url, sleep=lambda seconds: None)
-        self.world = World(random.Random(seed))
+        self.world = World(random.Random(seed), data_type="json" if seed % 2 else "jsonb")
         self.chance = random.Random(seed)
         self.runs = 0
         self.run_live()

@@ -11,7 +11,7 @@ from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from datetime import UTC, datetime, timedelta
 
-from sequin_pipeline.catalog import Collection, Column, parse_path
+from sequin_pipeline.catalog import Collection, Column, DataType, parse_path
 from sequin_pipeline.sources import Page, ReadRequest, TimeWindow
 from tests.support.builders import ListSource, collection, live_run_config, record
 from tests.support.fold import Fold, is_bare, row_of
@@ -110,6 +110,7 @@ class World:
     rejects: dict[bytes, bool] = field(default_factory=dict)
     unfilled: set[tuple[str, int]] = field(default_factory=set)
     cases: set[str] = field(default_factory=set)
+    data_type: DataType = "jsonb"
 
     def __post_init__(self) -> None:
         run_config = live_run_config(self.collection)
@@ -119,7 +120,9 @@ class World:
     def collection(self) -> Collection:
         """As it is declared now."""
         return replace(
-            collection(columns=self.columns, on_delete="remove" if self.removes else "mark"), reject_limit_records=10_000
+            collection(columns=self.columns, on_delete="remove" if self.removes else "mark"),
+            reject_limit_records=10_000,
+            data_type=self.data_type,
         )
 
     # What happens at the source

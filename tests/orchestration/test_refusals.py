@@ -284,6 +284,23 @@ REFUSED = {
         6,
         "collection 'a' asks for the index ['sync_id']: name each column once, and each index once",
     ),
+    "index on json": (
+        "  provider: stripe\n  data: json\n  collections:\n    a:\n      indexes: [[sync_id, data]]\n",
+        7,
+        "collection 'a' asks for an index on 'data', which is declared as json, a type without an order: create one on an expression "
+        "yourself, as in `create index on schema.table using gin ((data::jsonb))`",
+    ),
+    "type of data": (
+        "  provider: stripe\n  collections:\n    a:\n      data: text\n",
+        6,
+        "attributes.collections.a.data: Input should be 'jsonb' or 'json'",
+    ),
+    "type of data in an unmanaged table": (
+        "  provider: stripe\n  collections:\n    a:\n      data: json\n      on_delete: remove\n"
+        "      table: {name: public.a, managed: false, columns: {id: id}}\n",
+        6,
+        "collection 'a' names a type for `data`, but its table belongs to an application, whose own column decides: remove 'data'",
+    ),
     "index on an unmanaged table": (
         "  provider: stripe\n  collections:\n    a:\n      indexes: [[sync_id]]\n      on_delete: remove\n"
         "      table: {name: public.a, managed: false, columns: {id: id}}\n",

@@ -1,17 +1,19 @@
 """Every ALTER that a message proposes runs as it is printed, on a table with rows, and what stood in the way is gone after it."""
 
 import re
+from collections.abc import Iterator
 from dataclasses import replace
 from urllib.parse import urlsplit, urlunsplit
 
 import psycopg
 import pytest
 
-from sequin_pipeline.catalog import Column, ColumnType, TableName, parse_path
+from sequin_pipeline.catalog import Column, ColumnType, DataType, TableName, parse_path
 from sequin_pipeline.errors import PipelineError, TableRefused
 from sequin_pipeline.operate.dry_run import dry_run
 from sequin_pipeline.postgres.session_limits import limits_in_force
 from sequin_pipeline.postgres.warehouse import Warehouse
+from sequin_pipeline.sources import Page, ReadRequest
 from sequin_pipeline.table.conversions import change_type
 from tests.support.builders import ListSource, collection, record
 from tests.support.reading import execute, query
@@ -79,6 +81,9 @@ CONVERSIONS = [
     ("jsonb", "'true'", "boolean", "true"),
     ("jsonb", '\'["a", "b c"]\'', "text[]", '{a,"b c"}'),
     ("json", "'{\"a\":1}'", "jsonb", '{"a": 1}'),
+    ("jsonb", '\'{"b":1,"a":"x"}\'', "json", '{"a": "x", "b": 1}'),
+    ("text", "'{\"b\" :1}'", "json", '{"b" :1}'),
+    ("bigint", "7", "json", "7"),
 ]
 
 
@@ -86,7 +91,7 @@ CONVERSIONS = [
     ("found", "value", "wanted", "expected"), [pytest.param(*row, id=f"{row[0]} to {row[2]}") for row in CONVERSIONS]
 )
 def test_a_column_is_turned_into_the_declared_type_with_its_values_and_nulls(
-    found: str, value: str, wanted: ColumnType, expected: str, warehouse_url: str
+    found: str, value: str, wanted: str, expected: str, warehouse_url: str
 ) -> None:
     execute(
         warehouse_url,
@@ -246,3 +251,51 @@ def test_what_a_plan_says_that_a_run_would_begin_with_runs_on_a_table_with_rows(
 
     assert query(warehouse_url, "select id, more from demo.thing") == [("a", None)]
     assert dry_run(ListSource([[record("a", 1)]]), Warehouse(warehouse_url), of).changes == ()
+
+
+SENT = '{"b": 1e1, "a": "x", "b": 2.50}'
+"""An object of which jsonb keeps the value only."""
+
+
+@pytest.mark.parametrize(
+    ("before", "after", "at_once", "once_read_again"),
+    [
+        pytest.param("jsonb", "json", '{"a": "x", "b": 2.50}', SENT, id="jsonb to json"),
+        pytest.param("json", "jsonb", '{"a": "x", "b": 2.50}', '{"a": "x", "b": 2.50}', id="json to jsonb"),
+    ],
+)
+def test_another_type_of_data_is_refused_and_taken_after_the_alter_that_was_proposed(
+    before: DataType, after: DataType, at_once: str, once_read_again: str, warehouse_url: str
+) -> None:
+    def source(*ids: str) -> ListSource:
+        return TextSource([[record(each, 1, data="#") for each in ids]])
+
+    of = {kind: replace(collection(), data_type=kind) for kind in (before, after)}
+    sync(warehouse_url, of=of[before], source=source("r1"))
+    stored = "select id, data::text, xmin::text from demo.thing order by id"
+    rows = query(warehouse_url, stored)
+    with pytest.raises(TableRefused) as refusal:
+        sync(warehouse_url, of=of[after], source=source("r1", "r2"), run_id="refused")
+    assert str(refusal.value) == (
+        f"column 'data' of table 'demo.thing' is of type '{before}', and 'demo/thing' declares '{after}': declare the type that is "
+        f'there, or run `alter table "demo"."thing" alter column "data" type {after} using "data"::{after}`'
+    )
+    assert query(warehouse_url, stored) == rows
+
+    execute(warehouse_url, proposed(refusal.value))
+    known = query(warehouse_url, "select data::text from demo.thing")
+    again = sync(warehouse_url, of=of[after], source=source("r1", "r2"), run_id="again", full_refresh=True)
+    third = sync(warehouse_url, of=of[after], source=source("r1", "r2"), run_id="third", full_refresh=True)
+
+    assert known == [(at_once,)]
+    assert [row[1] for row in query(warehouse_url, stored)] == [once_read_again] * 2
+    assert (again.counts.inserted, again.counts.updated) == (1, int(after == "json"))
+    assert (third.counts.unchanged, third.counts.fetched) == (2, 2)
+
+
+class TextSource(ListSource):
+    """Writes SENT in place of `"#"`, as it stands."""
+
+    def pages(self, request: ReadRequest) -> Iterator[Page]:
+        for page in super().pages(request):
+            yield replace(page, records=page.records.replace(b'"#"', SENT.encode()))

@@ -5,13 +5,13 @@ import random
 from collections import Counter, defaultdict
 from collections.abc import Sequence
 from contextlib import suppress
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 
 import hypothesis.strategies as st
 import psycopg
 from hypothesis import HealthCheck, event, given, note, settings
 
-from sequin_pipeline.catalog import Collection, Column, parse_path
+from sequin_pipeline.catalog import Collection, Column, TableName, parse_path
 from sequin_pipeline.errors import SourceUnavailable, TooManyRejects
 from sequin_pipeline.postgres.warehouse import Warehouse
 from sequin_pipeline.read.stream import RecordStream
@@ -27,7 +27,9 @@ MARKED = collection(columns=(*COLUMNS, Column("marker", parse_path("record.marke
 REMOVED = collection(columns=MARKED.columns, table="demo.removed", on_delete="remove")
 OBSERVED = collection(columns=MARKED.columns, table="demo.observed", observes_time=True)
 OBSERVED_REMOVED = collection(columns=MARKED.columns, table="demo.observed_removed", on_delete="remove", observes_time=True)
-KINDS = (MARKED, REMOVED, OBSERVED, OBSERVED_REMOVED)
+MARKED_JSON = replace(MARKED, table=TableName("demo", "marked_json"), data_type="json")
+OBSERVED_JSON = replace(OBSERVED_REMOVED, table=TableName("demo", "observed_json"), data_type="json")
+KINDS = (MARKED, REMOVED, OBSERVED, OBSERVED_REMOVED, MARKED_JSON, OBSERVED_JSON)
 
 TIMES = (
     None,
@@ -307,7 +309,8 @@ def _check_rejects(connection: psycopg.Connection[tuple[object, ...]], world: Wo
 
 def _forget_everything(connection: psycopg.Connection[tuple[object, ...]]) -> None:
     connection.execute(
-        "truncate demo.marked, demo.removed, demo.observed, demo.observed_removed, sequin_pipeline.merges, sequin_pipeline.rejects,"
+        "truncate demo.marked, demo.removed, demo.observed, demo.observed_removed, demo.marked_json, demo.observed_json,"
+        " sequin_pipeline.merges, sequin_pipeline.rejects,"
         " sequin_pipeline.versions, sequin_pipeline.cursors, sequin_pipeline.positions, sequin_pipeline.runs, sequin_pipeline.fields"
     )
     connection.execute("update sequin_pipeline.tables set row_count = 0")

@@ -18,6 +18,7 @@ _BUILDERS: Mapping[str, tuple[str, str, str]] = {
     "uuid": ("uuid", "", ""),
     "text[]": ("text", "", ".array()"),
     "jsonb": ("jsonb", "", ""),
+    "json": ("json", "", ""),
 }
 """By type, this gives the builder, its options, and what follows the call; a bigint as a number would lose digits beyond 2^53."""
 

@@ -17,6 +17,7 @@ _TYPES: Mapping[str, tuple[str, str]] = {
     "uuid": ("String", "@db.Uuid"),
     "text[]": ("String[]", ""),
     "jsonb": ("Json", ""),
+    "json": ("Json", "@db.Json"),
 }
 """By type, this gives Prisma's own, and the native type where it is not what Prisma would choose."""
 

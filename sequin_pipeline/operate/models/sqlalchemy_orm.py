@@ -20,6 +20,7 @@ _TYPES: Mapping[str, tuple[str, str]] = {
     "uuid": ("Uuid", "UUID"),
     "text[]": ("ARRAY(Text)", "list[str | None]"),
     "jsonb": ("JSONB", "Any"),
+    "json": ("JSON", "Any"),
 }
 """By type, this gives SQLAlchemy's, and that of the value."""
 
@@ -31,7 +32,7 @@ _IMPORTS: Mapping[str, frozenset[str]] = {
     "sqlalchemy": frozenset(
         {"ARRAY", "BigInteger", "Boolean", "Date", "DateTime", "Double", "Index", "Integer", "Numeric", "Text", "Uuid"}
     ),
-    "sqlalchemy.dialects.postgresql": frozenset({"JSONB"}),
+    "sqlalchemy.dialects.postgresql": frozenset({"JSON", "JSONB"}),
     "sqlalchemy.orm": frozenset({"DeclarativeBase", "Mapped", "mapped_column"}),
 }
 

@@ -9,7 +9,7 @@ from sequin_pipeline.table.indexes import index_name
 
 @dataclass(frozen=True)
 class ModelColumn:
-    """This value is a column; `type` is one of catalog.ColumnType, `description` is one line, empty where there is none.
+    """This value is a column; `type` is one of catalog.ColumnType, or `json`, `description` is one line, empty where there is none.
 
     `holds_nulls` says of an array that its elements may be null.
     """

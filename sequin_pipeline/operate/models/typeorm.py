@@ -17,6 +17,7 @@ _TYPES: Mapping[str, tuple[str, str]] = {
     "uuid": ("uuid", "string"),
     "text[]": ("text", "(string | null)[]"),
     "jsonb": ("jsonb", "unknown"),
+    "json": ("json", "unknown"),
 }
 """By type, this gives the column's, and that of the value as TypeORM reads it.
 

@@ -22,9 +22,11 @@ def every_type(*, table: str = "demo.thing") -> Collection:
 
 
 def awkward_comments() -> Collection:
-    return _collection(
+    """Also the table whose `data` is of type json."""
+    of = _collection(
         "Demo.2nd-thing", Column("said", parse_path("x"), "text", description=AWKWARD_TEXT), description=AWKWARD_TEXT
     )
+    return replace(of, data_type="json")
 
 
 def collections() -> tuple[Collection, ...]:
