@@ -19,14 +19,19 @@ from bench.tables import text
 
 @dataclass(frozen=True)
 class Scale:
-    """How much is measured: `large` adds streams of a million records and tables of ten million rows."""
+    """How much is measured: `large` adds streams of a million records and tables of ten million rows. `once` follows the rounds."""
 
     name: str
     records: int
     rounds: int
+    once: tuple[str, ...]
 
 
-SCALES = {"quick": Scale("quick", 2_000, 1), "default": Scale("default", 100_000, 2), "large": Scale("large", 100_000, 1)}
+SCALES = {
+    "quick": Scale("quick", 2_000, 1, extras.QUICK),
+    "default": Scale("default", 100_000, 2, extras.DEFAULT),
+    "large": Scale("large", 100_000, 1, extras.LARGE),
+}
 
 
 def main() -> int:
@@ -55,7 +60,7 @@ def main() -> int:
                 _tell(f"round {number} of {rounds}")
                 run_round(arena, entries, results, number=number)
             once: dict[str, Any] = {}
-            for name in extras.LARGE if arguments.large else extras.DEFAULT:
+            for name in scale.once:
                 _tell(name)
                 once[name] = extras.SECTIONS[name](arena)
             document = report.build(

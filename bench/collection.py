@@ -3,11 +3,11 @@
 from dataclasses import replace
 from datetime import UTC, datetime
 
+from bench.records import YEAR
 from sequin_pipeline.catalog import Collection, Column, TableName, Windows, parse_path
 from sequin_pipeline.read.stream import RunConfig
 from sequin_pipeline.table.target import Target, collection_target
 
-YEAR = 2024
 TABLE = "subscription"
 
 COLUMNS = (
@@ -26,11 +26,6 @@ COLLECTION = Collection(
     windows=Windows("month", datetime(YEAR, 1, 1, tzinfo=UTC)),
     columns=COLUMNS,
 )
-
-
-MANY_PROVIDER = "many"
-MANY_COLLECTIONS = tuple(f"c{number:02}" for number in range(20))
-"""Of a run of many collections, each with the same records."""
 
 
 def collection_in(schema: str) -> Collection:

@@ -1,17 +1,17 @@
 """What is measured once, after the rounds: sources that take their time, Dagster's share, and how it all grows."""
 
 from collections.abc import Callable, Iterator, Mapping
-from contextlib import contextmanager
+from contextlib import contextmanager, nullcontext, suppress
 from dataclasses import replace
 from typing import Any
 
 import psycopg
 
-from bench.child import ContestantFailed
+from bench.child import Contestant, ContestantFailed
 from bench.contestants import ENTRIES, PIPELINE, CannotRun, Entry
 from bench.many import measure_many
 from bench.records import write_pages
-from bench.rounds import Arena, Measurement, running_api
+from bench.rounds import Arena, Measurement, make_schema, running_api
 from bench.server import Serving
 from sequin_pipeline.postgres.urls import psycopg2_url
 
@@ -23,7 +23,6 @@ MEMORY_RECORDS = (100_000, 1_000_000)
 TABLE_SIZES = (0, 1_000_000, 10_000_000)
 
 WHOLE = next(entry for entry in ENTRIES if entry.name == PIPELINE)
-SOURCE_ALONE = Entry("source", "its source alone", "bench.pipeline", "core", ("new",), options={"part": "source"})
 DLT_REST = Entry("dlt_rest", "dlt rest_api, upsert", "bench.peers.dlt_rest_api", "core", ("new",))
 REST_RECORDS = 50_000
 THROUGH_DAGSTER = Entry("dagster", "sequin_pipeline, through Dagster", "bench.dagster_run", "core", ("new",))
@@ -32,50 +31,56 @@ THROUGH_DAGSTER = Entry("dagster", "sequin_pipeline, through Dagster", "bench.da
 def measure_sources(arena: Arena) -> list[dict[str, Any]]:
     """With a delay of each answer: how much of what a source alone can deliver arrives in the table, by kind of source.
 
-    Raises ContestantFailed where a queue has messages left that were not acknowledged.
+    All in one process, for nobody asks for its memory. Raises ContestantFailed where a queue has messages left that were not acknowledged.
     """
     found = []
-    for kind in SOURCE_RECORDS:
-        slow = replace(arena, records=min(SOURCE_RECORDS[kind], arena.records))
-        alone = _once(slow, SOURCE_ALONE, f"alone_{kind}", delay_seconds=DELAY_SECONDS, kind=kind)
-        whole = _once(slow, WHOLE, f"whole_{kind}", delay_seconds=DELAY_SECONDS, kind=kind)
-        found.append(
-            {
-                "kind": kind,
-                "delay_seconds": DELAY_SECONDS,
-                "records": slow.records,
-                "alone_records_per_second": alone.records / alone.seconds,
-                "records_per_second": whole.records / whole.seconds,
-                "share": alone.seconds / whole.seconds,
-            }
-        )
+    with _contestant(arena, WHOLE, "sources") as contestant:
+        for kind in SOURCE_RECORDS:
+            slow = replace(arena, records=min(SOURCE_RECORDS[kind], arena.records))
+            alone = _once(slow, WHOLE, f"alone_{kind}", contestant, delay_seconds=DELAY_SECONDS, kind=kind, part="source")
+            whole = _once(slow, WHOLE, f"whole_{kind}", contestant, delay_seconds=DELAY_SECONDS, kind=kind)
+            found.append(
+                {
+                    "kind": kind,
+                    "delay_seconds": DELAY_SECONDS,
+                    "records": slow.records,
+                    "alone_records_per_second": alone.records / alone.seconds,
+                    "records_per_second": whole.records / whole.seconds,
+                    "share": alone.seconds / whole.seconds,
+                }
+            )
     return found
 
 
 def measure_rest(arena: Arena) -> list[dict[str, Any]]:
-    """A REST API by declaration: the source alone with two sizes of pages, then all of it and dlt's own source, one after the other."""
+    """A REST API by declaration: the source alone with two sizes of pages, then all of it and dlt's own source, one after the other.
+
+    Those of the pipeline are in one process, what takes more memory after what takes less.
+    """
     # Packing as it answers, the server would be what is measured.
     few = replace(arena, records=min(REST_RECORDS, arena.records), encoding="identity")
-    entries = [(SOURCE_ALONE, "source alone", limit, 1) for limit in (100, 1000)]
-    entries += [(WHOLE, f"into the table, {lanes} lanes", 1000, lanes) for lanes in (1, 2)]
-    entries.append((DLT_REST, "dlt rest_api, merge and upsert", 1000, 1))
     found = []
-    for number, (entry, label, limit, lanes) in enumerate(entries):
-        try:
-            measured = _once(few, entry, f"rest_{number}", kind="rest", limit=limit, lanes=lanes)
-        except CannotRun:
-            continue
-        found.append(
-            {
-                "label": label,
-                "limit": limit,
-                "records": few.records,
-                "records_per_second": measured.records / measured.seconds,
-                "client_us": measured.client_cpu_seconds / measured.records * 1e6,
-                "peak_rss_bytes": measured.peak_rss_bytes,
-            }
-        )
+    with _contestant(few, WHOLE, "rest") as contestant:
+        for limit in (100, 1000):
+            alone = _once(few, WHOLE, f"rest_alone_{limit}", contestant, kind="rest", limit=limit, part="source")
+            found.append(_rest_row("source alone", limit, alone))
+        for lanes in (1, 2):
+            whole = _once(few, WHOLE, f"rest_{lanes}", contestant, kind="rest", limit=1000, lanes=lanes)
+            found.append(_rest_row(f"into the table, {lanes} lanes", 1000, whole))
+    with suppress(CannotRun):
+        found.append(_rest_row("dlt rest_api, merge and upsert", 1000, _once(few, DLT_REST, "rest_dlt", kind="rest", limit=1000)))
     return found
+
+
+def _rest_row(label: str, limit: int, measured: Measurement) -> dict[str, Any]:
+    return {
+        "label": label,
+        "limit": limit,
+        "records": measured.records,
+        "records_per_second": measured.records / measured.seconds,
+        "client_us": measured.client_cpu_seconds / measured.records * 1e6,
+        "peak_rss_bytes": measured.peak_rss_bytes,
+    }
 
 
 def measure_rest_memory(arena: Arena) -> list[dict[str, float]]:
@@ -159,18 +164,37 @@ SECTIONS: Mapping[str, Callable[[Arena], Any]] = {  # what JSON holds
     "growth": measure_growth,
 }
 DEFAULT = ("sources", "rest", "dagster")
+QUICK = (*DEFAULT, "many")
 LARGE = ("sources", "rest", "rest_memory", "dagster", "many", "memory", "growth")
 
 
-def _once(
-    arena: Arena, entry: Entry, database: str, *, delay_seconds: float = 0.0, kind: str = "sequin", **options: object
-) -> Measurement:
-    """The first phase of one contestant in a database of its own."""
+@contextmanager
+def _contestant(arena: Arena, entry: Entry, database: str, **options: object) -> Iterator[Contestant]:
+    """A process for several measurements, each of which gets a database of its own besides."""
     arena.postgres.make_database(database)
-    serving = Serving("new", arena.encoding, delay_seconds, arena.records, kind)
-    arena.api.serve(serving)
-    with arena.contestant(entry, database, kind=kind, **options) as contestant:
-        measured = arena.measure(entry, contestant, "new", round_number=1, database=database)
+    with arena.contestant(entry, database, **options) as contestant:
+        yield contestant
+    arena.postgres.drop_database(database)
+
+
+def _once(
+    arena: Arena,
+    entry: Entry,
+    database: str,
+    running: Contestant | None = None,
+    *,
+    delay_seconds: float = 0.0,
+    kind: str = "sequin",
+    **options: object,
+) -> Measurement:
+    """The first phase of one contestant, which runs already or is started for it, in a database of its own."""
+    url = arena.postgres.make_database(database)
+    arena.api.serve(Serving("new", arena.encoding, delay_seconds, arena.records, kind))
+    started = nullcontext(running) if running else arena.contestant(entry, database, kind=kind, **options)
+    with started as contestant:
+        make_schema(url, entry)
+        asked = {"kind": kind, "database_url": url, **options}
+        measured = arena.measure(entry, contestant, "new", round_number=1, database=database, **asked)
     arena.postgres.drop_database(database)
     if left := arena.api.seen().unacknowledged:
         raise ContestantFailed(f"{left} messages of {kind} were not acknowledged")

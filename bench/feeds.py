@@ -11,7 +11,7 @@ from uuid import UUID
 
 import msgspec
 
-from bench.collection import MANY_COLLECTIONS, MANY_PROVIDER
+from bench.records import MANY_COLLECTIONS, MANY_PROVIDER
 
 Compress = Callable[[bytes], bytes]
 

@@ -12,15 +12,15 @@ import yaml
 
 from bench import processes
 from bench.child import Contestant, ContestantFailed, Task
-from bench.collection import MANY_COLLECTIONS, MANY_PROVIDER
 from bench.contestants import CHECKOUT, Entry
+from bench.records import MANY_COLLECTIONS, MANY_PROVIDER
 from bench.report import machine
 from bench.rounds import Arena
 from bench.server import Serving
 from sequin_pipeline.postgres.urls import psycopg2_url
 
 COLLECTION_RECORDS = 5_000
-FEW_COLLECTIONS = 3
+FEW_COLLECTIONS = 2
 """Of a smoke run."""
 RETRY_AFTER_SECONDS = 1
 MANY = Entry("many", "many collections, through Dagster", "bench.many_run", "many", ("new", "nothing_new", "replay"))

@@ -13,8 +13,9 @@ from pathlib import Path
 import dagster as dg
 
 from bench import child
-from bench.collection import COLUMNS, MANY_PROVIDER, YEAR
+from bench.collection import COLUMNS
 from bench.contestants import CHECKOUT
+from bench.records import MANY_PROVIDER, YEAR
 from sequin_pipeline.catalog import Column
 from sequin_pipeline.cli.session import DAGSTER_EVENTS
 from sequin_pipeline.environment.settings import (

@@ -1,7 +1,8 @@
 """The pipeline itself, in a plain process: `python -m bench.pipeline`, a contestant.
 
 Options: `part` is "whole" (from HTTP to the table) or "source" (what it delivers thrown away, and acknowledged: what the source alone
-could deliver); `kind` is that of the source; `lanes`, how many connections write.
+could deliver); `kind` is that of the source; `limit`, its objects a page; `lanes`, how many connections write; `database_url`, another
+database than that of the place.
 """
 
 from collections.abc import Callable, Mapping
@@ -48,31 +49,30 @@ REST_LIST = Read(
 
 def main() -> None:
     place = child.place()
-    kind = place.options.get("kind", "sequin")
-    collection, warehouse = _collection(place.schema, kind), Warehouse(place.database_url)
-    lanes = int(place.options.get("lanes", 1))
-    source = _source(kind, place.api_url, int(place.options.get("limit", PAGE_LIMIT)))
-
-    def run(task: child.Task) -> Mapping[str, float]:
-        if kind in QUEUES:
-            return notes_of(drain(source, (collection,), warehouse, run_id=str(uuid4())).collections[collection.label])
-        run_config = live_run_config(collection, full_refresh=task.phase not in CONTINUING_PHASES)
-        return notes_of(run_sync(RecordStream(run_config, source), warehouse, run_id=str(uuid4()), lanes=lanes))
-
-    def drain_source(task: child.Task) -> Mapping[str, float]:
-        requests = 0
-        for page in source.pages(ReadRequest(frozenset({collection.id}))):
-            requests += page.cost.requests
-            if page.cursor is not None:
-                source.committed(page.cursor)
-        return {"requests": requests}
-
-    work = {"whole": run, "source": drain_source}[place.options["part"]]
 
     def prepare(task: child.Task) -> Callable[[], Mapping[str, float]]:
-        return lambda: work(task)
+        options = {**place.options, **task.options}
+        kind = options.get("kind", "sequin")
+        collection, source = _collection(place.schema, kind), _source(kind, place.api_url, int(options.get("limit", PAGE_LIMIT)))
+        if options["part"] == "source":
+            return lambda: _drain_source(source, collection)
+        warehouse, run_id = Warehouse(options.get("database_url", place.database_url)), str(uuid4())
+        if kind in QUEUES:
+            return lambda: notes_of(drain(source, (collection,), warehouse, run_id=run_id).collections[collection.label])
+        run_config = live_run_config(collection, full_refresh=task.phase not in CONTINUING_PHASES)
+        lanes = int(options.get("lanes", 1))
+        return lambda: notes_of(run_sync(RecordStream(run_config, source), warehouse, run_id=run_id, lanes=lanes))
 
     child.compete(prepare)
+
+
+def _drain_source(source: Source, collection: Collection) -> Mapping[str, float]:
+    requests = 0
+    for page in source.pages(ReadRequest(frozenset({collection.id}))):
+        requests += page.cost.requests
+        if page.cursor is not None:
+            source.committed(page.cursor)
+    return {"requests": requests}
 
 
 def _collection(schema: str, kind: str) -> Collection:

@@ -1,5 +1,7 @@
 """The records: raw Stripe subscriptions in the envelope of the records API, about 2.4 kB each, written as page files.
 
+No module of the pipeline is imported here, for the process that serves the pages would need a second to start.
+
 Every record is made from its number and its revision alone, so that the same numbers always give the same bytes, on any machine. Ids,
 references and the tenant's own metadata are random; keys and enumerations repeat, as they do at the provider.
 """
@@ -13,8 +15,7 @@ from functools import cache
 from itertools import repeat
 from pathlib import Path
 
-from bench.collection import YEAR
-
+YEAR = 2024
 PAGE_RECORDS = 1_000
 FIRST_VERSION = 2_745_327_036
 REVISION_STEP = 10**12
@@ -29,6 +30,10 @@ REVISIONS: Mapping[str, Callable[[int], int]] = {
 
 TENANTS, CUSTOMERS_PER_TENANT, PLANS = 25, 4_000, 40
 STATUSES = ("active", "past_due", "trialing", "canceled")
+
+MANY_PROVIDER = "many"
+MANY_COLLECTIONS = tuple(f"c{number:02}" for number in range(20))
+"""Of a run of many collections, each with the same records."""
 
 
 def write_pages(folder: Path, *, records: int, variants: Iterable[str] = tuple(REVISIONS)) -> None:

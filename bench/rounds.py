@@ -120,11 +120,13 @@ class Arena:
         with child.contestant(started, place, environment=ENVIRONMENT, directory=entry.directory) as process:
             yield process
 
-    def measure(self, entry: Entry, contestant: Contestant, phase: str, *, round_number: int, database: str) -> Measurement:
+    def measure(
+        self, entry: Entry, contestant: Contestant, phase: str, *, round_number: int, database: str, **options: object
+    ) -> Measurement:
         """One phase of one contestant, after a checkpoint."""
         records = entry.records(self.records)
         files = page_files(self.pages, VARIANTS[phase], records=records)
-        contestant.prepare(Task(phase, [str(file) for file in files], records))
+        contestant.prepare(Task(phase, [str(file) for file in files], records, options))
         self.postgres.checkpoint()
         before = self.postgres.read(database)
         spent = contestant.work()
