@@ -3,7 +3,7 @@
 import json
 import sys
 from collections.abc import Iterable, Iterator, Sequence
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, dataclass, replace
 from typing import TYPE_CHECKING
 
 import click
@@ -49,6 +49,26 @@ class Landed:
 def landed(warehouse: Warehouse, runs: "Iterable[FinishedRun]") -> list[Landed]:
     """Pulls the runs one after the other, and asks the ledger after each what it did."""
     return [one for run in runs for one in _landed(warehouse, run)]
+
+
+def together(results: Iterable[Landed]) -> list[Landed]:
+    """Returns one result for each collection, of which several runs read parts beside each other."""
+    summed: dict[str, Landed] = {}
+    for one in results:
+        other = summed.get(one.collection)
+        summed[one.collection] = one if other is None else _sum(other, one)
+    return list(summed.values())
+
+
+def _sum(one: Landed, other: Landed) -> Landed:
+    return replace(
+        other,
+        counts=one.counts + other.counts,
+        rows=one.rows if other.rows is None else other.rows,
+        seconds=max(one.seconds, other.seconds),
+        filled=one.filled + other.filled,
+        failure="\n".join(filter(None, [one.failure, other.failure])) or None,
+    )
 
 
 def tell(session: Session, results: Sequence[Landed], *, as_json: bool, accepted: int | None = None) -> None:

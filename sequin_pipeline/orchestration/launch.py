@@ -2,7 +2,7 @@
 
 import os
 from collections.abc import Iterable, Iterator, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from datetime import datetime
 
 import dagster as dg
@@ -30,7 +30,7 @@ from sequin_pipeline.windows import MODE_TAG, KeyRange, RunMode, live_range, nam
 
 @dataclass(frozen=True)
 class Request:
-    """A request says what runs are asked for beyond their windows."""
+    """A request says what runs are asked for beyond their windows; `marks` are tags by which they are found again."""
 
     mode: RunMode
     sync_id: str | None = None
@@ -38,10 +38,11 @@ class Request:
     adopt: bool = False
     others: Others = "keep"
     accept_deletes: int | None = None
+    marks: Mapping[str, str] = field(default_factory=dict)
 
     def tags(self, asked: KeyRange | None) -> dict[str, str]:
         """Returns the tags of such a run, the same from every launcher."""
-        tags = {**live_tags(asked), MODE_TAG: self.mode}
+        tags = {**self.marks, **live_tags(asked), MODE_TAG: self.mode}
         if self.sync_id is not None:
             tags[SYNC_ID_TAG] = self.sync_id
         if self.full_refresh:

@@ -9,11 +9,16 @@ from pathlib import Path
 import dagster as dg
 import pytest
 
+from sequin_pipeline.catalog import Column, parse_path
+from sequin_pipeline.postgres.warehouse import Warehouse
+from sequin_pipeline.read.stream import RecordStream
+from sequin_pipeline.runs.collection_run import run_sync
 from sequin_pipeline.sandbox.feeds import RecordedFeed
 from sequin_pipeline.sandbox.server import running_sandbox
 from sequin_pipeline.sandbox.settings import Settings
+from sequin_pipeline.sources.sequin import SequinSource
 from tests.e2e.project import COMMAND_SECONDS, TOKEN, Command, MakeProject, Project, SandboxControls
-from tests.support.builders import record
+from tests.support.builders import collection, live_run_config, record
 
 THINGS = """\
   provider: demo
@@ -125,6 +130,17 @@ def test_a_backfill_with_rejects_exits_with_3(api: SandboxControls, make_project
             "sequin-pipeline: demo/thing: '2026-W01-9' is not the key of a window by month: expected one like '2026-01'\n",
             id="unknown window",
         ),
+        pytest.param(
+            ["demo/thing", "--from", "2026-01", "--resume"],
+            "sequin-pipeline: --resume needs --parallel: a backfill by one run leaves no part that could be resumed\n",
+            id="resume of one run",
+        ),
+        pytest.param(
+            ["demo/thing", "--from", "2026-01", "--to", "2026-02", "--parallel", "2", "--resume"],
+            "sequin-pipeline: demo/thing: no backfill in parts over 2026-01 to 2026-02 has been begun, so there is none to resume: leave "
+            "out --resume, or name the same windows as then\n",
+            id="nothing to resume",
+        ),
         pytest.param(["demo/thing"], "Error: Missing option '--from'.\n", id="no window"),
     ],
 )
@@ -164,3 +180,61 @@ def test_a_range_launched_by_dagsters_own_command_does_the_same(
     assert ended.returncode == 0, ended.stderr
     assert stored(project) == ["t2", "t3", "t4"]
     assert done_windows(project, monkeypatch) == {"2026-02", "2026-03", "2026-04"}
+
+
+def load(project: Project) -> None:
+    """A live run of demo/thing, in pages of one record: each leaves a position."""
+    of = collection(columns=(Column("amount", parse_path("amount"), "bigint"),))
+    stream = RecordStream(live_run_config(of), SequinSource(project.api_url, TOKEN, page_size_records=1))
+    run_sync(stream, Warehouse(project.warehouse_url), run_id="loaded")
+
+
+def test_parts_run_beside_each_other_and_only_what_failed_is_resumed(
+    make_project: MakeProject, command: Command, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    strict = THINGS + "      rejects: {limit_records: 0, limit_share: 0}\n"
+    bad = thing(7, 4, data={"amount": "a dozen"})
+    asked = ("backfill", "demo/thing", "--from", "2026-01", "--to", "2026-04", "--parallel", "2")
+    with running_sandbox(RecordedFeed([*FIVE_MONTHS[:4], bad, *FIVE_MONTHS[4:]]), Settings(token=TOKEN, limit_cap=1)) as url:
+        project = make_project(url).declare(demo=strict.replace("    part: {}\n", ""))
+        load(project)
+
+        ended = command(project, *asked, "--json")
+
+        assert ended.status == 1
+        assert "demo/thing: run 1 of 2 reads 2026-01 to 2026-03\ndemo/thing: run 2 of 2 reads 2026-04\n" in ended.stderr
+        assert "Windows that were completed stay so: the same command with --resume reads the others.\n" in ended.stderr
+        (landed,) = json.loads(ended.stdout)
+        assert {fate: count for fate, count in landed["counts"].items() if count} == {"fetched": 5, "unchanged": 4, "rejected": 1}
+        assert landed["failure"].startswith("windows 2026-04: 1 of 2 records of 'demo/thing' were rejected")
+        assert done_windows(project, monkeypatch) == {"2026-01", "2026-02", "2026-03"}
+
+        SandboxControls(url).append([thing(7, 4)])
+        resumed = command(project, *asked, "--resume")
+
+        assert resumed.status == 0
+        assert "demo/thing: run 1 of 1 reads 2026-04\n" in resumed.stderr
+        assert done_windows(project, monkeypatch) == {"2026-01", "2026-02", "2026-03", "2026-04"}
+
+        nothing = command(project, *asked, "--resume")
+
+        assert nothing.status == 0
+        assert "demo/thing: nothing is left to be read of 2026-01 to 2026-04\n" in nothing.stderr
+
+
+def test_a_dry_run_prints_the_windows_of_each_run_and_asks_nothing(
+    api: SandboxControls, make_project: MakeProject, command: Command
+) -> None:
+    project = make_project(api.url).declare(demo=THINGS)
+    load(project)
+    api.forget_requests()
+
+    cut = command(project, "backfill", "demo/thing", "--from", "2026-01", "--to", "2026-05", "--parallel", "3", "--dry-run")
+    whole = command(project, "backfill", "demo/thing", "--from", "2026-01", "--to", "2026-05", "--dry-run", "--json")
+
+    assert (cut.status, cut.stdout) == (
+        0,
+        "demo/thing 2026-01...2026-03\ndemo/thing 2026-04...2026-04\ndemo/thing 2026-05...2026-05\n",
+    )
+    assert json.loads(whole.stdout) == [{"collection": "demo/thing", "first": "2026-01", "last": "2026-05"}]
+    assert api.page_requests() == []
