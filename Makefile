@@ -6,9 +6,9 @@ VENV := .venv
 BIN := $(VENV)/bin
 STAMP := $(VENV)/.installed
 RUN := $(BIN)/sequin-pipeline
-# One worker more than cores, since a worker waits for Postgres and other processes half of its time; six at the most, each with a
+# Two workers more than cores, since a worker waits for Postgres and other processes half of its time; six at the most, each with a
 # Postgres of its own. `make test WORKERS=0` runs everything in one process.
-WORKERS ?= $(shell cores=$$(getconf _NPROCESSORS_ONLN 2>/dev/null || echo 2); echo $$((cores < 5 ? cores + 1 : 6)))
+WORKERS ?= $(shell cores=$$(getconf _NPROCESSORS_ONLN 2>/dev/null || echo 2); echo $$((cores < 4 ? cores + 2 : 6)))
 # Slow tests first, so that they do not end last: see tests/conftest.py.
 PARALLEL = -n $(WORKERS) --dist loadgroup --no-loadscope-reorder
 PEERS := .venv-bench
@@ -22,7 +22,7 @@ DOCS := .venv-docs
 # Images of containers often set it. Each of some hundred processes of a test run would compile the package anew.
 unexport PYTHONDONTWRITEBYTECODE
 
-.PHONY: connectors deploy-tools sync test test-fast lowest matrix soak load fuzz interop ui db bench check docs beside lock audit screenshots system
+.PHONY: connectors deploy-tools sync test test-fast lowest matrix soak load fuzz interop ui db bench check docs wheel beside lock audit screenshots system
 
 sync: $(STAMP)
 	$(RUN) sync
@@ -117,6 +117,10 @@ check: $(STAMP)
 # The documents as a site, in build/docs/site: fails where a link or its anchor leads nowhere.
 docs: $(DOCS)/.installed
 	$(DOCS)/bin/python docs/site/build.py
+
+# The wheel, built, installed into an empty environment and used there.
+wheel: $(STAMP)
+	.ci/wheel
 
 # That the packages which many projects of Dagster have can be installed beside this one; asks the registry.
 beside: $(STAMP)
