@@ -15,6 +15,7 @@ from tests.support.commands import Finished, RunMain
 from tests.support.fast import SLOW_FOLDERS, forbid_processes, is_fast
 from tests.support.forked import Parent, running_parent
 from tests.support.postgres import PostgresServer
+from tests.support.ways import WAYS, drawn, going, seed_of
 
 # What speaks of rows in its assertions, for tests of several folders.
 pytest.register_assert_rewrite("tests.faults.landing")
@@ -32,6 +33,7 @@ TOGETHER = ("ui",)
 
 def pytest_addoption(parser: pytest.Parser) -> None:
     parser.addoption("--fast", action="store_true", help="leave out what needs Postgres, other processes, a browser or Dagster")
+    parser.addoption("--way", choices=WAYS, help="by which way batches are written, where each test has one of its own")
 
 
 def pytest_collection_finish(session: pytest.Session) -> None:
@@ -122,6 +124,19 @@ def warehouse_url(postgres_server: PostgresServer, ledger_template: str) -> Iter
     database = postgres_server.make_database(ledger_template)
     yield postgres_server.url(database)
     postgres_server.release(database)
+
+
+@pytest.fixture
+def way(request: pytest.FixtureRequest) -> str:
+    """By which way the batches of a test are written that uses `every_way`; a module that tells ways apart overrides it."""
+    return drawn(request)
+
+
+@pytest.fixture
+def every_way(way: str, request: pytest.FixtureRequest) -> Iterator[None]:
+    """Each test of a folder has another way in turn, for none of them may need one."""
+    with going(way, seed=seed_of(request)):
+        yield
 
 
 @pytest.fixture(scope="session")

@@ -5,6 +5,7 @@ length, -1 for null, and that many bytes; all big-endian. Row by row in Python t
 """
 
 from collections.abc import Sequence
+from dataclasses import dataclass, field
 
 import numpy as np
 import pyarrow as pa
@@ -14,26 +15,58 @@ HEADER = b"PGCOPY\n\xff\r\n\x00" + bytes(8)
 TRAILER = b"\xff\xff"
 
 _NULL = b"\xff\xff\xff\xff"
+_MOMENT = (8).to_bytes(4, "big") + bytes(8)
+"""This is a field of type timestamptz, whose value is written over it."""
 _ELEMENT_OIDS = {"boolean": 16, "bigint": 20, "text": 25, "uuid": 2950}
 """These are the numbers in pg_type, where they never change."""
 _DAYS_TO_2000 = 10_957
 _MICROSECONDS_TO_2000 = 946_684_800_000_000
 
 
+@dataclass(frozen=True)
+class StampedRows:
+    """This value is the bytes of a COPY whose first columns, of type timestamptz, all take one moment.
+
+    That may be told as late as in the transaction that copies, without the rows being put together again.
+    """
+
+    payload: memoryview = field(repr=False)
+    _moments: "np.ndarray[tuple[int], np.dtype[np.int64]]" = field(repr=False)
+
+    def at(self, microseconds: int) -> memoryview:
+        """Returns the bytes with this moment in every row, told as microseconds since 1970; the bytes of the last one are gone."""
+        moment = np.frombuffer((microseconds - _MICROSECONDS_TO_2000).to_bytes(8, "big", signed=True), dtype=np.uint8)
+        np.frombuffer(self.payload, dtype=np.uint8)[self._moments[:, None] + np.arange(8)] = moment
+        return self.payload
+
+
 def encode(table: pa.Table, staging_types: Sequence[str]) -> memoryview:
     """Encodes all of `table`, with header and trailer.
 
-    `staging_types` says for each column what Postgres will read: text, boolean, integer, bigint, double precision, date, timestamptz
-    or uuid (16 bytes).
+    `staging_types` says for each column what Postgres will read: text, json, jsonb, boolean, integer, bigint, double precision,
+    date, timestamptz or uuid (16 bytes).
     """
-    rows = table.num_rows
-    if rows == 0:
+    if table.num_rows == 0:
         return memoryview(HEADER + TRAILER)
-    pieces: list[pa.Array] = [_before(rows, len(table.columns))]
+    return _payload(_rows(table, staging_types))
+
+
+def encode_stamped(table: pa.Table, staging_types: Sequence[str], *, stamps: int) -> StampedRows:
+    """Encodes all of `table`, which has rows, behind so many columns that take the moment of the copying."""
+    rows = _rows(table, staging_types, before=_MOMENT * stamps)
+    begins = np.frombuffer(rows.buffers()[1], dtype=np.int32)[: table.num_rows].astype(np.int64)
+    begins[0] += len(HEADER)
+    moments = begins[:, None] + 6 + len(_MOMENT) * np.arange(stamps)
+    return StampedRows(_payload(rows), moments.ravel())
+
+
+def _rows(table: pa.Table, staging_types: Sequence[str], *, before: bytes = b"") -> pa.Array:
+    rows, stamps = table.num_rows, len(before) // len(_MOMENT)
+    pieces: list[pa.Array] = [_before(rows, (len(table.columns) + stamps).to_bytes(2, "big") + before)]
     for column, staging_type in zip(table.columns, staging_types, strict=True):
         pieces.extend(_field(column, staging_type))
     pieces.append(_after(rows))
-    return _payload(_joined(pieces))
+    return _joined(pieces)
 
 
 def encode_array(values: pa.ChunkedArray, element_type: str) -> bytes:
@@ -50,18 +83,24 @@ def encode_array(values: pa.ChunkedArray, element_type: str) -> bytes:
 def _field(column: pa.Array | pa.ChunkedArray, staging_type: str) -> list[pa.Array]:
     """Returns each row's length and bytes, in one array or in two."""
     values = column.combine_chunks() if isinstance(column, pa.ChunkedArray) else column
-    return _text(values) if staging_type == "text" else [_number(values, staging_type)]
+    match staging_type:
+        case "text" | "json":
+            return _text(values)
+        case "jsonb":
+            return _jsonb(values)
+        case _:
+            return [_number(values, staging_type)]
 
 
 def _joined(pieces: Sequence[pa.Array]) -> pa.Array:
     return pc.binary_join_element_wise(*pieces, pa.scalar(b"", pa.binary()), null_handling="replace", null_replacement=b"")
 
 
-def _before(rows: int, columns: int) -> pa.Array:
-    """Returns each row's field count, with the header in the first one, so that the payload need not be copied to get one."""
-    offsets = np.arange(rows + 1, dtype=np.int32) * 2 + len(HEADER)
+def _before(rows: int, beginning: bytes) -> pa.Array:
+    """Returns what each row begins with, with the header in the first one, so that the payload need not be copied to get one."""
+    offsets = np.arange(rows + 1, dtype=np.int32) * len(beginning) + len(HEADER)
     offsets[0] = 0
-    content = HEADER + columns.to_bytes(2, "big") * rows
+    content = HEADER + beginning * rows
     return pa.Array.from_buffers(pa.binary(), rows, [None, pa.py_buffer(offsets), pa.py_buffer(content)])
 
 
@@ -82,6 +121,16 @@ def _text(values: pa.Array) -> list[pa.Array]:
         lengths = lengths.fill_null(-1)
     big_endian = lengths.to_numpy(zero_copy_only=False).astype(">i4")
     return [_fixed(big_endian.view(np.uint8).reshape(len(values), 4), None), values.cast(pa.binary())]
+
+
+def _jsonb(values: pa.Array) -> list[pa.Array]:
+    """Returns JSON text as jsonb_recv reads it: behind one byte, which says that text follows."""
+    lengths = pc.binary_length(values).fill_null(0).to_numpy(zero_copy_only=False) + 1
+    framed = np.empty((len(values), 5), dtype=np.uint8)
+    framed[:, :4] = lengths.astype(">i4").view(np.uint8).reshape(len(values), 4)
+    framed[:, 4] = 1
+    is_valid = values.is_valid().to_numpy(zero_copy_only=False) if values.null_count else None
+    return [_fixed(framed, is_valid), values.cast(pa.binary())]
 
 
 def _number(values: pa.Array, staging_type: str) -> pa.Array:

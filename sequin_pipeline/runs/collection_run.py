@@ -132,6 +132,7 @@ class CollectionRun:
             run_config.mode,
             window_keys=run_config.partition_keys,
             window_starts=run_config.window_starts,
+            is_table_empty=start.is_table_empty,
         )
         self._deletes = DeleteLimit(self._session, self._job, run_config, self._totals)
         self._lanes = Lanes(self._job, sessions, start.cursors)

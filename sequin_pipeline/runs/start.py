@@ -34,6 +34,7 @@ class RunStart:
     That is the table as it takes rows, the place in the stream, and of each lane the live cursor that it will move. `census`: the
     run tells in the end which rows the source does not have. `swept` are rows that were only marked as deleted until now,
     `refilled` those whose new or changed columns were filled. `notes` are what there is to say of what was asked for.
+    `is_table_empty`: the table has just been made, or the ledger counts no row in it.
     """
 
     target: Target
@@ -43,6 +44,7 @@ class RunStart:
     refilled: int
     census: Census | None = None
     notes: tuple[str, ...] = ()
+    is_table_empty: bool = False
 
 
 def owns_cursor(run_config: RunConfig, source: Source) -> bool:
@@ -60,12 +62,14 @@ def start_run(
     """Prepares ledger and table for a run with that many lanes. Raises TableRefused, LedgerRefused, WarehouseError."""
     collection = run_config.collection
 
-    def prepare(connection: Connection) -> tuple[Target, int]:
+    def prepare(connection: Connection) -> tuple[Target, int, bool]:
         migrate(connection, ledger.schema)
         preparation = _prepare_table(connection, ledger, run_config, source)
         if told := tell_triggers(connection, preparation.target.table):
             logger.info(told)
-        return preparation.target, _follow_declaration(connection, ledger, preparation, heartbeat)
+        swept = _follow_declaration(connection, ledger, preparation, heartbeat)
+        is_empty = preparation.record.row_count == 0 if preparation.record else not preparation.is_adopted
+        return preparation.target, swept, is_empty
 
     def find_start(connection: Connection) -> RunStart:
         target = replace(
@@ -79,11 +83,11 @@ def start_run(
                 restart_clock(connection, ledger)
             position, cursors = _find_live_start(connection, ledger, run_config, run_id=run_id, lanes=lanes)
             census, notes = _find_census(connection, ledger, run_config)
-            return RunStart(target, position, cursors, swept, refilled, census, notes)
-        notes = _tell_unmarked(connection, ledger, run_config)
-        return RunStart(target, _find_window(connection, ledger, run_config), (None,) * lanes, swept, refilled, notes=notes)
+            return RunStart(target, position, cursors, swept, refilled, census, notes, is_empty)
+        notes, position = _tell_unmarked(connection, ledger, run_config), _find_window(connection, ledger, run_config)
+        return RunStart(target, position, (None,) * lanes, swept, refilled, notes=notes, is_table_empty=is_empty)
 
-    prepared, swept = session.attempt(prepare, f"preparing table {ledger.table_name!r} of {collection.label!r}")
+    prepared, swept, is_empty = session.attempt(prepare, f"preparing table {ledger.table_name!r} of {collection.label!r}")
     # The objects of an unmanaged table's rows may not be kept: its columns fill with the versions that come.
     refilled = 0 if prepared.is_unmanaged else refill(session.warehouse, ledger, collection, run_id=run_id)
     return session.attempt(find_start, f"reading the ledger of {collection.label!r}")

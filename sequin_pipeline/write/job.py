@@ -13,7 +13,8 @@ from sequin_pipeline.table.target import Target
 class WriteJob:
     """This value is what all writers of one table share in one run: the table as it was prepared, its ledger, and who writes.
 
-    `window_keys` and `window_starts` are the run's windows, oldest first; both empty where there are none.
+    `window_keys` and `window_starts` are the run's windows, oldest first; both empty where there are none. `is_table_empty` is a
+    hint: the run found no row in the table when it began.
     """
 
     target: Target
@@ -22,6 +23,7 @@ class WriteJob:
     mode: str
     window_keys: tuple[str, ...] = ()
     window_starts: tuple[datetime, ...] = ()
+    is_table_empty: bool = False
 
 
 @dataclass(frozen=True)

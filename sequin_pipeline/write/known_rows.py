@@ -1,12 +1,13 @@
 """This module asks first which rows of a batch the table knows already, told by key, version and hash alone.
 
-A replay sends 40 bytes a row instead of the row. Only a saving: whatever is not known beyond doubt goes the way of every other row, and
-what is known stays known, since versions only grow.
+A replay sends 40 bytes a row instead of the row, and rows that are new to the table may be copied straight into it. Only a saving:
+whatever is not known beyond doubt goes the way of every other row, and what is known stays known, since versions only grow.
 """
 
 from collections import Counter
 from collections.abc import Mapping
 from contextlib import nullcontext
+from dataclasses import dataclass, field
 
 import numpy as np
 import psycopg
@@ -14,17 +15,21 @@ import pyarrow as pa
 import pyarrow.compute as pc
 from psycopg import pq, sql
 from psycopg.adapt import Dumper
-from psycopg.rows import args_row
 
 from sequin_pipeline.ledger.counts import Counts
 from sequin_pipeline.postgres.copy_binary import encode_array
+from sequin_pipeline.postgres.rows import fetch_value
 from sequin_pipeline.postgres.warehouse import Connection
 from sequin_pipeline.table.target import Target
 from sequin_pipeline.write.batch import Batch, Flags
+from sequin_pipeline.write.direct_copy import can_copy
 from sequin_pipeline.write.merge import Waiting, pin_plan
 
 WORTHWHILE_SHARE = 0.5
-"""Below this share of the last batch's rows that were known, asking costs more than it saves."""
+"""Below this share of the last batch's rows that were known, or new, asking costs more than it saves."""
+
+PAUSE_BATCHES = 16
+"""So many batches are staged after Postgres refused to copy one: to copy rows in vain costs as much as to stage them."""
 
 
 class _Array(bytes):
@@ -43,31 +48,75 @@ class _ArrayDumper(Dumper):
         return obj
 
 
+NEEDED, NEW, STALE = b"n", b"+", b"s"
+"""These are, of what the table answers for a row, those that are not "=", unchanged."""
+
 Question = Mapping[str, _Array]
 """This is what is sent of a batch to ask; made beforehand, so that nobody waits for Python who could be talking with Postgres."""
+
+
+@dataclass(frozen=True)
+class Answer:
+    """This value says what a table knows of a batch: which rows it needs, which of those are new to it, and what became of the others.
+
+    Those are counted by index of the window.
+    """
+
+    is_needed: Flags = field(repr=False)
+    is_new: Flags = field(repr=False)
+    counts: dict[int, Counts]
+
+    @property
+    def needs_only_new(self) -> bool:
+        """This is true where something is needed, and the table has no row of any of it."""
+        return bool(self.is_needed.any()) and not bool((self.is_needed & ~self.is_new).any())
 
 
 class Asking:
     """This class decides for one lane of a table whether the table is asked before a batch is sent.
 
-    It is while most rows turn out to be known. Asked twice of each batch: when its bytes are made, ahead of time, and when they
-    are due, for what the batch before came to may have become known only in between.
+    It is while most rows turn out to be known, and while all that is written turns out to be new, which can then be copied. Asked
+    twice of each batch: when its bytes are made, ahead of time, and when they are due, for what the batch before came to may have
+    become known only in between. `is_table_empty` as far as anybody knew when the run began.
     """
 
-    def __init__(self, target: Target) -> None:
+    def __init__(self, target: Target, *, is_table_empty: bool = False) -> None:
         # Only a hash tells equal rows without sending them.
         self._is_possible = (
             target.content_hash is not None and target.trusts_hash and target.version is not None and len(target.key) == 1
         )
-        self._known_share = 0.0
+        self._can_copy = can_copy(target)
+        self._finds_known = False
+        self._finds_new = self._finds_only_new = is_table_empty
+        self._pause = 0
 
     def is_worthwhile(self, batch: Batch) -> bool:
         """Tells whether to ask first about this batch."""
-        return self._is_possible and len(batch) > 0 and self._known_share >= WORTHWHILE_SHARE
+        return self._is_possible and len(batch) > 0 and (self._finds_known or (self._finds_new and self.may_copy))
+
+    @property
+    def may_copy(self) -> bool:
+        """This is true where rows that are new to the table may be copied into it."""
+        return self._can_copy and self._pause == 0
+
+    @property
+    def expects_only_new(self) -> bool:
+        """This is true where the next batch will probably be copied whole."""
+        return self._finds_only_new and self.may_copy
+
+    def pause_copying(self) -> None:
+        """Takes in that Postgres refused to copy the batch: it is staged, and so are some of those behind it."""
+        self._pause = PAUSE_BATCHES
 
     def learn(self, counts: Counts) -> None:
         """Takes in what became of the last batch."""
-        self._known_share = (counts.unchanged + counts.stale) / counts.fetched if counts.fetched else 0.0
+        worthwhile = WORTHWHILE_SHARE * counts.fetched
+        known, written = counts.unchanged + counts.stale, counts.inserted + counts.updated + counts.deleted
+        self._finds_known = counts.fetched > 0 and known >= worthwhile
+        # One changed row has the whole batch staged: to ask would then cost, and save nothing.
+        self._finds_new = counts.created > 0 and written == counts.created and known + written >= worthwhile
+        self._finds_only_new = self._finds_new and known == 0
+        self._pause = max(0, self._pause - 1)
 
 
 def build_question(target: Target, batch: Batch) -> Question:
@@ -91,24 +140,23 @@ def ask(
     *,
     versions: sql.Identifier,
     waiting: Waiting = nullcontext,
-) -> tuple[Flags, dict[int, Counts]]:
-    """Returns for each row of the batch whether it has to be sent, and what became of the others by index of the window.
+) -> Answer:
+    """Returns what the table knows of the batch.
 
     One read in a transaction of its own; leans on the unique index of the target's key. Raises psycopg.Error.
     """
     try:
-        with connection.transaction(), connection.cursor(row_factory=args_row(_answer)) as cursor:
-            cursor.adapters.register_dumper(_Array, _ArrayDumper)
+        with connection.transaction():
             pin_plan(connection)
+            connection.adapters.register_dumper(_Array, _ArrayDumper)
             with waiting():
-                answered = cursor.execute(_statement(target, versions), {**question, "table": str(target.table)}).fetchall()
+                told: str = fetch_value(connection, _statement(target, versions), {**question, "table": str(target.table)})
     except psycopg.errors.UntranslatableCharacter:
         # A key that a database of this encoding cannot hold: the merge finds it.
-        return np.ones(len(batch), dtype=bool), {}
-    is_needed = np.zeros(len(batch), dtype=bool)
-    is_stale = np.zeros(len(batch), dtype=bool)
-    for ordinal, fate in answered:
-        (is_needed if fate == "needed" else is_stale)[ordinal - 1] = True
+        return Answer(np.ones(len(batch), dtype=bool), np.zeros(len(batch), dtype=bool), {})
+    fates = np.frombuffer(told.encode("ascii"), dtype="S1")
+    is_new, is_stale = fates == NEW, fates == STALE
+    is_needed = is_new | (fates == NEEDED)
     if target.history is not None:
         # The merge logs what it finds to be stale.
         is_needed, is_stale = is_needed | is_stale, np.zeros_like(is_stale)
@@ -116,11 +164,7 @@ def ask(
     is_needed |= batch.carries & ~is_stale
     if target.rechecks_text:
         is_needed |= _has_more_than_ascii(target, batch) & ~is_stale
-    return is_needed, _counts(batch, is_needed, is_stale)
-
-
-def _answer(ordinal: int, fate: str) -> tuple[int, str]:
-    return ordinal, fate
+    return Answer(is_needed, is_new, _counts(batch, is_needed, is_stale))
 
 
 def _has_more_than_ascii(target: Target, batch: Batch) -> Flags:
@@ -147,27 +191,28 @@ def _counts(batch: Batch, is_needed: Flags, is_stale: Flags) -> dict[int, Counts
 
 
 def _statement(target: Target, versions: sql.Identifier) -> sql.Composed:
+    """Composes one character for each row of the question, in its order, in one text: a row of an answer costs as much as a probe."""
     # A stored version above the incoming one is stale by now.
     version = "" if target.observes_time else "t.version = s.version and "
-    equal = f"when {version}t.hash = s.hash then 'unchanged' else 'needed' end"
+    equal = f"when {version}t.hash = s.hash then '=' else 'n' end"
     if target.removes:
         fate = sql.SQL(
-            "case when t.version > s.version or k.updated_idx > s.version then 'stale' when s.is_deleted then"
-            " case when k.updated_idx = s.version and t.version is null then 'unchanged' else 'needed' end " + equal
+            "case when t.version > s.version or k.updated_idx > s.version then 's' when s.is_deleted then"
+            " case when k.updated_idx = s.version and t.version is null then '=' else 'n' end " + equal
         )
     elif target.remembers:
-        fate = sql.SQL("case when t.version > s.version or k.updated_idx > s.version then 'stale' " + equal)
+        fate = sql.SQL("case when t.version > s.version or k.updated_idx > s.version then 's' " + equal)
     else:
-        fate = sql.SQL("case when t.version > s.version then 'stale' " + equal)
+        fate = sql.SQL("case when t.is_there is null then '+' when t.version > s.version then 's' " + equal)
     removed = sql.SQL(
         " left join lateral (select k.updated_idx from {} k where k.table_name = %(table)s and k.id = s.id offset 0) k on true"
     )
     return sql.SQL(
-        "select s.ordinal, v.fate"
+        "select string_agg({fate}, '' order by s.ordinal)"
         " from unnest(%(ids)s::text[], %(versions)s::bigint[], %(hashes)s::uuid[], %(tombstones)s::boolean[])"
         " with ordinality s (id, version, hash, is_deleted, ordinal)"
-        " left join lateral (select t.{version} as version, t.{hash} as hash from {table} t where t.{key} = s.id offset 0) t on true"
-        "{removed} cross join lateral (select {fate} as fate) v where v.fate <> 'unchanged'"
+        " left join lateral (select true as is_there, t.{version} as version, t.{hash} as hash from {table} t where t.{key} = s.id"
+        " offset 0) t on true{removed}"
     ).format(
         version=sql.Identifier(target.version or ""),
         hash=sql.Identifier(target.content_hash or ""),

@@ -11,11 +11,14 @@ from sequin_pipeline.normalize.normalizer import NormalizedPages, Reject
 from sequin_pipeline.read.cursor_position import BEGINNING, CursorPosition
 from sequin_pipeline.sources import Listed
 from sequin_pipeline.table.target import Target
-from sequin_pipeline.write import staging
+from sequin_pipeline.write import direct_copy, staging
 from sequin_pipeline.write.batch import Batch, Place, build_batches
 from sequin_pipeline.write.buckets import Lane
 from sequin_pipeline.write.known_rows import Asking, Question, build_question
 from sequin_pipeline.write.misfits import take_out_misfits
+
+Encoded = staging.EncodedBatch | direct_copy.CopyBatch
+"""This is a batch as bytes, by the way that it goes: through staging, or straight into the table."""
 
 NOTHING_REFUSED: Mapping[Place, Reject] = {}
 NOTHING_KNOWN: Mapping[int, Counts] = {}
@@ -43,13 +46,13 @@ class Prepared:
     """This value is a page group as one writer will send it.
 
     It holds its lane's rows, as a batch and as bytes, and the rejects that it commits. Where the table will be asked first which
-    of the rows it knows, there is a `question` instead of `encoded`; once it has answered, `known` counts those rows by index of
-    the window. `seconds` is what preparing took.
+    of the rows it knows, there is a `question`, and bytes only if all rows are expected to be new to it; once it has answered,
+    `known` counts the rows that it knows by index of the window. `seconds` is what preparing took.
     """
 
     group: PageGroup
     batch: Batch = field(repr=False)
-    encoded: staging.EncodedBatch | None = field(repr=False)
+    encoded: Encoded | None = field(repr=False)
     question: Question | None = field(repr=False)
     rejects: tuple[Reject, ...] = field(repr=False)
     seconds: float
@@ -85,10 +88,15 @@ def prepare(
             Prepared(
                 group if is_first else replace(group, passed=()),
                 batch,
-                encoded=None if asks else staging.encode(target, batch),
+                encoded=_encode(target, batch, asking) if asks else staging.encode(target, batch),
                 question=build_question(target, batch) if asks else None,
                 rejects=(*came_as_rejects, *without.values()),
                 seconds=built_seconds + time.perf_counter() - started,
             )
         )
     return prepared
+
+
+def _encode(target: Target, batch: Batch, asking: Asking) -> Encoded | None:
+    """Returns the bytes of a batch that is asked about first, made ahead of the answer where that is expected."""
+    return direct_copy.encode(target, batch) if asking.expects_only_new else None

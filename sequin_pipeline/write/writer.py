@@ -24,16 +24,17 @@ from sequin_pipeline.normalize.normalizer import Reject
 from sequin_pipeline.postgres.rows import fetch_value
 from sequin_pipeline.postgres.session import Session
 from sequin_pipeline.postgres.warehouse import Connection, explain, limit_lock_waits
-from sequin_pipeline.write import staging
+from sequin_pipeline.write import direct_copy, staging
 from sequin_pipeline.write.bad_rows import SearchResult, find_refused
 from sequin_pipeline.write.batch import Batch, Place
 from sequin_pipeline.write.buckets import Lane
+from sequin_pipeline.write.direct_copy import CopyBatch, CopyRefused, copy_rows
 from sequin_pipeline.write.history import BatchHistory, record_passed_over
 from sequin_pipeline.write.interpreter_priority import RightOfWay
 from sequin_pipeline.write.job import Committed, WriteJob
-from sequin_pipeline.write.known_rows import Asking, ask, build_question
+from sequin_pipeline.write.known_rows import Answer, Asking, ask, build_question
 from sequin_pipeline.write.merge import Merged, RowsRefused, merge_in_parts, merge_rows
-from sequin_pipeline.write.prepare import NOTHING_REFUSED, PageGroup, Prepared, prepare
+from sequin_pipeline.write.prepare import NOTHING_REFUSED, Encoded, PageGroup, Prepared, prepare
 
 logger = logging.getLogger("sequin_pipeline.writer")
 
@@ -67,7 +68,7 @@ class TableWriter:
         right_of_way: RightOfWay | None = None,
     ) -> None:
         self.lane = lane
-        self.asking = Asking(job.target)
+        self.asking = Asking(job.target, is_table_empty=job.is_table_empty)
         self._session = session
         self._job = job
         self._cursor = cursor
@@ -92,13 +93,18 @@ class TableWriter:
         batch_id = uuid4()
         refused: dict[Place, Reject] = {}
         started = time.perf_counter()
-        seconds, searches_in_vain = prepared.seconds, 0
+        seconds, searches_in_vain, was_copy_refused = prepared.seconds, 0, False
         asked, encoded = self._ask_first(prepared)
         parts: Parts = ()
         while True:
             seconds += time.perf_counter() - started
             try:
-                committed = self._commit_once_for_all(batch_id, asked, encoded, parts)
+                committed = self._commit_once_for_all(batch_id, asked, encoded, parts, attempts=int(was_copy_refused))
+            except CopyRefused:
+                started, was_copy_refused = time.perf_counter(), True
+                self.asking.pause_copying()
+                encoded = staging.encode(self._job.target, encoded.batch)
+                continue
             except RowsRefused as error:
                 found = self._find_refused(encoded.batch, prepared.group)
                 started = time.perf_counter()
@@ -114,23 +120,35 @@ class TableWriter:
             self.asking.learn(sum(committed.counts.values(), Counts()))
             return replace(committed, seconds={"encode": seconds, **committed.seconds})
 
-    def _ask_first(self, prepared: Prepared) -> tuple[Prepared, staging.EncodedBatch]:
+    def _ask_first(self, prepared: Prepared) -> tuple[Prepared, Encoded]:
         """Returns what is sent: of a batch that is mostly known, only what the table does not know."""
         target, batch = self._job.target, prepared.batch
         if not self.asking.is_worthwhile(batch):
-            return prepared, prepared.encoded or staging.encode(target, batch)
+            is_staged = isinstance(prepared.encoded, staging.EncodedBatch)
+            return prepared, prepared.encoded if prepared.encoded and is_staged else staging.encode(target, batch)
         question = prepared.question or build_question(target, batch)
 
-        def work(connection: Connection) -> tuple[np.ndarray[tuple[int], np.dtype[np.bool_]], dict[int, Counts]]:
+        def work(connection: Connection) -> Answer:
             versions = self._job.ledger.table("versions")
             with self._right_of_way.taken():
                 return ask(connection, target, batch, question, versions=versions, waiting=self._right_of_way.ceded)
 
-        is_needed, known = self._session.attempt(work, f"asking table {str(target.table)!r} what it knows")
-        return replace(prepared, known=known), staging.encode(target, batch.only(is_needed))
+        answer = self._session.attempt(work, self._doing)
+        return replace(prepared, known=answer.counts), self._encode_needed(prepared, answer)
 
-    def _commit_once_for_all(self, batch_id: UUID, prepared: Prepared, encoded: staging.EncodedBatch, parts: Parts) -> Committed:
-        attempts, ledger = 0, self._job.ledger
+    def _encode_needed(self, prepared: Prepared, answer: Answer) -> Encoded:
+        target, batch = self._job.target, prepared.batch
+        if not (self.asking.may_copy and answer.needs_only_new):
+            return staging.encode(target, batch.only(answer.is_needed))
+        if isinstance(prepared.encoded, CopyBatch) and answer.is_needed.all():
+            return prepared.encoded
+        return direct_copy.encode(target, batch.only(answer.is_needed))
+
+    def _commit_once_for_all(
+        self, batch_id: UUID, prepared: Prepared, encoded: Encoded, parts: Parts, *, attempts: int
+    ) -> Committed:
+        """Commits the batch, unless an attempt has done so. A refused copy counts as one: it may have met rows of the one before it."""
+        ledger = self._job.ledger
 
         def work(connection: Connection) -> Committed:
             nonlocal attempts
@@ -146,8 +164,11 @@ class TableWriter:
                     return self._recalled(connection, batch_id, prepared.rejects)
                 raise
 
-        target = self._job.target
-        return self._session.attempt(work, f"writing a batch of {target.label!r} to table {str(target.table)!r}")
+        return self._session.attempt(work, self._doing)
+
+    @property
+    def _doing(self) -> str:
+        return f"writing a batch of {self._job.target.label!r} to table {str(self._job.target.table)!r}"
 
     def _recalled(self, connection: Connection, batch_id: UUID, rejects: tuple[Reject, ...]) -> Committed:
         for cursor in self._job.ledger.live_cursors(connection):
@@ -159,16 +180,14 @@ class TableWriter:
     def _count_discarded(self, connection: Connection, rejects: tuple[Reject, ...]) -> int:
         return count_discarded(connection, self._job.ledger, [one for one in rejects if one.reject_class != PARENT])
 
-    def _transact(
-        self, connection: Connection, batch_id: UUID, prepared: Prepared, encoded: staging.EncodedBatch, parts: Parts
-    ) -> Committed:
+    def _transact(self, connection: Connection, batch_id: UUID, prepared: Prepared, encoded: Encoded, parts: Parts) -> Committed:
         started = time.perf_counter()
         history = self._history(batch_id)
         with self._right_of_way.taken(), connection.transaction():
             limit_lock_waits(connection, self._session.warehouse.lock_timeout_seconds)
             moved = self._fence(connection, prepared.group)
             wal_start = fetch_value(connection, "select pg_current_wal_insert_lsn()::text")
-            merged = self._merge(connection, encoded, parts, history)
+            merged = self._write(connection, encoded, parts, history)
             counts = self._count(prepared, merged)
             discarded = self._record_beside(connection, prepared, counts, history)
             wal_bytes = _wal_bytes_since(connection, wal_start)
@@ -186,7 +205,9 @@ class TableWriter:
             seconds={**merged.seconds, "ledger": ledger_seconds, "commit": commit_seconds},
         )
 
-    def _merge(self, connection: Connection, encoded: staging.EncodedBatch, parts: Parts, history: BatchHistory | None) -> Merged:
+    def _write(self, connection: Connection, encoded: Encoded, parts: Parts, history: BatchHistory | None) -> Merged:
+        if isinstance(encoded, CopyBatch):
+            return copy_rows(connection, encoded, waiting=self._right_of_way.ceded)
         starts, versions = self._job.window_starts, self._job.ledger.table("versions")
         if parts:
             return merge_in_parts(connection, encoded, parts, window_starts=starts, versions=versions, history=history)

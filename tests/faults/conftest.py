@@ -19,6 +19,11 @@ def own_server() -> Iterator[PostgresServer]:
         yield server
 
 
+@pytest.fixture(autouse=True)
+def written_every_way(every_way: None) -> None:
+    """Batches of these tests go every way, each test's another one."""
+
+
 @pytest.fixture
 def warehouse_url(empty_url: str) -> str:
     """Of an empty database: who makes the ledger, and what becomes of it then, matters here."""

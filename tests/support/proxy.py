@@ -16,7 +16,8 @@ COMMIT = b"Q\x00\x00\x00\x0bCOMMIT\x00"
 
 
 class CommitLosingProxy:
-    """Forwards everything; once armed, the next COMMIT reaches the server, and the client's connection breaks before its answer.
+    """Forwards everything; once armed, the next COMMIT of something written reaches the server, and the client's connection breaks
+    before its answer.
 
     `delivers` is set when the COMMIT may go on to the server: cleared, it stays on its way while the client is told nothing.
     """
@@ -65,15 +66,19 @@ class CommitLosingProxy:
     def _forward(self, client: socket.socket) -> None:
         with client, socket.socket(socket.AF_UNIX) as server:
             server.connect(str(self._server_socket))
+            has_written = False
             while not self._closing.is_set():
                 readable, _, _ = select.select([client, server], [], [], 0.1)
                 for end in readable:
                     chunk = end.recv(CHUNK_BYTES)
                     if not chunk:
                         return
-                    if end is client and chunk.endswith(COMMIT) and self._armed.is_set():
-                        self._lose(chunk, client, server)
-                        return
+                    has_written |= end is client and b"insert into" in chunk
+                    if end is client and chunk.endswith(COMMIT):
+                        if has_written and self._armed.is_set():
+                            self._lose(chunk, client, server)
+                            return
+                        has_written = False
                     (server if end is client else client).sendall(chunk if end is client else self.answered(chunk))
 
     def _lose(self, commit: bytes, client: socket.socket, server: socket.socket) -> None:

@@ -19,6 +19,7 @@ from sequin_pipeline.runs.collection_run import run_sync
 from tests.support.builders import COLUMNS, ListSource, collection, live_run_config, record
 from tests.support.fold import Fold
 from tests.support.reading import COUNT_NAMES, merges, query, raw
+from tests.support.ways import WAYS, going
 
 EXAMPLES = 100
 RARE = 0.05
@@ -61,6 +62,7 @@ class Run:
     full_refresh: bool
     breaks_after: int | None
     lanes: int
+    way: str = WAYS[0]
 
 
 def random_history(chance: random.Random) -> list[Run]:
@@ -79,6 +81,7 @@ def random_history(chance: random.Random) -> list[Run]:
             full_refresh=chance.random() < 0.3,
             breaks_after=chance.choice((None, None, 0, 1, 2)),
             lanes=chance.choice((1, 1, 2, 3)),
+            way=chance.choice(WAYS),
         )
         for _ in range(chance.randint(1, 3))
     ]
@@ -244,7 +247,7 @@ CASES = {
 def _sync(url: str, of: Collection, source: ListSource, run: Run, *, run_id: str) -> bool:
     stream = RecordStream(live_run_config(of, full_refresh=run.full_refresh), source)
     try:
-        with suppress(TooManyRejects):
+        with suppress(TooManyRejects), going(run.way, seed=run.batch_records):
             run_sync(stream, Warehouse(url), run_id=run_id, batch_records=run.batch_records, lanes=run.lanes)
     except SourceUnavailable:
         return False

@@ -15,6 +15,12 @@ FIRST = [record("a", 10), record("b", 11), record("c", 12)]
 STORED = ("id", "updated_idx", "deleted", "amount", "data->>'amount'")
 
 
+@pytest.fixture
+def way() -> str:
+    """Here it matters."""
+    return "as the product chooses"
+
+
 def copied_bytes(url: str, run_id: str) -> list[int]:
     """Of each batch of a run, in order."""
     with psycopg.connect(url) as connection:

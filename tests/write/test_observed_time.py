@@ -14,6 +14,12 @@ from tests.write.test_known import copied_bytes
 from tests.write.test_replay import settle, tuples
 
 
+@pytest.fixture
+def way() -> str:
+    """Here it matters."""
+    return "as the product chooses"
+
+
 def observed(at: int, *ids: str, **overrides: object) -> list[dict[str, object]]:
     """These records as a listing that began at `at` shows them."""
     return [

@@ -21,6 +21,7 @@ from tests.support.reading import execute, ids_and_versions, merges, query, row_
 from tests.support.reading import terminate as end_sessions
 from tests.support.syncing import sync
 from tests.support.waits import Waits
+from tests.support.ways import going
 
 FIRST = [record("a", 1), record("b", 1)]
 SECOND = [record("a", 2), record("c", 1)]
@@ -226,18 +227,31 @@ def test_a_commit_whose_answer_is_lost_is_done_and_counted_once(
 
 
 @pytest.mark.parametrize("mode", ["live", "backfill"])
+@pytest.mark.parametrize(
+    ("way", "second", "expected"),
+    [
+        pytest.param("staged", SECOND, {"fetched": 2, "inserted": 1, "updated": 1, "created": 1}, id="merged"),
+        pytest.param("asked first", SECOND[1:], {"fetched": 1, "inserted": 1, "created": 1}, id="copied"),
+    ],
+)
 def test_a_commit_that_is_still_on_its_way_when_the_batch_is_tried_again_is_waited_for(
-    warehouse_url: str, postgres_server: PostgresServer, mode: str
+    warehouse_url: str,
+    postgres_server: PostgresServer,
+    mode: str,
+    way: str,
+    second: list[dict[str, object]],
+    expected: dict[str, int],
 ) -> None:
     sync(Warehouse(warehouse_url), FIRST, run_id="before", batch_records=1)
     waits = Waits()
     with (
         commit_losing_proxy(postgres_server.socket_directory / ".s.PGSQL.5432") as proxy,
         ThreadPoolExecutor(1) as threads,
+        going(way),
     ):
         proxy.delivers.clear()
         url = psycopg.conninfo.make_conninfo(warehouse_url, host="127.0.0.1", port=proxy.port, sslmode="disable")
-        source = ArmingSource([FIRST, SECOND] if mode == "live" else [SECOND], at_start=proxy.arm)
+        source = ArmingSource([FIRST, second] if mode == "live" else [second], at_start=proxy.arm)
         run_config = live_run_config(collection())
         if mode == "backfill":
             run_config = RunConfig(collection(), "backfill", None, partition_keys=("2024-01",), window_starts=(EPOCH,))
@@ -247,6 +261,6 @@ def test_a_commit_that_is_still_on_its_way_when_the_batch_is_tried_again_is_wait
         outcome = running.result()
 
     assert (proxy.lost, len(waits.seconds)) == (1, 1)
-    assert ids_and_versions(warehouse_url) == [("a", 2, False), ("b", 1, False), ("c", 1, False)]
-    assert merges(warehouse_url, "run") == [{"fetched": 2, "inserted": 1, "updated": 1, "created": 1}]
-    assert (outcome.counts.inserted, outcome.counts.updated, outcome.rows) == (1, 1, 3)
+    assert ids_and_versions(warehouse_url) == [("a", expected.get("updated", 0) + 1, False), ("b", 1, False), ("c", 1, False)]
+    assert merges(warehouse_url, "run") == [expected]
+    assert (outcome.counts.inserted, outcome.counts.updated, outcome.rows) == (1, expected.get("updated", 0), 3)
