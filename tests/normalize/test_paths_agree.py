@@ -103,6 +103,7 @@ def assert_paths_agree(columns: tuple[Column, ...], records: bytes) -> None:
     assert usual.rejects == exact.rejects
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("type_", COLUMN_TYPES)
 @settings(max_examples=40)
 @given(options=st.sampled_from(OPTIONS), literals=st.lists(values, min_size=1, max_size=6))
@@ -112,6 +113,7 @@ def test_a_value_comes_out_the_same_alone_and_in_a_page(type_, options, literals
     assert_paths_agree((column("v", "v", type_, **options),), records)
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("type_", COLUMN_TYPES)
 @settings(max_examples=10)
 @given(
@@ -145,6 +147,7 @@ oddities = st.one_of(
 )
 
 
+@pytest.mark.slow
 @settings(max_examples=80)
 @given(changes=st.lists(st.dictionaries(members, st.none() | oddities, max_size=3), min_size=1, max_size=4))
 def test_a_record_comes_out_the_same_alone_and_in_a_page(changes):
@@ -174,6 +177,7 @@ trees = st.recursive(
 )
 
 
+@pytest.mark.slow
 @settings(max_examples=80)
 @given(
     wanted=st.lists(st.tuples(paths, st.sampled_from(["text", "integer", "jsonb"])), min_size=1, max_size=5),
@@ -186,6 +190,7 @@ def test_a_path_finds_the_same_alone_and_in_a_page(wanted, objects):
     assert_paths_agree(columns, records)
 
 
+@pytest.mark.slow
 @settings(max_examples=150)
 @given(cuts=st.lists(st.tuples(st.integers(0, 700), st.integers(0, 3), st.binary(max_size=4)), max_size=3))
 def test_whatever_a_page_holds_is_a_frame_with_rejects_or_a_fault_of_the_source(cuts):
