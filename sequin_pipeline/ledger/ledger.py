@@ -5,6 +5,7 @@ commit together. Rejects, fingerprints and fields have modules of their own; the
 definition of all is in schema.py.
 """
 
+import socket
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
 from datetime import datetime
@@ -23,7 +24,7 @@ from sequin_pipeline.postgres.warehouse import Connection
 from sequin_pipeline.sources import SourceIdentity
 
 HEARTBEAT_SECONDS = 10.0
-"""A run is taken for dead after sixty of them."""
+"""A run shows life this often."""
 
 
 @dataclass(frozen=True)
@@ -279,13 +280,13 @@ class Ledger:
     def show_life(
         self, connection: Connection, run_id: str, *, mode: str, seconds: float, pages: int, records: int, has_ended: bool
     ) -> None:
-        """Writes the run's heartbeat, and its last word; it has been at work for `seconds`."""
+        """Writes how far the run has come on this machine, and its last word; it has been at work for `seconds`."""
         connection.execute(
             self._sql(
-                "insert into {runs} as r (run_id, table_name, label, mode, pages, records, started_at, ended_at)"
-                " values (%(run)s, %(table)s, %(label)s, %(mode)s, %(pages)s, %(records)s,"
+                "insert into {runs} as r (run_id, table_name, label, mode, host, pages, records, started_at, ended_at)"
+                " values (%(run)s, %(table)s, %(label)s, %(mode)s, %(host)s, %(pages)s, %(records)s,"
                 " now() - make_interval(secs => %(seconds)s), case when %(ended)s then now() end)"
-                " on conflict (run_id, table_name) do update set heartbeat_at = now(), pages = excluded.pages,"
+                " on conflict (run_id, table_name) do update set heartbeat_at = now(), host = excluded.host, pages = excluded.pages,"
                 " records = excluded.records, ended_at = excluded.ended_at"
             ),
             {
@@ -293,6 +294,7 @@ class Ledger:
                 "table": self.table_name,
                 "label": self.label,
                 "mode": mode,
+                "host": socket.gethostname(),
                 "pages": pages,
                 "records": records,
                 "seconds": seconds,

@@ -24,6 +24,7 @@ def prune(connection: Connection, ledger: Ledger, *, retention: timedelta = RETE
         # Leans on merges (committed_at) and runs (heartbeat_at).
         "delete from {merges} where committed_at < now() - %(retention)s",
         "delete from {runs} where heartbeat_at < now() - %(retention)s",
+        "delete from {processes} where beat_at < now() - %(retention)s",
         "delete from {rejects} where resolved_at < now() - %(retention)s and resolution <> 'discarded'",
         # An older version that comes as late as that is stale as a whole. Leans on borrowed (noted_at).
         "delete from {borrowed} where noted_at < now() - %(retention)s",
@@ -34,7 +35,7 @@ def prune(connection: Connection, ledger: Ledger, *, retention: timedelta = RETE
         " (select from {positions} q where q.table_name = %(table)s and q.stream_time < p.stream_time"
         " and q.stream_time >= date_trunc('hour', p.stream_time, 'UTC'))",
     )
-    names = {name: ledger.table(name) for name in ("merges", "runs", "rejects", "positions", "history", "borrowed")}
+    names = {name: ledger.table(name) for name in ("merges", "runs", "processes", "rejects", "positions", "history", "borrowed")}
     deleted = 0
     with connection.cursor() as cursor:
         for statement in statements:

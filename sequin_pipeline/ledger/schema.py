@@ -225,6 +225,21 @@ _MIGRATIONS = (
     );
     comment on table {schema}.held_deletes is 'what a complete listing did not see, where that is too much to be deleted unasked';
     """,
+    # Of runs on several machines: which of them are at work.
+    """
+    create table {schema}.processes (
+        process_id uuid primary key,
+        run_id text not null,
+        host text not null,
+        pid integer not null,
+        lost_after interval not null,
+        started_at timestamptz not null default clock_timestamp(),
+        beat_at timestamptz not null default clock_timestamp(),
+        lost_at timestamptz
+    );
+    comment on table {schema}.processes is 'processes at work on runs, and when they last showed life; whoever ends takes its row away';
+    alter table {schema}.runs add column host text;
+    """,
 )
 VERSION = len(_MIGRATIONS)
 

@@ -151,18 +151,3 @@ def cursor_times(connection: Connection, *, schema: str = DEFAULT_SCHEMA) -> dic
             ).format(schema=sql.Identifier(schema)),
         )
     )
-
-
-def beating_runs(connection: Connection, within: timedelta, *, schema: str = DEFAULT_SCHEMA) -> frozenset[str]:
-    """Returns the ids of runs that showed life within that time, in any of their collections, or committed a batch.
-
-    Refills do so, and what is built on a table. Leans on runs (heartbeat_at) and merges (committed_at).
-    """
-    rows = connection.execute(
-        sql.SQL(
-            "select run_id from {schema}.runs where heartbeat_at > now() - %(within)s"
-            " union select run_id from {schema}.merges where committed_at > now() - %(within)s"
-        ).format(schema=sql.Identifier(schema)),
-        {"within": within},
-    ).fetchall()
-    return frozenset(str(run_id) for (run_id,) in rows)

@@ -4,6 +4,7 @@ It joins what is declared (declare/parse.py) to what Dagster shows (assets.py, s
 and knows where a declaration stands in its file. What only shows across several files is in across_files.py.
 """
 
+import os
 from collections.abc import Sequence
 from dataclasses import dataclass
 from datetime import UTC, datetime
@@ -17,12 +18,14 @@ from sequin_pipeline.catalog import Collection
 from sequin_pipeline.declare.node import Node, check_keys
 from sequin_pipeline.declare.parse import collections_of
 from sequin_pipeline.declare.yaml_models import ProviderModel
+from sequin_pipeline.environment.lost_after import lost_after_seconds
 from sequin_pipeline.errors import CatalogError
 from sequin_pipeline.ledger.schema import DEFAULT_SCHEMA
 from sequin_pipeline.orchestration.across_files import Declaration, checked_collections, run_together, schedule_of
 from sequin_pipeline.orchestration.alerts import build_alert_sensors
 from sequin_pipeline.orchestration.assets import build_asset, build_source
 from sequin_pipeline.orchestration.freshness import build_freshness
+from sequin_pipeline.orchestration.lost_runs import build_lost_runs_sensor
 from sequin_pipeline.orchestration.project_resources import is_of_project, missing_resources
 from sequin_pipeline.orchestration.queue_asset import build_queue_asset
 from sequin_pipeline.orchestration.schedules import build_job_and_schedule, check_cron
@@ -121,7 +124,8 @@ class CollectionSync(dg.Component, dg.Resolvable):
             parts.append(build_freshness(self.provider, self.collections, cron=cron))
         if self.is_first(files):
             collections = tuple(checked_collections(files, ledger_schema=DEFAULT_SCHEMA).values())
-            parts += [build_table_check_job(collections), dg.Definitions(sensors=build_alert_sensors(collections))]
+            sensors = [build_lost_runs_sensor(lost_after_seconds(os.environ)), *build_alert_sensors(collections)]
+            parts += [build_table_check_job(collections), dg.Definitions(sensors=sensors)]
         return dg.Definitions.merge(*parts)
 
     def _build_runs(self, files: Sequence[Declaration]) -> dg.Definitions:

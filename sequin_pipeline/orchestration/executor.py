@@ -16,6 +16,7 @@ from typing import TYPE_CHECKING
 import dagster as dg
 
 from sequin_pipeline.orchestration.assets import POOL
+from sequin_pipeline.orchestration.watched_steps import watched
 from sequin_pipeline.windows import MODE_TAG
 
 if TYPE_CHECKING:
@@ -117,4 +118,6 @@ class _ByLoad(dg.Executor):
         # A worker of Celery's default pool may start no processes: Python refuses them to a daemonic one.
         may_start_processes = not multiprocessing.current_process().daemon
         is_alone = len(reading) < 2 or not may_start_processes or not is_heavy(plan_context.dagster_run.tags)
-        return (self._in_process if is_alone else self._in_processes).execute(plan_context, execution_plan)
+        if is_alone:
+            return self._in_process.execute(plan_context, execution_plan)
+        return watched(plan_context, self._in_processes.execute(plan_context, execution_plan))

@@ -16,7 +16,7 @@ from sequin_pipeline.catalog import Collection
 from sequin_pipeline.ledger.schema import migrate
 from sequin_pipeline.ledger.status import LiveRuns, live_runs
 from sequin_pipeline.orchestration.assets import asset_key, group_name
-from sequin_pipeline.orchestration.resources import LIFE_SIGN, WAREHOUSE, WarehouseResource
+from sequin_pipeline.orchestration.resources import WAREHOUSE, WarehouseResource
 from sequin_pipeline.postgres.warehouse import attempt
 
 FRESHNESS = "freshness"
@@ -26,6 +26,9 @@ LOOK_SECONDS = 60
 
 PATIENCE = timedelta(hours=1)
 """A tick's run may take this long before it counts as late, or the schedule's own interval where that is shorter."""
+
+LIFE_SIGN = timedelta(minutes=10)
+"""A run that wrote down within these how far it has come is shown as at work: one page may be retried for as long."""
 
 Clock = Callable[[], datetime]
 

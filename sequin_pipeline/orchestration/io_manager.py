@@ -4,8 +4,10 @@ It is the one place where errors of the write become Dagster failures, and can b
 """
 
 import logging
+import os
 import time
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
 from datetime import UTC, datetime
 
 import dagster as dg
@@ -13,7 +15,8 @@ import pandas as pd
 import psycopg
 
 from sequin_pipeline.catalog import Collection
-from sequin_pipeline.errors import PipelineError, TableRefused
+from sequin_pipeline.environment.lost_after import lost_after_seconds
+from sequin_pipeline.errors import ConfigurationError, PipelineError, TableRefused
 from sequin_pipeline.ledger.ledger import Ledger
 from sequin_pipeline.ledger.schema import DEFAULT_SCHEMA
 from sequin_pipeline.ledger.waiting import Waiting, read_waiting
@@ -30,6 +33,7 @@ from sequin_pipeline.orchestration.table_names import TablePlace, plain, table_p
 from sequin_pipeline.read.stream import RecordStream, RunConfig
 from sequin_pipeline.runs.collection_run import run_sync
 from sequin_pipeline.runs.frame_run import FrameOutcome, ReadNames, read_frame, write_frame
+from sequin_pipeline.runs.life import showing_life
 from sequin_pipeline.runs.outcome import Progress, SyncOutcome
 from sequin_pipeline.runs.queue_run import DrainLimits, DrainOutcome, drain
 from sequin_pipeline.sources import Source, TimeWindow
@@ -77,9 +81,10 @@ class PostgresMergeIOManager(dg.ConfigurableIOManager):
 
     def sync(self, stream: RecordStream, *, run_id: str, log: logging.Logger) -> SyncOutcome:
         """Writes a stream without an output, for a step whose run is not to count as a materialization; raises PipelineError."""
-        return run_sync(
-            stream, self.warehouse.open(), run_id=run_id, schema=self.ledger_schema, report=_Reporter(log, stream.run_config)
-        )
+        with self.showing_life(run_id):
+            return run_sync(
+                stream, self.warehouse.open(), run_id=run_id, schema=self.ledger_schema, report=_Reporter(log, stream.run_config)
+            )
 
     def drain(
         self,
@@ -92,16 +97,28 @@ class PostgresMergeIOManager(dg.ConfigurableIOManager):
         log: logging.Logger,
     ) -> DrainOutcome:
         """Writes what a queue delivers, for all of its collections in one step; raises PipelineError."""
-        return drain(
-            source,
-            collections,
-            self.warehouse.open(),
-            run_id=run_id,
-            schema=self.ledger_schema,
-            limits=limits,
-            adopt=adopt,
-            report=_Reporter(log),
-        )
+        with self.showing_life(run_id):
+            return drain(
+                source,
+                collections,
+                self.warehouse.open(),
+                run_id=run_id,
+                schema=self.ledger_schema,
+                limits=limits,
+                adopt=adopt,
+                report=_Reporter(log),
+            )
+
+    @contextmanager
+    def showing_life(self, run_id: str) -> Iterator[None]:
+        """Shows that this process is at work on the run; without a warehouse to write to, whoever needs it says so."""
+        try:
+            warehouse, limit = self.warehouse.open(), lost_after_seconds(os.environ)
+        except ConfigurationError:
+            yield
+            return
+        with showing_life(warehouse, run_id, schema=self.ledger_schema, lost_after_seconds=limit):
+            yield
 
     def waiting(self, collection: Collection) -> Waiting | None:
         """Reads what waits for the collection's table in the ledger; None where it cannot be read, which is logged."""

@@ -21,16 +21,21 @@ if TYPE_CHECKING:
     from dagster.components.core.decl import ComponentDecl
 
 
-@dg.io_manager(
+@dg.io_manager(  # type: ignore[arg-type]  # Dagster takes generators too, and types them for resources alone
     config_schema={"ledger_schema": dg.Field(str, default_value=DEFAULT_SCHEMA, is_required=False)},
     required_resource_keys={WAREHOUSE},
     description=f"Merges collections into Postgres: into the database of {WAREHOUSE!r}, whoever defines that.",
 )
-def merge_io_manager(context: dg.InitResourceContext) -> PostgresMergeIOManager:
-    """Returns the IO manager of the collections."""
-    return PostgresMergeIOManager(
+def merge_io_manager(context: dg.InitResourceContext) -> Iterator[PostgresMergeIOManager]:
+    """Gives the IO manager of the collections; for as long as a run has it, its process shows life."""
+    io_manager = PostgresMergeIOManager(
         warehouse=getattr(context.resources, WAREHOUSE), ledger_schema=context.resource_config["ledger_schema"]
     )
+    if context.run is None:
+        yield io_manager
+        return
+    with io_manager.showing_life(context.run.run_id):
+        yield io_manager
 
 
 @dg.io_manager(

@@ -7,16 +7,15 @@ Which resources a project gets, and which it may bring itself, is in project_res
 import os
 from collections.abc import Mapping
 from dataclasses import dataclass, field
-from datetime import datetime, timedelta
+from datetime import datetime
 
 import dagster as dg
 
 from sequin_pipeline.catalog import Collection
 from sequin_pipeline.environment.settings import WAREHOUSE_URL
 from sequin_pipeline.errors import ConfigurationError
-from sequin_pipeline.ledger.ledger import HEARTBEAT_SECONDS
 from sequin_pipeline.ledger.schema import migrate
-from sequin_pipeline.ledger.status import CompletedRun, beating_runs, completed_runs, cursor_times
+from sequin_pipeline.ledger.status import CompletedRun, completed_runs, cursor_times
 from sequin_pipeline.postgres.warehouse import Warehouse, attempt
 from sequin_pipeline.sources import Source
 from sequin_pipeline.sources.registry import open_source
@@ -25,9 +24,6 @@ SOURCE = "sequin_source"
 WAREHOUSE = "sequin_warehouse"
 IO_MANAGER = "sequin_io_manager"
 """Nobody else's project has resources of these names, so that they can be added to any."""
-
-LIFE_SIGN = timedelta(seconds=60 * HEARTBEAT_SECONDS)
-"""A run that was silent for longer than these ten minutes is taken for dead: one page may be retried for as long."""
 
 
 class SourceResource(dg.ConfigurableResource["SourceResource"]):
@@ -69,12 +65,11 @@ class WarehouseResource(dg.ConfigurableResource["WarehouseResource"]):
 class LiveState:
     """This value is what the ledger says of live runs.
 
-    It holds `inserted_at` where each collection's live cursor stands, by label (missing or None: not begun), which runs have shown
-    life within LIFE_SIGN, and by label the run that ended last.
+    It holds `inserted_at` where each collection's live cursor stands, by label (missing or None: not begun), and by label the run that
+    ended last.
     """
 
     cursor_times: Mapping[str, datetime | None]
-    beating_runs: frozenset[str] = frozenset()
     completed_runs: Mapping[str, CompletedRun] = field(default_factory=dict)
 
 
@@ -89,6 +84,6 @@ def read_live_state(warehouse: Warehouse) -> LiveState:
     def read() -> LiveState:
         with warehouse.connect() as connection:
             migrate(connection)
-            return LiveState(cursor_times(connection), beating_runs(connection, LIFE_SIGN), completed_runs(connection))
+            return LiveState(cursor_times(connection), completed_runs(connection))
 
     return attempt(read, "reading the live cursors")

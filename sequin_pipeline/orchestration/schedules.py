@@ -1,27 +1,28 @@
 """This module builds the job and the schedule of a provider or a queue: live runs over the windows since each cursor."""
 
 from collections.abc import Callable, Sequence
-from datetime import UTC, datetime
+from datetime import UTC, datetime, timedelta
 
 import dagster as dg
 
 from sequin_pipeline.catalog import Collection
 from sequin_pipeline.errors import CatalogError
-from sequin_pipeline.orchestration.assets import POOL, asset_key, group_name, run_name
+from sequin_pipeline.orchestration.assets import asset_key, group_name, run_name
 from sequin_pipeline.orchestration.executor import FIRST_LOAD_TAG, RANGE_END_TAG, RANGE_START_TAG, collections_executor
 from sequin_pipeline.orchestration.freshness import FRESHNESS
-from sequin_pipeline.orchestration.resources import LIFE_SIGN, WAREHOUSE, LiveState, WarehouseResource, live_state
+from sequin_pipeline.orchestration.resources import WAREHOUSE, LiveState, WarehouseResource, live_state
 from sequin_pipeline.orchestration.table_checks import DESCRIPTIONS
 from sequin_pipeline.orchestration.unmarked_windows import times_to_ask_from
 from sequin_pipeline.windows import MODE_TAG, KeyRange, live_ranges
-
-MAX_RETRIES_TAG = "dagster/max_retries"
 
 WATCHING = frozenset({FRESHNESS, *DESCRIPTIONS})
 """No run of a collection evaluates the checks of these names by itself."""
 
 ALIVE = [dg.DagsterRunStatus.QUEUED, dg.DagsterRunStatus.STARTING, dg.DagsterRunStatus.STARTED]
 """Runs in these states are at work or will be: another one behind them would find nothing to do."""
+
+RETRY_COMES_WITHIN = timedelta(minutes=2)
+"""Dagster's daemon launches the retry of a failed run within seconds; one that has not come by then comes no more."""
 
 
 def job_name(run: str) -> str:
@@ -71,7 +72,7 @@ def build_job_and_schedule(
     )
     def live_runs(context: dg.ScheduleEvaluationContext) -> dg.SkipReason | list[dg.RunRequest]:
         state = read_state(getattr(context.resources, WAREHOUSE))
-        busy = _end_silent_runs(context.instance, name, state, now=clock())
+        busy = _runs_at_work(context.instance, name, now=clock())
         if busy:
             return dg.SkipReason(f"run {busy[0]} is at work on {providers} and will read to the end of the stream")
         now = context.scheduled_execution_time.astimezone(UTC)
@@ -132,41 +133,16 @@ def step_checks(repository: dg.RepositoryDefinition, keys: Sequence[dg.AssetKey]
     return sorted(check for check in checks if check.name not in WATCHING)
 
 
-def _end_silent_runs(instance: dg.DagsterInstance, job: str, state: LiveState, *, now: datetime) -> list[str]:
-    """Reports live runs of the job as failed that have shown no life for LIFE_SIGN; returns the ids of the others.
+def _runs_at_work(instance: dg.DagsterInstance, job: str, *, now: datetime) -> list[str]:
+    """Returns the ids of live runs of the job that are at work, or that Dagster is about to run again.
 
-    Dagster leaves a run whose process was killed STARTED for as long as a day, and its place in the pool taken. A run that is queued,
-    or whose steps wait for places in the pool, has no life to show; one that does not come to start is ended by run monitoring.
+    A run launched between a failure and its retry would meet it at the live cursor, and one of the two would end red. Those whose process
+    is gone are ended by the sensor of lost_runs.py.
     """
-    at_work = []
-    waiting = _waiting_runs(instance, now=now)
-    for record in instance.get_run_records(dg.RunsFilter(job_name=job, tags={MODE_TAG: "live"}, statuses=ALIVE)):
-        run = record.dagster_run
-        silent_for = now - record.update_timestamp.replace(tzinfo=UTC)
-        has_begun = run.status == dg.DagsterRunStatus.STARTED and run.run_id not in waiting
-        if not has_begun or run.run_id in state.beating_runs or silent_for < LIFE_SIGN:
-            at_work.append(run.run_id)
-        else:
-            minutes = int(LIFE_SIGN.total_seconds() // 60)
-            # This tick launches what goes on; Dagster's own retry would meet it at the live cursor, and one of the two end red.
-            instance.add_run_tags(run.run_id, {MAX_RETRIES_TAG: "0"})
-            instance.report_run_failed(
-                run,
-                f"The run has shown no life for {minutes} minutes and is taken for dead: its process was killed, or hangs. "
-                "The next run continues with the first batch that was not committed.",
-            )
-            instance.event_log_storage.free_concurrency_slots_for_run(run.run_id)
-    return at_work
-
-
-def _waiting_runs(instance: dg.DagsterInstance, *, now: datetime) -> frozenset[str]:
-    """Returns the ids of runs that wait for a place in the pool.
-
-    A run that has a place for another of its steps can show life there; and a place that was given and not taken within LIFE_SIGN says
-    that nobody waits any more.
-    """
-    pool = instance.event_log_storage.get_concurrency_info(POOL)
-    waiting = {
-        step.run_id for step in pool.pending_steps if step.assigned_timestamp is None or now - step.assigned_timestamp < LIFE_SIGN
-    }
-    return frozenset(waiting - {slot.run_id for slot in pool.claimed_slots})
+    live = {MODE_TAG: "live"}
+    runs = list(instance.get_runs(dg.RunsFilter(job_name=job, tags=live, statuses=ALIVE)))
+    failed = dg.RunsFilter(
+        job_name=job, tags=live, statuses=[dg.DagsterRunStatus.FAILURE], updated_after=now - RETRY_COMES_WITHIN
+    )
+    runs += [run for run in instance.get_runs(failed) if run.is_complete_and_waiting_to_retry]
+    return [run.run_id for run in runs]

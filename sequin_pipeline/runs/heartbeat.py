@@ -1,4 +1,7 @@
-"""This module shows that a run is alive: to whoever asked for reports, each time, and in the ledger, now and then."""
+"""This module tells how far a run has come: whoever asked for reports, each time, and the ledger, now and then.
+
+That the process lives is shown by life.py.
+"""
 
 import time
 from collections.abc import Callable
@@ -7,6 +10,7 @@ from datetime import datetime
 from sequin_pipeline.ledger.ledger import HEARTBEAT_SECONDS, Ledger
 from sequin_pipeline.postgres.session import Session
 from sequin_pipeline.postgres.warehouse import Connection
+from sequin_pipeline.runs.life import check_life
 from sequin_pipeline.runs.outcome import Progress, Totals
 
 
@@ -34,7 +38,11 @@ class Heartbeat:
         )
 
     def progress(self, session: Session, stream_time: datetime | None) -> None:
-        """Reports the progress, and writes it down when that was last done HEARTBEAT_SECONDS ago. Raises WarehouseError."""
+        """Reports the progress, and writes it down when that was last done HEARTBEAT_SECONDS ago.
+
+        Raises WarehouseError, and RunFenced when the run was ended without this process.
+        """
+        check_life(self._run_id)
         totals, label = self._totals, self._ledger.label
         self._report(Progress(label, totals.pages, totals.records, totals.seconds, stream_time))
         if time.perf_counter() - self._last_at >= HEARTBEAT_SECONDS:

@@ -286,7 +286,11 @@ def test_every_provider_with_a_schedule_is_watched_and_every_table_is_checked(tm
         *(("stripe/plan", name) for name in of_tables),
         *(("github/issue", name) for name in of_tables),
     }
-    assert sorted(sensor.name for sensor in definitions.sensors or []) == ["alert_on_run_failure", "stripe_freshness"]
+    assert sorted(sensor.name for sensor in definitions.sensors or []) == [
+        "alert_on_run_failure",
+        "end_lost_runs",
+        "stripe_freshness",
+    ]
 
 
 def test_a_command_runs_without_the_checks_that_watch() -> None:

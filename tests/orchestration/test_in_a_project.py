@@ -64,7 +64,7 @@ def test_one_file_brings_all_that_its_collections_need(load: Load) -> None:
     assert set(definitions.resources) == {"sequin_source", "sequin_warehouse", "sequin_io_manager"}
     assert {job.name for job in definitions.jobs} == {"sync_stripe", "full_table_checks"}
     assert {schedule.name for schedule in definitions.schedules} == {"sync_stripe_schedule", "full_table_checks_schedule"}
-    assert {sensor.name for sensor in definitions.sensors} == {"stripe_freshness", "alert_on_run_failure"}
+    assert {sensor.name for sensor in definitions.sensors} == {"stripe_freshness", "alert_on_run_failure", "end_lost_runs"}
     assert {key.name for key in repository.asset_graph.asset_check_keys} == {
         *("conservation", "open_rejects", "required_columns", "drift"),
         *("freshness", "table_row_count", "table_required_columns"),
@@ -80,7 +80,8 @@ def test_several_files_share_what_a_project_has_once(load: Load) -> None:
         "stripe/plan",
         "github/issue",
     }
-    assert [sensor.name for sensor in definitions.sensors].count("alert_on_run_failure") == 1
+    names = [sensor.name for sensor in definitions.sensors]
+    assert (names.count("alert_on_run_failure"), names.count("end_lost_runs")) == (1, 1)
 
 
 OWN_RESOURCES = {
@@ -292,7 +293,7 @@ def test_a_project_without_a_defs_folder_merges_what_one_call_returns(collection
     dg.Definitions.validate_loadable(definitions)
     assert set(definitions.resources) == {"source", "io_manager", *OWN_RESOURCES}
     assert {job.name for job in definitions.jobs} == {"sync_stripe", "sync_github", "full_table_checks"}
-    assert {sensor.name for sensor in definitions.sensors} == {"stripe_freshness", "alert_on_run_failure"}
+    assert {sensor.name for sensor in definitions.sensors} == {"stripe_freshness", "alert_on_run_failure", "end_lost_runs"}
     assert definitions.resolve_job_def("sync_stripe").executor_def.name == "collections"
 
 

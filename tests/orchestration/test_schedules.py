@@ -3,15 +3,12 @@
 from collections.abc import Iterator, Mapping
 from dataclasses import replace
 from datetime import UTC, datetime, timedelta
-from pathlib import Path
-from uuid import uuid4
 
 import dagster as dg
 import pytest
 
 from sequin_pipeline.catalog import Collection, TableName, Windows
-from sequin_pipeline.ledger.counts import Counts
-from sequin_pipeline.ledger.ledger import Ledger, MergeRecord
+from sequin_pipeline.ledger.ledger import Ledger
 from sequin_pipeline.ledger.status import CompletedRun
 from sequin_pipeline.orchestration.assets import build_asset, build_source
 from sequin_pipeline.orchestration.resources import IO_MANAGER, SOURCE, WAREHOUSE, LiveState, WarehouseResource, live_state
@@ -149,56 +146,50 @@ STARTING, STARTED, FAILURE = dg.DagsterRunStatus.STARTING, dg.DagsterRunStatus.S
 
 
 @pytest.mark.parametrize(
-    ("status", "mode", "silent_for", "is_beating", "is_skipped", "left"),
+    ("status", "mode", "tags", "ended_ago", "is_skipped"),
     [
-        pytest.param(STARTING, "live", timedelta(minutes=9), False, True, STARTING, id="about to start"),
-        pytest.param(STARTING, "live", timedelta(minutes=11), False, True, STARTING, id="Dagster's own to end"),
-        pytest.param(STARTED, "live", timedelta(minutes=9), False, True, STARTED, id="started just now"),
-        pytest.param(STARTED, "live", timedelta(hours=3), True, True, STARTED, id="started long ago, shows life"),
-        pytest.param(STARTED, "live", timedelta(minutes=11), False, False, FAILURE, id="its process was killed"),
-        pytest.param(FAILURE, "live", timedelta(), True, False, FAILURE, id="failed"),
-        pytest.param(STARTED, "backfill", timedelta(hours=3), False, False, STARTED, id="a backfill"),
+        pytest.param(STARTING, "live", {}, timedelta(hours=3), True, id="about to start"),
+        pytest.param(STARTED, "live", {}, timedelta(), True, id="started just now"),
+        pytest.param(
+            STARTED, "live", {}, timedelta(hours=3), True, id="started long ago: whether it is dead is the sensor's to say"
+        ),
+        pytest.param(STARTED, "backfill", {}, timedelta(), False, id="a backfill"),
+        pytest.param(FAILURE, "live", {}, timedelta(), False, id="failed"),
+        pytest.param(FAILURE, "live", {"dagster/will_retry": "false"}, timedelta(), False, id="failed, and is not run again"),
+        pytest.param(FAILURE, "live", {"dagster/will_retry": "true"}, timedelta(), True, id="failed, and its retry is to come"),
+        pytest.param(
+            FAILURE,
+            "live",
+            {"dagster/will_retry": "true", "dagster/auto_retry_run_id": "another"},
+            timedelta(),
+            False,
+            id="failed, and its retry has come and gone",
+        ),
+        pytest.param(
+            FAILURE, "live", {"dagster/will_retry": "true"}, timedelta(minutes=3), False, id="failed, and its retry does not come"
+        ),
+        pytest.param(FAILURE, "backfill", {"dagster/will_retry": "true"}, timedelta(), False, id="a backfill that is run again"),
     ],
 )
-def test_a_tick_passes_while_a_live_run_is_at_work_and_ends_a_dead_one(
+def test_a_tick_passes_while_a_live_run_is_at_work_or_about_to_be_retried(
     instance: dg.DagsterInstance,
     status: dg.DagsterRunStatus,
     mode: str,
-    silent_for: timedelta,
+    tags: Mapping[str, str],
+    ended_ago: timedelta,
     *,
-    is_beating: bool,
     is_skipped: bool,
-    left: dg.DagsterRunStatus,
 ) -> None:
-    run = instance.create_run_for_job(known_job(), status=status, tags={"sequin_pipeline/mode": mode})
-    state = LiveState({}, frozenset({run.run_id} if is_beating else ()))
+    run = instance.create_run_for_job(known_job(), status=status, tags={"sequin_pipeline/mode": mode, **tags})
 
-    requests, skipped = evaluate(instance, state, clock=datetime.now(UTC) + silent_for)
+    requests, skipped = evaluate(instance, LiveState({}), clock=datetime.now(UTC) + ended_ago)
 
     found = instance.get_run_by_id(run.run_id)
     instance.delete_run(run.run_id)
     assert bool(requests) is not is_skipped
     assert skipped == (f"run {run.run_id} is at work on stripe and will read to the end of the stream" if is_skipped else None)
     assert found is not None
-    assert found.status == left
-
-
-def test_dagster_does_not_retry_a_dead_run_that_the_tick_continues(tmp_path: Path) -> None:
-    (tmp_path / "dagster.yaml").write_text("run_retries: {enabled: true, max_retries: 1}\ntelemetry: {enabled: false}\n")
-    with dg.DagsterInstance.from_config(str(tmp_path)) as instance:
-        killed, other = (
-            instance.create_run_for_job(known_job(), status=STARTED, tags={"sequin_pipeline/mode": mode})
-            for mode in ("live", "backfill")
-        )
-
-        evaluate(instance, LiveState({}), clock=datetime.now(UTC) + timedelta(minutes=11))
-        instance.report_run_failed(other, "by hand")
-
-        ended = [instance.get_run_by_id(run.run_id) for run in (killed, other)]
-    assert [(run.status, run.tags["dagster/will_retry"]) for run in ended if run is not None] == [
-        (FAILURE, "false"),
-        (FAILURE, "true"),
-    ]
+    assert found.status == status
 
 
 DAYS = Windows("day", datetime(2024, 1, 1, tzinfo=UTC))
@@ -297,97 +288,13 @@ def test_an_empty_collection_that_was_read_is_no_first_load(instance: dg.Dagster
     assert [".dagster/sequin_pipeline_first_load" in request.tags for request in requests] == [False]
 
 
-POOL = "records_api"
-"""As in dagster.yaml."""
-
-
-@pytest.fixture
-def own_instance() -> Iterator[dg.DagsterInstance]:
-    """One whose pool nobody has used."""
-    with dg.instance_for_test() as instance:
-        yield instance
-
-
-@pytest.mark.parametrize(
-    ("places", "claims", "is_skipped"),
-    [
-        pytest.param(1, ["other", "waiter"], True, id="waits behind another run"),
-        pytest.param(
-            2, ["waiter", "other", "waiter's second step"], False, id="has a place for one step, and waits with another"
-        ),
-    ],
-)
-def test_a_run_that_waits_for_a_place_in_the_pool_is_not_taken_for_dead(
-    own_instance: dg.DagsterInstance, places: int, claims: list[str], *, is_skipped: bool
-) -> None:
-    pool = own_instance.event_log_storage
-    run = started_live_run(own_instance)
-    pool.set_concurrency_slots(POOL, places)
-    for claim in claims:
-        pool.claim_concurrency_slot(POOL, run.run_id if claim.startswith("waiter") else claim, claim)
-
-    requests, _ = evaluate(own_instance, LiveState({}), clock=datetime.now(UTC) + timedelta(hours=2))
-
-    found = own_instance.get_run_by_id(run.run_id)
-    assert bool(requests) is not is_skipped
-    assert found is not None
-    assert found.status == (STARTED if is_skipped else FAILURE)
-
-
-@pytest.mark.parametrize(
-    ("minutes", "is_skipped"), [pytest.param(9, True, id="just now"), pytest.param(11, False, id="too long ago")]
-)
-def test_a_run_that_does_not_take_its_place_in_the_pool_is_taken_for_dead_and_gives_it_back(
-    own_instance: dg.DagsterInstance, minutes: int, *, is_skipped: bool
-) -> None:
-    pool = own_instance.event_log_storage
-    run = started_live_run(own_instance)
-    pool.set_concurrency_slots(POOL, 1)
-    pool.claim_concurrency_slot(POOL, "other", "step")
-    pool.claim_concurrency_slot(POOL, run.run_id, "step")
-    pool.free_concurrency_slots_for_run("other")
-
-    requests, _ = evaluate(own_instance, LiveState({}), clock=datetime.now(UTC) + timedelta(minutes=minutes))
-
-    waiting = [step.run_id for step in pool.get_concurrency_info(POOL).pending_steps]
-    assert bool(requests) is not is_skipped
-    assert waiting == ([run.run_id] if is_skipped else [])
-
-
 def known_job() -> dg.JobDefinition:
     job = dg.define_asset_job("sync_stripe", selection=[revenue])
     return dg.Definitions(assets=[revenue], jobs=[job]).resolve_job_def("sync_stripe")
 
 
-def started_live_run(instance: dg.DagsterInstance) -> dg.DagsterRun:
-    return instance.create_run_for_job(known_job(), status=STARTED, tags={"sequin_pipeline/mode": "live"})
-
-
 def test_a_fresh_warehouse_has_no_cursors_and_no_runs(warehouse_url: str) -> None:
-    assert live_state(WarehouseResource(url=warehouse_url)) == LiveState({}, frozenset())
-
-
-def test_a_heartbeat_and_a_committed_batch_are_life_for_ten_minutes(warehouse_url: str) -> None:
-    warehouse = WarehouseResource(url=warehouse_url)
-    live_state(warehouse)
-    ledger = Ledger("stripe.plan", "stripe/plan")
-    with warehouse.open().connect() as connection:
-        for run_id, minutes in (("lively", 9), ("silent", 11)):
-            ledger.show_life(connection, run_id, mode="live", seconds=0, pages=1, records=1, has_ended=False)
-            connection.execute(
-                "update sequin_pipeline.runs set heartbeat_at = now() - make_interval(mins => %s) where run_id = %s",
-                (minutes, run_id),
-            )
-
-        for run_id, minutes in (("refilling", 9), ("filled", 11)):
-            batch = MergeRecord(uuid4(), run_id, "refill", None, None, {"": Counts()}, bytes=0, wal_bytes=0, seconds={})
-            ledger.record_merge(connection, batch)
-            connection.execute(
-                "update sequin_pipeline.merges set committed_at = now() - make_interval(mins => %s) where run_id = %s",
-                (minutes, run_id),
-            )
-
-    assert live_state(warehouse).beating_runs == frozenset({"lively", "refilling"})
+    assert live_state(WarehouseResource(url=warehouse_url)) == LiveState({})
 
 
 def test_the_last_run_that_ended_is_the_completed_one_and_neither_a_backfill_nor_one_at_work(warehouse_url: str) -> None:
