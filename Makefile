@@ -6,11 +6,12 @@ VENV := .venv
 BIN := $(VENV)/bin
 STAMP := $(VENV)/.installed
 RUN := $(BIN)/sequin-pipeline
+CORES := $(shell getconf _NPROCESSORS_ONLN 2>/dev/null || echo 2)
 # Two workers more than cores, since a worker waits for Postgres and other processes half of its time; six at the most, each with a
 # Postgres of its own. `make test WORKERS=0` runs everything in one process.
-WORKERS ?= $(shell cores=$$(getconf _NPROCESSORS_ONLN 2>/dev/null || echo 2); echo $$((cores < 4 ? cores + 2 : 6)))
+WORKERS ?= $(shell echo $$(($(CORES) < 4 ? $(CORES) + 2 : 6)))
 # Slow tests first, so that they do not end last: see tests/conftest.py.
-PARALLEL = -n $(WORKERS) --dist loadgroup --no-loadscope-reorder
+PARALLEL = --dist loadgroup --no-loadscope-reorder
 PEERS := .venv-bench
 CONNECTORS := .venv-connectors
 DEPLOY := .venv-deploy
@@ -29,11 +30,12 @@ sync: $(STAMP)
 
 # Everything, or what T names: make test T=tests/write/test_lanes.py. PYTEST="-k lanes -x" are options of pytest.
 test: $(STAMP) system $(if $(T),,connectors deploy-tools)
-	$(BIN)/python -m pytest $(if $(T),$(T),$(PARALLEL)) $(PYTEST)
+	$(BIN)/python -m pytest $(if $(T),$(T),-n $(WORKERS) $(PARALLEL)) $(PYTEST)
 
-# What needs no Postgres, no other process, no browser, no Dagster instance, and no seconds of computing.
+# What needs no Postgres, no other process, no browser, no Dagster instance, and no seconds of computing: nothing waits here, so that a
+# worker more than cores would only import everything once more.
 test-fast: $(STAMP)
-	$(BIN)/python -m pytest --fast $(PARALLEL) -q $(PYTEST)
+	$(BIN)/python -m pytest --fast -n $(CORES) $(PARALLEL) -q $(PYTEST)
 
 # Merges and frames on the oldest packages that pyproject.toml admits. Their warnings are no errors: newer ones have heeded them.
 lowest: $(LOWEST)/.installed
