@@ -23,7 +23,7 @@ DOCS := .venv-docs
 # Images of containers often set it. Each of some hundred processes of a test run would compile the package anew.
 unexport PYTHONDONTWRITEBYTECODE
 
-.PHONY: connectors deploy-tools sync test test-fast lowest matrix soak load fuzz interop ui db bench check docs wheel beside lock audit screenshots system
+.PHONY: connectors deploy-tools image sync test test-fast lowest matrix soak load fuzz interop ui db bench check docs wheel beside lock audit screenshots system
 
 sync: $(STAMP)
 	$(RUN) sync
@@ -71,15 +71,17 @@ ui: $(STAMP)
 screenshots: $(STAMP)
 	$(BIN)/python -m pytest tests/ui/test_pages.py --screenshots docs/images
 
-# Chromium for the tests of the UI's pages, and pgbouncer for those of a transaction pooler. Root of a Debian gets what is missing
-# installed, and is told so before; everybody else is told what to install. Their tests are left out without them.
+# Chromium for the tests of the UI's pages, pgbouncer for those of a transaction pooler, docker-compose for those of deploy/. Root of a
+# Debian gets what is missing installed, and is told so before; everybody else is told what to install. Their tests are left out without
+# them.
 system:
 ifeq ($(SKIP_SYSTEM),1)
-	@echo "make: SKIP_SYSTEM=1: nothing is installed, and the tests that need Chromium or pgbouncer are left out"
+	@echo "make: SKIP_SYSTEM=1: nothing is installed, and the tests that need Chromium, pgbouncer or docker-compose are left out"
 else
 	@missing=; \
 	command -v chromium >/dev/null || command -v chromium-browser >/dev/null || command -v google-chrome >/dev/null || test -n "$$CHROMIUM" || missing=chromium; \
 	test -x /usr/sbin/pgbouncer || command -v pgbouncer >/dev/null || missing="$$missing pgbouncer"; \
+	command -v docker-compose >/dev/null || missing="$$missing docker-compose"; \
 	set -- $$missing; test $$# = 0 || { \
 	  if test "$$(id -u)" = 0 && command -v apt-get >/dev/null; then \
 	    echo "make: installing for the tests: $$* (apt-get install; SKIP_SYSTEM=1 installs nothing and leaves their tests out)"; \
@@ -99,6 +101,10 @@ connectors: $(STAMP)
 deploy-tools: $(STAMP)
 	@test "$(DEPLOY)/.installed" -nt tests/deploy/requirements.lock || $(MAKE) --silent $(DEPLOY)/.installed || \
 	  echo "make: the tools of the tests of deploy/ could not be installed: their tests are left out" >&2
+
+# The image, built without a daemon, and doctor run in it: two minutes, beside the base that it makes. Needs root, buildah and debootstrap.
+image:
+	LOCK="$(LOCK)" BASE="$(BASE)" tests/deploy/build_image.sh
 
 db: $(STAMP)
 	$(RUN) db start

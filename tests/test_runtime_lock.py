@@ -1,4 +1,4 @@
-"""The lock for images: what a run needs and nothing else, in the versions that the tests ran with, as pip takes it."""
+"""The locks for images: what a run needs and nothing else, in the versions that the tests ran with, as pip takes it."""
 
 import re
 from importlib.metadata import PackageNotFoundError, distribution
@@ -22,28 +22,44 @@ def pins(name: str) -> dict[str, tuple[str, frozenset[str]]]:
 
 
 RUNTIME = pins("requirements.runtime.lock")
+WITH_ENGINES = pins("deploy/requirements.lock")
+
+locks = pytest.mark.parametrize("lock", [pytest.param(RUNTIME, id="runtime"), pytest.param(WITH_ENGINES, id="engines")])
+Lock = dict[str, tuple[str, frozenset[str]]]
 
 
-def test_it_holds_the_versions_that_the_tests_ran_with() -> None:
-    tested = pins("requirements.lock")
+@locks
+def test_it_holds_the_versions_that_the_tests_ran_with(lock: Lock) -> None:
+    tested = {
+        name: version for name, (version, _) in {**pins("tests/deploy/requirements.lock"), **pins("requirements.lock")}.items()
+    }
 
-    assert len(RUNTIME) > 60
-    assert {name: version for name, (version, _) in RUNTIME.items() if tested.get(name, ("", frozenset()))[0] != version} == {}
+    assert len(lock) > 60
+    assert {name: version for name, (version, _) in lock.items() if tested.get(name) != version} == {}
 
 
+def test_the_engines_are_of_the_release_of_the_locked_dagster() -> None:
+    """Dagster's libraries pin the core's exact version, and count their own from another number."""
+    (version, _), *engines = (WITH_ENGINES[name] for name in ("dagster-postgres", "dagster-celery", "dagster-k8s"))
+
+    assert {engine for engine, _ in engines} == {version}
+
+
+@locks
 @pytest.mark.parametrize("tool", ["pytest", "mypy", "playwright", "ruff", "hypothesis"])
-def test_it_holds_no_tool_of_development(tool: str) -> None:
+def test_it_holds_no_tool_of_development(lock: Lock, tool: str) -> None:
     assert tool in pins("requirements.lock")
-    assert tool not in RUNTIME
+    assert tool not in lock
 
 
-def test_each_extra_that_a_package_asks_for_is_pinned_as_pip_demands() -> None:
+@locks
+def test_each_extra_that_a_package_asks_for_is_pinned_as_pip_demands(lock: Lock) -> None:
     """In --require-hashes mode pip refuses `gql[requests]` where the lock says `gql==4.0.0`."""
     lacking = {
         f"{name} asks for {wanted.name}[{','.join(sorted(wanted.extras))}]"
-        for name, (_, extras) in RUNTIME.items()
+        for name, (_, extras) in lock.items()
         for wanted in requirements_of(name, extras)
-        if canonicalize_name(wanted.name) in RUNTIME and not wanted.extras <= RUNTIME[canonicalize_name(wanted.name)][1]
+        if canonicalize_name(wanted.name) in lock and not wanted.extras <= lock[canonicalize_name(wanted.name)][1]
     }
 
     assert lacking == set()

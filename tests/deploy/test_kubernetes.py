@@ -1,0 +1,184 @@
+"""Dagster's launcher for Kubernetes runs our jobs, with the instance and the context that its chart makes of values.yaml.
+
+The API of Kubernetes is a stand-in; what Dagster asks of it is compared with the real API's schema.
+"""
+
+import json
+import socket
+from collections.abc import Iterator, Mapping
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import pytest
+import yaml
+
+from sequin_pipeline.sandbox.feeds import RecordedFeed
+from sequin_pipeline.sandbox.server import running_sandbox
+from sequin_pipeline.sandbox.settings import Settings
+from tests.deploy.chart import IMAGE, RELEASE, USER_ENVIRONMENT, VALUES, code_server_variables, instance_of
+from tests.deploy.kubernetes_api import Cluster, serving
+from tests.deploy.tools import BIN, needs_tools, run
+from tests.orchestration.files import HEAD
+from tests.support.builders import record
+from tests.support.postgres import PostgresServer
+from tests.support.reading import query
+from tests.support.waits import wait_until
+
+pytestmark = [pytest.mark.processes, needs_tools, pytest.mark.xdist_group("kubernetes")]
+
+PASSWORD, TOKEN = "of-the-storage", "of-the-api"
+DECLARED = f"""{HEAD}\
+  provider: demo
+  windows: {{every: month, start: 2024-01-01}}
+  collections: {{thing: {{}}, other: {{}}}}
+"""
+RECORDS = [
+    *(record(f"thing-{number}", number) for number in range(1, 6)),
+    *(record(f"other-{number}", number, collection_id="demo:other") for number in range(1, 4)),
+]
+LIVE = {
+    "sequin_pipeline/mode": "live",
+    "dagster/asset_partition_range_start": "2024-01",
+    "dagster/asset_partition_range_end": "2024-01",
+}
+LAUNCH = Path(__file__).with_name("launch.py")
+
+
+@dataclass(frozen=True)
+class World:
+    """What a run left behind: its pods, the warehouse and Dagster's storage."""
+
+    cluster: Cluster
+    warehouse_url: str
+    dagster_url: str
+
+    def events(self, *kinds: str) -> list[str]:
+        """The types of the run's events, as far as they are of these kinds."""
+        told = query(
+            self.dagster_url, "select dagster_event_type from event_logs where dagster_event_type = any(%s)", list(kinds)
+        )
+        return [kind for (kind,) in told]
+
+
+def values_here(folder: Path, server: PostgresServer, database: str) -> dict[str, Any]:
+    """Our values, with the folders, the Postgres and the API server of this machine in the place of the cluster's."""
+    written = (
+        json.dumps(VALUES).replace("/opt/dagster/home", f"{folder}/home").replace('"/collections"', f'"{folder}/collections"')
+    )
+    values: dict[str, Any] = json.loads(written)
+    socket_directory = {"host": str(server.socket_directory)}
+    values["postgresql"] |= {"postgresqlHost": "", "postgresqlUsername": "postgres", "postgresqlDatabase": database}
+    values["postgresql"] |= {"postgresqlParams": socket_directory}
+    values["runLauncher"]["config"]["k8sRunLauncher"] |= {
+        "loadInclusterConfig": False,
+        "kubeconfigFile": f"{folder}/kubeconfig.yaml",
+    }
+    (deployment,) = values["dagster-user-deployments"]["deployments"]
+    deployment["volumes"][0]["configMap"]["items"] = [{"key": "demo", "path": "demo/defs.yaml"}]
+    return values
+
+
+def start_code_server(cluster: Cluster, deployment: Mapping[str, Any]) -> Path:
+    """As the chart's deployment does, and in a folder of its own; returns its socket once it listens."""
+    address = cluster.folder / "code.sock"
+    variables = [{"name": name, "value": value} for name, value in code_server_variables(deployment).items()]
+    container = {
+        "args": ["dagster", "api", "grpc", "--socket", str(address), *deployment["dagsterApiGrpcArgs"]],
+        "env": [*variables, *deployment["env"]],
+        "envFrom": [{"secretRef": secret} for secret in deployment["envSecrets"]],
+        "volumeMounts": deployment["volumeMounts"],
+    }
+    cluster.start("code", {"containers": [container], "volumes": deployment["volumes"]})
+    wait_until(lambda: cluster.processes["code"].poll() is not None or listens(address), "the code server")
+    return address
+
+
+def listens(address: Path) -> bool:
+    with socket.socket(socket.AF_UNIX) as connection:
+        return connection.connect_ex(str(address)) == 0
+
+
+@pytest.fixture(scope="module")
+def world(tmp_path_factory: pytest.TempPathFactory, postgres_server: PostgresServer, dagster_template: str) -> Iterator[World]:
+    """One live run of two collections, launched by what the chart makes of our values; it costs some 20 seconds of a processor."""
+    folder = tmp_path_factory.mktemp("kubernetes")
+    database, warehouse = postgres_server.make_database(dagster_template), postgres_server.make_database()
+    values = values_here(folder, postgres_server, database)
+    (deployment,) = values["dagster-user-deployments"]["deployments"]
+    instance = yaml.safe_dump(instance_of(values))
+    (folder / "daemon").mkdir()
+    (folder / "daemon" / "dagster.yaml").write_text(instance)
+    lines = [json.dumps(one).encode() for one in RECORDS]
+    with running_sandbox(RecordedFeed(lines), Settings(token=TOKEN)) as api_url:
+        sources = {"WAREHOUSE_URL": postgres_server.url(warehouse), "SEQUIN_API_URL": api_url, "SEQUIN_API_TOKEN": TOKEN}
+        secrets = {"sequin-dagster": {"postgresql-password": PASSWORD}, "sequin-sources": sources}
+        config_maps = {
+            f"{RELEASE}-dagster-instance": {"dagster.yaml": instance},
+            USER_ENVIRONMENT: {},
+            "sequin-collections": {"demo": DECLARED},
+        }
+        cluster = Cluster(folder, secrets, config_maps)
+        with serving(cluster):
+            address = start_code_server(cluster, deployment)
+            workspace = folder / "workspace.yaml"
+            server = {"grpc_server": {"socket": str(address), "location_name": deployment["name"]}}
+            workspace.write_text(yaml.safe_dump({"load_from": [server]}))
+            daemon = {"DAGSTER_HOME": f"{folder}/daemon", "DAGSTER_PG_PASSWORD": PASSWORD}
+            launched = run([BIN / "python", LAUNCH, workspace, "sync_demo", json.dumps(LIVE)], folder=folder, **daemon)
+            assert launched.returncode == 0, (launched.stderr, (folder / "code.log").read_text())
+            cluster.wait()
+            yield World(cluster, postgres_server.url(warehouse), postgres_server.url(database))
+
+
+def test_a_run_is_a_job_that_merges_every_record(world: World) -> None:
+    (name,) = world.cluster.jobs
+
+    assert query(world.dagster_url, "select status from runs") == [("SUCCESS",)], (
+        world.cluster.folder / f"{name}.log"
+    ).read_text()
+    assert world.cluster.status_of(name) == {"succeeded": 1}
+    assert query(world.warehouse_url, "select (select count(*) from demo.thing), (select count(*) from demo.other)") == [(5, 3)]
+
+
+def test_its_events_are_in_the_storage_that_the_chart_names(world: World) -> None:
+    assert world.events("ASSET_MATERIALIZATION", "STEP_FAILURE", "RUN_FAILURE") == ["ASSET_MATERIALIZATION"] * 2
+
+
+def test_the_job_has_the_image_the_secrets_and_the_collections_of_the_code_server(world: World) -> None:
+    (job,) = world.cluster.jobs.values()
+    pod = job["spec"]["template"]["spec"]
+    (container,) = pod["containers"]
+
+    assert container["image"] == IMAGE
+    assert {"secretRef": {"name": "sequin-sources"}} in container["envFrom"]
+    assert [volume["configMap"]["name"] for volume in pod["volumes"]] == ["sequin-collections"]
+    assert container["resources"] == {"requests": {"cpu": "250m", "memory": "512Mi"}, "limits": {"cpu": "2", "memory": "2Gi"}}
+    assert container["securityContext"] == {"allowPrivilegeEscalation": False, "capabilities": {"drop": ["ALL"]}}
+    assert pod["securityContext"]["runAsNonRoot"] is True
+    assert (job["spec"]["backoffLimit"], job["spec"]["ttlSecondsAfterFinished"]) == (0, 86400)
+
+
+def test_each_job_is_one_of_the_api(world: World, tmp_path: Path) -> None:
+    jobs = tmp_path / "jobs.yaml"
+    jobs.write_text(yaml.safe_dump_all(world.cluster.jobs.values()))
+
+    checked = run([BIN / "kubernetes-validate", "--strict", "-k", "1.34", jobs])
+
+    assert (checked.returncode, checked.stderr) == (0, "")
+
+
+def test_no_secret_stands_in_a_job(world: World) -> None:
+    """Whoever may list jobs may not read secrets."""
+    written = json.dumps(list(world.cluster.jobs.values()))
+
+    assert [secret for secret in (PASSWORD, TOKEN, world.warehouse_url) if secret in written] == []
+
+
+def test_each_network_policy_is_one_of_the_api(tmp_path: Path) -> None:
+    policies = tmp_path / "policies.yaml"
+    policies.write_text(yaml.safe_dump_all(VALUES["extraManifests"]).replace("{{ .Release.Name }}", RELEASE))
+
+    checked = run([BIN / "kubernetes-validate", "--strict", "-k", "1.34", policies])
+
+    assert (checked.returncode, checked.stderr) == (0, "")
