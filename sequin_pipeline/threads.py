@@ -3,6 +3,7 @@
 import threading
 from collections.abc import Callable
 from concurrent.futures import Future
+from contextvars import copy_context
 from typing import TypeVar
 
 Value = TypeVar("Value")
@@ -11,7 +12,8 @@ Value = TypeVar("Value")
 def start(work: Callable[[], Value], name: str) -> "Future[Value]":
     """Does the work in a thread of its own, which ends with the process.
 
-    So whoever interrupts a run need not wait for a source that is being asked again for minutes.
+    So whoever interrupts a run need not wait for a source that is being asked again for minutes. It works in a copy of the caller's
+    context, so that what bounds the one bounds the other.
     """
     future: Future[Value] = Future()
 
@@ -21,5 +23,5 @@ def start(work: Callable[[], Value], name: str) -> "Future[Value]":
         except BaseException as error:  # noqa: BLE001 - handed over as it is to the thread that waits
             future.set_exception(error)
 
-    threading.Thread(target=run, name=name, daemon=True).start()
+    threading.Thread(target=copy_context().run, args=(run,), name=name, daemon=True).start()
     return future

@@ -210,6 +210,10 @@ class ProviderModel(StrictModel):
         examples=["*/15 * * * *"],
         json_schema_extra={"pattern": CRON_PATTERN},
     )
+    skip_empty: bool = Field(
+        default=True,
+        description="a tick of the schedule asks the source first, and launches runs for what has something new; false: always",
+    )
     windows: WindowsModel = WindowsModel()
     owners: list[Owner] = Field(default_factory=list, description="e-mail addresses or team:<name>")
     tags: dict[str, str] = Field(

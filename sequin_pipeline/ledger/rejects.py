@@ -110,6 +110,24 @@ def count_discarded(connection: Connection, ledger: Ledger, rejects: Iterable[Re
     )
 
 
+def count_known(connection: Connection, ledger: Ledger, rejects: Sequence[Reject]) -> int:
+    """Returns how many of these wait already, or were discarded: content that a run would only see again."""
+    contents = [content_hash(reject.raw) for reject in rejects]
+    if not contents:
+        return 0
+    return int(
+        fetch_value(
+            connection,
+            sql.SQL(
+                "select count(*) from unnest(%s::bytea[]) content join {rejects} r"
+                " on r.table_name = %s and r.content_hash = encode(content, 'hex')::uuid"
+                " where r.resolved_at is null or r.resolution = 'discarded'"
+            ).format(rejects=ledger.table("rejects")),
+            (contents, ledger.table_name),
+        )
+    )
+
+
 def reject_version(raw: bytes) -> int | None:
     """Returns the record's version where it has a sound one: a reject without can only be settled by hand."""
     try:

@@ -240,6 +240,11 @@ _MIGRATIONS = (
     comment on table {schema}.processes is 'processes at work on runs, and when they last showed life; whoever ends takes its row away';
     alter table {schema}.runs add column host text;
     """,
+    # Of ticks that launch nothing.
+    """
+    alter table {schema}.runs add column asked_at timestamptz;
+    comment on column {schema}.runs.asked_at is 'when a tick last found that the source had nothing new since this live run';
+    """,
 )
 VERSION = len(_MIGRATIONS)
 

@@ -42,11 +42,12 @@ class TableStatus:
 class LiveRuns:
     """This value says when a collection's last live run came to its end, and the id of one that shows life.
 
-    Each is None where there is none.
+    `asked_at` is when a tick last found that there has been nothing new since. Each is None where there is none.
     """
 
     ended_at: datetime | None = None
     at_work: str | None = None
+    asked_at: datetime | None = None
 
 
 @dataclass(frozen=True)
@@ -82,9 +83,10 @@ def live_runs(connection: Connection, within: timedelta, *, schema: str = DEFAUL
             connection,
             lambda label, *columns: (label, LiveRuns(*columns)),
             sql.SQL(
-                "select t.label, (select max(r.ended_at) from {schema}.runs r where r.label = t.label and r.mode = 'live'),"
-                " (select r.run_id from {schema}.runs r where r.label = t.label and r.mode = 'live' and r.ended_at is null"
-                " and r.heartbeat_at > now() - %s order by r.heartbeat_at desc limit 1) from {schema}.tables t"
+                "select t.label, l.ended_at, (select r.run_id from {schema}.runs r where r.label = t.label and r.mode = 'live'"
+                " and r.ended_at is null and r.heartbeat_at > now() - %s order by r.heartbeat_at desc limit 1), l.asked_at"
+                " from {schema}.tables t left join lateral (select r.ended_at, r.asked_at from {schema}.runs r where r.label = t.label"
+                " and r.mode = 'live' and r.ended_at is not null order by r.ended_at desc limit 1) l on true"
             ).format(schema=sql.Identifier(schema)),
             (within,),
         )

@@ -50,6 +50,7 @@ class CollectionSync(dg.Component, dg.Resolvable):
     provider: str
     collections: tuple[Collection, ...]
     schedule: str | None = None
+    skip_empty: bool = True
     origin: str | None = None
 
     @classmethod
@@ -95,6 +96,7 @@ class CollectionSync(dg.Component, dg.Resolvable):
             provider=model.provider,
             collections=collections_of(model, node, now=datetime.now(UTC)),
             schedule=model.schedule,
+            skip_empty=model.skip_empty,
             origin=(node / "provider").origin,
         )
 
@@ -135,7 +137,8 @@ class CollectionSync(dg.Component, dg.Resolvable):
         collections = [collection for file in together for collection in file.collections]
         assets = [build_queue_asset(collections)] if self.is_queued else list(map(build_asset, collections))
         return dg.Definitions.merge(
-            dg.Definitions(assets=assets), build_job_and_schedule(collections, cron=schedule_of(together))
+            dg.Definitions(assets=assets),
+            build_job_and_schedule(collections, cron=schedule_of(together), skip_empty=self.skip_empty),
         )
 
     def _first_of_sources(self, files: Sequence[Declaration]) -> Sequence[Collection]:

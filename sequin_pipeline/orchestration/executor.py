@@ -64,12 +64,17 @@ def most_at_once(instance: dg.DagsterInstance, processors: int | None = None) ->
 
     A process that waits for one looks again only after seconds.
     """
-    storage, processors = instance.event_log_storage, processors or usable_processors()
+    processors = processors or usable_processors()
+    return min(processors, pool_places(instance) or processors)
+
+
+def pool_places(instance: dg.DagsterInstance) -> int | None:
+    """Returns how many steps may read at once over all runs, None where nothing bounds them."""
+    storage = instance.event_log_storage
     if not storage.supports_global_concurrency_limits:
-        return processors
+        return None
     set_by_hand = {pool.name: pool.limit for pool in storage.get_pool_limits() if not pool.from_default}
-    places = set_by_hand.get(POOL, storage.get_pool_config().default_pool_limit)
-    return min(processors, places) if places else processors
+    return set_by_hand.get(POOL, storage.get_pool_config().default_pool_limit)
 
 
 def usable_processors(quota_file: Path = Path("/sys/fs/cgroup/cpu.max")) -> int:

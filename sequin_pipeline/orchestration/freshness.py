@@ -119,12 +119,19 @@ def due_since(cron: str, now: datetime) -> datetime:
 
 
 def freshness_status(runs: LiveRuns, since: datetime) -> FreshnessStatus:
-    """Returns "fresh" when a live run has ended since then; a late run at work is a warning: the first load takes its time."""
+    """Returns "fresh" when a live run has ended since then, or a tick has found that none is needed.
+
+    A late run at work is a warning: the first load takes its time.
+    """
     metadata = {"expected_since": dg.MetadataValue.timestamp(since)}
     if runs.ended_at is not None:
         metadata["last_live_run_ended"] = dg.MetadataValue.timestamp(runs.ended_at)
     ended = f"the last live run ended at {_minute(runs.ended_at)}" if runs.ended_at else "no live run has ended yet"
-    if runs.ended_at is not None and runs.ended_at >= since:
+    if runs.asked_at is not None:
+        metadata["source_last_asked"] = dg.MetadataValue.timestamp(runs.asked_at)
+        ended += f", and at {_minute(runs.asked_at)} there was nothing new"
+    if runs.ended_at is not None and max(runs.ended_at, runs.asked_at or runs.ended_at) >= since:
+        # Not each tick that asks in vain is something new to say: that would cost more than asking.
         return FreshnessStatus(True, dg.AssetCheckSeverity.ERROR, ended, metadata, f"fresh {runs.ended_at.isoformat()}")
     expected = f"one should have since {_minute(since)}"
     if runs.at_work is not None:

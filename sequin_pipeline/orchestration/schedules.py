@@ -10,8 +10,9 @@ from sequin_pipeline.errors import CatalogError
 from sequin_pipeline.orchestration.assets import asset_key, group_name, run_name
 from sequin_pipeline.orchestration.executor import FIRST_LOAD_TAG, RANGE_END_TAG, RANGE_START_TAG, collections_executor
 from sequin_pipeline.orchestration.freshness import FRESHNESS
-from sequin_pipeline.orchestration.resources import WAREHOUSE, LiveState, WarehouseResource, live_state
+from sequin_pipeline.orchestration.resources import SOURCE, WAREHOUSE, LiveState, WarehouseResource, live_state
 from sequin_pipeline.orchestration.table_checks import DESCRIPTIONS
+from sequin_pipeline.orchestration.ticks import find_due, looks_first
 from sequin_pipeline.orchestration.unmarked_windows import times_to_ask_from
 from sequin_pipeline.windows import MODE_TAG, KeyRange, live_ranges
 
@@ -41,13 +42,14 @@ def build_job_and_schedule(
     collections: Sequence[Collection],
     *,
     cron: str | None,
+    skip_empty: bool = True,
     read_state: Callable[[WarehouseResource], LiveState] = live_state,
     clock: Callable[[], datetime] = lambda: datetime.now(UTC),
 ) -> dg.Definitions:
     """Builds the job over all assets of the collections' groups and, where there is a `cron` (UTC), the schedule of its live runs.
 
     The collections are all of one provider, or of one queue. The schedule is stopped until somebody switches it on. A tick is skipped
-    while a live run of the job is at work.
+    while a live run of the job is at work, and with `skip_empty` where no collection has anything new; else it launches those that have.
     """
     name = job_name(run_name(collections))
     providers = " and ".join(sorted({collection.provider for collection in collections}))
@@ -60,6 +62,7 @@ def build_job_and_schedule(
     )
     if cron is None:
         return dg.Definitions(jobs=[job])
+    looks = skip_empty and looks_first(collections)
 
     @dg.schedule(
         name=f"{name}_schedule",
@@ -68,18 +71,32 @@ def build_job_and_schedule(
         execution_timezone="UTC",
         default_status=dg.DefaultScheduleStatus.STOPPED,
         description=f"Live runs of {providers}, from each collection's cursor to the end of the stream; the first is the initial load.",
-        required_resource_keys={WAREHOUSE},
+        required_resource_keys={WAREHOUSE, SOURCE} if looks else {WAREHOUSE},
     )
     def live_runs(context: dg.ScheduleEvaluationContext) -> dg.SkipReason | list[dg.RunRequest]:
         state = read_state(getattr(context.resources, WAREHOUSE))
         busy = _runs_at_work(context.instance, name, now=clock())
         if busy:
             return dg.SkipReason(f"run {busy[0]} is at work on {providers} and will read to the end of the stream")
+        due: Sequence[Collection] = collections
+        if looks:
+            found = find_due(
+                context.instance,
+                name,
+                collections,
+                state,
+                warehouse=getattr(context.resources, WAREHOUSE).open(),
+                open_source=getattr(context.resources, SOURCE).open,
+            )
+            if not found.due:
+                return dg.SkipReason(found.told)
+            context.log.info(found.told)
+            due = [collection for collection in collections if collection.label in found.due]
         now = context.scheduled_execution_time.astimezone(UTC)
         runs: list[tuple[KeyRange | None, Sequence[Collection]]] = (
-            [(None, collections)]
+            [(None, due)]
             if collections[0].is_queued
-            else list(live_ranges(collections, times_to_ask_from(context.instance, name, collections, state), now=now).items())
+            else list(live_ranges(due, times_to_ask_from(context.instance, name, due, state), now=now).items())
         )
         return [
             dg.RunRequest(

@@ -6,7 +6,7 @@ look missing for ever.
 """
 
 from collections.abc import Iterable, Iterator, Sequence
-from datetime import datetime
+from datetime import UTC, datetime
 
 import dagster as dg
 
@@ -57,6 +57,37 @@ def times_to_ask_from(
         elif cursor_at is not None and window.start is not None:
             times[label] = min(cursor_at, window.start + SLACK)
     return times
+
+
+def unfinished_in_dagster(
+    instance: dg.DagsterInstance, job: str, collections: Sequence[Collection], state: LiveState
+) -> frozenset[str]:
+    """Returns the labels of collections whose last live run of the job has failed in Dagster without having marked its windows.
+
+    It may have failed before the ledger heard of it. `collections` are such that a run of each has come to its end in the ledger. Among
+    the newest PAGE_RUNS that failed: the next tick after a failure already launches a run that takes its place.
+    """
+    if not collections:
+        return frozenset()
+    completed = {collection.label: state.completed_runs[collection.label] for collection in collections}
+    failed = dg.RunsFilter(
+        job_name=job,
+        tags={MODE_TAG: "live"},
+        statuses=[dg.DagsterRunStatus.FAILURE, dg.DagsterRunStatus.CANCELED],
+        updated_after=min(run.started_at for run in completed.values()),
+    )
+    waiting, unfinished = {collection.label: collection for collection in collections}, set[str]()
+    for record in instance.get_run_records(failed, limit=PAGE_RUNS):
+        run, created_at = record.dagster_run, record.create_timestamp.replace(tzinfo=UTC)
+        for label, collection in [*waiting.items()]:
+            key, last = asset_key(collection), completed[label]
+            if run.asset_selection is not None and key not in run.asset_selection:
+                continue
+            if last.run_id == run.run_id or last.started_at < created_at:
+                del waiting[label]
+                if not _has_marked(instance, run, key):
+                    unfinished.add(label)
+    return frozenset(unfinished)
 
 
 def _last_live_runs(

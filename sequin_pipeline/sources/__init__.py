@@ -167,6 +167,18 @@ class Source(Protocol):
 
 
 @runtime_checkable
+class ForeseesListings(Protocol):
+    """A source that lists everything now and then has this method beside those of Source."""
+
+    def lists_next(self, request: ReadRequest) -> bool:
+        """Says, without asking anybody, whether what reads this request lists everything, or goes on with that.
+
+        Raises SourceError for a cursor that the source does not take.
+        """
+        ...
+
+
+@runtime_checkable
 class LooksUp(Protocol):
     """A source that can be asked for single objects has this method beside those of Source."""
 

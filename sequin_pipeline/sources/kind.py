@@ -19,7 +19,8 @@ class SourceKind:
     names that can be declared (None: any). `reads_records_api`: the sandbox can stand in for it, and does where no address is set.
     `reads_accounts`: the declaration's accounts say what is read. `lists_again`: the declaration's `relist_hours` say how often
     everything is listed; `lists_from_a_start`: such a listing may leave out what is old. `takes_options`: a defs.yaml may have
-    `options` for it. `optional` names what it heeds in the environment, and does without.
+    `options` for it. `optional` names what it heeds in the environment, and does without. `is_cheap_to_ask`: a tick may ask it whether
+    there is anything new, which for others costs as much as a run.
     """
 
     variables: Callable[[SourceDeclaration], tuple[str, ...]]
@@ -33,6 +34,7 @@ class SourceKind:
     lists_from_a_start: bool = False
     takes_options: bool = False
     optional: Callable[[SourceDeclaration], tuple[str, ...]] = lambda declaration: ()
+    is_cheap_to_ask: bool = True
 
     def observes_time_of(self, collection: str) -> bool:
         """Says, for one collection, whether its versions are times of observation."""

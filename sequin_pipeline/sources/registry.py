@@ -78,7 +78,13 @@ def _of_connector(declaration: SourceDeclaration) -> tuple[str, ...]:
 
 
 _CONNECTOR = SourceKind(
-    variables=_of_connector, open=open_connector, can_reread=True, observes_time=True, lists_again=True, lists_from_a_start=True
+    variables=_of_connector,
+    open=open_connector,
+    can_reread=True,
+    observes_time=True,
+    lists_again=True,
+    lists_from_a_start=True,
+    is_cheap_to_ask=False,
 )
 
 KINDS: Mapping[str, SourceKind] = {

@@ -6,7 +6,7 @@ dropped, but one that a creation under way left unfinished.
 
 import hashlib
 import logging
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 
 import psycopg
 from psycopg import sql
@@ -24,9 +24,9 @@ def create_missing(connection: Connection, table: TableName, indexes: Sequence[t
     logged, and left to the next run.
     """
     created = []
-    for columns in indexes:
+    for columns in find_missing(connection, table, indexes):
         name = index_name(table, columns)
-        if _has(connection, table, columns) or _is_under_way(connection, table):
+        if _is_under_way(connection, table):
             continue
         try:
             _create(connection, table, name, columns)
@@ -36,6 +36,11 @@ def create_missing(connection: Connection, table: TableName, indexes: Sequence[t
             continue
         created.append(name)
     return created
+
+
+def find_missing(connection: Connection, table: TableName, indexes: Sequence[tuple[str, ...]]) -> Iterator[tuple[str, ...]]:
+    """Yields the columns of each index that the table does not have under any name, looked for when it is asked for."""
+    return (columns for columns in indexes if not _has(connection, table, columns))
 
 
 def index_name(table: TableName, columns: tuple[str, ...]) -> str:

@@ -81,10 +81,7 @@ class Asking:
     """
 
     def __init__(self, target: Target, *, is_table_empty: bool = False) -> None:
-        # Only a hash tells equal rows without sending them.
-        self._is_possible = (
-            target.content_hash is not None and target.trusts_hash and target.version is not None and len(target.key) == 1
-        )
+        self._is_possible = can_be_asked(target)
         self._can_copy = can_copy(target)
         self._finds_known = False
         self._finds_new = self._finds_only_new = is_table_empty
@@ -117,6 +114,11 @@ class Asking:
         self._finds_new = counts.created > 0 and written == counts.created and known + written >= worthwhile
         self._finds_only_new = self._finds_new and known == 0
         self._pause = max(0, self._pause - 1)
+
+
+def can_be_asked(target: Target) -> bool:
+    """Says whether the table tells what it knows: only a hash tells equal rows without sending them."""
+    return target.content_hash is not None and target.trusts_hash and target.version is not None and len(target.key) == 1
 
 
 def build_question(target: Target, batch: Batch) -> Question:

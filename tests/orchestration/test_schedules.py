@@ -43,7 +43,9 @@ def instance() -> Iterator[dg.DagsterInstance]:
 def evaluate(
     instance: dg.DagsterInstance, state: LiveState, *, at: datetime = TICK, clock: datetime = TICK
 ) -> tuple[list[dg.RunRequest], str | None]:
-    runs = build_job_and_schedule(COLLECTIONS, cron="*/15 * * * *", read_state=lambda warehouse: state, clock=lambda: clock)
+    runs = build_job_and_schedule(
+        COLLECTIONS, cron="*/15 * * * *", skip_empty=False, read_state=lambda warehouse: state, clock=lambda: clock
+    )
     assets = [*map(build_source, COLLECTIONS), *map(build_asset, COLLECTIONS), revenue, finance]
     resources = {SOURCE: object(), IO_MANAGER: dg.mem_io_manager, WAREHOUSE: WarehouseResource(url="postgresql://")}
     definitions = dg.Definitions.merge(runs, build_table_checks(COLLECTIONS), dg.Definitions(assets=assets, resources=resources))

@@ -30,6 +30,7 @@ from sequin_pipeline.sources.http.library_log import keep_queries_out
 from sequin_pipeline.sources.http.pace import Pace
 from sequin_pipeline.sources.http.proxies import refuse_unusable_proxies
 from sequin_pipeline.sources.http.retries import RETRYABLE_FAILURES, AskAgain, RetryPolicy, parse_http_date
+from sequin_pipeline.sources.patience import seconds_left
 
 LOGGER = logging.getLogger("sequin_pipeline.sources")
 
@@ -107,9 +108,10 @@ class Request:
 
 @dataclass
 class _Spent:
-    """This value counts what one call of `get` or `post` has spent so far."""
+    """This value counts what one call of `get` or `post` has spent so far, of a `budget_seconds` with all its repetitions."""
 
     started_at: float
+    budget_seconds: float
     requests: int = 0
     bytes: int = 0
     repeats: int = 0
@@ -210,8 +212,10 @@ class HttpClient:
     def ask(self, request: Request, *, purpose: str, read: Callable[[Response], Value]) -> Answer[Value]:
         """Does as `get` for any request that may be repeated without harm."""
         failures = Failures(self._endpoint, purpose=purpose)
-        spent = _Spent(started_at=self._options.clock())
+        spent = _Spent(self._options.clock(), min(self._options.retry.budget_seconds, seconds_left()))
         while True:
+            if not spent.budget_seconds:
+                raise failures.of_impatience()
             self._pass_gate(failures, spent)
             spent.requests += 1
             try:
@@ -230,7 +234,7 @@ class HttpClient:
         wait_seconds = 0.0 if self._gate is None else self._gate.wait_seconds()
         if wait_seconds <= 0:
             return
-        remaining_seconds = max(0.0, self._options.retry.budget_seconds - (self._options.clock() - spent.started_at))
+        remaining_seconds = max(0.0, spent.budget_seconds - (self._options.clock() - spent.started_at))
         if wait_seconds >= remaining_seconds:
             none_left = AskAgain("the source said that it takes no more requests for now", ends_as=SourceUnavailable)
             raise failures.of_retry_after(
@@ -241,7 +245,7 @@ class HttpClient:
 
     def _wait_or_give_up(self, failure: AskAgain, *, failures: Failures, spent: _Spent) -> float:
         elapsed_seconds = self._options.clock() - spent.started_at
-        remaining_seconds = max(0.0, self._options.retry.budget_seconds - elapsed_seconds)
+        remaining_seconds = max(0.0, spent.budget_seconds - elapsed_seconds)
         if failure.at_most is not None:
             spent.repeats += 1
             if spent.repeats > failure.at_most:
@@ -262,7 +266,7 @@ class HttpClient:
     def _send(self, request: Request, *, failures: Failures, spent: _Spent) -> Response:
         if self._pace is not None:
             self._pace.wait()
-        deadline = spent.started_at + self._options.retry.budget_seconds
+        deadline = spent.started_at + spent.budget_seconds
         remaining_seconds = max(0.001, deadline - self._options.clock())
         timeout = httpx2.Timeout(
             min(self._options.read_timeout_seconds, remaining_seconds),

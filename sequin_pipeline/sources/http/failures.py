@@ -81,6 +81,9 @@ class Failures:
             "that are left for this request: run again then"
         )
 
+    def of_impatience(self) -> SourceUnavailable:
+        return SourceUnavailable(f"{self._about}: nothing was sent, since the time in which an answer was wanted is over")
+
     def of_budget(self, failure: AskAgain, *, requests: int, elapsed_seconds: float) -> SourceError:
         return failure.ends_as(
             f"{self._about}: gave up after {requests} requests in {elapsed_seconds:.0f} seconds; the last one ended with "

@@ -71,12 +71,23 @@ class KeyedSource:
         else:
             yield from self._live(read, cursor)
 
+    def lists_next(self, request: ReadRequest) -> bool:
+        """Says whether everything is listed: at each read without versions, else in time; a first read reads the same."""
+        if request.after is None:
+            return True
+        (collection_id,) = request.collections
+        cursor = read_cursor(request.after, kind=self.identity.kind)
+        return self._feed.shape(collection_id.partition(":")[2]).version is None or self._is_due(cursor, self._now())
+
+    def _is_due(self, cursor: Cursor, now: datetime) -> bool:
+        return cursor.listing is not None or micros(now) - cursor.listed >= self._relist_micros
+
     def _live(self, read: "_Read", cursor: Cursor | None) -> Iterator[Page]:
         """Reads what is new, and then lists everything where it is time for that: so news come in even while no listing gets through."""
         reached = yield from read.news(cursor or _begun(None, read.started, read.shape))
         if reached is None or cursor is None:
             return
-        if reached.listing is not None or micros(read.started) - reached.listed >= self._relist_micros:
+        if self._is_due(reached, read.started):
             yield from read.list_all(reached)
 
     def committed(self, cursor: str) -> None:

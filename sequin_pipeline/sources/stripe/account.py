@@ -79,12 +79,10 @@ class AccountReader:
 
         Such a gap is then reported.
         """
-        if state.listed is None or state.known_until is None:
-            return True
         now = int(self._options.now().timestamp())
-        if now - state.listed >= self._relist_seconds or not (self._listable.events or self._listable.filters_created):
+        if is_listing_due(self._listable, state, now=now, relist_seconds=self._relist_seconds):
             return True
-        if not self._listable.events or state.walk is not None:
+        if not self._listable.events or state.walk is not None or state.known_until is None:
             return False
         gap = ""
         if now - state.known_until > KEPT_SECONDS:
@@ -247,6 +245,13 @@ class AccountReader:
     def _cursor(self, state: SyncState) -> str:
         self._states[self._name] = state
         return write_cursor(self._states)
+
+
+def is_listing_due(listable: Listable, state: SyncState, *, now: int, relist_seconds: int) -> bool:
+    """Says whether everything is listed next, as far as the state tells: for the first time, in time, or on from where a run ended."""
+    if state.listing is not None or state.listed is None or state.known_until is None:
+        return True
+    return now - state.listed >= relist_seconds or not (listable.events or listable.filters_created)
 
 
 def _second(moment: datetime) -> int:

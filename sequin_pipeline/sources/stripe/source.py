@@ -13,9 +13,9 @@ from sequin_pipeline.errors import ConfigurationError, SourceError, SourceRefuse
 from sequin_pipeline.sources import NO_COST, FieldDescription, Page, ReadRequest, SourceIdentity, TimeWindow
 from sequin_pipeline.sources.http.client import HttpOptions
 from sequin_pipeline.sources.http.pace import Pace
-from sequin_pipeline.sources.stripe.account import AccountReader
+from sequin_pipeline.sources.stripe.account import AccountReader, is_listing_due
 from sequin_pipeline.sources.stripe.api import StripeApi
-from sequin_pipeline.sources.stripe.cursor import read_cursor
+from sequin_pipeline.sources.stripe.cursor import SyncState, read_cursor
 from sequin_pipeline.sources.stripe.key_access import KeyAccess, look_up_key_access
 from sequin_pipeline.sources.stripe.objects import LISTABLE, Listable
 from sequin_pipeline.sources.stripe.records import listing_version, write_page, write_record
@@ -104,6 +104,17 @@ class StripeSource:
                 api.close()
         if failure is not None:
             raise failure
+
+    def lists_next(self, request: ReadRequest) -> bool:
+        """Says whether one of the accounts is listed; that events are missing is seen only once they are asked for."""
+        (collection_id,) = request.collections
+        listable, states = self._listable(collection_id), read_cursor(request.after)
+        names = [name for name in self._apis if request.sync_ids is None or name in request.sync_ids]
+        now = int(self._options.now().timestamp())
+        return any(
+            is_listing_due(listable, states.get(name, SyncState()), now=now, relist_seconds=self._relist_seconds)
+            for name in names
+        )
 
     def _check_window(self, listable: Listable, window: TimeWindow) -> None:
         if listable.time is None and window.end <= self._options.now():

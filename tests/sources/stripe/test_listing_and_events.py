@@ -10,6 +10,10 @@ import pytest
 from sequin_pipeline.catalog import Column, TableName, UnmanagedTable, parse_path
 from sequin_pipeline.errors import CursorRefused, SourceFault, SourceRefused, SourceUnavailable
 from sequin_pipeline.ledger.counts import Counts
+from sequin_pipeline.ledger.ledger import Ledger
+from sequin_pipeline.postgres.session import Session
+from sequin_pipeline.postgres.warehouse import Warehouse
+from sequin_pipeline.runs.news import Due, look_for_news
 from sequin_pipeline.sources import ReadRequest, TimeWindow
 from sequin_pipeline.sources.stripe.objects import LISTABLE
 from sequin_pipeline.sources.stripe.source import StripeSource
@@ -552,3 +556,30 @@ def test_the_key_stands_nowhere(fake: FakeStripe, runs: Runs, warehouse_url: str
     assert "Invalid API Key provided" in str(refused.value)
     told = [str(refused.value), repr(outcome), repr(runs.source()), repr(ACCOUNT), *caplog.messages, *runs.dump()]
     assert not [text for text in told if KEY in text]
+
+
+def test_a_tick_finds_what_has_happened_and_knows_when_everything_is_to_be_listed(
+    fake: FakeStripe, runs: Runs, warehouse_url: str
+) -> None:
+    def due() -> str | None:
+        ledger = Ledger("stripe.customer", "stripe/customer")
+        with Session(Warehouse(warehouse_url)) as session:
+            found = look_for_news(session, stripe_collection("customer"), ledger, lambda collection: runs.source())
+        return found.why if isinstance(found, Due) else None
+
+    fake.put("customer", "cus_1", created=START - 5)
+    runs.sync("customer")
+    fake.now += 60
+    quiet = due()
+    fake.put("customer", "cus_1", event="customer.updated", name="other")
+    changed = due()
+    runs.sync("customer")
+    # Within the overlap, in which events come again.
+    known = due()
+    fake.now += 86_400
+    fake.asked.clear()
+    relisted = due()
+
+    assert (quiet, known) == (None, None)
+    assert changed == "there are new records"
+    assert (relisted, fake.asked) == ("everything is to be listed", [])
