@@ -111,6 +111,15 @@ def test_each_process_gives_up_the_rights_of_root_and_has_a_bounded_log(services
         assert services[name]["logging"]["options"] == {"max-size": "20m", "max-file": "5"}, name
 
 
+def test_a_worker_reads_the_broker_of_the_launcher_and_hears_the_signal_to_stop(services: dict[str, Any]) -> None:
+    """Celery's own program takes both from its variables. dagster-celery's would be told to stop in its place, and not tell it."""
+    worker, daemon = services["worker"], services["daemon"]
+
+    assert worker["command"][:4] == ["celery", "-A", "dagster_celery.app", "worker"]
+    for name, database in (("CELERY_BROKER_URL", 0), ("CELERY_RESULT_BACKEND", 1)):
+        assert worker["environment"][name] == daemon["environment"][name] == f"redis://:of-redis@redis:6379/{database}"
+
+
 def test_everything_that_goes_on_says_whether_it_is_well(services: dict[str, Any]) -> None:
     assert [name for name, service in services.items() if "healthcheck" not in service] == ["migrate"]
 

@@ -36,12 +36,6 @@ def test_the_instance_of_celery_differs_from_that_of_containers_in_who_launches_
     assert instance("deploy/dagster.celery.yaml") == containers | {"run_launcher": CELERY, "run_monitoring": monitoring}
 
 
-def test_a_worker_and_the_launcher_name_the_same_broker() -> None:
-    worker = yaml.safe_load((DEPLOY / "celery.yaml").read_text())["execution"]["config"]
-
-    assert {name: worker[name] for name in ("broker", "backend")} == CELERY["config"]
-
-
 @pytest.mark.parametrize("key", ["concurrency", "run_retries", "python_logs", "telemetry", "nux"])
 def test_the_chart_makes_of_our_values_what_the_checkouts_instance_says(key: str) -> None:
     assert instance_of(VALUES)[key] == instance("dagster.yaml")[key]
@@ -82,9 +76,7 @@ def test_the_chart_has_the_release_of_the_locked_dagster() -> None:
     assert set(re.findall(r"1\.\d+\.\d+", (DEPLOY / "values.yaml").read_text())) == {locked}
 
 
-@pytest.mark.parametrize(
-    "name", ["compose.yaml", "values.yaml", "dagster.yaml", "dagster.celery.yaml", "celery.yaml", "Dockerfile"]
-)
+@pytest.mark.parametrize("name", ["compose.yaml", "values.yaml", "dagster.yaml", "dagster.celery.yaml", "Dockerfile"])
 def test_no_file_holds_a_password(name: str) -> None:
     """A password stands in a variable, or in a secret that the file names."""
     text = (DEPLOY / name).read_text()
