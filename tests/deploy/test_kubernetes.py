@@ -18,7 +18,7 @@ from sequin_pipeline.sandbox.server import running_sandbox
 from sequin_pipeline.sandbox.settings import Settings
 from tests.deploy.chart import IMAGE, RELEASE, USER_ENVIRONMENT, VALUES, code_server_variables, instance_of
 from tests.deploy.kubernetes_api import Cluster, serving
-from tests.deploy.tools import BIN, needs_tools, run
+from tests.deploy.tools import BIN, DEPLOY, needs_tools, run
 from tests.orchestration.files import HEAD
 from tests.support.builders import record
 from tests.support.postgres import PostgresServer
@@ -175,10 +175,22 @@ def test_no_secret_stands_in_a_job(world: World) -> None:
     assert [secret for secret in (PASSWORD, TOKEN, world.warehouse_url) if secret in written] == []
 
 
-def test_each_network_policy_is_one_of_the_api(tmp_path: Path) -> None:
+def test_each_network_policy_is_one_of_the_api_and_lets_in_nobody_but_web_server_and_daemon(helm: Path, tmp_path: Path) -> None:
+    """Rendered by helm in a chart that has nothing but the chart's line for manifests of one's own."""
+    chart = tmp_path / "chart"
+    (chart / "templates").mkdir(parents=True)
+    (chart / "Chart.yaml").write_text("{apiVersion: v2, name: manifests, version: 1.0.0}")
+    (chart / "templates" / "all.yaml").write_text("{{ range .Values.extraManifests }}\n---\n{{ tpl (toYaml .) $ }}\n{{ end }}")
     policies = tmp_path / "policies.yaml"
-    policies.write_text(yaml.safe_dump_all(VALUES["extraManifests"]).replace("{{ .Release.Name }}", RELEASE))
 
+    rendered = run([helm, "template", RELEASE, chart, "--values", DEPLOY / "values.yaml"])
+    policies.write_text(rendered.stdout)
     checked = run([BIN / "kubernetes-validate", "--strict", "-k", "1.34", policies])
 
-    assert (checked.returncode, checked.stderr) == (0, "")
+    assert (rendered.returncode, rendered.stderr, checked.returncode, checked.stderr) == (0, "", 0, "")
+    closed, code = (one["spec"] for one in yaml.safe_load_all(rendered.stdout))
+    pods = [selector["podSelector"]["matchLabels"] for selector in code["ingress"][0]["from"]]
+    assert (closed["policyTypes"], closed.get("ingress", [])) == (["Ingress"], [])
+    assert pods == [
+        {"component": component, "app.kubernetes.io/instance": RELEASE} for component in ("dagster-webserver", "dagster-daemon")
+    ]
