@@ -4,7 +4,7 @@ from dataclasses import replace
 from datetime import UTC, datetime
 
 from bench.records import YEAR
-from sequin_pipeline.catalog import Collection, Column, TableName, Windows, parse_path
+from sequin_pipeline.catalog import Collection, Column, DataType, TableName, Windows, parse_path
 from sequin_pipeline.read.stream import RunConfig
 from sequin_pipeline.table.target import Target, collection_target
 
@@ -28,14 +28,14 @@ COLLECTION = Collection(
 )
 
 
-def collection_in(schema: str) -> Collection:
+def collection_in(schema: str, *, data_type: DataType = "jsonb") -> Collection:
     """The collection, landing in a contestant's own schema."""
-    return replace(COLLECTION, table=TableName(schema, TABLE))
+    return replace(COLLECTION, table=TableName(schema, TABLE), data_type=data_type)
 
 
-def target_in(schema: str) -> Target:
+def target_in(schema: str, *, data_type: DataType = "jsonb") -> Target:
     """Its table there."""
-    return collection_target(collection_in(schema))
+    return collection_target(collection_in(schema, data_type=data_type))
 
 
 def live_run_config(collection: Collection = COLLECTION, *, full_refresh: bool) -> RunConfig:

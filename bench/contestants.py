@@ -74,6 +74,7 @@ def _peer(name: str, label: str, module: str, *, records: int, needs_table: bool
 
 
 LIMIT, LIMIT_TWO, PIPELINE, PIPELINE_TWO = "limit", "limit_two", "pipeline", "pipeline_two"
+PIPELINE_JSON = "pipeline_json"
 
 CORE: tuple[Entry, ...] = (
     Entry(
@@ -89,6 +90,14 @@ CORE: tuple[Entry, ...] = (
         PIPELINE_TWO, "sequin_pipeline, two lanes", "bench.pipeline", "core", CORE_PHASES, options={"part": "whole", "lanes": 2}
     ),
     Entry(
+        PIPELINE_JSON,
+        "sequin_pipeline, data: json",
+        "bench.pipeline",
+        "core",
+        CORE_PHASES,
+        options={"part": "whole", "data": "json"},
+    ),
+    Entry(
         LIMIT_TWO,
         "limit: ready bytes, two connections",
         "bench.limit",
@@ -97,6 +106,14 @@ CORE: tuple[Entry, ...] = (
         options={"statements": "merge", "connections": 2},
     ),
     Entry("copy", "bare COPY into the table", "bench.limit", "core", ("new",), options={"statements": "copy", "connections": 1}),
+    Entry(
+        "copy_json",
+        "bare COPY into the table, data: json",
+        "bench.limit",
+        "core",
+        ("new",),
+        options={"statements": "copy", "connections": 1, "data": "json"},
+    ),
 )
 
 PEER_ENTRIES: tuple[Entry, ...] = (

@@ -36,7 +36,7 @@ Send = Callable[[Connection], None]
 
 def main() -> None:
     place = child.place()
-    warehouse, target = Warehouse(place.database_url), target_in(place.schema)
+    warehouse, target = Warehouse(place.database_url), target_in(place.schema, data_type=place.options.get("data", "jsonb"))
     ledger = Ledger(str(target.table), target.label)
     with warehouse.connect() as connection:
         migrate(connection)

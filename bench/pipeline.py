@@ -2,7 +2,7 @@
 
 Options: `part` is "whole" (from HTTP to the table) or "source" (what it delivers thrown away, and acknowledged: what the source alone
 could deliver); `kind` is that of the source; `limit`, its objects a page; `lanes`, how many connections write; `database_url`, another
-database than that of the place.
+database than that of the place; `data`, the type of that column.
 """
 
 from collections.abc import Callable, Mapping
@@ -53,7 +53,8 @@ def main() -> None:
     def prepare(task: child.Task) -> Callable[[], Mapping[str, float]]:
         options = {**place.options, **task.options}
         kind = options.get("kind", "sequin")
-        collection, source = _collection(place.schema, kind), _source(kind, place.api_url, int(options.get("limit", PAGE_LIMIT)))
+        collection = replace(_collection(place.schema, kind), data_type=options.get("data", "jsonb"))
+        source = _source(kind, place.api_url, int(options.get("limit", PAGE_LIMIT)))
         if options["part"] == "source":
             return lambda: _drain_source(source, collection)
         warehouse, run_id = Warehouse(options.get("database_url", place.database_url)), str(uuid4())
