@@ -6,6 +6,7 @@ value_casts.py decides about its record, from the text. What is not doubtful is 
 
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
+from itertools import pairwise
 from typing import Any
 
 import msgspec
@@ -139,6 +140,19 @@ def _double(column: Column, values: Sequence[Any]) -> CastColumn:
 def positions(mask: pa.Array) -> Sequence[int]:
     """Returns the positions at which `mask` is true."""
     found: Sequence[int] = pc.indices_nonzero(mask).to_pylist() if pc.any(mask).as_py() else ()
+    return found
+
+
+def slices(texts: pa.Array) -> list[memoryview | None]:
+    """Returns the bytes of each element, not copied; None for null."""
+    if len(texts) == 0:
+        return []
+    _, offset_buffer, content_buffer = texts.buffers()
+    offsets = np.frombuffer(offset_buffer, np.int32)[texts.offset : texts.offset + len(texts) + 1].tolist()
+    content = memoryview(content_buffer or b"")
+    found: list[memoryview | None] = [content[start:end] for start, end in pairwise(offsets)]
+    for position in positions(pc.is_null(texts)) if texts.null_count else ():
+        found[position] = None
     return found
 
 

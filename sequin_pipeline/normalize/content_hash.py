@@ -1,9 +1,15 @@
-"""This hash covers everything that is written from a record: equal means unchanged, without comparing the columns.
+"""This hash tells everything that is written from a record: equal means unchanged, without comparing the columns.
 
 128 bits of XXH3 over an unambiguous framing: a head of 64-bit words, little-endian (the declaration's fingerprint; a validity and a
 value for each column of fixed size; the length of each other column, -1 for null), then the bytes of those columns one after the
 other. `data` stands in the head by its length and its own 128 bits, so that the largest column is read once and never copied.
-The hash is stored: another framing means one comparison in Postgres for every row that comes again.
+
+What is declared of `data` is not in it: those values follow from the object's bytes and from the declaration, and the fingerprint of
+that is. So a record that is known need not have them parsed. A cast that gives another value for the same text, or that takes
+another one, must change the column's fingerprint (catalog.Column), by which it is also filled again.
+
+The hash is stored, and another framing would have every row that comes again compared by its columns. Rows of builds before this
+framing have one over all columns (`earlier_fingerprint`): it is accepted beside this one, and stays until the row changes.
 """
 
 from collections.abc import Sequence
@@ -26,11 +32,16 @@ _BITS = {pa.float64(): pa.int64(), pa.date32(): pa.int32(), pa.timestamp("us", "
 def declaration_fingerprint(collection: Collection) -> bytes:
     """Returns a fingerprint that changes with every column's name and declaration, with their order, and with the type of `data`.
 
-    After a change from jsonb to json, what is read again is written again, as it came.
+    Also with `required`, which decides whether a record is stored at all. After a change from jsonb to json, what is read again is
+    written again, as it came.
     """
+    columns = [[column.name, column.fingerprint, column.is_required] for column in collection.columns]
+    return xxhash.xxh3_128_digest(msgspec.json.encode([columns, collection.data_type]))
+
+
+def earlier_fingerprint(collection: Collection) -> bytes:
+    """Returns the fingerprint of the framing in which the declared values were hashed, too."""
     columns = [[column.name, column.fingerprint] for column in collection.columns]
-    if collection.data_type != "jsonb":
-        columns.append(["data", collection.data_type])
     return xxhash.xxh3_128_digest(msgspec.json.encode(columns))
 
 

@@ -4,18 +4,20 @@ Pages are read as a whole first (page_reader.py), and what that hands back is re
 one reject, and the others are in the frame.
 """
 
-from collections.abc import Iterable, Sequence
-from dataclasses import dataclass, field
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field, replace
 from functools import cached_property
 from itertools import accumulate
 
+import numpy as np
 import pandas as pd
 import pyarrow as pa
+import pyarrow.compute as pc
 
 from sequin_pipeline.catalog import Collection
 from sequin_pipeline.errors import SourceFault
 from sequin_pipeline.normalize.column_casts import arrow_values
-from sequin_pipeline.normalize.content_hash import HASH_BYTES, content_hashes, declaration_fingerprint
+from sequin_pipeline.normalize.content_hash import HASH_BYTES, content_hashes, declaration_fingerprint, earlier_fingerprint
 from sequin_pipeline.normalize.page_reader import ROW_NUMBER, PageReader, ParsedPage, frame_schema
 from sequin_pipeline.normalize.record_reader import ExactRecord, RecordReader
 from sequin_pipeline.records import json_text
@@ -28,6 +30,8 @@ A frame's text columns end at 2 GiB each, and it holds some pages of 8 MB togeth
 API have some megabytes.
 """
 
+
+Flags = np.ndarray[tuple[int], np.dtype[np.bool_]]
 
 TIMES_OF_OBSERVATION = frozenset({"updated_idx", "record_inserted_at"})
 """Where a source observes time, these differ each time an object is looked at, whether or not it has changed."""
@@ -55,18 +59,34 @@ class NormalizedPages:
     """This is what became of pages that were read together: each of their records is a row of `frame` or one of `rejects`.
 
     `starts` are the positions at which each page begins. After `Normalizer(nulls_unfit=True)` a record with values that do not fit is
-    both row and reject.
+    both row and reject. `is_lazy`: the columns declared of `data` are not in the frame yet, so that some rows may yet turn out not to
+    fit; `normalizer` reads them, where the pages are of records.
     """
 
     pages: tuple[bytes, ...] = field(repr=False)
     frame: pd.DataFrame
     rejects: tuple[Reject, ...]
     starts: tuple[int, ...] = (0,)
+    is_lazy: bool = False
+    normalizer: "Normalizer | None" = field(default=None, repr=False)
 
     @property
     def fetched(self) -> int:
         """This is the number of records that the pages held; it means nothing after `nulls_unfit`."""
         return len(self.frame) + len(self.rejects)
+
+    @cached_property
+    def completed(self) -> "NormalizedPages":
+        """These are the pages with every column, and every reject."""
+        if not self.is_lazy:
+            return self
+        read = self.read_declared(np.ones(len(self.frame), dtype=bool))
+        return replace(read.pages, rejects=(*self.rejects, *read.unfit.values()))
+
+    def read_declared(self, is_wanted: Flags) -> "ReadAfterwards":
+        """Returns some rows of lazy pages with all their columns."""
+        assert self.normalizer is not None  # noqa: S101 - it has made them
+        return self.normalizer.complete(self, is_wanted)
 
     def raw_record(self, position: int) -> bytes:
         """Returns the record's own bytes, by the frame's column ROW_NUMBER; the pages are taken apart at the first call."""
@@ -77,11 +97,19 @@ class NormalizedPages:
         return json_text.elements(*self.pages)
 
 
+@dataclass(frozen=True, eq=False)
+class ReadAfterwards:
+    """This value holds rows of lazy pages with all their columns, and by position those that turned out not to fit."""
+
+    pages: NormalizedPages
+    unfit: Mapping[int, Reject]
+
+
 class Normalizer:
     """A normalizer reads pages of one collection; it is built once for many pages.
 
     `nulls_unfit` is for filling columns of rows that exist already: a declared value that does not fit is null in the frame, and
-    its record is returned as a reject of class `value` as well.
+    its record is returned as a reject of class `value` as well. Such a row has no hash, by which it would be known.
     """
 
     def __init__(self, collection: Collection, *, nulls_unfit: bool = False) -> None:
@@ -90,7 +118,10 @@ class Normalizer:
         self._reader = PageReader(collection)
         self._records = RecordReader(collection)
         self._fingerprint = declaration_fingerprint(collection)
+        self._earlier_fingerprint = earlier_fingerprint(collection)
+        self._derived = frozenset(column.name for column in collection.columns if column.path.root == "data")
         self._unhashed = TIMES_OF_OBSERVATION if collection.observes_time else frozenset[str]()
+        self._schema = frame_schema(collection.columns)
         self._declared_types = {column.name: column.type for column in collection.columns}
 
     def __call__(self, records: bytes) -> NormalizedPages:
@@ -100,8 +131,8 @@ class Normalizer:
         """
         return self.normalize([self.parse(records)])
 
-    def parse(self, records: bytes) -> ParsedPage:
-        """Does the first half of the work, one page at a time.
+    def parse(self, records: bytes, *, lazily: bool = False) -> ParsedPage:
+        """Does the first half of the work, one page at a time; lazily, without the values declared of `data`.
 
         Raises SourceFault where `records` is not the JSON text of an array.
         """
@@ -111,7 +142,7 @@ class Normalizer:
                 "ask for fewer records a page"
             )
         try:
-            return self._reader.parse(records)
+            return self._reader.parse(records, lazily=lazily)
         except ValueError as error:
             raise SourceFault(
                 f"a page of collection {self._collection.label!r} should be a JSON array of records, but {error}: "
@@ -124,32 +155,63 @@ class Normalizer:
         starts = tuple(accumulate(map(len, parsed[:-1]), initial=0))
         pages = tuple(page.records for page in parsed)
         rejects = tuple[Reject, ...]()
+        unfit: Mapping[int, Reject] = {}
         if doubtful:
             elements = json_text.elements(*pages)
-            exact, rejects = self._read_exactly(elements, sorted(doubtful))
+            exact, unfit = self._read_exactly({position: elements[position] for position in sorted(doubtful)}, table.schema)
             is_certain = [position not in doubtful for position in range(len(elements))]
-            table = pa.concat_tables([table.filter(pa.array(is_certain, pa.bool_())), exact]).sort_by(ROW_NUMBER).combine_chunks()
-        return NormalizedPages(pages, self._frame(table), rejects, starts)
+            table, rejects = _together(table.filter(pa.array(is_certain, pa.bool_())), exact), tuple(unfit.values())
+        frame = self._frame(table, without_hash=list(unfit) if self._nulls_unfit else [])
+        return NormalizedPages(pages, frame, rejects, starts, is_lazy=parsed[0].is_lazy, normalizer=self)
 
-    def _read_exactly(self, elements: Sequence[bytes], positions: Iterable[int]) -> tuple[pa.Table, tuple[Reject, ...]]:
+    def complete(self, pages: NormalizedPages, is_wanted: Flags) -> ReadAfterwards:
+        """Reads what is declared of `data` for some rows of lazy pages."""
+        names = frame_schema(self._reader.eager_columns).names
+        table = (
+            pa.table({name: pages.frame[name].array.__arrow_array__() for name in names})
+            .filter(pa.array(is_wanted))
+            .combine_chunks()
+        )
+        declared, doubtful = self._reader.read_declared(_whole(table.column("data")))
+        columns = {name: declared[name] if name in declared else table.column(name) for name in self._schema.names}
+        table = pa.table(columns).cast(self._schema)
+        unfit: Mapping[int, Reject] = {}
+        if doubtful:
+            positions = table.column(ROW_NUMBER).to_pylist()
+            raw = {positions[row]: pages.raw_record(positions[row]) for row in sorted(doubtful)}
+            exact, unfit = self._read_exactly(raw, self._schema)
+            is_certain = [row not in doubtful for row in range(len(table))]
+            table = _together(table.filter(pa.array(is_certain, pa.bool_())), exact)
+        return ReadAfterwards(replace(pages, frame=self._frame(table), rejects=(), is_lazy=False), unfit)
+
+    @property
+    def earlier_names(self) -> list[str]:
+        """These are the columns that `earlier_hashes` takes, in its order."""
+        return [name for name in self._schema.names if name not in self._unhashed and name != ROW_NUMBER]
+
+    def earlier_hashes(self, rows: pa.Table) -> pa.Array:
+        """Returns for each of some rows the hash that builds before the present framing have stored with it."""
+        *written, data = [_whole(column) for column in rows.select(self.earlier_names).columns]
+        return content_hashes(written, data, self._earlier_fingerprint)
+
+    def _read_exactly(self, elements: Mapping[int, bytes], schema: pa.Schema) -> tuple[pa.Table, Mapping[int, Reject]]:
+        """Reads records by position; returns a table of those that are rows, and by position the rejects."""
         found: list[tuple[int, ExactRecord]] = []
-        rejects: list[Reject] = []
-        for position in positions:
-            raw = elements[position]
+        rejects: dict[int, Reject] = {}
+        for position, raw in elements.items():
             try:
                 record = self._records.read(raw)
             except RecordRejected as rejected:
-                rejects.append(Reject(rejected.record_id, raw, rejected.reason, rejected.reject_class))
+                rejects[position] = Reject(rejected.record_id, raw, rejected.reason, rejected.reject_class)
                 continue
             if record.misfits:
                 reason = "; ".join(record.misfits)
-                rejects.append(Reject(str(record.values["id"]), raw, reason, "value", missing=record.missing))
+                rejects[position] = Reject(str(record.values["id"]), raw, reason, "value", missing=record.missing)
             if self._nulls_unfit or not record.misfits:
                 found.append((position, record))
-        return self._table(found), tuple(rejects)
+        return self._table(found, schema), rejects
 
-    def _table(self, found: Sequence[tuple[int, ExactRecord]]) -> pa.Table:
-        schema = frame_schema(self._collection)
+    def _table(self, found: Sequence[tuple[int, ExactRecord]], schema: pa.Schema) -> pa.Table:
         arrays = []
         for name, arrow_type in zip(schema.names, schema.types, strict=True):
             if name == ROW_NUMBER:
@@ -161,14 +223,23 @@ class Normalizer:
                 arrays.append(values.cast(arrow_type))
         return pa.Table.from_arrays(arrays, schema=schema)
 
-    def _frame(self, table: pa.Table) -> pd.DataFrame:
+    def _frame(self, table: pa.Table, *, without_hash: Sequence[int] = ()) -> pd.DataFrame:
         columns = dict(zip(table.column_names, table.columns, strict=True))
         position = columns.pop(ROW_NUMBER)
         *written, data = [
-            column.chunk(0) if column.num_chunks == 1 else column.combine_chunks()
-            for name, column in columns.items()
-            if name not in self._unhashed
+            _whole(column) for name, column in columns.items() if name not in self._unhashed and name not in self._derived
         ]
         hashes = content_hashes(written, data, self._fingerprint) if len(table) else pa.array([], pa.binary(HASH_BYTES))
+        if without_hash:
+            is_known = pc.invert(pc.is_in(_whole(position), pa.array(without_hash, position.type)))
+            hashes = pc.if_else(is_known, hashes, None)
         columns |= {"content_hash": pa.chunked_array([hashes]), ROW_NUMBER: position}
         return pd.DataFrame({name: pd.arrays.ArrowExtensionArray(column) for name, column in columns.items()}, copy=False)
+
+
+def _together(certain: pa.Table, exact: pa.Table) -> pa.Table:
+    return pa.concat_tables([certain, exact]).sort_by(ROW_NUMBER).combine_chunks()
+
+
+def _whole(column: pa.ChunkedArray) -> pa.Array:
+    return column.chunk(0) if column.num_chunks == 1 else column.combine_chunks()

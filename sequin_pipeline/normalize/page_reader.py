@@ -5,6 +5,9 @@ for a hundred values as for a thousand.
 
 What is unusual (the older form, a number where a string is usual, a fault) is handed back by position, for record_reader.py to decide.
 What is not handed back is what record_reader.py would have given.
+
+The values declared of `data` cost as much as all the rest, and a record that is known needs none: a page that is parsed lazily goes
+without, and they are read afterwards from the objects of those records that need them (`read_declared`).
 """
 
 from collections.abc import Mapping, Sequence
@@ -19,13 +22,14 @@ import pyarrow as pa
 import pyarrow.compute as pc
 
 from sequin_pipeline.catalog import Collection, Column, Path
-from sequin_pipeline.normalize.column_casts import cast_column, leaf_of, positions, raw_strings
+from sequin_pipeline.normalize.column_casts import cast_column, leaf_of, positions, raw_strings, slices
 from sequin_pipeline.normalize.json_decoders import NULL_RAW, Columns, Decoder, Leaf, decoders_of, is_readable
 from sequin_pipeline.normalize.value_casts import STORAGE
 from sequin_pipeline.records import json_text
 from sequin_pipeline.records.envelope import EMPTY_OBJECT, ENVELOPE_SCHEMA, MAX_UPDATED_IDX, MIN_UPDATED_IDX
 from sequin_pipeline.records.fields import FIELDS, RecordField
 
+Text = bytes | memoryview | msgspec.Raw
 _Text = Annotated[str, msgspec.Meta(min_length=1)]
 _Version = Annotated[int, msgspec.Meta(ge=MIN_UPDATED_IDX, le=MAX_UPDATED_IDX)]
 
@@ -57,19 +61,27 @@ ROW_NUMBER = "#position"
 """This column counts the rows through all pages; no column can be declared with such a name."""
 
 
-def frame_schema(collection: Collection) -> pa.Schema:
-    """Returns the frame's columns except the content hash: the envelope's, the declared ones, `data`, and the position in the pages."""
-    declared = [pa.field(column.name, STORAGE[column.type].arrow) for column in collection.columns]
+DECODED_TOGETHER = 1_000
+"""One text that msgspec refuses has so many of its neighbours decoded again, one by one."""
+
+
+def frame_schema(columns: Sequence[Column]) -> pa.Schema:
+    """Returns the frame's columns except the content hash: the envelope's, these declared ones, `data`, and the position in the pages."""
+    declared = [pa.field(column.name, STORAGE[column.type].arrow) for column in columns]
     return pa.schema([*ENVELOPE_SCHEMA, *declared, pa.field("data", pa.string()), pa.field(ROW_NUMBER, pa.int32())])
 
 
 @dataclass(frozen=True)
 class ParsedPage:
-    """This value holds a page's values by leaf, and the positions in the page that are doubtful."""
+    """This value holds a page's values by leaf, and the positions in the page that are doubtful.
+
+    `is_lazy`: the values declared of `data` are not among them.
+    """
 
     records: bytes = field(repr=False)
     values: Columns = field(repr=False)
     doubtful: frozenset[int]
+    is_lazy: bool = False
 
     def __len__(self) -> int:
         return len(self.values[_DATA])
@@ -90,8 +102,9 @@ class PageReader:
     """This reader reads pages of one collection."""
 
     def __init__(self, collection: Collection) -> None:
-        self._collection = collection
-        self._schema = frame_schema(collection)
+        self.eager_columns = tuple(column for column in collection.columns if column.path.root == "record")
+        self._lazy_columns = tuple(column for column in collection.columns if column.path.root == "data")
+        self._columns = collection.columns
         self._is_readable = all(is_readable(column.path.steps) for column in collection.columns)
         readable = [column for column in collection.columns if is_readable(column.path.steps)]
         self._leaves = {column.name: leaf_of(column) for column in readable}
@@ -105,7 +118,7 @@ class PageReader:
         self._record_parsers = [_Parser(decoder) for decoder in others]
         self._data_parsers = [_Parser(decoder) for decoder in decoders_of(data_leaves)]
 
-    def parse(self, records: bytes) -> ParsedPage:
+    def parse(self, records: bytes, *, lazily: bool = False) -> ParsedPage:
         """Parses one page; raises ValueError where `records` is not the JSON text of an array."""
         doubtful: set[int] = set()
         found = self._envelope.decoder.columns(self._rows(records, doubtful))
@@ -114,25 +127,44 @@ class PageReader:
             elements = json_text.elements(records)
             for parser in self._record_parsers:
                 found |= parser.columns(elements, doubtful)
-        for parser in self._data_parsers:
+        for parser in () if lazily else self._data_parsers:
             found |= parser.columns(found[_DATA], doubtful)
-        return ParsedPage(records, found, frozenset(doubtful))
+        return ParsedPage(records, found, frozenset(doubtful), lazily)
 
     def read(self, pages: Sequence[ParsedPage]) -> tuple[pa.Table, frozenset[int]]:
-        """Returns one table of them all, in their order, and the positions of doubtful rows, which mean nothing."""
+        """Returns one table of them all, in their order, and the positions of doubtful rows, which mean nothing.
+
+        All of them are lazy, or none is.
+        """
+        columns = self.eager_columns if pages[0].is_lazy else self._columns
         starts = [0, *accumulate(map(len, pages))]
         doubtful = {start + place for start, page in zip(starts, pages, strict=False) for place in page.doubtful}
         values = {leaf: list(chain.from_iterable(page.values[leaf] for page in pages)) for leaf in pages[0].values}
         data = self._data(values, doubtful)
         arrays = {name: self._envelope_array(name, values[leaf], doubtful) for name, leaf in _ENVELOPE_LEAVES.items()}
-        for column in self._collection.columns:
+        for column in columns:
             arrays[column.name] = self._declared_array(column, values, data, doubtful)
         arrays["data"] = data
         arrays[ROW_NUMBER] = pa.array(np.arange(len(data), dtype=np.int32))
         if not self._is_readable:
             doubtful.update(range(len(data)))
-        table = pa.Table.from_arrays(list(arrays.values()), schema=self._schema)
+        table = pa.Table.from_arrays(list(arrays.values()), schema=frame_schema(columns))
         return table, frozenset(doubtful)
+
+    def read_declared(self, data: pa.Array) -> tuple[Mapping[str, pa.Array], frozenset[int]]:
+        """Returns the columns declared of `data`, from objects as `read` has them, and the positions of doubtful rows."""
+        texts = [b"null" if text is None else text for text in slices(data)]
+        doubtful = set[int]() if self._is_readable else set(range(len(texts)))
+        values: dict[Leaf, list[Any]] = {}
+        for parser in self._data_parsers:
+            for start in range(0, max(1, len(texts)), DECODED_TOGETHER):
+                odd = set[int]()
+                for leaf, column_values in parser.columns(texts[start : start + DECODED_TOGETHER], odd).items():
+                    values.setdefault(leaf, []).extend(column_values)
+                doubtful.update(start + position for position in odd)
+        return {column.name: self._declared_array(column, values, data, doubtful) for column in self._lazy_columns}, frozenset(
+            doubtful
+        )
 
     def _rows(self, page: bytes, doubtful: set[int]) -> Sequence[msgspec.Struct | None]:
         if json_text.is_harmless(page):
@@ -187,10 +219,10 @@ class _Parser:
         self.decoder = decoder
         self._decoder = msgspec.json.Decoder(decoder.type | None)
 
-    def columns(self, texts: Sequence[bytes | msgspec.Raw], doubtful: set[int]) -> Columns:
+    def columns(self, texts: Sequence[Text], doubtful: set[int]) -> Columns:
         return self.decoder.columns(self.rows(texts, doubtful))
 
-    def rows(self, texts: Sequence[bytes | msgspec.Raw], doubtful: set[int]) -> Sequence[msgspec.Struct | None]:
+    def rows(self, texts: Sequence[Text], doubtful: set[int]) -> Sequence[msgspec.Struct | None]:
         """Returns the parsed texts, with None in place of what is doubtful."""
         decode = self._decoder.decode
         if not doubtful:

@@ -10,6 +10,7 @@ from collections.abc import Callable, Generator, Iterator, Sequence
 from contextlib import closing
 from dataclasses import dataclass, field, replace
 from datetime import datetime
+from functools import partial
 from itertools import pairwise
 from typing import Literal
 
@@ -151,12 +152,13 @@ class RecordStream:
         *,
         while_waiting: Callable[[], None],
         give_way: Callable[[], None] = lambda: None,
+        reads_lazily: Callable[[], bool] = lambda: False,
     ) -> Generator[Portion, None, None]:
         """Yields pages from cursor `after` to where the run ends; `reached_end` tells whether that is the end of the stream.
 
         A portion is no larger than `room`, which whoever pulls must begin anew for each batch. `while_waiting` is called about once a
-        second while no page is there, `give_way` before anything that keeps the interpreter busy. Raises SourceError; closing stops the
-        thread, soon.
+        second while no page is there, `give_way` before anything that keeps the interpreter busy. `reads_lazily` tells whether the next
+        pages had best be lazy. Raises SourceError; closing stops the thread, soon.
         """
         request = ReadRequest(
             collections=frozenset({self.run_config.collection.id}),
@@ -166,12 +168,14 @@ class RecordStream:
         )
         with closing(PagesAhead(self.source.pages(request), stop=request.stop, while_waiting=while_waiting)) as fetched:
             ends_early = False
-            for portion in self._until_end(fetched, room, give_way):
+            for portion in self._until_end(fetched, room, give_way, reads_lazily):
                 ends_early = portion.pages[-1].ends_early
                 yield portion
             self.reached_end = fetched.has_ended and not ends_early
 
-    def _until_end(self, fetched: PagesAhead, room: Room, give_way: Callable[[], None]) -> Iterator[Portion]:
+    def _until_end(
+        self, fetched: PagesAhead, room: Room, give_way: Callable[[], None], reads_lazily: Callable[[], bool]
+    ) -> Iterator[Portion]:
         """Ends behind the first page of records that all entered the stream too late for the run, or where the stream does."""
         window = self.run_config.window if self.run_config.mode == "backfill" and not self.run_config.full_refresh else None
         end = None if window is None else window.end + SLACK
@@ -185,7 +189,8 @@ class RecordStream:
                 return
             # Everything that stood in the stream when the run began is read: what comes after its first answer is the next run's.
             end = end or page.received_at
-            portion, fault = _portion_from(page, fetched, room, normalizer, end=end, give_way=give_way)
+            parse = partial(normalizer.parse, lazily=reads_lazily())
+            portion, fault = _portion_from(page, fetched, room, normalizer, parse, end=end, give_way=give_way)
             if portion is not None:
                 if window is not None:
                     portion = _restrict(portion, window)
@@ -202,7 +207,14 @@ class RecordStream:
 
 
 def _portion_from(
-    page: Page, fetched: PagesAhead, room: Room, normalizer: Normalizer, *, end: datetime, give_way: Callable[[], None]
+    page: Page,
+    fetched: PagesAhead,
+    room: Room,
+    normalizer: Normalizer,
+    parse: Callable[[bytes], ParsedPage],
+    *,
+    end: datetime,
+    give_way: Callable[[], None],
 ) -> tuple[Portion | None, SourceFault | None]:
     """Returns the page and those that wait behind it, and what is wrong with the next one where that is no page.
 
@@ -216,7 +228,7 @@ def _portion_from(
         give_way()
         started = time.perf_counter()
         try:
-            parsed = normalizer.parse(following.records)
+            parsed = parse(following.records)
         except SourceFault as error:
             fault = error
             break
@@ -256,7 +268,8 @@ def _times(normalized: NormalizedPages) -> Iterator[tuple[datetime | None, datet
 
 
 def _restrict(portion: Portion, window: TimeWindow) -> Portion:
-    frame = portion.normalized.frame
+    normalized = portion.normalized
+    frame = normalized.frame
     inserted_at = frame["record_inserted_at"]
     is_outside = inserted_at >= window.end
     if window.start is not None:
@@ -267,4 +280,7 @@ def _restrict(portion: Portion, window: TimeWindow) -> Portion:
     if not outside:
         return portion
     kept = frame[~is_outside].reset_index(drop=True)
-    return replace(portion, normalized=replace(portion.normalized, frame=kept), outside=outside)
+    # Of what does not fit nobody knows the time: it is a reject wherever it stands.
+    unfit = normalized.read_declared(is_outside.to_numpy()).unfit if normalized.is_lazy else {}
+    rejects = (*normalized.rejects, *unfit.values())
+    return replace(portion, normalized=replace(normalized, frame=kept, rejects=rejects), outside=outside - len(unfit))

@@ -158,7 +158,11 @@ class CollectionRun:
                 self._heartbeat.progress(watch, self._position.stream_time)
 
             portions = self._stream.portions(
-                self._position.after, room, while_waiting=show_progress, give_way=self._lanes.give_way
+                self._position.after,
+                room,
+                while_waiting=show_progress,
+                give_way=self._lanes.give_way,
+                reads_lazily=lambda: self._lanes.reads_lazily,
             )
             try:
                 for gathered in self._gather(portions, room, show_progress):

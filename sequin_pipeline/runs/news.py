@@ -26,6 +26,7 @@ from sequin_pipeline.table.managed import pending_changes
 from sequin_pipeline.table.target import Target, collection_target
 from sequin_pipeline.write.batch import build_batch
 from sequin_pipeline.write.known_rows import ask, build_question, can_be_asked
+from sequin_pipeline.write.prepare import earlier_hashes
 
 LONGEST_WITHOUT_RUN = timedelta(days=1)
 """A collection without news is run this often all the same: Dagster is told of the windows that have begun, old entries of the ledger go.
@@ -165,7 +166,7 @@ def _holds_news(connection: Connection, ledger: Ledger, target: Target, normaliz
             return False
         if not can_be_asked(target):
             return True
-        question = build_question(target, batch)
+        question = build_question(target, batch, earlier_hashes([normalized], batch))
         return bool(ask(connection, target, batch, question, versions=ledger.table("versions")).is_needed.any())
 
 

@@ -44,7 +44,8 @@ class Batch:
 
     The rows are those of `delivered` at `order`, with the target's columns, and OBJECT_VERSION when `has_bare_tombstones`.
     `duplicates` counts, by index of the window, the rows that were not the newest of their key; `windows` is the index of each row's
-    window; `places` where each row came from, `object_places` where its object did: elsewhere for a bare tombstone that carries one.
+    window; `places` where each row came from, `object_places` where its object did: elsewhere for a bare tombstone that carries one;
+    `passed_over` where the duplicates came from. Of lazy pages, the columns declared of `data` are not among the rows'.
     `superseded`: keys and versions of the duplicates, for a target with a history.
     """
 
@@ -54,6 +55,7 @@ class Batch:
     windows: Indexes = field(repr=False)
     places: tuple[Indexes, Indexes] = field(repr=False)
     object_places: tuple[Indexes, Indexes] = field(repr=False)
+    passed_over: tuple[Indexes, Indexes] = field(repr=False)
     has_bare_tombstones: bool = False
     superseded: pa.Table | None = field(default=None, repr=False)
 
@@ -177,6 +179,7 @@ def _batch(target: Target, arrived: _Arrived, windows: Indexes, order: Indexes, 
         windows=windows[newest],
         places=(page_of[newest], position_of[newest]),
         object_places=(page_of[object_rows], position_of[object_rows]),
+        passed_over=(page_of[dropped], position_of[dropped]),
         has_bare_tombstones=has_bare_tombstones,
         superseded=rows.select([target.record_id, target.version]).take(pa.array(dropped)) if target.history else None,
     )
@@ -187,7 +190,7 @@ def _gather(target: Target, pages: Sequence[NormalizedPages], without: frozenset
     page_of = np.repeat(np.arange(len(tables)), [len(table) for table in tables])
     rows = pa.concat_tables(tables)
     position_of = rows.column(ROW_NUMBER).to_numpy().astype(np.int64)
-    rows = rows.select(list(target.column_names))
+    rows = rows.select([name for name in target.column_names if name in rows.column_names])
     if without:
         is_kept = np.array(
             [Place(int(page), int(at)) not in without for page, at in zip(page_of, position_of, strict=True)], dtype=bool
@@ -274,7 +277,7 @@ def _with_carried_objects(
         object_rows[at] = newest[at] if origin is None else origin
     object_names = {column.name for column in target.columns if column.is_object}
     taken = {
-        name: rows.column(name).take(pa.array(object_rows if name in object_names else newest)) for name in target.column_names
+        name: rows.column(name).take(pa.array(object_rows if name in object_names else newest)) for name in rows.column_names
     }
     return pa.table({**taken, OBJECT_VERSION: pa.array(object_versions, pa.int64())}), object_rows
 

@@ -8,6 +8,7 @@ from collections import Counter
 from collections.abc import Mapping
 from contextlib import nullcontext
 from dataclasses import dataclass, field
+from typing import LiteralString
 
 import numpy as np
 import psycopg
@@ -48,8 +49,11 @@ class _ArrayDumper(Dumper):
         return obj
 
 
-NEEDED, NEW, STALE = b"n", b"+", b"s"
-"""These are, of what the table answers for a row, those that are not "=", unchanged."""
+NEW, OLDER, OTHER_HASH = b"+", b"n", b"d"
+"""These are, of what the table answers for a row, those that it needs: it has none, an older one, one of this version with another hash."""
+
+KNOWN, KNOWN_BY_EARLIER_HASH, REMOVED, STALE = b"=", b"e", b"r", b"s"
+"""And these are those that it does not need; of a row that was removed at this version only the version is known."""
 
 Question = Mapping[str, _Array]
 """This is what is sent of a batch to ask; made beforehand, so that nobody waits for Python who could be talking with Postgres."""
@@ -59,17 +63,18 @@ Question = Mapping[str, _Array]
 class Answer:
     """This value says what a table knows of a batch: which rows it needs, which of those are new to it, and what became of the others.
 
-    Those are counted by index of the window.
+    Those are counted by index of the window. `is_known`: the table holds the very row, by its hash. `has_other_hashes`: some rows are
+    there at this version, with another hash, which may be an earlier build's, unless those were asked for (`knew_earlier_hashes`):
+    then `by_earlier_hash` rows were known by theirs.
     """
 
     is_needed: Flags = field(repr=False)
     is_new: Flags = field(repr=False)
+    is_known: Flags = field(repr=False)
     counts: dict[int, Counts]
-
-    @property
-    def needs_only_new(self) -> bool:
-        """This is true where something is needed, and the table has no row of any of it."""
-        return bool(self.is_needed.any()) and not bool((self.is_needed & ~self.is_new).any())
+    has_other_hashes: bool = False
+    knew_earlier_hashes: bool = False
+    by_earlier_hash: int = 0
 
 
 class Asking:
@@ -86,10 +91,16 @@ class Asking:
         self._finds_known = False
         self._finds_new = self._finds_only_new = is_table_empty
         self._pause = 0
+        self.meets_earlier_hashes = False
 
     def is_worthwhile(self, batch: Batch) -> bool:
         """Tells whether to ask first about this batch."""
         return self._is_possible and len(batch) > 0 and (self._finds_known or (self._finds_new and self.may_copy))
+
+    @property
+    def reads_lazily(self) -> bool:
+        """This is true where most of the next batch will probably be known by its present hash, so that little of it need be read."""
+        return self._is_possible and self._finds_known and not self.meets_earlier_hashes
 
     @property
     def may_copy(self) -> bool:
@@ -115,14 +126,18 @@ class Asking:
         self._finds_only_new = self._finds_new and known == 0
         self._pause = max(0, self._pause - 1)
 
+    def learn_hashes(self, by_earlier_hash: int, *, rows: int) -> None:
+        """Takes in how many rows of a batch were known by an earlier build's hash only: while most are, both are asked for at once."""
+        self.meets_earlier_hashes = by_earlier_hash >= WORTHWHILE_SHARE * rows
+
 
 def can_be_asked(target: Target) -> bool:
     """Says whether the table tells what it knows: only a hash tells equal rows without sending them."""
     return target.content_hash is not None and target.trusts_hash and target.version is not None and len(target.key) == 1
 
 
-def build_question(target: Target, batch: Batch) -> Question:
-    """Makes what is asked of a table that can be asked."""
+def build_question(target: Target, batch: Batch, earlier: pa.Array | None = None) -> Question:
+    """Makes what is asked of a table that can be asked; `earlier` are the hashes that earlier builds would have stored."""
     assert target.version is not None  # noqa: S101 - Asking
     assert target.content_hash is not None  # noqa: S101
     columns = {
@@ -131,6 +146,8 @@ def build_question(target: Target, batch: Batch) -> Question:
         "hashes": (batch.column(target.content_hash), "uuid"),
         "tombstones": (batch.column(target.tombstone) if target.tombstone else _no_tombstones(len(batch)), "boolean"),
     }
+    if earlier is not None:
+        columns["earlier"] = (pa.chunked_array([earlier]), "uuid")
     return {name: _Array(encode_array(values, element_type)) for name, (values, element_type) in columns.items()}
 
 
@@ -147,18 +164,21 @@ def ask(
 
     One read in a transaction of its own; leans on the unique index of the target's key. Raises psycopg.Error.
     """
+    knows_earlier = "earlier" in question
+    statement = _statement(target, versions, knows_earlier=knows_earlier)
     try:
         with connection.transaction():
             pin_plan(connection)
             connection.adapters.register_dumper(_Array, _ArrayDumper)
             with waiting():
-                told: str = fetch_value(connection, _statement(target, versions), {**question, "table": str(target.table)})
+                told: str = fetch_value(connection, statement, {**question, "table": str(target.table)})
     except psycopg.errors.UntranslatableCharacter:
         # A key that a database of this encoding cannot hold: the merge finds it.
-        return Answer(np.ones(len(batch), dtype=bool), np.zeros(len(batch), dtype=bool), {})
+        nothing = np.zeros(len(batch), dtype=bool)
+        return Answer(~nothing, nothing, nothing, {})
     fates = np.frombuffer(told.encode("ascii"), dtype="S1")
-    is_new, is_stale = fates == NEW, fates == STALE
-    is_needed = is_new | (fates == NEEDED)
+    is_new, is_other, is_stale = fates == NEW, fates == OTHER_HASH, fates == STALE
+    is_needed = is_new | is_other | (fates == OLDER)
     if target.history is not None:
         # The merge logs what it finds to be stale.
         is_needed, is_stale = is_needed | is_stale, np.zeros_like(is_stale)
@@ -166,13 +186,25 @@ def ask(
     is_needed |= batch.carries & ~is_stale
     if target.rechecks_text:
         is_needed |= _has_more_than_ascii(target, batch) & ~is_stale
-    return Answer(is_needed, is_new, _counts(batch, is_needed, is_stale))
+    return Answer(
+        is_needed,
+        is_new,
+        (fates == KNOWN) & ~is_needed,
+        _counts(batch, is_needed, is_stale),
+        has_other_hashes=bool(is_other.any()),
+        knew_earlier_hashes=knows_earlier,
+        by_earlier_hash=int((fates == KNOWN_BY_EARLIER_HASH).sum()),
+    )
 
 
 def _has_more_than_ascii(target: Target, batch: Batch) -> Flags:
     found = np.zeros(len(batch.delivered), dtype=bool)
     for column in target.stored:
-        if column.staging == "text":
+        if column.staging == "text" and column.name not in batch.delivered.column_names:
+            # Not read yet: it may hold what is an escape in the object.
+            objects = batch.delivered.column(target.data or "")
+            found |= pc.match_substring(objects, "\\u").fill_null(False).to_numpy(zero_copy_only=False)
+        elif column.staging == "text":
             values = batch.delivered.column(column.name)
             if pa.types.is_list(values.type):
                 values = pa.chunked_array(
@@ -192,15 +224,16 @@ def _counts(batch: Batch, is_needed: Flags, is_stale: Flags) -> dict[int, Counts
     return {window: Counts(unchanged=unchanged[window], stale=stale[window]) for window in sorted(stale | unchanged)}
 
 
-def _statement(target: Target, versions: sql.Identifier) -> sql.Composed:
+def _statement(target: Target, versions: sql.Identifier, *, knows_earlier: bool) -> sql.Composed:
     """Composes one character for each row of the question, in its order, in one text: a row of an answer costs as much as a probe."""
     # A stored version above the incoming one is stale by now.
-    version = "" if target.observes_time else "t.version = s.version and "
-    equal = f"when {version}t.hash = s.hash then '=' else 'n' end"
+    version: LiteralString = "" if target.observes_time else "t.version = s.version and "
+    earlier: LiteralString = f"when {version}t.hash = s.earlier then 'e' " if knows_earlier else ""
+    equal = f"when {version}t.hash = s.hash then '=' {earlier}when {version}t.hash is not null then 'd' else 'n' end"
     if target.removes:
         fate = sql.SQL(
             "case when t.version > s.version or k.updated_idx > s.version then 's' when s.is_deleted then"
-            " case when k.updated_idx = s.version and t.version is null then '=' else 'n' end " + equal
+            " case when k.updated_idx = s.version and t.version is null then 'r' else 'n' end " + equal
         )
     elif target.remembers:
         fate = sql.SQL("case when t.version > s.version or k.updated_idx > s.version then 's' " + equal)
@@ -211,8 +244,8 @@ def _statement(target: Target, versions: sql.Identifier) -> sql.Composed:
     )
     return sql.SQL(
         "select string_agg({fate}, '' order by s.ordinal)"
-        " from unnest(%(ids)s::text[], %(versions)s::bigint[], %(hashes)s::uuid[], %(tombstones)s::boolean[])"
-        " with ordinality s (id, version, hash, is_deleted, ordinal)"
+        " from unnest(%(ids)s::text[], %(versions)s::bigint[], %(hashes)s::uuid[], %(tombstones)s::boolean[]{arrays})"
+        " with ordinality s (id, version, hash, is_deleted{names}, ordinal)"
         " left join lateral (select true as is_there, t.{version} as version, t.{hash} as hash from {table} t where t.{key} = s.id"
         " offset 0) t on true{removed}"
     ).format(
@@ -222,4 +255,6 @@ def _statement(target: Target, versions: sql.Identifier) -> sql.Composed:
         key=sql.Identifier(target.key[0]),
         removed=removed.format(versions) if target.remembers else sql.SQL(""),
         fate=fate,
+        arrays=sql.SQL(", %(earlier)s::uuid[]" if knows_earlier else ""),
+        names=sql.SQL(", earlier" if knows_earlier else ""),
     )

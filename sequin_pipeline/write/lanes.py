@@ -8,6 +8,7 @@ and prepared: so Postgres, also with one writer, waits for nobody who is faster 
 from collections import deque
 from collections.abc import Iterator, Sequence
 from concurrent.futures import Future, ThreadPoolExecutor
+from dataclasses import replace
 from types import TracebackType
 from typing import Self
 
@@ -53,12 +54,20 @@ class Lanes:
         """Returns when no lane needs the interpreter, for the thread that prepares, before it keeps the interpreter busy."""
         self._right_of_way.give_way()
 
+    @property
+    def reads_lazily(self) -> bool:
+        """This is true where every lane expects to know most of what comes, so that pages had best be lazy."""
+        return all(writer.asking.reads_lazily for writer in self._writers)
+
     def commit(self, group: PageGroup) -> Iterator[Finished]:
         """Hands the page group over, and yields what all lanes have committed meanwhile, in order.
 
         Raises what a lane raised; then nothing more is committed by that lane, and the others end with what they were handed.
         """
         self.give_way()
+        if not (self.reads_lazily and all(pages.is_lazy for pages in group.pages)):
+            # Here, where it is done once for all lanes: the rejects that are found are the first one's.
+            group = replace(group, pages=tuple(pages.completed for pages in group.pages))
         lanes = [(writer.lane, writer.asking) for writer in self._writers]
         prepared = prepare(self._job.target, group, lanes, window_starts=self._job.window_starts)
         futures = [

@@ -5,6 +5,8 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from datetime import datetime
 
+import pyarrow as pa
+
 from sequin_pipeline.ledger.counts import Counts
 from sequin_pipeline.ledger.held_deletes import HeldDeletes
 from sequin_pipeline.normalize.normalizer import NormalizedPages, Reject
@@ -58,6 +60,11 @@ class Prepared:
     seconds: float
     known: Mapping[int, Counts] = field(default_factory=lambda: NOTHING_KNOWN)
 
+    @property
+    def is_lazy(self) -> bool:
+        """This is true where the batch is without the columns declared of `data`."""
+        return any(pages.is_lazy for pages in self.group.pages)
+
 
 def prepare(
     target: Target,
@@ -69,7 +76,8 @@ def prepare(
 ) -> list[Prepared]:
     """Makes what each of these lanes will send of a page group. Rejects and positions go with the first lane.
 
-    `without` are rows that Postgres refused: asked for by the one writer that had them, whose rejects they become.
+    `without` are rows that Postgres refused, or that turned out not to fit: asked for by the one writer that had them, whose rejects
+    they become.
     """
     started = time.perf_counter()
     if target.is_unmanaged:
@@ -83,18 +91,25 @@ def prepare(
         started = time.perf_counter()
         is_first = lane.index == 0
         came_as_rejects = [reject for pages in group.pages for reject in pages.rejects] if is_first else []
-        asks = asking.is_worthwhile(batch)
+        asks, is_lazy = asking.is_worthwhile(batch), any(pages.is_lazy for pages in group.pages)
+        earlier = earlier_hashes(group.pages, batch) if asks and not is_lazy and asking.meets_earlier_hashes else None
         prepared.append(
             Prepared(
                 group if is_first else replace(group, passed=()),
                 batch,
-                encoded=_encode(target, batch, asking) if asks else staging.encode(target, batch),
-                question=build_question(target, batch) if asks else None,
+                encoded=None if is_lazy else _encode(target, batch, asking) if asks else staging.encode(target, batch),
+                question=build_question(target, batch, earlier) if asks else None,
                 rejects=(*came_as_rejects, *without.values()),
                 seconds=built_seconds + time.perf_counter() - started,
             )
         )
     return prepared
+
+
+def earlier_hashes(pages: Sequence[NormalizedPages], batch: Batch) -> pa.Array | None:
+    """Returns what builds before the present framing would have stored as the hashes of a batch with all columns; None for a frame's."""
+    normalizer = next((each.normalizer for each in pages), None)
+    return None if normalizer is None or len(batch) == 0 else normalizer.earlier_hashes(batch.select(normalizer.earlier_names))
 
 
 def _encode(target: Target, batch: Batch, asking: Asking) -> Encoded | None:

@@ -64,8 +64,12 @@ def encode(target: Target, batch: Batch) -> EncodedBatch:
     columns = [(column.name, column.staging) for column in target.columns if column.scope != "batch"]
     if batch.has_bare_tombstones:
         columns.append((OBJECT_VERSION, "bigint"))
+    staging = Staging(tuple(columns))
+    if len(batch) == 0:
+        # What is all known may not even have all columns.
+        return EncodedBatch(target, batch, staging, memoryview(b""))
     rows = batch.select([name for name, _ in columns])
-    return EncodedBatch(target, batch, Staging(tuple(columns)), copy_binary.encode(rows, [staging for _, staging in columns]))
+    return EncodedBatch(target, batch, staging, copy_binary.encode(rows, [kind for _, kind in columns]))
 
 
 def fill(cursor: Cursor, encoded: EncodedBatch) -> None:

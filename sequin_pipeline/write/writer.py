@@ -32,8 +32,9 @@ from sequin_pipeline.write.direct_copy import CopyBatch, CopyRefused, copy_rows
 from sequin_pipeline.write.history import BatchHistory, record_passed_over
 from sequin_pipeline.write.interpreter_priority import RightOfWay
 from sequin_pipeline.write.job import Committed, WriteJob
-from sequin_pipeline.write.known_rows import Answer, Asking, ask, build_question
+from sequin_pipeline.write.known_rows import Answer, Asking, Question, ask
 from sequin_pipeline.write.merge import Merged, RowsRefused, merge_in_parts, merge_rows
+from sequin_pipeline.write.needed_rows import Needed, find_needed
 from sequin_pipeline.write.prepare import NOTHING_REFUSED, Encoded, PageGroup, Prepared, prepare
 
 logger = logging.getLogger("sequin_pipeline.writer")
@@ -78,7 +79,7 @@ class TableWriter:
     def prepare(self, group: PageGroup, *, without: Mapping[Place, Reject] = NOTHING_REFUSED) -> Prepared:
         """Makes the bytes of the next batch; needs no connection, so that it can be done while the last one is being committed.
 
-        `without` are rows that Postgres refused.
+        `without` are rows that Postgres refused, or that turned out not to fit.
         """
         lanes = [(self.lane, self.asking)]
         (prepared,) = prepare(self._job.target, group, lanes, window_starts=self._job.window_starts, without=without)
@@ -94,7 +95,7 @@ class TableWriter:
         refused: dict[Place, Reject] = {}
         started = time.perf_counter()
         seconds, searches_in_vain, was_copy_refused = prepared.seconds, 0, False
-        asked, encoded = self._ask_first(prepared)
+        asked, encoded = self._ask_first(prepared, refused)
         parts: Parts = ()
         while True:
             seconds += time.perf_counter() - started
@@ -111,7 +112,7 @@ class TableWriter:
                 if found.refused:
                     refused |= found.refused
                     prepared, parts = self.prepare(prepared.group, without=refused), ()
-                    asked, encoded = self._ask_first(prepared)
+                    asked, encoded = self._ask_first(prepared, refused)
                 else:
                     # All of them pass, in this order if not at once.
                     parts, searches_in_vain = found.passed, searches_in_vain + 1
@@ -120,29 +121,28 @@ class TableWriter:
             self.asking.learn(sum(committed.counts.values(), Counts()))
             return replace(committed, seconds={"encode": seconds, **committed.seconds})
 
-    def _ask_first(self, prepared: Prepared) -> tuple[Prepared, Encoded]:
-        """Returns what is sent: of a batch that is mostly known, only what the table does not know."""
-        target, batch = self._job.target, prepared.batch
-        if not self.asking.is_worthwhile(batch):
-            is_staged = isinstance(prepared.encoded, staging.EncodedBatch)
-            return prepared, prepared.encoded if prepared.encoded and is_staged else staging.encode(target, batch)
-        question = prepared.question or build_question(target, batch)
+    def _ask_first(self, prepared: Prepared, refused: dict[Place, Reject]) -> tuple[Prepared, Encoded]:
+        """Returns what is sent, what the table knows left out; rows that turn out not to fit only now join the `refused`."""
+        while True:
+            needed = find_needed(self._job.target, prepared, self.asking, self._ask, window_starts=self._job.window_starts)
+            if not needed.unfit:
+                return replace(prepared, known=needed.known), self._encode(prepared, needed)
+            refused |= needed.unfit
+            prepared = self.prepare(prepared.group, without=refused)
 
+    def _ask(self, batch: Batch, question: Question) -> Answer:
         def work(connection: Connection) -> Answer:
             versions = self._job.ledger.table("versions")
             with self._right_of_way.taken():
-                return ask(connection, target, batch, question, versions=versions, waiting=self._right_of_way.ceded)
+                return ask(connection, self._job.target, batch, question, versions=versions, waiting=self._right_of_way.ceded)
 
-        answer = self._session.attempt(work, self._doing)
-        return replace(prepared, known=answer.counts), self._encode_needed(prepared, answer)
+        return self._session.attempt(work, self._doing)
 
-    def _encode_needed(self, prepared: Prepared, answer: Answer) -> Encoded:
-        target, batch = self._job.target, prepared.batch
-        if not (self.asking.may_copy and answer.needs_only_new):
-            return staging.encode(target, batch.only(answer.is_needed))
-        if isinstance(prepared.encoded, CopyBatch) and answer.is_needed.all():
-            return prepared.encoded
-        return direct_copy.encode(target, batch.only(answer.is_needed))
+    def _encode(self, prepared: Prepared, needed: Needed) -> Encoded:
+        target, ready = self._job.target, prepared.encoded if len(needed.batch) == len(prepared.batch) else None
+        if needed.is_only_new and self.asking.may_copy:
+            return ready if isinstance(ready, CopyBatch) else direct_copy.encode(target, needed.batch)
+        return ready if isinstance(ready, staging.EncodedBatch) else staging.encode(target, needed.batch)
 
     def _commit_once_for_all(
         self, batch_id: UUID, prepared: Prepared, encoded: Encoded, parts: Parts, *, attempts: int

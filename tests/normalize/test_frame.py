@@ -1,12 +1,14 @@
 """The frame as a whole: columns, types, order, and the hash of what is written."""
 
+from dataclasses import replace
+
 import pandas as pd
 import pyarrow as pa
 import pytest
 
 from sequin_pipeline.errors import SourceFault
 from sequin_pipeline.normalize.normalizer import MAX_PAGE_BYTES, Normalizer
-from tests.normalize.records import collection, column, normalize, record, rows, text
+from tests.normalize.records import collection, column, normalize, page, record, rows, text
 
 COLUMNS = (
     column("a_text", "a"),
@@ -190,9 +192,26 @@ def hash_of(*columns, **overrides):
 
 
 def test_the_hash_is_the_same_on_every_machine_and_for_ever():
-    assert hash_of() == "fe7e405148892ce65b1494d4d825fb4f"
-    assert hash_of(data={"a": "x", "n": 1.5, "t": ["p", None]}) == "9de6b01e09e0b0794514cb830cc7247d"
-    assert hash_of(deleted=True, data=None) == "203c7c0193cb406ba202f6d8c55067ef"
+    assert hash_of() == "49352acdc4b1851b671fa59d1208e076"
+    assert hash_of(data={"a": "x", "n": 1.5, "t": ["p", None]}) == "bcd5c13294571af9f094a339909fe07a"
+    assert hash_of(deleted=True, data=None) == "272452c45528f7fd492a41d6be075908"
+
+
+@pytest.mark.parametrize(
+    ("overrides", "stored"),
+    [
+        ({}, "fe7e405148892ce65b1494d4d825fb4f"),
+        ({"data": {"a": "x", "n": 1.5, "t": ["p", None]}}, "9de6b01e09e0b0794514cb830cc7247d"),
+        ({"deleted": True, "data": None}, "203c7c0193cb406ba202f6d8c55067ef"),
+    ],
+)
+def test_the_hash_that_earlier_builds_have_stored_is_still_known(overrides, stored):
+    normalizer = Normalizer(collection(*HASHED))
+    frame = normalizer(page(record(**overrides))).frame
+
+    hashes = normalizer.earlier_hashes(pa.Table.from_pandas(frame))
+
+    assert [value.hex() for value in hashes.to_pylist()] == [stored]
 
 
 DIFFERENT = {
@@ -214,18 +233,35 @@ def test_the_hash_tells_apart(first, second):
     assert hash_of(**first) != hash_of(**second)
 
 
+TAKEN = {"a": "x", "b": "x"}
+
 REDECLARED = {
     "another path": column("a", "b"),
     "another type": column("a", "a", "jsonb"),
     "another name": column("c", "a"),
     "another option": column("a", "a", empty_as_null=True),
     "no nulls in arrays": column("a", "a", rejects_nulls=True),
+    "required": column("a", "a", is_required=True),
 }
 
 
 @pytest.mark.parametrize("changed", REDECLARED.values(), ids=REDECLARED)
 def test_the_hash_changes_with_the_declaration(changed):
-    assert hash_of(column("a", "a"), data={}) != hash_of(changed, data={})
+    assert hash_of(column("a", "a"), data=TAKEN) != hash_of(changed, data=TAKEN)
+
+
+def test_the_hash_changes_with_the_type_of_data():
+    of = collection()
+
+    hashes = {kind: rows(Normalizer(replace(of, data_type=kind))(page(record())), "content_hash") for kind in ("jsonb", "json")}
+
+    assert hashes["jsonb"] != hashes["json"]
+
+
+def test_a_row_that_does_not_fit_has_no_hash_by_which_it_would_be_known():
+    normalized = normalize(record(data={"a": []}), record(id="fits"), columns=(column("a", "a"),), nulls_unfit=True)
+
+    assert [value is None for (value,) in rows(normalized, "content_hash")] == [True, False]
 
 
 def test_the_hash_leaves_out_what_is_not_written():

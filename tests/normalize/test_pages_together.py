@@ -1,5 +1,6 @@
 """Several pages normalized together come to what each of them comes to by itself."""
 
+import numpy as np
 import pandas as pd
 import pytest
 from hypothesis import given, settings
@@ -35,6 +36,34 @@ def test_pages_together_are_the_pages_one_after_the_other(pages: list[bytes]) ->
     pd.testing.assert_frame_equal(together.frame.drop(columns=ROW_NUMBER), pd.concat(frames, ignore_index=True), check_exact=True)
     assert together.rejects == tuple(reject for part in apart for reject in part.rejects)
     assert together.fetched == sum(part.fetched for part in apart)
+
+
+@pytest.mark.slow
+@settings(max_examples=80)
+@given(pages=st.lists(st.lists(elements, max_size=4).map(lambda records: page(*records)), min_size=1, max_size=4))
+def test_what_is_read_afterwards_is_what_is_read_at_once(pages: list[bytes]) -> None:
+    normalizer = Normalizer(DECLARED)
+    at_once = normalizer.normalize([normalizer.parse(each) for each in pages])
+
+    lazy = normalizer.normalize([normalizer.parse(each, lazily=True) for each in pages])
+
+    assert "v" not in lazy.frame.columns
+    assert len(lazy.frame) + len(lazy.rejects) == at_once.fetched
+    pd.testing.assert_frame_equal(lazy.completed.frame, at_once.frame, check_exact=True)
+    assert sorted(each.raw for each in lazy.completed.rejects) == sorted(each.raw for each in at_once.rejects)
+    assert lazy.completed.fetched == at_once.fetched
+
+
+def test_only_the_rows_that_are_wanted_are_read_afterwards() -> None:
+    normalizer = Normalizer(DECLARED)
+    records = page(with_value(b"1", id="a"), UNFIT, with_value(b"2", id="b"), REFUSED, with_value(b"[]", id="c"))
+    lazy = normalizer.normalize([normalizer.parse(records, lazily=True)])
+
+    read = lazy.read_declared(np.array([False, True, True, False]))
+
+    assert rows(lazy, "id") == [("a",), ("unfit",), ("b",), ("c",)]
+    assert rows(read.pages, "id", "v", ROW_NUMBER) == [("b", 2, 2)]
+    assert {position: reject.record_id for position, reject in read.unfit.items()} == {1: "unfit"}
 
 
 def test_fault_in_one_page_leaves_the_places_in_the_others() -> None:

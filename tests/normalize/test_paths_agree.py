@@ -84,8 +84,8 @@ class NothingIsCertain:
     def __init__(self, pages: PageReader) -> None:
         self._pages = pages
 
-    def parse(self, records: bytes) -> ParsedPage:
-        parsed = self._pages.parse(records)
+    def parse(self, records: bytes, *, lazily: bool) -> ParsedPage:
+        parsed = self._pages.parse(records, lazily=lazily)
         return replace(parsed, doubtful=frozenset(range(len(parsed))))
 
     def read(self, pages: Sequence[ParsedPage]) -> tuple[pa.Table, frozenset[int]]:
@@ -101,6 +101,9 @@ def assert_paths_agree(columns: tuple[Column, ...], records: bytes) -> None:
 
     pd.testing.assert_frame_equal(usual.frame, exact.frame, check_exact=True)
     assert usual.rejects == exact.rejects
+    afterwards = by_page.normalize([by_page.parse(records, lazily=True)]).completed
+    pd.testing.assert_frame_equal(afterwards.frame, exact.frame, check_exact=True)
+    assert set(afterwards.rejects) == set(exact.rejects)
 
 
 @pytest.mark.slow

@@ -15,7 +15,7 @@ if TYPE_CHECKING:
     from sequin_pipeline.write.known_rows import Asking
 
 WAYS = ("as the product chooses", "asked first", "staged", "in turn", "by chance")
-"""What is asked about first is copied where all that the table needs is new to it."""
+"""What is asked about first is copied where all that the table needs is new to it, and its declared values are read after the answer."""
 
 
 @contextmanager
@@ -35,6 +35,7 @@ def going(way: str, *, seed: int = 0) -> Iterator[None]:
         patch.object(Asking, "is_worthwhile", is_worthwhile),
         patch.object(Asking, "may_copy", property(lambda asking: asking._can_copy)),
         patch.object(Asking, "expects_only_new", property(lambda asking: asking._can_copy and asks())),
+        patch.object(Asking, "reads_lazily", property(lambda asking: asking._is_possible and asks())),
     ):
         yield
 
