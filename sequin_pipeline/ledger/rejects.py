@@ -7,6 +7,7 @@ import re
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass, field
 from datetime import datetime
+from typing import LiteralString
 
 import xxhash
 from psycopg import sql
@@ -95,37 +96,21 @@ def content_hash(raw: bytes) -> bytes:
 
 def count_discarded(connection: Connection, ledger: Ledger, rejects: Iterable[Reject]) -> int:
     """Returns how many of these an operator has given up before: content that was discarded and came again."""
-    contents = [content_hash(reject.raw) for reject in rejects]
-    if not contents:
-        return 0
-    return int(
-        fetch_value(
-            connection,
-            sql.SQL(
-                "select count(*) from unnest(%s::bytea[]) content join {rejects} r"
-                " on r.table_name = %s and r.content_hash = encode(content, 'hex')::uuid where r.resolution = 'discarded'"
-            ).format(rejects=ledger.table("rejects")),
-            (contents, ledger.table_name),
-        )
-    )
+    return _count(connection, ledger, rejects, "r.resolution = 'discarded'")
 
 
-def count_known(connection: Connection, ledger: Ledger, rejects: Sequence[Reject]) -> int:
+def count_known(connection: Connection, ledger: Ledger, rejects: Iterable[Reject]) -> int:
     """Returns how many of these wait already, or were discarded: content that a run would only see again."""
+    return _count(connection, ledger, rejects, "r.resolved_at is null or r.resolution = 'discarded'")
+
+
+def _count(connection: Connection, ledger: Ledger, rejects: Iterable[Reject], condition: LiteralString) -> int:
     contents = [content_hash(reject.raw) for reject in rejects]
-    if not contents:
-        return 0
-    return int(
-        fetch_value(
-            connection,
-            sql.SQL(
-                "select count(*) from unnest(%s::bytea[]) content join {rejects} r"
-                " on r.table_name = %s and r.content_hash = encode(content, 'hex')::uuid"
-                " where r.resolved_at is null or r.resolution = 'discarded'"
-            ).format(rejects=ledger.table("rejects")),
-            (contents, ledger.table_name),
-        )
-    )
+    counting = sql.SQL(
+        "select count(*) from unnest(%s::bytea[]) content join {rejects} r"
+        " on r.table_name = %s and r.content_hash = encode(content, 'hex')::uuid where {condition}"
+    ).format(rejects=ledger.table("rejects"), condition=sql.SQL(condition))
+    return int(fetch_value(connection, counting, (contents, ledger.table_name))) if contents else 0
 
 
 def reject_version(raw: bytes) -> int | None:
