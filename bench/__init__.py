@@ -14,6 +14,7 @@ In the order in which they are used:
     peers/          what people would use instead
     rounds.py       the protocol: interleaved rounds on fresh tables
     many.py         many collections in one run (many_run.py) against what is configured; processes.py looks at /proc
+    ticks.py        a schedule that ticks every minute, with daemon and code server; also `python -m bench.ticks`
     extras.py       what is measured once: each kind of source, Dagster, growth
     figures.py      from rounds to ratios
     report.py       text, JSON and the marked blocks of the documents

@@ -49,7 +49,8 @@ def main() -> int:
         _tell(f"making {records:,} records in three revisions")
         write_pages(pages, records=records)
         with running_postgres(os.environ) as postgres, running_api(pages) as api:
-            arena = Arena(postgres, pages, api, scratch, records, arguments.encoding)
+            other = None if arguments.beside is None else arguments.beside.resolve()
+            arena = Arena(postgres, pages, api, scratch, records, arguments.encoding, other)
             if arguments.only:
                 print(text({arguments.only: extras.SECTIONS[arguments.only](arena)}))
                 return 0
@@ -92,7 +93,10 @@ def _parser() -> argparse.ArgumentParser:
     )
     parser.add_argument("--only", choices=extras.SECTIONS, help="one section by itself, printed and not kept")
     parser.add_argument(
-        "--beside", type=Path, metavar="CHECKOUT", help="only this and another checkout's pipeline, and their ratios"
+        "--beside",
+        type=Path,
+        metavar="CHECKOUT",
+        help="only this and another checkout's pipeline, and their ratios; with --only ticks: its ticks, too",
     )
     parser.add_argument("--rounds", type=int, help="how often everything is repeated")
     parser.add_argument("--records", type=int, help="records of a round; slow peers get fewer")

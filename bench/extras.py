@@ -13,6 +13,7 @@ from bench.many import measure_many
 from bench.records import write_pages
 from bench.rounds import Arena, Measurement, make_schema, running_api
 from bench.server import Serving
+from bench.ticks import measure_ticks
 from sequin_pipeline.postgres.urls import psycopg2_url
 
 DELAY_SECONDS = 0.05
@@ -160,12 +161,13 @@ SECTIONS: Mapping[str, Callable[[Arena], Any]] = {  # what JSON holds
     "rest_memory": measure_rest_memory,
     "dagster": measure_dagster,
     "many": measure_many,
+    "ticks": measure_ticks,
     "memory": measure_memory,
     "growth": measure_growth,
 }
 DEFAULT = ("sources", "rest", "dagster")
 QUICK = (*DEFAULT, "many")
-LARGE = ("sources", "rest", "rest_memory", "dagster", "many", "memory", "growth")
+LARGE = ("sources", "rest", "rest_memory", "dagster", "many", "ticks", "memory", "growth")
 
 
 @contextmanager

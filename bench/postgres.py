@@ -69,7 +69,7 @@ class Postgres:
             time.sleep(0.005)
         self.control.execute("select pg_stat_clear_snapshot()")
         return Readings(
-            cpu_seconds=self._cpu_seconds(),
+            cpu_seconds=self.server_cpu_seconds(),
             wal_bytes=self._count("select pg_wal_lsn_diff(pg_current_wal_insert_lsn(), '0/0')::bigint"),
             transactions=self._count("select xact_commit + xact_rollback from pg_stat_database where datname = %s", database),
         )
@@ -85,7 +85,8 @@ class Postgres:
         row = self.control.execute(statement, parameters or None).fetchone()
         return int(str(row[0])) if row else 0
 
-    def _cpu_seconds(self) -> float | None:
+    def server_cpu_seconds(self) -> float | None:
+        """What all processes of the server have spent, None where there is no /proc."""
         pid = int((self.server.home.data / "postmaster.pid").read_text().split()[0])
         if not (processes.PROC / str(pid)).exists():
             return None

@@ -104,7 +104,7 @@ def load(folder: Path = RESULTS) -> dict[str, Any]:
     large = folder / "large.json"
     if large.exists():
         kept = json.loads(large.read_text(encoding="utf-8"))
-        document |= {name: kept[name] for name in ("many", "memory", "growth") if name in kept}
+        document |= {name: kept[name] for name in ("many", "ticks", "memory", "growth") if name in kept}
     return document
 
 

@@ -101,7 +101,7 @@ def running_api(pages: Path) -> Iterator[Api]:
 
 @dataclass(frozen=True)
 class Arena:
-    """What all contestants share: the server, the pages, the API, and how many records a round has."""
+    """What all contestants share: the server, the pages, the API, and how many records a round has; `other` is a checkout beside."""
 
     postgres: Postgres
     pages: Path
@@ -109,6 +109,7 @@ class Arena:
     scratch: Path
     records: int
     encoding: str = "zstd"
+    other: Path | None = None
 
     @contextmanager
     def contestant(self, entry: Entry, database: str, **options: object) -> Iterator[Contestant]:

@@ -23,6 +23,7 @@ def text(document: Document) -> str:
         "rest": "A REST API by declaration, and dlt's own source of it",
         "rest_memory": "Memory of a long list of a REST API",
         "many": "Many collections in one run",
+        "ticks": "A schedule that ticks every minute: CPU of daemon, code server, runs and Postgres",
         "once": "Measured apart",
         "growth": "Growth",
         "setup": "How this was measured",
@@ -183,6 +184,23 @@ def _once(document: Document) -> str:
     return _list(lines)
 
 
+def _ticks(document: Document) -> str:
+    """One column a checkout, and how they stand to each other."""
+    measured = document.get("ticks", ())
+    if not measured:
+        return ""
+    costs = {
+        "CPU used while nothing is due": [one["idle_cpu_a_second"] for one in measured],
+        "CPU s of a tick with nothing new": [one["nothing_new"]["cpu_seconds_a_tick"] for one in measured],
+        "CPU s of a tick with news in all": [one["news"]["cpu_seconds_a_tick"] for one in measured],
+    }
+    rows = [[label, *(f"{one:.3f}" for one in found), f"{found[0] / found[-1]:.2f}"] for label, found in costs.items()]
+    for name in ("ticks", "runs", "requests"):
+        rows.append([f"{name} with nothing new", *(str(one["nothing_new"][name]) for one in measured), ""])
+    heads = ["", *("here", "beside")[: len(measured)], "ratio"]
+    return f"{_table(heads, rows)}\n\n{measured[0]['collections']} collections."
+
+
 def _growth(document: Document) -> str:
     parts = []
     if memory := document.get("memory"):
@@ -238,6 +256,7 @@ _BLOCKS: Mapping[str, Callable[[Document], str]] = {
     "rest": _rest,
     "rest_memory": _rest_memory,
     "many": _many,
+    "ticks": _ticks,
     "once": _once,
     "growth": _growth,
     "setup": _setup,

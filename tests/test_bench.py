@@ -72,6 +72,21 @@ def test_quick_bench_measures_every_phase_and_section_and_finds_all_tables_equal
     assert (tmp_path / "quick.svg").read_text().startswith("<svg ")
 
 
+def test_ticks_of_two_checkouts_stand_beside_each_other_with_their_ratio() -> None:
+    def measured(cpu_seconds: float, runs: int) -> dict[str, object]:
+        tick = {"ticks": 2, "runs": runs, "requests": 40, "cpu_seconds_a_tick": cpu_seconds, "seconds_a_tick": 1.0}
+        return {"name": "ticks", "collections": 20, "idle_cpu_a_second": 0.02, "nothing_new": tick, "news": tick}
+
+    told = tables.block("ticks", {"ticks": [measured(0.4, 0), measured(16.0, 2)]})
+
+    assert [[cell.strip() for cell in line.split("|")[1:-1]] for line in told.splitlines()[2:5]] == [
+        ["CPU used while nothing is due", "0.020", "0.020", "1.00"],
+        ["CPU s of a tick with nothing new", "0.400", "16.000", "0.03"],
+        ["CPU s of a tick with news in all", "0.400", "16.000", "0.03"],
+    ]
+    assert tables.block("ticks", {}) == ""
+
+
 def test_kept_results_name_no_host_and_no_path() -> None:
     kept = "".join(file.read_text(encoding="utf-8") for file in report.RESULTS.iterdir())
 
