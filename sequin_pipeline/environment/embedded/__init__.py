@@ -7,6 +7,7 @@ command that started it, and the next command adopts it. Nothing in this room kn
     os_user.py    whose account it runs as, and running its programs
     binaries.py   which Postgres
     processes.py  whether the process that a lock file names is the server
+    memory.py     how much of it the server's buffers get
     cluster.py    one data directory: made, configured, launched, shut down
     server.py     start or adopt, stop, status, dump: the order of all that, under a lock
 """

@@ -15,6 +15,7 @@ from psycopg import pq
 
 from sequin_pipeline.environment.embedded.binaries import BINDIR_VARIABLE, Binaries
 from sequin_pipeline.environment.embedded.home import Home
+from sequin_pipeline.environment.embedded.memory import LEAST_BUFFERS, shared_buffers, usable_memory
 from sequin_pipeline.environment.embedded.os_user import OsUser
 from sequin_pipeline.environment.embedded.processes import is_server, read_pid
 from sequin_pipeline.errors import ConfigurationError, WarehouseUnavailable
@@ -26,6 +27,8 @@ STOP_SECONDS = 60
 LEFTOVER_SECONDS = 15
 """Processes of a killed server notice it within seconds, and until then Postgres refuses to start a second one beside them."""
 POLL_SECONDS = 0.02
+MEMORY_REFUSED = "could not map anonymous shared memory"
+"""Postgres says this in English, for its data directory is made with the locale C."""
 MIN_SHARED_MEMORY_BYTES = 256 * 1024**2
 """Docker gives /dev/shm 64 MB, which parallel queries use up: with less than this they get files instead."""
 
@@ -33,7 +36,6 @@ SETTINGS: Mapping[str, str] = {
     "listen_addresses": "",
     "unix_socket_permissions": "0700",
     "max_connections": "100",
-    "shared_buffers": "128MB",
     # Nobody replicates from it, and COPY into a new table need not be logged.
     "wal_level": "minimal",
     "max_wal_senders": "0",
@@ -63,6 +65,8 @@ def make(home: Home, binaries: Binaries, user: OsUser) -> None:
     user.give(scratch)
     try:
         options = ["-U", "postgres", "-E", "UTF8", "--auth-local=trust", "--auth-host=reject", *_locale(binaries)]
+        if binaries.major >= 16:
+            options += [option for name, value in _dynamic_memory().items() for option in ("-c", f"{name}={value}")]
         outcome = user.run([binaries.program("initdb"), "-D", scratch, *options])
         if outcome.returncode != 0:
             raise WarehouseUnavailable(f"initdb could not make the data directory {str(home.data)!r}: {outcome.output}")
@@ -91,18 +95,26 @@ def check_major(home: Home, binaries: Binaries) -> None:
 
 
 def launch(home: Home, binaries: Binaries, user: OsUser) -> None:
-    """Launches the server and returns when it accepts connections."""
-    _configure(home)
+    """Launches the server and returns when it accepts connections.
+
+    It gets the least of shared memory where it cannot have what suits the machine: a limit on addresses, or on what may be promised, is
+    known to the system alone.
+    """
+    buffers = shared_buffers(usable_memory())
     discard_stale_locks(home)
     log = home.log / "startup.log"
     deadline = time.monotonic() + LEFTOVER_SECONDS
     while True:
+        _configure(home, buffers)
         log.unlink(missing_ok=True)
         options = ["-w", "-t", str(START_SECONDS), "-s"]
         outcome = user.run([binaries.program("pg_ctl"), "start", "-D", home.data, "-l", log, *options])
         if outcome.returncode == 0:
             return
         said = "\n".join([outcome.output, log.read_text(errors="replace") if log.exists() else ""]).strip()
+        if MEMORY_REFUSED in said and buffers != LEAST_BUFFERS:
+            buffers = LEAST_BUFFERS
+            continue
         if "still in use" not in said or time.monotonic() > deadline:
             raise WarehouseUnavailable(
                 f"the embedded Postgres in {str(home.root)!r} did not start within {START_SECONDS} seconds; it said:\n{said}\n"
@@ -153,21 +165,27 @@ def discard_stale_locks(home: Home) -> None:
             lock.unlink(missing_ok=True)
 
 
-def _configure(home: Home) -> None:
+def _configure(home: Home, buffers: str) -> None:
     settings = {
         **SETTINGS,
+        "shared_buffers": buffers,
         "unix_socket_directories": f'"{home.socket_directory}"',
         "log_directory": str(home.log),
+        **_dynamic_memory(),
     }
-    shared_memory = Path("/dev/shm")  # noqa: S108 - measured, not written
-    if shared_memory.is_dir() and shutil.disk_usage(shared_memory).total < MIN_SHARED_MEMORY_BYTES:
-        settings["dynamic_shared_memory_type"] = "mmap"
     lines = ["# Written at every start of the embedded server; put settings of your own into data/postgresql.auto.conf.\n"]
     for name, value in settings.items():
         quoted = value.replace("'", "''")
         lines.append(f"{name} = '{quoted}'\n")
     home.configuration.write_text("".join(lines))
     home.configuration.chmod(0o644)
+
+
+def _dynamic_memory() -> Mapping[str, str]:
+    """Returns what to set where the system has too little shared memory for processes that share some for a while."""
+    shared_memory = Path("/dev/shm")  # noqa: S108 - measured, not written
+    is_short = shared_memory.is_dir() and shutil.disk_usage(shared_memory).total < MIN_SHARED_MEMORY_BYTES
+    return {"dynamic_shared_memory_type": "mmap"} if is_short else {}
 
 
 def _locale(binaries: Binaries) -> list[str]:

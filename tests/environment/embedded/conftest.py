@@ -33,6 +33,13 @@ def scratch() -> Iterator[Path]:
 
 
 @pytest.fixture
+def environ_on_disk() -> Iterator[Environ]:
+    """The same, whose home does not lie in shared memory."""
+    with _scratch(Path("/var/tmp")) as scratch:
+        yield environ_of(scratch / "home")
+
+
+@pytest.fixture
 def environ(scratch: Path) -> Environ:
     """An environment whose embedded server has never been started."""
     return environ_of(scratch / "home")
@@ -70,9 +77,9 @@ def rows(url: str, query: str) -> list[tuple[object, ...]]:
 
 
 @contextmanager
-def _scratch() -> Iterator[Path]:
+def _scratch(folder: Path | None = None) -> Iterator[Path]:
     # Not tmp_path: pytest closes it to the account that the server runs as when the tests run as root.
-    scratch = Path(tempfile.mkdtemp(prefix="sequin-embedded-", dir=postgres.fast_folder()))
+    scratch = Path(tempfile.mkdtemp(prefix="sequin-embedded-", dir=folder or postgres.fast_folder()))
     scratch.chmod(0o755)
     try:
         yield scratch
