@@ -17,7 +17,7 @@ from sequin_pipeline.errors import ConfigurationError
 if TYPE_CHECKING:
     from sequin_pipeline.operate.doctor.finding import Finding
 
-COLOURS = {"ok": "green", "warning": "yellow", "problem": "red"}
+COLOURS = {"ok": "green", "advice": "cyan", "warning": "yellow", "problem": "red"}
 
 
 @click.command()
@@ -26,7 +26,7 @@ COLOURS = {"ok": "green", "warning": "yellow", "problem": "red"}
 def command(*, sandbox: bool, as_json: bool) -> None:
     """Check connections, rights, clocks, versions, the ledger, disks, the API, keys and what is declared; start and change nothing.
 
-    Each line is ok, a warning or a problem, with its fix. Exit status: 0 no problem, 1 a problem.
+    Each line is ok, advice, a warning or a problem, with its fix. Exit status: 0 no problem, 1 a problem.
     """
     findings = []
     for finding in _examine(wants_sandbox=sandbox):

@@ -9,7 +9,8 @@ from sequin_pipeline.catalog import Collection, SourceDeclaration
 from sequin_pipeline.environment.settings import Settings
 from sequin_pipeline.sources.registry import missing_variables
 
-Level = Literal["ok", "warning", "problem"]
+Level = Literal["ok", "advice", "warning", "problem"]
+"""Advice is what would make it faster; nothing is wrong without."""
 
 MAX_SKEW = timedelta(seconds=5)
 """Two clocks may differ by this.

@@ -8,6 +8,7 @@ from psycopg import sql
 from sequin_pipeline.errors import PipelineError
 from sequin_pipeline.ledger.ledger import Ledger
 from sequin_pipeline.ledger.schema import DEFAULT_SCHEMA, OLDEST_POSTGRES, VERSION, ledger_version
+from sequin_pipeline.operate.doctor.advice import server_settings, storage
 from sequin_pipeline.operate.doctor.encoding import encoding
 from sequin_pipeline.operate.doctor.finding import Finding, Patient, clock_finding
 from sequin_pipeline.postgres.session_limits import limits_in_force
@@ -178,5 +179,5 @@ def _names(*names: object) -> list[sql.Identifier]:
     return [sql.Identifier(str(name)) for name in names]
 
 
-CHECKS: tuple[Check, ...] = (server, clock, rights, ledger, tables, encoding, time_limits)
+CHECKS: tuple[Check, ...] = (server, clock, rights, ledger, tables, encoding, time_limits, server_settings, storage)
 """The findings are reported in this order."""
