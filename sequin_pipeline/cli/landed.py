@@ -29,7 +29,7 @@ FATE = "fate of the records"
 
 @dataclass(frozen=True)
 class Landed:
-    """This value says what a run did to one collection; `failure` says why it did not come to its end."""
+    """This value says what a run did to one collection; `failure` says why it did not come to its end, `bottleneck` what set its pace."""
 
     collection: str
     table: str
@@ -39,6 +39,7 @@ class Landed:
     filled: int = 0
     failure: str | None = None
     held_deletes: tuple[HeldDeletes, ...] = ()
+    bottleneck: str | None = None
 
     @property
     def has_never_had_records(self) -> bool:
@@ -107,7 +108,8 @@ def _landed(warehouse: Warehouse, run: "FinishedRun") -> list[Landed]:
         failure = run.failures.get(collection.label)
         table = str(collection.table)
         waiting = held.get(table, ())
-        results.append(Landed(collection.label, table, did.counts, did.rows, did.seconds, did.filled, failure, waiting))
+        pace = run.bottlenecks.get(collection.label)
+        results.append(Landed(collection.label, table, did.counts, did.rows, did.seconds, did.filled, failure, waiting, pace))
     for label, count in undeclared.items():
         results.append(Landed(label, "not declared", Counts(fetched=count, rejected=count), rows=None, seconds=0.0))
     labels = {collection.label for collection in run.collections}
@@ -133,7 +135,7 @@ def _print(session: Session, results: Sequence[Landed]) -> None:
         if one.failure:
             click.echo(f"\n{one.collection} failed: {one.failure}", err=True)
     click.echo()
-    for sentence in _summary(results):
+    for sentence in (*_summary(results), *_pace(results)):
         click.echo(sentence)
     click.echo(f"database  {mask_url(session.settings.warehouse_url)}")
     click.echo(f"UI        {_ui_command()}, then http://127.0.0.1:3000")
@@ -160,6 +162,14 @@ def _told(one: Landed) -> Iterator[str]:
 
 def _ui_command() -> str:
     return "make ui" if is_in_checkout() else f"{program()} ui"
+
+
+def _pace(results: Sequence[Landed]) -> Iterator[str]:
+    """Yields what would have made the longest of the runs shorter."""
+    told = [one for one in results if one.bottleneck]
+    if told:
+        longest = max(told, key=lambda one: one.seconds)
+        yield f"Bottleneck of {longest.collection}: {longest.bottleneck}."
 
 
 def _summary(results: Sequence[Landed]) -> Iterator[str]:

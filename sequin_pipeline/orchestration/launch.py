@@ -58,11 +58,12 @@ class Request:
 
 @dataclass(frozen=True)
 class FinishedRun:
-    """This value is a run, its collections, and by label the message of each that failed."""
+    """This value is a run, its collections, and by label the message of each that failed, and what set the pace of the others."""
 
     run_id: str
     collections: tuple[Collection, ...]
     failures: Mapping[str, str]
+    bottlenecks: Mapping[str, str] = field(default_factory=dict)
 
 
 Groups = Mapping[tuple[str, KeyRange | None], tuple[Collection, ...]]
@@ -146,7 +147,7 @@ def run_groups(groups: Groups, request: Request) -> Iterator[FinishedRun]:
                     run_config={"loggers": {"console": {"config": {"log_level": "CRITICAL"}}}},
                     raise_on_error=False,
                 )
-            yield FinishedRun(result.run_id, members, _failures(result, members))
+            yield FinishedRun(result.run_id, members, _failures(result, members), _bottlenecks(result, members))
 
 
 def _failures(result: dg.ExecuteInProcessResult, members: Sequence[Collection]) -> dict[str, str]:
@@ -162,6 +163,18 @@ def _failures(result: dg.ExecuteInProcessResult, members: Sequence[Collection]) 
         (event,) = result.filter_events(lambda event: event.event_type == dg.DagsterEventType.RUN_FAILURE)
         return dict.fromkeys((collection.label for collection in members), _innermost_message(event))
     return failures
+
+
+def _bottlenecks(result: dg.ExecuteInProcessResult, members: Sequence[Collection]) -> dict[str, str]:
+    """Returns by label what the materializations of the newest windows say; runs of one sync have none."""
+    labels = {asset_key(collection): collection.label for collection in members}
+    told = {}
+    for event in result.filter_events(lambda event: event.event_type == dg.DagsterEventType.ASSET_MATERIALIZATION):
+        made = event.step_materialization_data.materialization
+        said = made.metadata.get("bottleneck")
+        if said is not None and made.asset_key in labels:
+            told[labels[made.asset_key]] = str(said.value)
+    return told
 
 
 def _innermost_message(event: dg.DagsterEvent) -> str:

@@ -47,6 +47,7 @@ RUN_DESCRIPTIONS: Mapping[str, str] = {
     "settled": "of the rejected records, those that waited for another row and were stored when the run ended",
     "cursor": "the place in the stream where the run ended",
     "notes": "what the source had to say",
+    "bottleneck": "which stage set the pace of a run of a second or more: source, client, server or commit",
     "fetch_seconds": "seconds of requests, until their answers were there",
     "wait_seconds": "seconds that the run waited for pages which are fetched ahead",
     "normalize_seconds": "seconds of turning pages into columns",
@@ -93,8 +94,8 @@ def run_metadata(outcome: SyncOutcome) -> dict[str, dg.MetadataValue]:
         for name, value in numbers.items()
         if value is not None
     }
-    texts = {"cursor": outcome.cursor or "none"} | ({"notes": "\n".join(outcome.notes)} if outcome.notes else {})
-    return metadata | {name: dg.MetadataValue.text(text) for name, text in texts.items()}
+    texts = {"cursor": outcome.cursor or "none", "notes": "\n".join(outcome.notes), "bottleneck": outcome.bottleneck}
+    return metadata | {name: dg.MetadataValue.text(text) for name, text in texts.items() if text}
 
 
 def count_metadata(counts: Counts) -> Mapping[str, int]:

@@ -107,7 +107,7 @@ class CollectionRun:
         run_config = stream.run_config
         self._stream = stream
         self._run_config = run_config
-        self._session = sessions[0]
+        self._session, self._lane_count = sessions[0], len(sessions)
         self._ledger = Ledger(str(run_config.collection.table), run_config.collection.label, schema)
         self._completion = Completion(self._ledger)
         self._totals = Totals()
@@ -312,6 +312,7 @@ class CollectionRun:
             rejects=rejects,
             drift=drift,
             held_deletes=held,
+            lanes=self._lane_count,
         )
 
     def _lag_seconds(self, *, reached_end: bool) -> float | None:

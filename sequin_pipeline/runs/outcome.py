@@ -11,6 +11,7 @@ from sequin_pipeline.ledger.drift import Drift, Sample
 from sequin_pipeline.ledger.held_deletes import HeldDeletes
 from sequin_pipeline.ledger.rejects import PARENT, WAITING, OpenRejects, content_hash
 from sequin_pipeline.read.stream import Portion
+from sequin_pipeline.runs.bottleneck import bottleneck
 from sequin_pipeline.write.job import Committed
 
 
@@ -35,7 +36,8 @@ class SyncOutcome:
     running total. Of the rejected records, `missing_parents` still wait for a row which a foreign key points to, `discarded` had been given
     up before, and `settled` waited for another row or version, and were stored when the run ended; of what an earlier attempt at the
     run rejected, nothing is counted. `held_deletes` are those of the table that wait to be accepted, of all runs. `seconds` are by stage,
-    and with lanes add up to more than `total`. `notes` are what the source had to say.
+    and with lanes add up to more than `total`; `lanes` is None where collections of a queue share them. `notes` are what the source had
+    to say.
     """
 
     counts: Counts
@@ -62,6 +64,12 @@ class SyncOutcome:
     required_missing: Mapping[str, int] = field(default_factory=dict)
     drift: Drift = field(default_factory=Drift)
     held_deletes: tuple[HeldDeletes, ...] = ()
+    lanes: int | None = 1
+
+    @property
+    def bottleneck(self) -> str | None:
+        """This says which stage set the pace; None of a run that was too short, or shared its deliveries with others."""
+        return None if self.lanes is None else bottleneck(self.seconds, lanes=self.lanes)
 
 
 class Totals:
@@ -138,6 +146,7 @@ class Totals:
         rejects: OpenRejects,
         drift: Drift,
         held_deletes: tuple[HeldDeletes, ...],
+        lanes: int = 1,
     ) -> SyncOutcome:
         """Returns what the run has come to."""
         return SyncOutcome(
@@ -165,4 +174,5 @@ class Totals:
             required_missing=dict(self._required_missing),
             drift=drift,
             held_deletes=held_deletes,
+            lanes=lanes,
         )

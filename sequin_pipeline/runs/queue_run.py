@@ -121,6 +121,7 @@ class _Part:
             retries=cost.retries,
             rate_limit_seconds=cost.rate_limit_seconds,
             seconds={**outcome.seconds, "fetch": cost.seconds},
+            lanes=None,
         )
 
 

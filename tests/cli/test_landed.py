@@ -1,8 +1,10 @@
 """The sentence at the end of a sync: true also when something failed or was filled."""
 
+from dataclasses import replace
+
 import pytest
 
-from sequin_pipeline.cli.landed import Landed, _summary
+from sequin_pipeline.cli.landed import Landed, _pace, _summary
 from sequin_pipeline.ledger.counts import Counts
 
 
@@ -35,3 +37,14 @@ def landed(counts: Counts = Counts(), *, filled: int = 0, failure: str | None = 
 )
 def test_verdict_says_what_happened(results: list[Landed], sentences: list[str]) -> None:
     assert list(_summary(results)) == sentences
+
+
+def test_bottleneck_is_told_of_the_longest_run_that_has_one() -> None:
+    runs = [
+        landed(),
+        replace(landed(), seconds=2.0, bottleneck="server: most"),
+        replace(landed(), seconds=1.0, bottleneck="source: most"),
+    ]
+
+    assert list(_pace(runs)) == ["Bottleneck of demo/thing: server: most."]
+    assert list(_pace([landed()])) == []
