@@ -8,7 +8,7 @@ import hashlib
 import os
 import stat
 from collections.abc import Iterator, Mapping
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from dataclasses import dataclass
 from pathlib import Path
 from urllib.parse import quote
@@ -103,7 +103,8 @@ def find_home(environ: Mapping[str, str]) -> Home:
 def prepare(home: Home, user: OsUser) -> None:
     """Makes `root`, `log` and the socket's folder where they are missing; refuses any that others own or can enter."""
     try:
-        if not home.root.is_dir():
+        # Another command may make it meanwhile.
+        with suppress(FileExistsError):
             home.root.mkdir(parents=True)
             # The account that the server runs as for root must be able to pass through, and finds nothing else to read.
             home.root.chmod(0o755 if user.is_other else 0o700)
