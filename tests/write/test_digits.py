@@ -29,6 +29,7 @@ KINDS = [
     pytest.param(MANAGED, "", "", id="managed"),
     pytest.param(replace(MANAGED, on_delete="remove"), "", "", id="managed, remove"),
     pytest.param(replace(MANAGED, observes_time=True), "", "", id="managed, times of observation"),
+    pytest.param(replace(MANAGED, data_type="json"), "", "", id="managed, data as json"),
     pytest.param(UNMANAGED, "numeric", "jsonb", id="unmanaged"),
     pytest.param(UNMANAGED, "app.money", "app.document", id="unmanaged, domains"),
     pytest.param(UNMANAGED, "numeric", "json", id="unmanaged, json"),

@@ -1,12 +1,13 @@
 """Replaying what is already there writes nothing: no tuple, no row lock, no WAL beyond the ledger's own rows."""
 
 from collections.abc import Iterator
+from dataclasses import replace
 from datetime import UTC, datetime
 
 import psycopg
 import pytest
 
-from sequin_pipeline.catalog import OnDelete
+from sequin_pipeline.catalog import DataType, OnDelete
 from sequin_pipeline.postgres.warehouse import Warehouse
 from sequin_pipeline.read.stream import RecordStream
 from sequin_pipeline.runs.collection_run import run_sync
@@ -50,9 +51,15 @@ def tuples(url: str) -> dict[str, object]:
     return {"written": written, "marks": marks, "lockers": lockers}
 
 
-@pytest.mark.parametrize(("on_delete", "pages"), [("mark", 20), ("remove", 4)])
-def test_a_replay_of_known_records_leaves_no_trace_in_the_table(warehouse_url: str, on_delete: OnDelete, pages: int) -> None:
-    of, warehouse, source = collection(on_delete=on_delete), Warehouse(warehouse_url), WideSource([[]] * pages)
+@pytest.mark.parametrize(
+    ("on_delete", "data_type", "pages"),
+    [("mark", "jsonb", 20), ("remove", "jsonb", 4), ("mark", "json", 4), ("remove", "json", 4)],
+)
+def test_a_replay_of_known_records_leaves_no_trace_in_the_table(
+    warehouse_url: str, on_delete: OnDelete, data_type: DataType, pages: int
+) -> None:
+    of = replace(collection(on_delete=on_delete), data_type=data_type)
+    warehouse, source = Warehouse(warehouse_url), WideSource([[]] * pages)
     run_sync(RecordStream(live_run_config(of), source), warehouse, run_id="first")
     settle(warehouse_url)
     before = tuples(warehouse_url)
