@@ -4,7 +4,7 @@ Pages are read as a whole first (page_reader.py), and what that hands back is re
 one reject, and the others are in the frame.
 """
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from functools import cached_property
 from itertools import accumulate
@@ -32,6 +32,7 @@ API have some megabytes.
 
 
 Flags = np.ndarray[tuple[int], np.dtype[np.bool_]]
+Indexes = np.ndarray[tuple[int], np.dtype[np.int64]]
 
 TIMES_OF_OBSERVATION = frozenset({"updated_idx", "record_inserted_at"})
 """Where a source observes time, these differ each time an object is looked at, whether or not it has changed."""
@@ -105,6 +106,18 @@ class ReadAfterwards:
     unfit: Mapping[int, Reject]
 
 
+@dataclass(frozen=True, eq=False)
+class ReadTogether:
+    """This value holds rows of several lazy pages with all their columns, and those that turned out not to fit, numbered through.
+
+    `origins` are, by that number, the index of a row's pages and its position in them.
+    """
+
+    pages: NormalizedPages
+    unfit: Mapping[int, Reject]
+    origins: tuple[Indexes, Indexes]
+
+
 class Normalizer:
     """A normalizer reads pages of one collection; it is built once for many pages.
 
@@ -166,23 +179,42 @@ class Normalizer:
 
     def complete(self, pages: NormalizedPages, is_wanted: Flags) -> ReadAfterwards:
         """Reads what is declared of `data` for some rows of lazy pages."""
+        frame, unfit = self._complete(self._lazy_rows(pages, is_wanted), pages.raw_record)
+        return ReadAfterwards(replace(pages, frame=frame, rejects=(), is_lazy=False), unfit)
+
+    def complete_together(self, pages: Sequence[NormalizedPages], wanted: Sequence[Flags]) -> ReadTogether:
+        """Does as `complete` for several lazy pages at once, some of them with no row that is wanted: each would cost as much as all."""
+        some = [(index, self._lazy_rows(pages[index], flags)) for index, flags in enumerate(wanted) if flags.any()]
+        page_of = np.repeat([index for index, _ in some], [len(rows) for _, rows in some])
+        rows = pa.concat_tables([rows for _, rows in some]).combine_chunks()
+        place = rows.column_names.index(ROW_NUMBER)
+        position_of = rows.column(place).to_numpy().astype(np.int64)
+        rows = rows.set_column(place, self._schema.field(ROW_NUMBER), pa.array(np.arange(len(rows), dtype=np.int32)))
+
+        def raw_record(row: int) -> bytes:
+            of: NormalizedPages = pages[page_of[row]]
+            return of.raw_record(int(position_of[row]))
+
+        frame, unfit = self._complete(rows, raw_record)
+        return ReadTogether(NormalizedPages((), frame, (), normalizer=self), unfit, (page_of, position_of))
+
+    def _lazy_rows(self, pages: NormalizedPages, is_wanted: Flags) -> pa.Table:
         names = frame_schema(self._reader.eager_columns).names
-        table = (
-            pa.table({name: pages.frame[name].array.__arrow_array__() for name in names})
-            .filter(pa.array(is_wanted))
-            .combine_chunks()
-        )
-        declared, doubtful = self._reader.read_declared(_whole(table.column("data")))
-        columns = {name: declared[name] if name in declared else table.column(name) for name in self._schema.names}
+        rows = pa.table({name: pages.frame[name].array.__arrow_array__() for name in names})
+        return rows.filter(pa.array(is_wanted)).combine_chunks()
+
+    def _complete(self, rows: pa.Table, raw_record: Callable[[int], bytes]) -> tuple[pd.DataFrame, Mapping[int, Reject]]:
+        declared, doubtful = self._reader.read_declared(_whole(rows.column("data")))
+        columns = {name: declared[name] if name in declared else rows.column(name) for name in self._schema.names}
         table = pa.table(columns).cast(self._schema)
         unfit: Mapping[int, Reject] = {}
         if doubtful:
-            positions = table.column(ROW_NUMBER).to_pylist()
-            raw = {positions[row]: pages.raw_record(positions[row]) for row in sorted(doubtful)}
+            numbers = table.column(ROW_NUMBER).to_pylist()
+            raw = {numbers[row]: raw_record(numbers[row]) for row in sorted(doubtful)}
             exact, unfit = self._read_exactly(raw, self._schema)
             is_certain = [row not in doubtful for row in range(len(table))]
             table = _together(table.filter(pa.array(is_certain, pa.bool_())), exact)
-        return ReadAfterwards(replace(pages, frame=self._frame(table), rejects=(), is_lazy=False), unfit)
+        return self._frame(table), unfit
 
     @property
     def earlier_names(self) -> list[str]:

@@ -98,6 +98,19 @@ class Batch:
             object_places=(self.object_places[0][is_wanted], self.object_places[1][is_wanted]),
         )
 
+    def originating(self, origins: tuple[Indexes, Indexes]) -> "Batch":
+        """Returns the batch with the places that rows had, page and position, before they were numbered through as one page."""
+
+        def before(places: tuple[Indexes, Indexes]) -> tuple[Indexes, Indexes]:
+            return origins[0][places[1]], origins[1][places[1]]
+
+        return replace(
+            self,
+            places=before(self.places),
+            object_places=before(self.object_places),
+            passed_over=before(self.passed_over),
+        )
+
     def part(self, rows: Sequence[int]) -> "Batch":
         """Returns some of the rows, in this order, without the duplicates."""
         taken = np.array(rows, dtype=np.int64)

@@ -61,19 +61,20 @@ def find_needed(target: Target, prepared: Prepared, asking: Asking, ask: Ask, *,
 
 def _read(target: Target, prepared: Prepared, window_starts: Sequence[datetime], is_known: Flags) -> Needed:
     """Returns the lane's rows but those that are known, those among them that are not the newest of their key included."""
-    batch, unfit, pages = prepared.batch, dict[Place, Reject](), []
-    wanted = [
+    batch, pages = prepared.batch, prepared.group.pages
+    page_of, position_of = (
         np.concatenate([of_newest[~is_known], of_others])
         for of_newest, of_others in zip(batch.places, batch.passed_over, strict=True)
-    ]
-    if not len(wanted[0]):
+    )
+    normalizer = pages[0].normalizer
+    if not len(page_of) or normalizer is None:
         return Needed(batch.only(~is_known))
-    for index, lazy in enumerate(prepared.group.pages):
-        positions = wanted[1][wanted[0] == index]
-        read = lazy.read_declared(np.isin(lazy.frame[ROW_NUMBER].to_numpy(), positions))
-        unfit |= {Place(index, position): reject for position, reject in read.unfit.items()}
-        pages.append(read.pages)
-    return Needed(build_batch(target, pages, window_starts=window_starts), unfit=unfit)
+    wanted = [np.isin(each.frame[ROW_NUMBER].to_numpy(), position_of[page_of == index]) for index, each in enumerate(pages)]
+    read = normalizer.complete_together(pages, wanted)
+    pages_of, positions_of = read.origins
+    unfit = {Place(int(pages_of[row]), int(positions_of[row])): reject for row, reject in read.unfit.items()}
+    together = build_batch(target, [read.pages], window_starts=window_starts)
+    return Needed(together.originating(read.origins), unfit=unfit)
 
 
 def _of_same_keys(target: Target, read: Batch, rest: Batch) -> Batch:

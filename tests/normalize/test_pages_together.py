@@ -76,3 +76,19 @@ def test_fault_in_one_page_leaves_the_places_in_the_others() -> None:
     assert rows(together, "id", ROW_NUMBER) == [("usual", 0), ("last", 3)]
     assert [together.raw_record(position) for position in (1, 2, 4)] == [reject.raw for reject in together.rejects]
     assert [reject.raw for reject in together.rejects] == [page(REFUSED)[1:-1], OBJECT, page(NAMELESS)[1:-1]]
+
+
+def test_rows_of_several_pages_are_read_afterwards_together_and_keep_their_places() -> None:
+    normalizer = Normalizer(DECLARED)
+    pages = [
+        page(with_value(b"1", id="a"), UNFIT),
+        page(REFUSED, with_value(b"2", id="b")),
+        page(with_value(b"3", id="c"), UNFIT),
+    ]
+    lazy = [normalizer.normalize([normalizer.parse(each, lazily=True)]) for each in pages]
+
+    read = normalizer.complete_together(lazy, [np.array([False, True]), np.array([False]), np.array([True, True])])
+
+    assert rows(read.pages, "id", "v", ROW_NUMBER) == [("c", 3, 1)]
+    assert {number: reject.raw for number, reject in read.unfit.items()} == {0: UNFIT, 2: UNFIT}
+    assert [origin.tolist() for origin in read.origins] == [[0, 2, 2], [1, 0, 1]]
