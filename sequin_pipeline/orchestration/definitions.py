@@ -1,6 +1,7 @@
 """This is the code location: what the YAML files declare, with all that it needs, and nothing else.
 
-Loading needs neither API nor database, and looks for nothing but SEQUIN_COLLECTIONS in the environment.
+Loading needs neither API nor database. In the environment it looks for the folder (SEQUIN_COLLECTIONS), the executor (SEQUIN_EXECUTOR)
+and how often the sensor of lost runs looks (SEQUIN_LOST_AFTER_SECONDS).
 """
 
 import os
@@ -20,7 +21,8 @@ from sequin_pipeline.orchestration.catalog_files import (
     folder_tree,
     has_files,
 )
-from sequin_pipeline.orchestration.executor import collections_executor
+from sequin_pipeline.orchestration.chosen_executor import VARIABLE as SEQUIN_EXECUTOR
+from sequin_pipeline.orchestration.chosen_executor import chosen_executor
 from sequin_pipeline.orchestration.project_resources import check_own, default_io_manager
 from sequin_pipeline.orchestration.schedules import WATCHING
 from sequin_pipeline.orchestration.table_checks import JOB
@@ -40,11 +42,11 @@ def loaded_definitions(folder: str | None) -> dg.Definitions:
 
     They are made again once a file there has changed: a worker that executes one run after the other would write old declarations.
     """
-    return _loaded(folder, () if folder is None else files_state(folder))
+    return _loaded(folder, () if folder is None else files_state(folder), os.environ.get(SEQUIN_EXECUTOR))
 
 
 @lru_cache(maxsize=1)
-def _loaded(folder: str | None, state: FilesState) -> dg.Definitions:
+def _loaded(folder: str | None, state: FilesState, executor: str | None) -> dg.Definitions:
     return build_definitions({} if folder is None else {SEQUIN_COLLECTIONS: folder})
 
 
@@ -59,7 +61,7 @@ def build_definitions(environment: Mapping[str, str]) -> dg.Definitions:
     declared = tree.build_defs()
     defaults = dg.Definitions(
         resources={} if DEFAULT_IO_MANAGER in (declared.resources or {}) else {DEFAULT_IO_MANAGER: default_io_manager},
-        executor=declared.executor or collections_executor,
+        executor=declared.executor or chosen_executor(os.environ),
     )
     return dg.Definitions.merge(declared, defaults)
 

@@ -1,4 +1,4 @@
-"""This is the executor of our jobs: it decides where the steps of a run are executed, and how many at once.
+"""This is the executor of our jobs, unless SEQUIN_EXECUTOR names another: it decides where steps are executed, and how many at once.
 
 A process costs seconds, which a collection with nothing new does not: ticks stay in the process of their run. A first load and a
 backfill have hours of work, and give each collection a process of its own, as many at once as `max_concurrent`. Over all runs the

@@ -1,5 +1,6 @@
 """This module builds the job and the schedule of a provider or a queue: live runs over the windows since each cursor."""
 
+import os
 from collections.abc import Callable, Sequence
 from datetime import UTC, datetime, timedelta
 
@@ -8,7 +9,8 @@ import dagster as dg
 from sequin_pipeline.catalog import Collection
 from sequin_pipeline.errors import CatalogError
 from sequin_pipeline.orchestration.assets import asset_key, group_name, run_name
-from sequin_pipeline.orchestration.executor import FIRST_LOAD_TAG, RANGE_END_TAG, RANGE_START_TAG, collections_executor
+from sequin_pipeline.orchestration.chosen_executor import chosen_executor
+from sequin_pipeline.orchestration.executor import FIRST_LOAD_TAG, RANGE_END_TAG, RANGE_START_TAG
 from sequin_pipeline.orchestration.freshness import FRESHNESS
 from sequin_pipeline.orchestration.resources import SOURCE, WAREHOUSE, LiveState, WarehouseResource, live_state
 from sequin_pipeline.orchestration.table_checks import DESCRIPTIONS
@@ -58,7 +60,7 @@ def build_job_and_schedule(
         selection=_groups(collections),
         description=f"Syncs the collections of {providers}, and runs what is built on them in their group.",
         # Not left to the project, whose own jobs may need another: steps of a tick must not cost a process each.
-        executor_def=collections_executor,
+        executor_def=chosen_executor(os.environ),
     )
     if cron is None:
         return dg.Definitions(jobs=[job])

@@ -4,6 +4,7 @@ They are apart from the checks that a collection's own step yields, since a run 
 materialization that somebody launches by hand from an asset's page runs them as well, as Dagster does with every check of an asset.
 """
 
+import os
 from collections.abc import Iterator, Sequence
 
 import dagster as dg
@@ -11,7 +12,7 @@ import dagster as dg
 from sequin_pipeline.catalog import Collection
 from sequin_pipeline.operate.audit import SHOWN, TableAudit, audit_table
 from sequin_pipeline.orchestration.assets import asset_key
-from sequin_pipeline.orchestration.executor import collections_executor
+from sequin_pipeline.orchestration.chosen_executor import chosen_executor
 from sequin_pipeline.orchestration.resources import WAREHOUSE
 from sequin_pipeline.postgres.warehouse import attempt
 
@@ -40,7 +41,7 @@ def build_table_check_job(collections: Sequence[Collection]) -> dg.Definitions:
         JOB,
         selection=dg.AssetSelection.checks(*(key for collection in collections for key in check_keys(collection))),
         description="Compares every table with the ledger and the declaration. Reads whole tables.",
-        executor_def=collections_executor,
+        executor_def=chosen_executor(os.environ),
     )
     schedule = dg.ScheduleDefinition(
         name=f"{JOB}_schedule",
