@@ -71,17 +71,18 @@ ui: $(STAMP)
 screenshots: $(STAMP)
 	$(BIN)/python -m pytest tests/ui/test_pages.py --screenshots docs/images
 
-# Chromium for the tests of the UI's pages, pgbouncer for those of a transaction pooler, docker-compose for those of deploy/. Root of a
-# Debian gets what is missing installed, and is told so before; everybody else is told what to install. Their tests are left out without
-# them.
+# Chromium for the tests of the UI's pages, pgbouncer for those of a transaction pooler, docker-compose and redis for those of deploy/. Root
+# of a Debian gets what is missing installed, and is told so before; everybody else is told what to install. Their tests are left out
+# without them.
 system:
 ifeq ($(SKIP_SYSTEM),1)
-	@echo "make: SKIP_SYSTEM=1: nothing is installed, and the tests that need Chromium, pgbouncer or docker-compose are left out"
+	@echo "make: SKIP_SYSTEM=1: nothing is installed, and the tests that need Chromium, pgbouncer, docker-compose or redis are left out"
 else
 	@missing=; \
 	command -v chromium >/dev/null || command -v chromium-browser >/dev/null || command -v google-chrome >/dev/null || test -n "$$CHROMIUM" || missing=chromium; \
 	test -x /usr/sbin/pgbouncer || command -v pgbouncer >/dev/null || missing="$$missing pgbouncer"; \
 	command -v docker-compose >/dev/null || missing="$$missing docker-compose"; \
+	command -v redis-server >/dev/null || missing="$$missing redis-server"; \
 	set -- $$missing; test $$# = 0 || { \
 	  if test "$$(id -u)" = 0 && command -v apt-get >/dev/null; then \
 	    echo "make: installing for the tests: $$* (apt-get install; SKIP_SYSTEM=1 installs nothing and leaves their tests out)"; \

@@ -16,8 +16,10 @@ import dagster as dg
 from dagster._core.definitions.reconstruct import ReconstructableJob, ReconstructableRepository
 from dagster._core.launcher import LaunchRunContext
 
+from sequin_pipeline.errors import ConfigurationError
 from sequin_pipeline.ledger.processes import Process, processes
 from sequin_pipeline.orchestration.assets import POOL
+from sequin_pipeline.orchestration.chosen_executor import chosen_executor
 from sequin_pipeline.orchestration.executor import FIRST_LOAD_TAG, RANGE_END_TAG, RANGE_START_TAG
 from sequin_pipeline.orchestration.lost_runs import build_lost_runs_sensor
 from sequin_pipeline.orchestration.resources import WAREHOUSE, WarehouseResource
@@ -97,6 +99,20 @@ def by_launcher(instance: dg.DagsterInstance) -> Iterator[dict[str, object]]:
     again = launch(instance, repository.get_reconstructable_job("sync_beta"))
     driver.wait(lambda: driver.run(alpha).status in ENDED and driver.run(again).status in ENDED, "the end of the others")
     yield {"alpha": driver.run(alpha).status.value, "again": driver.run(again).status.value, "left": len(driver.at_work())}
+    yield {"refused": refused(instance, repository.get_reconstructable_job("sync_alpha"))}
+
+
+def refused(instance: dg.DagsterInstance, job: ReconstructableJob) -> str:
+    """What is said to whoever has steps as tasks of runs that are tasks."""
+    executor = chosen_executor({"SEQUIN_EXECUTOR": "celery"})
+    assert executor.executor_creation_fn is not None
+    try:
+        executor.executor_creation_fn(
+            dg.InitExecutorContext(job=job, executor_def=executor, executor_config={"retries": {}}, instance=instance)
+        )
+    except ConfigurationError as error:
+        return str(error)
+    return ""
 
 
 def launch(instance: dg.DagsterInstance, job: ReconstructableJob) -> str:
