@@ -71,7 +71,8 @@ class Cluster:
     def wait(self) -> None:
         """Until each job has ended."""
         for name in list(self.jobs):
-            self.processes[name].wait(PATIENCE_SECONDS)
+            # Three processes, one after the other.
+            self.processes[name].wait(3 * PATIENCE_SECONDS)
 
     def status_of(self, name: str) -> Object:
         ended = self.processes[name].poll()
