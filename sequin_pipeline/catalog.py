@@ -33,6 +33,7 @@ KeyColumn = Literal["id", "sync_id", "upstream_id", "internal_id"]
 COLUMN_TYPES: tuple[str, ...] = get_args(ColumnType)
 
 MAX_LANES = 16
+MAX_CONSUMERS = 16
 
 MAX_COLUMNS = 1600
 """A table of Postgres has at most so many (Postgres documentation, appendix K)."""
@@ -171,7 +172,7 @@ class SourceAccount:
 
 @dataclass(frozen=True)
 class Queue:
-    """This value says which consumer of a queue is drained, and how much one run takes before it leaves the rest to the next.
+    """This value says which consumer of a queue is drained, by how many steps, and how much each takes before it leaves the rest.
 
     None means all there is.
     """
@@ -179,6 +180,7 @@ class Queue:
     consumer: str
     max_records: int | None = None
     max_seconds: float | None = None
+    consumers: int = 1
 
 
 @dataclass(frozen=True)

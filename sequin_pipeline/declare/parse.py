@@ -129,7 +129,8 @@ def _queue(provider: ProviderModel, kind: SourceKind, node: Node) -> Queue | Non
         raise (node / "source").refused(
             f"source {provider.source!r} is a queue: say which consumer is drained, as in queue: {{consumer: my-consumer}}"
         )
-    return Queue(provider.queue.consumer, provider.queue.max_records, provider.queue.max_seconds)
+    queue = provider.queue
+    return Queue(queue.consumer, queue.max_records, queue.max_seconds, queue.consumers)
 
 
 def _account(sync: SyncModel, node: Node) -> SourceAccount:

@@ -8,7 +8,17 @@ from typing import Annotated, Any, Literal, get_args
 
 from pydantic import Field
 
-from sequin_pipeline.catalog import MAX_LANES, ColumnType, DataType, KeyColumn, OnDelete, SourceKindName, TimeFormat, WindowWidth
+from sequin_pipeline.catalog import (
+    MAX_CONSUMERS,
+    MAX_LANES,
+    ColumnType,
+    DataType,
+    KeyColumn,
+    OnDelete,
+    SourceKindName,
+    TimeFormat,
+    WindowWidth,
+)
 from sequin_pipeline.declare.connector_models import ConnectorModel
 from sequin_pipeline.declare.rest_models import ApiModel, ReadModel
 from sequin_pipeline.declare.strict_model import VARIABLE_PATTERN, StrictModel
@@ -159,6 +169,9 @@ class QueueModel(StrictModel):
     consumer: str = Field(min_length=1, description="the consumer's id, or the name of the Sequin Stream sink")
     max_records: int | None = Field(default=None, ge=1, description="end a run after the delivery that reaches so many")
     max_seconds: int | None = Field(default=None, ge=1, description="end a run after the delivery that reaches this time")
+    consumers: int = Field(
+        default=1, ge=1, le=MAX_CONSUMERS, description="steps of a run that drain the consumer beside each other"
+    )
 
 
 class ProviderModel(StrictModel):

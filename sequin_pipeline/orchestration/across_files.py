@@ -84,7 +84,8 @@ def _check_together(components: Sequence[Declaration]) -> None:
         between = f"providers {first.provider!r} ({first.origin or 'no file'}) and {other.provider!r} drain"
         if other.collections[0].source.queue != queue:
             raise CatalogError(
-                f"{between} one consumer in one run, and disagree about when it ends: make `queue` the same in both files",
+                f"{between} one consumer in one run, and disagree about when it ends, or by how many steps: make `queue` the same in "
+                "both files",
                 other.origin,
             )
         if other.schedule not in (None, cron):

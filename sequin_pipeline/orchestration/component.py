@@ -27,7 +27,7 @@ from sequin_pipeline.orchestration.assets import build_asset, build_source
 from sequin_pipeline.orchestration.freshness import build_freshness
 from sequin_pipeline.orchestration.lost_runs import build_lost_runs_sensor
 from sequin_pipeline.orchestration.project_resources import is_of_project, missing_resources
-from sequin_pipeline.orchestration.queue_asset import build_queue_asset
+from sequin_pipeline.orchestration.queue_asset import build_queue_assets
 from sequin_pipeline.orchestration.schedules import build_job_and_schedule, check_cron
 from sequin_pipeline.orchestration.source_keys import source_key
 from sequin_pipeline.orchestration.table_checks import build_table_check_job, build_table_checks
@@ -135,7 +135,7 @@ class CollectionSync(dg.Component, dg.Resolvable):
         if not self.is_first(together):
             return dg.Definitions()
         collections = [collection for file in together for collection in file.collections]
-        assets = [build_queue_asset(collections)] if self.is_queued else list(map(build_asset, collections))
+        assets = build_queue_assets(collections) if self.is_queued else list(map(build_asset, collections))
         return dg.Definitions.merge(
             dg.Definitions(assets=assets),
             build_job_and_schedule(collections, cron=schedule_of(together), skip_empty=self.skip_empty),

@@ -1,7 +1,8 @@
 """This is the executor of our jobs, unless SEQUIN_EXECUTOR names another: it decides where steps are executed, and how many at once.
 
 A process costs seconds, which a collection with nothing new does not: ticks stay in the process of their run. A first load and a
-backfill have hours of work, and give each collection a process of its own, as many at once as `max_concurrent`. Over all runs the
+backfill have hours of work, and give each collection a process of its own, as many at once as `max_concurrent`; so do the steps of a queue
+that declares `consumers`. Over all runs the
 pool of the source (dagster.yaml) bounds how many collections are read: each is one request in flight (of Stripe eight), one connection a
 lane, one for showing life and now and then another, and about 300 MB.
 """
@@ -28,6 +29,9 @@ RANGE_START_TAG = "dagster/asset_partition_range_start"
 RANGE_END_TAG = "dagster/asset_partition_range_end"
 FIRST_LOAD_TAG = ".dagster/sequin_pipeline_first_load"
 """Dagster's UI hides the tags that begin so: nobody but this executor reads it."""
+
+BESIDE_TAG = "sequin_pipeline/consumers"
+"""Steps with this tag drain one queue beside each other, which they do in processes of their own only."""
 
 LOCATION = "sequin_pipeline.definitions"
 """A process that has imported this runs the location of the package, and no project of somebody else's."""
@@ -122,7 +126,8 @@ class _ByLoad(dg.Executor):
         reading = [step for step in execution_plan.get_steps_to_execute_in_topo_order() if step.pool is not None]
         # A worker of Celery's default pool may start no processes: Python refuses them to a daemonic one.
         may_start_processes = not multiprocessing.current_process().daemon
-        is_alone = len(reading) < 2 or not may_start_processes or not is_heavy(plan_context.dagster_run.tags)
+        is_worthwhile = is_heavy(plan_context.dagster_run.tags) or any(BESIDE_TAG in step.tags for step in reading)
+        is_alone = len(reading) < 2 or not may_start_processes or not is_worthwhile
         if is_alone:
             return self._in_process.execute(plan_context, execution_plan)
         return watched(plan_context, self._in_processes.execute(plan_context, execution_plan))

@@ -13,7 +13,7 @@ from sequin_pipeline.ledger.census import Others
 from sequin_pipeline.orchestration.assets import asset_key, run_name
 from sequin_pipeline.orchestration.command_runs import alive, end_abandoned_runs, standing_on_timeline
 from sequin_pipeline.orchestration.definitions import build_sync_definitions
-from sequin_pipeline.orchestration.queue_asset import step_name
+from sequin_pipeline.orchestration.queue_asset import keys_beside, step_name
 from sequin_pipeline.orchestration.resources import LiveState
 from sequin_pipeline.orchestration.run_config import (
     ACCEPT_DELETES_TAG,
@@ -147,12 +147,15 @@ def run_groups(groups: Groups, request: Request) -> Iterator[FinishedRun]:
                     run_config={"loggers": {"console": {"config": {"log_level": "CRITICAL"}}}},
                     raise_on_error=False,
                 )
-            yield FinishedRun(result.run_id, members, _failures(result, members), _bottlenecks(result, members))
+            yield FinishedRun(result.run_id, members, failures_of(result, members), _bottlenecks(result, members))
 
 
-def _failures(result: dg.ExecuteInProcessResult, members: Sequence[Collection]) -> dict[str, str]:
+def failures_of(result: dg.ExecuteInProcessResult, members: Sequence[Collection]) -> dict[str, str]:
+    """Returns by label what each failed step said; a step without a collection has its own name."""
     labels = {asset_key(collection).to_python_identifier(): collection.label for collection in members}
-    labels |= {step_name(members): collection.label for collection in members[:1] if collection.is_queued}
+    if members[0].is_queued:
+        steps = [step_name(members), *(key.path[-1] for key in keys_beside(members))]
+        labels |= dict.fromkeys(steps, members[0].label)
     failures = {}
     for event in result.filter_events(lambda event: event.is_step_failure):
         data = event.step_failure_data

@@ -12,6 +12,7 @@ from sequin_pipeline.orchestration.assets import asset_key, group_name, run_name
 from sequin_pipeline.orchestration.chosen_executor import chosen_executor
 from sequin_pipeline.orchestration.executor import FIRST_LOAD_TAG, RANGE_END_TAG, RANGE_START_TAG
 from sequin_pipeline.orchestration.freshness import FRESHNESS
+from sequin_pipeline.orchestration.queue_asset import keys_beside
 from sequin_pipeline.orchestration.resources import SOURCE, WAREHOUSE, LiveState, WarehouseResource, live_state
 from sequin_pipeline.orchestration.table_checks import DESCRIPTIONS
 from sequin_pipeline.orchestration.ticks import find_due, looks_first
@@ -137,8 +138,8 @@ def check_cron(cron: str, origin: str | None) -> None:
 
 
 def with_followers(repository: dg.RepositoryDefinition, collections: Sequence[Collection]) -> list[dg.AssetKey]:
-    """Returns the collections' assets and those of their groups that are built on them."""
-    synced = dg.AssetSelection.assets(*(asset_key(collection) for collection in collections))
+    """Returns the collections' assets, those of their groups that are built on them, and the further steps of a queue."""
+    synced = dg.AssetSelection.assets(*(asset_key(collection) for collection in collections), *keys_beside(collections))
     return sorted((synced.downstream() & _groups(collections)).resolve(repository.asset_graph))
 
 

@@ -24,6 +24,7 @@ from sequin_pipeline.orchestration.executor import (
 )
 from sequin_pipeline.sandbox.feeds import RecordedFeed
 from sequin_pipeline.sandbox.server import running_sandbox
+from sequin_pipeline.sandbox.settings import Settings
 from sequin_pipeline.windows import MODE_TAG
 from tests.support.builders import record
 from tests.support.checkout import CHECKOUT
@@ -89,6 +90,30 @@ def test_a_first_load_gives_each_collection_a_process(surroundings: str) -> None
     assert len(processes) == 3
     assert str(os.getpid()) not in processes
     assert rows(surroundings) == [1, 1, 1]
+
+
+def test_consumers_of_a_queue_have_processes_of_their_own_in_a_tick_too(surroundings: str) -> None:
+    (Path(os.environ["SEQUIN_COLLECTIONS"]) / "demo" / "defs.yaml").write_text(
+        "type: sequin_pipeline.component.CollectionSync\n"
+        "attributes: {provider: demo, source: sequin_consumer, queue: {consumer: c1, consumers: 2}, collections: {first: {}}}\n"
+    )
+    lines = [json.dumps(record(f"r{number}", collection_id="demo:first")).encode() for number in range(1_500)]
+    with (
+        running_sandbox(RecordedFeed(lines), Settings(max_ack_pending=4_000)) as url,
+        pytest.MonkeyPatch.context() as patch,
+        dg.DagsterInstance.from_config(str(CHECKOUT)) as instance,
+    ):
+        patch.setenv("SEQUIN_API_URL", url)
+        result = dg.execute_job(dg.reconstructable(demo_job), instance=instance, tags={MODE_TAG: "live"})
+        started = instance.all_logs(result.run_id, of_type=dg.DagsterEventType.STEP_WORKER_STARTED)
+
+    assert result.success
+    assert {event.dagster_event.step_key for event in started} >= {"drain_demo", "drain_demo_2"}
+    with psycopg.connect(surroundings) as connection:
+        counts = connection.execute(
+            "select count(*), (select sum(fetched) from sequin_pipeline.merges) from demo.first"
+        ).fetchone()
+    assert counts == (1_500, 1_500)
 
 
 def test_a_tick_stays_in_its_process(surroundings: str) -> None:

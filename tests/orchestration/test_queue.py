@@ -10,8 +10,9 @@ import pytest
 from sequin_pipeline.errors import CatalogError, ConfigurationError
 from sequin_pipeline.orchestration.catalog_files import load_collections
 from sequin_pipeline.orchestration.definitions import build_definitions, build_sync_definitions
-from sequin_pipeline.orchestration.launch import Request, backfill_groups, live_groups, whole_queues
+from sequin_pipeline.orchestration.launch import Request, backfill_groups, failures_of, live_groups, whole_queues
 from sequin_pipeline.orchestration.resources import WAREHOUSE, WarehouseResource
+from sequin_pipeline.orchestration.schedules import with_followers
 from sequin_pipeline.sandbox.server import running_sandbox
 from tests.orchestration.files import write
 from tests.sandbox.builders import client
@@ -285,7 +286,7 @@ def test_commands_run_a_queue_for_all_its_providers_whichever_is_named(tmp_path:
         pytest.param(
             {"shop": SHOP.replace("500", "600")},
             "{folder}/shop/defs.yaml:3: providers 'demo' ({folder}/demo/defs.yaml:3) and 'shop' drain one consumer in one run, and "
-            "disagree about when it ends: make `queue` the same in both files",
+            "disagree about when it ends, or by how many steps: make `queue` the same in both files",
             id="limits",
         ),
         pytest.param(
@@ -317,3 +318,70 @@ def test_files_that_say_different_things_of_one_queue_are_refused(tmp_path: Path
         load_collections(write(tmp_path, demo=DEMO, **others))
 
     assert str(caught.value) == message.format(folder=tmp_path)
+
+
+STEPS = ("drain_demo", "drain_demo_2", "drain_demo_3")
+
+
+def test_each_consumer_is_a_step_beside_the_first_that_every_launcher_runs(tmp_path: Path) -> None:
+    folder = write(tmp_path, demo=DEMO.replace("consumer: c1", "consumer: c1, consumers: 3"))
+    repository = build_definitions(folder).get_repository_def()
+    beside = {dg.AssetKey(["sequin", "drain_demo_2"]), dg.AssetKey(["sequin", "drain_demo_3"])}
+
+    collections = list(load_collections(folder).values())
+
+    assert set(with_followers(repository, collections)) == {THING, OTHER, *beside}
+    assert {repository.asset_graph.get(key).group_name for key in beside} == {"demo"}
+    assert {
+        node.name: node.tags.get("sequin_pipeline/consumers") for node in repository.get_job("sync_demo").nodes
+    } == dict.fromkeys(STEPS, "3")
+
+
+@pytest.mark.usefixtures("sandbox")
+def test_consumers_share_a_queue_and_their_counts_add_up(
+    tmp_path: Path, warehouse_url: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Each ends after one delivery of 1,000, so that all of them have a share."""
+    declared = DEMO.replace("consumer: c1, max_records: 500", "consumer: c1, consumers: 3, max_records: 1")
+    messages = [record(f"a{number}") for number in range(2_300)] + [other("b"), record("u", collection_id="demo:unknown")]
+    with running_sandbox(feed_of(*messages)) as url:
+        monkeypatch.setenv("SEQUIN_API_URL", url)
+        repository = build_sync_definitions(write(tmp_path, demo=declared)).get_repository_def()
+        result = repository.get_job("sync_demo").execute_in_process(raise_on_error=False)
+        with client(url) as http:
+            left = http.get("/v1/http-consumers/c1/next").json()
+
+    assert result.success
+    assert left["data"] == []
+    stored = query(warehouse_url, "select (select count(*) from demo.thing), (select count(*) from demo.other)")
+    assert stored == [(2_300, 1)]
+    told = [
+        event.step_materialization_data.materialization
+        for event in result.get_asset_materialization_events()
+        if event.asset_key == THING
+    ] + [
+        event.asset_observation_data.asset_observation
+        for event in result.get_asset_observation_events()
+        if event.asset_key == THING
+    ]
+    assert sorted(int(str(one.metadata["inserted"].value)) for one in told) == [300, 1000, 1000]
+    assert query(warehouse_url, "select sum(fetched), sum(inserted) from sequin_pipeline.merges where label = 'demo/thing'") == [
+        (2_300, 2_300)
+    ]
+
+
+@pytest.mark.usefixtures("sandbox")
+def test_a_consumer_that_fails_is_told_by_its_collection_and_takes_nothing_from_the_others(
+    tmp_path: Path, warehouse_url: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    declared = DEMO.replace("consumer: c1, max_records: 500", "consumer: c1, consumers: 2, max_records: 1")
+    messages = [*(record(f"a{number}") for number in range(1_000)), *(record(f"x{n}", updated_idx="x") for n in range(200))]
+    with running_sandbox(feed_of(*messages)) as url:
+        monkeypatch.setenv("SEQUIN_API_URL", url)
+        collections = list(load_collections(write(tmp_path, demo=declared)).values())
+        repository = build_sync_definitions(write(tmp_path, demo=declared)).get_repository_def()
+        result = repository.get_job("sync_demo").execute_in_process(raise_on_error=False)
+
+    assert set(failures_of(result, collections)) == {"demo/thing"}
+    assert query(warehouse_url, "select count(*) from demo.thing") == [(1_000,)]
+    assert query(warehouse_url, "select count(*) from sequin_pipeline.rejects where resolved_at is null") == [(200,)]
