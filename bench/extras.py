@@ -13,6 +13,7 @@ from bench.many import measure_many
 from bench.records import write_pages
 from bench.rounds import Arena, Measurement, make_schema, running_api
 from bench.server import Serving
+from bench.shards import measure_shards
 from bench.ticks import measure_ticks
 from sequin_pipeline.postgres.urls import psycopg2_url
 
@@ -164,6 +165,7 @@ SECTIONS: Mapping[str, Callable[[Arena], Any]] = {  # what JSON holds
     "ticks": measure_ticks,
     "memory": measure_memory,
     "growth": measure_growth,
+    "shards": measure_shards,
 }
 DEFAULT = ("sources", "rest", "dagster")
 QUICK = (*DEFAULT, "many")

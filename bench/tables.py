@@ -26,6 +26,7 @@ def text(document: Document) -> str:
         "ticks": "A schedule that ticks every minute: CPU of daemon, code server, runs and Postgres",
         "once": "Measured apart",
         "growth": "Growth",
+        "shards": "One collection by several runs beside each other, from a source that takes its time",
         "setup": "How this was measured",
     }
     found = {name: block(name, document) for name in titles}
@@ -107,6 +108,14 @@ def _sources(document: Document) -> str:
         for each in document.get("sources", ())
     ]
     return _table(["source", "records", "ms an answer", "alone, records/s", "into the table, records/s", "share"], rows)
+
+
+def _shards(document: Document) -> str:
+    rows = [
+        [each["label"], f"{each['records']:,}", f"{each['seconds']:.0f}", f"{each['requests']:,}"]
+        for each in document.get("shards", ())
+    ]
+    return _table(["", "records", "seconds", "requests"], rows)
 
 
 def _rest(document: Document) -> str:
@@ -259,6 +268,7 @@ _BLOCKS: Mapping[str, Callable[[Document], str]] = {
     "ticks": _ticks,
     "once": _once,
     "growth": _growth,
+    "shards": _shards,
     "setup": _setup,
 }
 

@@ -34,6 +34,7 @@ COLUMN_TYPES: tuple[str, ...] = get_args(ColumnType)
 
 MAX_LANES = 16
 MAX_CONSUMERS = 16
+MAX_SHARDS = 64
 
 MAX_COLUMNS = 1600
 """A table of Postgres has at most so many (Postgres documentation, appendix K)."""
@@ -221,7 +222,8 @@ class Collection:
     """This value is a class of objects of one provider, and the table its records land in.
 
     `unmanaged` is None for a table that the pipeline manages, `indexes` are lists of columns of one that it does. `lanes` is how many
-    connections write it beside each other, `history` how long the ledger keeps what became of each record.
+    connections write it beside each other, `shards` into how many streams a first load is divided, `history` how long the ledger keeps
+    what became of each record.
     `reject_limit_records` and `reject_limit_share`: a run that rejects more than both fails after everything good was committed.
     `origin` is `file:line` of its declaration. `observes_time`: versions are times of observation rather than counters, so that equal
     content at a newer version is unchanged. `lists_from_a_start`: a full listing begins at a time that the source chooses, so that what
@@ -241,6 +243,7 @@ class Collection:
     owners: tuple[str, ...] = ()
     tags: Mapping[str, str] = field(default_factory=dict)
     lanes: int = 1
+    shards: int = 1
     history: timedelta | None = None
     reject_limit_records: int = 100
     reject_limit_share: float = 0.01

@@ -10,7 +10,7 @@ from rich.console import Console
 from sequin_pipeline.catalog import Collection
 from sequin_pipeline.cli.completion import complete_collections, complete_providers
 from sequin_pipeline.cli.interrupts import interruptible
-from sequin_pipeline.cli.landed import Landed, landed, tell
+from sequin_pipeline.cli.landed import Landed, landed, tell, together
 from sequin_pipeline.cli.names import read_labels
 from sequin_pipeline.cli.session import Session, announce, check_api, check_dagster_storage, check_warehouse, open_session, select
 from sequin_pipeline.errors import ConfigurationError
@@ -18,7 +18,9 @@ from sequin_pipeline.postgres.warehouse import Warehouse
 
 if TYPE_CHECKING:
     from sequin_pipeline.ledger.census import Others
-    from sequin_pipeline.orchestration.launch import Request
+    from sequin_pipeline.orchestration.launch import Groups, Request
+    from sequin_pipeline.orchestration.parts import Part
+    from sequin_pipeline.orchestration.resources import LiveState
 
 
 class Asked(TypedDict):
@@ -116,11 +118,34 @@ def _check_listed(collections: Sequence[Collection]) -> None:
 def _run(session: Session, collections: Sequence[Collection], request: "Request") -> list[Landed]:
     from sequin_pipeline.cli.progress import shown
     from sequin_pipeline.orchestration.launch import live_groups, run_groups, times_of, whole_queues
+    from sequin_pipeline.orchestration.parts import run_parts
     from sequin_pipeline.orchestration.resources import read_live_state
 
     warehouse = Warehouse(session.settings.warehouse_url)
     state = read_live_state(warehouse)
     collections = whole_queues(collections, session.collections.values())
     groups = live_groups(collections, times_of(collections, state), request, now=datetime.now(UTC))
+    groups, parts = _divide(groups, request, state)
     with shown(Console(stderr=True)):
-        return interruptible(lambda: landed(warehouse, run_groups(groups, request)))
+        return interruptible(
+            lambda: landed(warehouse, run_groups(groups, request)) + together(landed(warehouse, run_parts(parts)))
+        )
+
+
+def _divide(groups: "Groups", request: "Request", state: "LiveState") -> "tuple[Groups, list[Part]]":
+    """Takes the collections out whose first load is divided, and returns what runs beside each other for them."""
+    from sequin_pipeline.orchestration.launch import Request
+    from sequin_pipeline.orchestration.parts import parts_of_load
+    from sequin_pipeline.orchestration.shard_runs import shards_to_read
+
+    if request != Request("live"):
+        return groups, []
+    whole, parts = {}, []
+    for (run, asked), members in groups.items():
+        shards = {one.label: shards_to_read(one, state) for one in members}
+        if undivided := tuple(one for one in members if len(shards[one.label]) < 2):
+            whole[run, asked] = undivided
+        for one in members:
+            if asked is not None and len(shards[one.label]) > 1:
+                parts += parts_of_load(one, asked, shards[one.label], request)
+    return whole, parts

@@ -163,6 +163,7 @@ def _collection(
             f"room for {most:,}: leave out what is not asked for by name; the whole object stands in `data`"
         )
     data_type = _data_type(provider, name, model, node / "data")
+    _check_shards(model.shards, source, node / "shards")
     return Collection(
         provider=provider.provider,
         name=name,
@@ -179,6 +180,7 @@ def _collection(
         owners=tuple(model.owners or provider.owners),
         tags={**provider.tags, **model.tags},
         lanes=model.lanes,
+        shards=model.shards,
         history=_history(model.history, node / "history"),
         reject_limit_records=model.rejects.limit_records,
         reject_limit_share=model.rejects.limit_share,
@@ -188,6 +190,17 @@ def _collection(
         lists_from_a_start=source_kind(source.kind).lists_from_a_start,
         data_type=data_type,
     )
+
+
+def _check_shards(shards: int, source: SourceDeclaration, node: Node) -> None:
+    if shards == 1 or source.kind == "sequin" or source.kind not in KINDS:
+        return
+    instead = {
+        "stripe": "it reads eight spans of time at once, as fast as an account may be asked",
+        "sequin_consumer": "a queue is drained by several steps with queue: {consumers: N}",
+        "sequin_stream": "a queue is drained by several steps with queue: {consumers: N}",
+    }.get(source.kind, "it cannot be asked for the records of one sync")
+    raise node.refused(f"source {source.kind!r} takes no 'shards', into which a first load is divided: {instead}; remove it")
 
 
 def _data_type(provider: ProviderModel, name: str, model: CollectionModel, node: Node) -> DataType:

@@ -11,6 +11,7 @@ from pydantic import Field
 from sequin_pipeline.catalog import (
     MAX_CONSUMERS,
     MAX_LANES,
+    MAX_SHARDS,
     ColumnType,
     DataType,
     KeyColumn,
@@ -131,6 +132,12 @@ class CollectionModel(StrictModel):
     )
     on_delete: OnDelete = Field(default="mark", description="mark deleted records' rows, or remove them")
     lanes: int = Field(default=1, ge=1, le=MAX_LANES, description="connections that write the table beside each other")
+    shards: int = Field(
+        default=1,
+        ge=1,
+        le=MAX_SHARDS,
+        description="streams into which a first load is divided, each of some of the syncs and read by a run of its own",
+    )
     history: str | None = Field(
         default=None,
         description="keep, for so many days, what became of every record that was not unchanged",

@@ -73,12 +73,14 @@ class MergeRecord:
 class Ledger:
     """This is the ledger of one table; `table_name` is `schema.table`.
 
-    Methods run on the connection given, in whatever transaction is open.
+    `shard` says whose cursor is meant: 0 is the live one, the others are those of a first load that is divided. Methods run on the
+    connection given, in whatever transaction is open.
     """
 
     table_name: str
     label: str
     schema: str = DEFAULT_SCHEMA
+    shard: int = 0
 
     def table(self, name: str) -> sql.Identifier:
         """Returns the name of a table of the ledger, for statements composed elsewhere."""
@@ -134,9 +136,10 @@ class Ledger:
             connection,
             LiveCursor,
             self._sql(
-                "select lane, lanes, epoch, seq, cursor, stream_time, run_id from {cursors} where table_name = %s order by lane"
+                "select lane, lanes, epoch, seq, cursor, stream_time, run_id from {cursors} where table_name = %s and shard = %s"
+                " order by lane"
             ),
-            (self.table_name,),
+            (self.table_name, self.shard),
         )
 
     def move_cursor(
@@ -154,21 +157,21 @@ class Ledger:
                 connection,
                 LiveCursor,
                 self._sql(
-                    "insert into {cursors} (table_name, lane, lanes, epoch, seq, cursor, stream_time, run_id)"
-                    " values (%s, 0, 1, extract(epoch from clock_timestamp()) * 1000000, 1, %s, %s, %s) on conflict do nothing"
+                    "insert into {cursors} (table_name, shard, lane, lanes, epoch, seq, cursor, stream_time, run_id)"
+                    " values (%s, %s, 0, 1, extract(epoch from clock_timestamp()) * 1000000, 1, %s, %s, %s) on conflict do nothing"
                     " returning lane, lanes, epoch, seq, cursor, stream_time, run_id"
                 ),
-                (self.table_name, cursor, stream_time, run_id),
+                (self.table_name, self.shard, cursor, stream_time, run_id),
             )
         return fetch_row(
             connection,
             LiveCursor,
             self._sql(
                 "update {cursors} set seq = seq + 1, cursor = %s, stream_time = %s, run_id = %s, committed_at = now()"
-                " where table_name = %s and lane = %s and epoch = %s and seq = %s"
+                " where table_name = %s and shard = %s and lane = %s and epoch = %s and seq = %s"
                 " returning lane, lanes, epoch, seq, cursor, stream_time, run_id"
             ),
-            (cursor, stream_time, run_id, self.table_name, found.lane, found.epoch, found.seq),
+            (cursor, stream_time, run_id, self.table_name, self.shard, found.lane, found.epoch, found.seq),
         )
 
     def take_over(self, connection: Connection, *, lanes: int, run_id: str) -> list[LiveCursor]:
@@ -185,15 +188,18 @@ class Ledger:
             connection.execute(self._sql("select from {tables} where table_name = %s for update"), (self.table_name,))
             found = self.live_cursors(connection)
             lowest = min(found, key=lambda lane: lane.seq, default=None)
-            connection.execute(self._sql("delete from {cursors} where table_name = %s"), (self.table_name,))
+            connection.execute(
+                self._sql("delete from {cursors} where table_name = %s and shard = %s"), (self.table_name, self.shard)
+            )
             connection.execute(
                 self._sql(
-                    "insert into {cursors} (table_name, lane, lanes, epoch, seq, cursor, stream_time, run_id)"
-                    " select %(table)s, lane, %(lanes)s, extract(epoch from clock_timestamp()) * 1000000, %(seq)s, %(cursor)s,"
+                    "insert into {cursors} (table_name, shard, lane, lanes, epoch, seq, cursor, stream_time, run_id)"
+                    " select %(table)s, %(shard)s, lane, %(lanes)s, extract(epoch from clock_timestamp()) * 1000000, %(seq)s, %(cursor)s,"
                     " %(time)s, %(run)s from generate_series(0, %(lanes)s - 1) lane"
                 ),
                 {
                     "table": self.table_name,
+                    "shard": self.shard,
                     "lanes": lanes,
                     "seq": lowest.seq if lowest else 0,
                     "cursor": lowest.cursor if lowest else None,
@@ -204,13 +210,14 @@ class Ledger:
             return self.live_cursors(connection)
 
     def forget_cursor(self, connection: Connection) -> None:
-        """Forgets the cursors and positions for a full refresh.
+        """Forgets the cursors, those of shards too, and positions for a full refresh.
 
         The live run starts at the earliest record, and one under way is fenced. Positions hold cursors of the same source: they
         go too, for what made it refuse one may be true of all.
         """
         with connection.transaction():
             connection.execute(self._sql("delete from {cursors} where table_name = %s"), (self.table_name,))
+            connection.execute(self._sql("delete from {shards} where table_name = %s"), (self.table_name,))
             connection.execute(self._sql("delete from {positions} where table_name = %s"), (self.table_name,))
 
     # Positions
@@ -286,7 +293,9 @@ class Ledger:
                 "insert into {runs} as r (run_id, table_name, label, mode, host, pages, records, started_at, ended_at)"
                 " values (%(run)s, %(table)s, %(label)s, %(mode)s, %(host)s, %(pages)s, %(records)s,"
                 " now() - make_interval(secs => %(seconds)s), case when %(ended)s then now() end)"
-                " on conflict (run_id, table_name) do update set heartbeat_at = now(), host = excluded.host, pages = excluded.pages,"
+                # A run that completes a first load reads on as a live one.
+                " on conflict (run_id, table_name) do update set mode = excluded.mode, heartbeat_at = now(), host = excluded.host,"
+                " pages = excluded.pages,"
                 " records = excluded.records, ended_at = excluded.ended_at"
             ),
             {
@@ -312,7 +321,7 @@ def _composed(statement: LiteralString, schema: str) -> bytes:
 
     A batch runs a dozen of them, and composing one costs as much as running it.
     """
-    names = ("tables", "cursors", "positions", "merges", "rejects", "versions", "columns", "runs")
+    names = ("tables", "cursors", "positions", "merges", "rejects", "versions", "columns", "runs", "shards")
     return with_parameters(sql.SQL(statement).format(**{name: sql.Identifier(schema, name) for name in names})).as_bytes()
 
 

@@ -88,7 +88,7 @@ def remember_nothing_new(connection: Connection, asked: Iterable[NothingNew], *,
             sql.SQL(
                 "update {schema}.runs r set asked_at = now() from unnest(%s::text[], %s::text[], %s::text[]) a (table_name, run_id, cursor)"
                 " where r.run_id = a.run_id and r.table_name = a.table_name and r.ended_at is not null"
-                " and (select c.cursor from {schema}.cursors c where c.table_name = a.table_name order by c.seq limit 1)"
+                " and (select c.cursor from {schema}.cursors c where c.table_name = a.table_name and c.shard = 0 order by c.seq limit 1)"
                 " is not distinct from a.cursor returning r.table_name"
             ).format(schema=sql.Identifier(schema)),
             ([one.table_name for one in rows], [one.last_run for one in rows], [one.cursor for one in rows]),

@@ -245,6 +245,21 @@ _MIGRATIONS = (
     alter table {schema}.runs add column asked_at timestamptz;
     comment on column {schema}.runs.asked_at is 'when a tick last found that the source had nothing new since this live run';
     """,
+    # Of first loads that several runs read beside each other: shard 0 is the live cursor.
+    """
+    alter table {schema}.cursors add column shard integer not null default 0;
+    alter table {schema}.cursors drop constraint cursors_pkey;
+    alter table {schema}.cursors add primary key (table_name, shard, lane);
+    create table {schema}.shards (
+        table_name text not null references {schema}.tables on delete cascade,
+        shard integer not null,
+        syncs text[] not null,
+        began_at timestamptz not null,
+        completed_at timestamptz,
+        primary key (table_name, shard)
+    );
+    comment on table {schema}.shards is 'first loads under way that are divided: which syncs each shard reads, and whether it has';
+    """,
 )
 VERSION = len(_MIGRATIONS)
 

@@ -76,19 +76,23 @@ def completed_runs(connection: Connection, *, schema: str = DEFAULT_SCHEMA) -> d
 def live_runs(connection: Connection, within: timedelta, *, schema: str = DEFAULT_SCHEMA) -> dict[str, LiveRuns]:
     """Returns the live runs by label, of every table that the ledger knows.
 
-    Life shown `within` that time counts. Leans on runs (label, ended_at).
+    Life shown `within` that time counts. Leans on runs (label, ended_at) and runs (heartbeat_at).
     """
     return dict(
         fetch_rows(
             connection,
             lambda label, *columns: (label, LiveRuns(*columns)),
             sql.SQL(
-                "select t.label, l.ended_at, (select r.run_id from {schema}.runs r where r.label = t.label and r.mode = 'live'"
-                " and r.ended_at is null and r.heartbeat_at > now() - %s order by r.heartbeat_at desc limit 1), l.asked_at"
+                "select t.label, l.ended_at,"
+                " coalesce((select r.run_id from {schema}.runs r where r.label = t.label and r.mode = 'live' and r.ended_at is null"
+                " and r.heartbeat_at > now() - %(within)s order by r.heartbeat_at desc limit 1),"
+                # A shard of a first load, of which the last one ends as a live run.
+                " (select r.run_id from {schema}.runs r where r.heartbeat_at > now() - %(within)s and r.label = t.label"
+                " and r.mode = 'load' and r.ended_at is null order by r.heartbeat_at desc limit 1)), l.asked_at"
                 " from {schema}.tables t left join lateral (select r.ended_at, r.asked_at from {schema}.runs r where r.label = t.label"
                 " and r.mode = 'live' and r.ended_at is not null order by r.ended_at desc limit 1) l on true"
             ).format(schema=sql.Identifier(schema)),
-            (within,),
+            {"within": within},
         )
     )
 
@@ -130,7 +134,7 @@ def table_statuses(connection: Connection, *, schema: str = DEFAULT_SCHEMA) -> d
                 " c.cursor, c.stream_time, (select max(m.committed_at) from {schema}.merges m where m.table_name = t.table_name),"
                 " (select count(*) from {schema}.rejects r where r.table_name = t.table_name and r.resolved_at is null)"
                 " from {schema}.tables t left join lateral (select cursor, stream_time from {schema}.cursors c"
-                " where c.table_name = t.table_name order by c.seq limit 1) c on true order by t.label"
+                " where c.table_name = t.table_name and c.shard = 0 order by c.seq limit 1) c on true order by t.label"
             ).format(schema=sql.Identifier(schema)),
         )
     )
@@ -147,8 +151,9 @@ def cursor_times(connection: Connection, *, schema: str = DEFAULT_SCHEMA) -> dic
             lambda label, stream_time: (label, stream_time),
             sql.SQL(
                 "select distinct on (t.label) t.label,"
-                " (select min(c.stream_time) from {schema}.cursors c where c.table_name = t.table_name)"
-                " from {schema}.tables t where exists (select from {schema}.cursors c where c.table_name = t.table_name)"
+                " (select min(c.stream_time) from {schema}.cursors c where c.table_name = t.table_name and c.shard = 0)"
+                " from {schema}.tables t"
+                " where exists (select from {schema}.cursors c where c.table_name = t.table_name and c.shard = 0)"
                 " order by t.label, t.created_at desc"
             ).format(schema=sql.Identifier(schema)),
         )

@@ -132,16 +132,22 @@ def build_asset(collection: Collection, *, retry_policy: dg.RetryPolicy = RETRY_
                 yield from results_of_failed_run(context, {key: collection}, getattr(context.resources, IO_MANAGER).waiting)
                 raise
         yield source_observation(source_key(collection), outcome)
-        if stream.run_config.sync_id is None:
+        if restriction := _restriction(stream.run_config, outcome):
+            # A materialization would say that its windows are done, while the records of the other syncs have not been read.
+            yield from restricted_observations(key, outcome, restriction)
+        else:
             if stream.run_config.has_many_windows:
                 yield from window_observations(key, outcome)
             yield _materialized(context, stream.run_config, outcome)
-        else:
-            # A materialization would say that its windows are done, while the records of the other syncs have not been read.
-            yield from restricted_observations(key, outcome, sync_id=stream.run_config.sync_id)
         yield from check_results(key, collection, outcome)
 
     return records
+
+
+def _restriction(run_config: RunConfig, outcome: SyncOutcome) -> dict[str, str]:
+    """Returns what tells of a run that it has read some syncs only; empty for one that has read all."""
+    of_shard = {"shard": str(run_config.only_shard or "all that were left")} if outcome.is_partial else {}
+    return of_shard if run_config.sync_id is None else {"sync_id": run_config.sync_id}
 
 
 def _materialized(context: dg.AssetExecutionContext, run_config: RunConfig, outcome: SyncOutcome) -> dg.MaterializeResult[None]:

@@ -31,7 +31,7 @@ from sequin_pipeline.orchestration.run_metadata import (
 )
 from sequin_pipeline.orchestration.table_names import TablePlace, plain, table_place
 from sequin_pipeline.read.stream import RecordStream, RunConfig
-from sequin_pipeline.runs.collection_run import run_sync
+from sequin_pipeline.runs.first_load import read_collection
 from sequin_pipeline.runs.frame_run import FrameOutcome, ReadNames, read_frame, write_frame
 from sequin_pipeline.runs.life import showing_life
 from sequin_pipeline.runs.outcome import Progress, SyncOutcome
@@ -82,7 +82,7 @@ class PostgresMergeIOManager(dg.ConfigurableIOManager):
     def sync(self, stream: RecordStream, *, run_id: str, log: logging.Logger) -> SyncOutcome:
         """Writes a stream without an output, for a step whose run is not to count as a materialization; raises PipelineError."""
         with self.showing_life(run_id):
-            return run_sync(
+            return read_collection(
                 stream, self.warehouse.open(), run_id=run_id, schema=self.ledger_schema, report=_Reporter(log, stream.run_config)
             )
 

@@ -1,4 +1,4 @@
-"""This module runs parts of a backfill beside each other, each as a run of its own in a process of its own.
+"""This module runs parts of a backfill, or of a first load, beside each other, each as a run of its own in a process of its own.
 
 A process is started for each run that has a place in the source's pool. It tells this one how far it has come, and ends with it: a command
 that is killed leaves runs that stopped where they were, as any killed run does. What a part is, operate/range_cut.py decides.
@@ -23,7 +23,7 @@ from sequin_pipeline.errors import ConfigurationError
 from sequin_pipeline.orchestration.assets import asset_key, run_name
 from sequin_pipeline.orchestration.executor import RANGE_END_TAG, RANGE_START_TAG, most_at_once
 from sequin_pipeline.orchestration.launch import FinishedRun, Groups, Request, run_groups
-from sequin_pipeline.orchestration.run_config import SYNC_ID_TAG
+from sequin_pipeline.orchestration.run_config import SHARD_TAG, SYNC_ID_TAG
 from sequin_pipeline.orchestration.schedules import job_name
 from sequin_pipeline.runs.outcome import Progress
 from sequin_pipeline.windows import KeyRange, asked_window, windows_between
@@ -43,7 +43,7 @@ INTERRUPTED = 130
 
 @dataclass(frozen=True)
 class Part:
-    """A part is the windows of one collection that one run reads; `name` tells it from the others, as in `2 of 4`."""
+    """A part is the windows, or the shard, of one collection that one run reads; `name` tells it from the others, as in `2 of 4`."""
 
     collection: Collection
     asked: KeyRange
@@ -52,8 +52,13 @@ class Part:
 
     @property
     def windows(self) -> str:
-        """This is the part in words."""
+        """These are its windows in words."""
         return self.asked.first if self.asked.first == self.asked.last else f"{self.asked.first} to {self.asked.last}"
+
+    @property
+    def told(self) -> str:
+        """This is the part in words."""
+        return self.name if SHARD_TAG in self.request.marks else f"windows {self.windows}"
 
 
 @dataclass(frozen=True)
@@ -105,6 +110,11 @@ def parts_of_cut(
     ]
 
 
+def parts_of_load(collection: Collection, asked: KeyRange, shards: Sequence[int], request: Request) -> list[Part]:
+    """Returns the parts that these shards of a first load are."""
+    return [Part(collection, asked, f"shard {number}", replace(request, marks={SHARD_TAG: str(number)})) for number in shards]
+
+
 def run_parts(parts: Sequence[Part]) -> Iterator[FinishedRun]:
     """Runs the parts, as many at once as the pool has places, and yields each when it has ended; none stops another."""
     if not parts:
@@ -133,7 +143,7 @@ def _run(part: Part) -> FinishedRun:
     if finished is None:
         failures = {label: f"its process ended with status {process.exitcode} before the run did"}
         finished = FinishedRun("", (part.collection,), failures)
-    return replace(finished, failures={name: f"windows {part.windows}: {said}" for name, said in finished.failures.items()})
+    return replace(finished, failures={name: f"{part.told}: {said}" for name, said in finished.failures.items()})
 
 
 def _messages(pipe: Connection) -> Iterator[FinishedRun | logging.LogRecord]:

@@ -15,6 +15,7 @@ from sequin_pipeline.catalog import Collection
 from sequin_pipeline.environment.settings import WAREHOUSE_URL
 from sequin_pipeline.errors import ConfigurationError
 from sequin_pipeline.ledger.schema import migrate
+from sequin_pipeline.ledger.shards import shards_left
 from sequin_pipeline.ledger.status import CompletedRun, completed_runs, cursor_times
 from sequin_pipeline.postgres.warehouse import Warehouse, attempt
 from sequin_pipeline.sources import Source
@@ -65,12 +66,13 @@ class WarehouseResource(dg.ConfigurableResource["WarehouseResource"]):
 class LiveState:
     """This value is what the ledger says of live runs.
 
-    It holds `inserted_at` where each collection's live cursor stands, by label (missing or None: not begun), and by label the run that
-    ended last.
+    It holds `inserted_at` where each collection's live cursor stands, by label (missing or None: not begun), by label the run that ended
+    last, and by label the shards that are left of first loads that are divided.
     """
 
     cursor_times: Mapping[str, datetime | None]
     completed_runs: Mapping[str, CompletedRun] = field(default_factory=dict)
+    shards_left: Mapping[str, tuple[int, ...]] = field(default_factory=dict)
 
 
 def live_state(warehouse: WarehouseResource) -> LiveState:
@@ -84,6 +86,6 @@ def read_live_state(warehouse: Warehouse) -> LiveState:
     def read() -> LiveState:
         with warehouse.connect() as connection:
             migrate(connection)
-            return LiveState(cursor_times(connection), completed_runs(connection))
+            return LiveState(cursor_times(connection), completed_runs(connection), shards_left(connection))
 
     return attempt(read, "reading the live cursors")

@@ -21,6 +21,8 @@ FULL_REFRESH_TAG = "sequin_pipeline/full_refresh"
 ADOPT_TAG = "sequin_pipeline/adopt"
 OTHERS_TAG = "sequin_pipeline/others"
 ACCEPT_DELETES_TAG = "sequin_pipeline/accept_deletes"
+SHARD_TAG = "sequin_pipeline/shard"
+"""Of a first load that is divided, the run reads the shard of this number."""
 
 
 class CollectionConfig(dg.Config):
@@ -67,7 +69,8 @@ def read_run_config(context: dg.AssetExecutionContext, config: CollectionConfig,
         full_refresh=full_refresh,
         adopt=config.adopt or _claims(tags.get(ADOPT_TAG), ADOPT_TAG),
         others=_others(tags.get(OTHERS_TAG, config.others)),
-        accept_deletes=config.accept_deletes or _count(tags.get(ACCEPT_DELETES_TAG), ACCEPT_DELETES_TAG),
+        accept_deletes=config.accept_deletes or _count(tags.get(ACCEPT_DELETES_TAG), ACCEPT_DELETES_TAG, "a number of rows"),
+        only_shard=_count(tags.get(SHARD_TAG), SHARD_TAG, "the number of a shard"),
     )
 
 
@@ -122,9 +125,9 @@ def _claims(value: str | None, tag: str) -> bool:
     return value == "true"
 
 
-def _count(value: str | None, tag: str) -> int | None:
+def _count(value: str | None, tag: str, expected: str) -> int | None:
     if value is None:
         return None
     if not value.isascii() or not value.isdigit() or int(value) < 1:
-        raise ConfigurationError(f"run tag {tag} is {value!r}: expected a number of rows, 1 or more")
+        raise ConfigurationError(f"run tag {tag} is {value!r}: expected {expected}, 1 or more")
     return int(value)

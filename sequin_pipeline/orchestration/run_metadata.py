@@ -135,12 +135,11 @@ def frame_metadata(outcome: FrameOutcome) -> Mapping[str, int | str]:
     return {**asdict(outcome.counts), "dagster/row_count": outcome.rows, **notes}
 
 
-def restricted_observations(key: dg.AssetKey, outcome: SyncOutcome, *, sync_id: str) -> list[dg.AssetObservation]:
-    """Returns what a run of one sync says instead of materializing: one observation for the run, and one per window with records.
+def restricted_observations(key: dg.AssetKey, outcome: SyncOutcome, restriction: Mapping[str, str]) -> list[dg.AssetObservation]:
+    """Returns what a run of some syncs says instead of materializing: one observation for the run, and one per window with records.
 
-    Its windows stay as they were, since the other syncs' records have not been read.
+    Its windows stay as they were, since the other syncs' records have not been read. `restriction` says which it read.
     """
-    restriction = {"sync_id": sync_id}
     of_run = dg.AssetObservation(key, metadata={**run_metadata(outcome), **count_metadata(outcome.counts), **restriction})
     return [of_run, *window_observations(key, outcome, restriction)]
 

@@ -14,6 +14,8 @@ from sequin_pipeline.orchestration.executor import FIRST_LOAD_TAG, RANGE_END_TAG
 from sequin_pipeline.orchestration.freshness import FRESHNESS
 from sequin_pipeline.orchestration.queue_asset import keys_beside
 from sequin_pipeline.orchestration.resources import SOURCE, WAREHOUSE, LiveState, WarehouseResource, live_state
+from sequin_pipeline.orchestration.run_config import SHARD_TAG
+from sequin_pipeline.orchestration.shard_runs import with_shards
 from sequin_pipeline.orchestration.table_checks import DESCRIPTIONS
 from sequin_pipeline.orchestration.ticks import find_due, looks_first
 from sequin_pipeline.orchestration.unmarked_windows import times_to_ask_from
@@ -103,16 +105,21 @@ def build_job_and_schedule(
         )
         return [
             dg.RunRequest(
-                run_key=f"{now.isoformat()} {asked.first}...{asked.last}" if asked else now.isoformat(),
+                run_key=_run_key(now, asked, members, shard),
                 asset_selection=selection,
                 asset_check_keys=step_checks(context.repository_def, selection),
-                tags={**live_tags(asked), **_load_tags(members, state)},
+                tags={**live_tags(asked), **_load_tags(members, state), **({} if shard is None else {SHARD_TAG: str(shard)})},
             )
-            for asked, members in runs
+            for asked, members, shard in with_shards(runs, state)
             for selection in [with_followers(context.repository_def, members)]
         ]
 
     return dg.Definitions(jobs=[job], schedules=[live_runs])
+
+
+def _run_key(now: datetime, asked: KeyRange | None, members: Sequence[Collection], shard: int | None) -> str:
+    key = f"{now.isoformat()} {asked.first}...{asked.last}" if asked else now.isoformat()
+    return key if shard is None else f"{key} {members[0].label} shard {shard}"
 
 
 def _load_tags(collections: Sequence[Collection], state: LiveState) -> dict[str, str]:

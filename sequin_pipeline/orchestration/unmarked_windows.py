@@ -15,6 +15,7 @@ from sequin_pipeline.errors import ConfigurationError
 from sequin_pipeline.orchestration.assets import asset_key
 from sequin_pipeline.orchestration.executor import RANGE_END_TAG, RANGE_START_TAG
 from sequin_pipeline.orchestration.resources import LiveState
+from sequin_pipeline.orchestration.run_config import SHARD_TAG
 from sequin_pipeline.sources import TimeWindow
 from sequin_pipeline.windows import MODE_TAG, SLACK, start_of
 from sequin_pipeline.windows import window as window_of
@@ -119,8 +120,8 @@ def _asked_time(run: dg.DagsterRun, collection: Collection) -> TimeWindow | None
 
 def _has_marked(instance: dg.DagsterInstance, run: dg.DagsterRun, key: dg.AssetKey) -> bool:
     """Says whether the run has marked all of its windows of that asset; another collection of it may have failed."""
-    if run.status == dg.DagsterRunStatus.SUCCESS:
-        return True
+    if run.status == dg.DagsterRunStatus.SUCCESS and SHARD_TAG not in run.tags:
+        return True  # of the runs of a first load only the one that completes it marks windows
     marked = instance.get_latest_materialization_event(key)
     return (
         marked is not None and marked.run_id == run.run_id and marked.get_dagster_event().partition == run.tags.get(RANGE_END_TAG)

@@ -34,7 +34,8 @@ class RunConfig:
     `live` resumes at the live cursor and never looks at times; `backfill` reads `window` again, beside whoever else is at work.
     `others`: what becomes of rows that the source turns out not to have, where the run takes a table over or is a full refresh.
     `accept_deletes`: up to so many rows of each sync may be marked as deleted because a listing did not see them (None: the limit).
-    `partition_keys` are the windows that the run materializes, oldest first, and `window_starts` their lower bounds.
+    `partition_keys` are the windows that the run materializes, oldest first, and `window_starts` their lower bounds. `only_shard`: of
+    a first load that is divided, the run reads this shard; None: all that are left. `shard` is the one that is being read, 0 for none.
     """
 
     collection: Collection
@@ -47,6 +48,13 @@ class RunConfig:
     adopt: bool = False
     others: Literal["keep", "mark"] = "keep"
     accept_deletes: int | None = None
+    only_shard: int | None = None
+    shard: int = 0
+
+    @property
+    def ledger_mode(self) -> str:
+        """This is what the ledger calls the run: that of a shard is not live, since it does not come to the end of the stream."""
+        return "load" if self.shard else self.mode
 
     @property
     def is_restricted(self) -> bool:
@@ -166,6 +174,16 @@ class RecordStream:
             window=self.run_config.window if self.run_config.mode == "backfill" else None,
             sync_ids=frozenset({self.run_config.sync_id}) if self.run_config.sync_id else None,
         )
+        yield from self._read(request, room, while_waiting, give_way, reads_lazily)
+
+    def _read(
+        self,
+        request: ReadRequest,
+        room: Room,
+        while_waiting: Callable[[], None],
+        give_way: Callable[[], None],
+        reads_lazily: Callable[[], bool],
+    ) -> Generator[Portion, None, None]:
         with closing(PagesAhead(self.source.pages(request), stop=request.stop, while_waiting=while_waiting)) as fetched:
             ends_early = False
             for portion in self._until_end(fetched, room, give_way, reads_lazily):

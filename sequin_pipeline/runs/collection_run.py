@@ -22,6 +22,7 @@ from sequin_pipeline.ledger.retention import prune
 from sequin_pipeline.ledger.schema import DEFAULT_SCHEMA
 from sequin_pipeline.postgres.session import Session
 from sequin_pipeline.postgres.warehouse import Connection, Warehouse, lift_limits
+from sequin_pipeline.read.shard_stream import shard_positions
 from sequin_pipeline.read.stream import Portion, RecordStream, Room
 from sequin_pipeline.runs.completion import Completion
 from sequin_pipeline.runs.delete_limit import DeleteLimit
@@ -108,10 +109,10 @@ class CollectionRun:
         self._stream = stream
         self._run_config = run_config
         self._session, self._lane_count = sessions[0], len(sessions)
-        self._ledger = Ledger(str(run_config.collection.table), run_config.collection.label, schema)
+        self._ledger = Ledger(str(run_config.collection.table), run_config.collection.label, schema, run_config.shard)
         self._completion = Completion(self._ledger)
         self._totals = Totals()
-        self._heartbeat = Heartbeat(self._ledger, self._totals, run_id=run_id, mode=run_config.mode, report=report)
+        self._heartbeat = Heartbeat(self._ledger, self._totals, run_id=run_id, mode=run_config.ledger_mode, report=report)
         start = start_run(
             self._session,
             self._ledger,
@@ -129,7 +130,7 @@ class CollectionRun:
             start.target,
             self._ledger,
             run_id,
-            run_config.mode,
+            run_config.ledger_mode,
             window_keys=run_config.partition_keys,
             window_starts=run_config.window_starts,
             is_table_empty=start.is_table_empty,
@@ -225,6 +226,8 @@ class CollectionRun:
 
     def _group(self, gathered: list[Portion], held: HeldDeletes | None = None) -> PageGroup:
         self._position, passed = self._position.behind(gathered)
+        if self._run_config.shard:
+            passed = shard_positions(passed)
         pages = [page for portion in gathered for page in portion.pages]
         return PageGroup(
             pages=tuple(portion.normalized for portion in gathered),
@@ -316,7 +319,7 @@ class CollectionRun:
         )
 
     def _lag_seconds(self, *, reached_end: bool) -> float | None:
-        if self._run_config.mode == "backfill":
+        if self._run_config.ledger_mode != "live":
             return None
         if reached_end or self._position.stream_time is None:
             return 0.0

@@ -2,9 +2,10 @@
 
 import time
 from collections import Counter, defaultdict
-from collections.abc import Mapping
-from dataclasses import dataclass, field
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field, replace
 from datetime import datetime
+from functools import reduce
 
 from sequin_pipeline.ledger.counts import Counts
 from sequin_pipeline.ledger.drift import Drift, Sample
@@ -37,7 +38,7 @@ class SyncOutcome:
     up before, and `settled` waited for another row or version, and were stored when the run ended; of what an earlier attempt at the
     run rejected, nothing is counted. `held_deletes` are those of the table that wait to be accepted, of all runs. `seconds` are by stage,
     and with lanes add up to more than `total`; `lanes` is None where collections of a queue share them. `notes` are what the source had
-    to say.
+    to say. `is_partial`: shards of a first load are left, so that no window is complete.
     """
 
     counts: Counts
@@ -65,11 +66,52 @@ class SyncOutcome:
     drift: Drift = field(default_factory=Drift)
     held_deletes: tuple[HeldDeletes, ...] = ()
     lanes: int | None = 1
+    is_partial: bool = False
 
     @property
     def bottleneck(self) -> str | None:
         """This says which stage set the pace; None of a run that was too short, or shared its deliveries with others."""
         return None if self.lanes is None else bottleneck(self.seconds, lanes=self.lanes)
+
+
+def nothing_read(note: str) -> SyncOutcome:
+    """Returns what a run has come to that found nothing to do for it, and says why."""
+    totals = Totals()
+    totals.notes[note] = None
+    outcome = totals.outcome(rows=0, cursor=None, lag_seconds=None, rejects=OpenRejects(0, 0, ()), drift=Drift(), held_deletes=())
+    return replace(outcome, is_partial=True)
+
+
+def summed(outcomes: Sequence[SyncOutcome]) -> SyncOutcome:
+    """Returns what reads of one run after each other have come to; what holds for the table is as the last one found it."""
+    return reduce(_sum, outcomes)
+
+
+def _sum(one: SyncOutcome, then: SyncOutcome) -> SyncOutcome:
+    windows = sorted({*one.counts_by_window, *then.counts_by_window})
+    return replace(
+        then,
+        counts=one.counts + then.counts,
+        counts_by_window={
+            key: one.counts_by_window.get(key, Counts()) + then.counts_by_window.get(key, Counts()) for key in windows
+        },
+        pages=one.pages + then.pages,
+        requests=one.requests + then.requests,
+        bytes=one.bytes + then.bytes,
+        retries=one.retries + then.retries,
+        wal_bytes=one.wal_bytes + then.wal_bytes,
+        outside=one.outside + then.outside,
+        swept=one.swept + then.swept,
+        refilled=one.refilled + then.refilled,
+        missing_parents=one.missing_parents + then.missing_parents,
+        discarded=one.discarded + then.discarded,
+        settled=one.settled + then.settled,
+        rate_limit_seconds=one.rate_limit_seconds + then.rate_limit_seconds,
+        seconds={stage: one.seconds.get(stage, 0.0) + then.seconds.get(stage, 0.0) for stage in {**one.seconds, **then.seconds}},
+        notes=tuple(dict.fromkeys([*one.notes, *then.notes])),
+        required_missing=dict(Counter(one.required_missing) + Counter(then.required_missing)),
+        drift=then.drift if then.counts.fetched else one.drift,
+    )
 
 
 class Totals:

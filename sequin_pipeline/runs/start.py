@@ -64,7 +64,7 @@ def start_run(
 
     def prepare(connection: Connection) -> tuple[Target, int, bool]:
         migrate(connection, ledger.schema)
-        preparation = _prepare_table(connection, ledger, run_config, source)
+        preparation = prepare_collection_table(connection, ledger, run_config, source)
         if told := tell_triggers(connection, preparation.target.table):
             logger.info(told)
         swept = _follow_declaration(connection, ledger, preparation, heartbeat)
@@ -93,7 +93,8 @@ def start_run(
     return session.attempt(find_start, f"reading the ledger of {collection.label!r}")
 
 
-def _prepare_table(connection: Connection, ledger: Ledger, run_config: RunConfig, source: Source) -> Preparation:
+def prepare_collection_table(connection: Connection, ledger: Ledger, run_config: RunConfig, source: Source) -> Preparation:
+    """Makes the table ready for rows of the source, or refuses it; the ledger must be there."""
     preparation = prepare_table(
         connection,
         collection_target(run_config.collection),

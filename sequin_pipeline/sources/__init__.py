@@ -166,6 +166,26 @@ class Source(Protocol):
         ...
 
 
+@dataclass(frozen=True)
+class SyncListing:
+    """This value says which syncs a source has that may hold records of a collection, and when it said so, by its own clock."""
+
+    sync_ids: tuple[str, ...]
+    received_at: datetime
+
+
+@runtime_checkable
+class ListsSyncs(Protocol):
+    """A source that can be read sync by sync, in any order, has this method beside those of Source.
+
+    A cursor of such a read is a position of the whole stream: after it, the records of all syncs can be read.
+    """
+
+    def list_syncs(self, collection_id: str) -> SyncListing | None:
+        """Returns the syncs, or None where the source does not list them; raises SourceError."""
+        ...
+
+
 @runtime_checkable
 class ForeseesListings(Protocol):
     """A source that lists everything now and then has this method beside those of Source."""

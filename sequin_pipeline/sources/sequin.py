@@ -14,7 +14,7 @@ from urllib.parse import quote
 import msgspec
 
 from sequin_pipeline.errors import ConfigurationError, CursorRefused, SourceFault
-from sequin_pipeline.sources import FieldDescription, Page, ReadRequest, SourceIdentity
+from sequin_pipeline.sources import FieldDescription, Page, ReadRequest, SourceIdentity, SyncListing
 from sequin_pipeline.sources.http.client import Answer, HttpClient, HttpOptions, Response
 from sequin_pipeline.sources.http.endpoint import Endpoint
 from sequin_pipeline.sources.http.failures import StatusRefused
@@ -51,6 +51,13 @@ That is half a minute, for a gateway that shows its error page with status 200; 
 class _Sync(msgspec.Struct):
     id: str
     collection_ids: list[str] | None = None
+    provider: str | None = None
+
+    def may_hold(self, collection_id: str) -> bool:
+        """Says whether the sync offers the collection, or does not say what it offers and may be of its provider."""
+        if self.collection_ids is None:
+            return self.provider in (None, collection_id.partition(":")[0])
+        return collection_id in self.collection_ids
 
 
 class _Syncs(msgspec.Struct):
@@ -157,6 +164,15 @@ class SequinSource:
             return None
         return frozenset(collection_id for sync in syncs for collection_id in sync.collection_ids or ())
 
+    def list_syncs(self, collection_id: str) -> SyncListing | None:
+        """Returns the syncs that offer the collection, or do not say what they offer; None where the server has no `/v1/syncs`."""
+        with HttpClient(self._endpoint, self._options) as http:
+            answer = self._listing(http, "/v1/syncs", _Syncs, purpose=f"reading the syncs of {collection_id}")
+        if answer is None:
+            return None
+        offering = {sync.id for sync in answer.value.data if sync.may_hold(collection_id)}
+        return SyncListing(tuple(sorted(offering)), answer.received_at)
+
     def describe(self, collection_id: str) -> tuple[FieldDescription, ...]:
         """Returns the fields as one of the first syncs that offer the collection describes them.
 
@@ -168,7 +184,7 @@ class SequinSource:
             for sync_id in sorted(offering)[:DESCRIBED_SYNCS]:
                 path = f"/v1/collections/{quote(sync_id, safe='')}"
                 listing = self._listing(http, path, _Collections, purpose=f"reading the fields of {collection_id}")
-                for collection in listing.data if listing else ():
+                for collection in listing.value.data if listing else ():
                     if _is_named(collection, collection_id) and collection.fields:
                         return tuple(_described(field) for field in collection.fields if field.accessor or field.name)
         return ()
@@ -214,9 +230,9 @@ class SequinSource:
 
     def _syncs(self, http: HttpClient) -> list[_Sync] | None:
         listing = self._listing(http, "/v1/syncs", _Syncs, purpose="reading which collections there are")
-        return None if listing is None else listing.data
+        return None if listing is None else listing.value.data
 
-    def _listing(self, http: HttpClient, path: str, kind: type[Listing], *, purpose: str) -> Listing | None:
+    def _listing(self, http: HttpClient, path: str, kind: type[Listing], *, purpose: str) -> Answer[Listing] | None:
         """Returns what the endpoint at `path` lists, or None where the server has no such endpoint."""
 
         def read(response: Response) -> Listing:
@@ -226,7 +242,7 @@ class SequinSource:
                 raise AskAgain(f"an answer that is not a listing: {self._endpoint.excerpt(str(error))}", at_most=1) from error
 
         try:
-            return http.get(path, purpose=purpose, read=read).value
+            return http.get(path, purpose=purpose, read=read)
         except StatusRefused as refusal:
             if refusal.status in MISSING_ENDPOINT:
                 return None

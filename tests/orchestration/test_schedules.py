@@ -41,10 +41,15 @@ def instance() -> Iterator[dg.DagsterInstance]:
 
 
 def evaluate(
-    instance: dg.DagsterInstance, state: LiveState, *, at: datetime = TICK, clock: datetime = TICK
+    instance: dg.DagsterInstance,
+    state: LiveState,
+    *,
+    at: datetime = TICK,
+    clock: datetime = TICK,
+    of: tuple[Collection, ...] = COLLECTIONS,
 ) -> tuple[list[dg.RunRequest], str | None]:
     runs = build_job_and_schedule(
-        COLLECTIONS, cron="*/15 * * * *", skip_empty=False, read_state=lambda warehouse: state, clock=lambda: clock
+        of, cron="*/15 * * * *", skip_empty=False, read_state=lambda warehouse: state, clock=lambda: clock
     )
     assets = [*map(build_source, COLLECTIONS), *map(build_asset, COLLECTIONS), revenue, finance]
     resources = {SOURCE: object(), IO_MANAGER: dg.mem_io_manager, WAREHOUSE: WarehouseResource(url="postgresql://")}
@@ -93,6 +98,43 @@ def test_the_first_tick_is_the_initial_load_from_the_first_window(instance: dg.D
             },
         )
     ]
+
+
+@pytest.mark.parametrize(
+    ("state", "runs"),
+    [
+        pytest.param(
+            LiveState({}), [(["invoice", "plan"], None), (["charge"], "1"), (["charge"], "2"), (["charge"], "3")], id="first"
+        ),
+        pytest.param(
+            LiveState({}, shards_left={"stripe/charge": (2, 4)}),
+            [(["invoice", "plan"], None), (["charge"], "2"), (["charge"], "4")],
+            id="begun with another number",
+        ),
+        pytest.param(LiveState({"stripe/charge": None}), [(["charge", "invoice", "plan"], None)], id="loaded"),
+        pytest.param(
+            LiveState({}, completed_runs={"stripe/charge": CompletedRun("run", TICK)}),
+            [(["charge", "invoice", "plan"], None)],
+            id="read and empty",
+        ),
+    ],
+)
+def test_a_first_load_that_is_divided_is_a_run_for_each_shard_that_is_left(
+    instance: dg.DagsterInstance, state: LiveState, runs: list[tuple[list[str], str | None]]
+) -> None:
+    divided = (replace(COLLECTIONS[0], shards=3), *COLLECTIONS[1:])
+
+    requests, _ = evaluate(instance, state, of=divided)
+
+    found = [
+        (
+            [key.path[-1] for key in request.asset_selection or () if key.path[-1] != "revenue"],
+            request.tags.get("sequin_pipeline/shard"),
+        )
+        for request in requests
+    ]
+    assert sorted(found, key=str) == sorted(runs, key=str)
+    assert len({request.run_key for request in requests}) == len(requests)
 
 
 def test_collections_with_the_same_range_share_a_run(instance: dg.DagsterInstance) -> None:

@@ -214,6 +214,26 @@ def test_a_run_of_one_sync_leaves_its_windows_as_they_were_and_tells_what_it_did
     ]
 
 
+def test_a_run_of_one_shard_leaves_its_windows_as_they_were_until_all_are_loaded(instance: dg.DagsterInstance) -> None:
+    tags = {**LIVE, "sequin_pipeline/shard": "2"}
+    result, sink = run(instance, "2024-02", "2024-04", tags=tags, found=replace(ONE_RECORD, is_partial=True))
+
+    assert result.success
+    assert sink.run_configs[0].only_shard == 2
+    assert instance.get_materialized_partitions(KEY) == set()
+    (of_run, of_window) = (
+        event.event_specific_data.asset_observation
+        for event in result.all_events
+        if event.is_asset_observation and event.asset_key == KEY
+    )
+    assert (of_run.partition, of_window.partition) == (None, "2024-03")
+    assert [one.metadata["shard"].value for one in (of_run, of_window)] == ["2", "2"]
+
+    run(instance, "2024-02", "2024-04", tags=tags, found=ONE_RECORD)
+
+    assert instance.get_materialized_partitions(KEY) == {"2024-02", "2024-03", "2024-04"}
+
+
 def test_a_tag_that_is_neither_true_nor_false_fails_the_run(instance: dg.DagsterInstance) -> None:
     result, sink = run(instance, "2024-02", "2024-02", tags={"sequin_pipeline/full_refresh": "yes"})
 

@@ -25,9 +25,12 @@ def instance() -> Iterator[dg.DagsterInstance]:
         yield instance
 
 
-def ran(instance: dg.DagsterInstance, *collections: Collection, status: dg.DagsterRunStatus, first: str = "2024-02") -> None:
+def ran(
+    instance: dg.DagsterInstance, *collections: Collection, status: dg.DagsterRunStatus, first: str = "2024-02", **more: str
+) -> None:
     """A live run of these collections, the newest so far."""
     tags = {
+        **{f"sequin_pipeline/{name}": value for name, value in more.items()},
         "sequin_pipeline/mode": "live",
         "dagster/asset_partition_range_start": first,
         "dagster/asset_partition_range_end": "2024-06",
@@ -47,6 +50,14 @@ def test_a_failed_run_behind_any_number_of_others_is_asked_for_from_its_first_wi
     times = times_to_ask_from(instance, JOB, [CHARGE, INVOICE], LiveState({CHARGE.label: CURSOR_AT, INVOICE.label: CURSOR_AT}))
 
     assert times == {CHARGE.label: CURSOR_AT, INVOICE.label: SINCE_FEBRUARY}
+
+
+def test_a_run_of_one_shard_marks_nothing_by_having_succeeded(instance: dg.DagsterInstance) -> None:
+    ran(instance, INVOICE, status=SUCCESS, shard="2")
+
+    times = times_to_ask_from(instance, JOB, [INVOICE], LiveState({INVOICE.label: CURSOR_AT}))
+
+    assert times == {INVOICE.label: SINCE_FEBRUARY}
 
 
 def test_only_the_last_run_of_a_collection_counts(instance: dg.DagsterInstance) -> None:

@@ -274,13 +274,28 @@ def test_collections_are_those_of_all_syncs() -> None:
     assert server.asked[0].path == "/v1/syncs"
 
 
+@pytest.mark.parametrize(
+    ("collection_id", "syncs"),
+    [("stripe:price", ("s/1", "s2")), ("stripe:plan", ("s2",)), ("github:issue", ("s3",)), ("hubspot:contact", ())],
+)
+def test_syncs_are_those_that_offer_a_collection_or_do_not_say_so_of_its_provider(
+    collection_id: str, syncs: tuple[str, ...]
+) -> None:
+    with scripted_server(_json(SYNCS)) as server:
+        listing = source(server.url).list_syncs(collection_id)
+
+    assert listing is not None
+    assert listing.sync_ids == syncs
+
+
 @pytest.mark.parametrize("status", [404, 501])
 def test_server_without_listings_offers_and_describes_nothing_that_it_knows_of(status: int) -> None:
-    with scripted_server(Reply(status), Reply(status)) as server:
+    with scripted_server(Reply(status), Reply(status), Reply(status)) as server:
         reader = source(server.url)
 
         assert reader.collection_ids() is None
         assert reader.describe("stripe:price") == ()
+        assert reader.list_syncs("stripe:price") is None
 
 
 def test_listing_with_a_refused_token_is_an_error() -> None:

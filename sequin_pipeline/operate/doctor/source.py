@@ -3,14 +3,14 @@
 Queues are in queues.py, Stripe's keys in accounts.py.
 """
 
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterable, Iterator, Mapping
 from datetime import UTC, datetime
 
 from sequin_pipeline.catalog import Collection
 from sequin_pipeline.environment.settings import SEQUIN_API_TOKEN, SEQUIN_API_URL
 from sequin_pipeline.errors import PipelineError, SourceRefused, SourceUnavailable
 from sequin_pipeline.operate.doctor.finding import Finding, Patient, clock_finding, lacking
-from sequin_pipeline.sources import ReadRequest
+from sequin_pipeline.sources import ListsSyncs, ReadRequest
 from sequin_pipeline.sources.http.client import HttpOptions
 from sequin_pipeline.sources.http.retries import RetryPolicy
 from sequin_pipeline.sources.registry import open_source, source_kind
@@ -58,6 +58,25 @@ def records_api(patient: Patient) -> Iterator[Finding]:
         yield Finding("collections", "ok", f"{len(declared)} declared; the API does not say what it offers")
     else:
         yield from _compared(declared, offered)
+    yield from divided_loads(source, declared.values())
+
+
+def divided_loads(source: ListsSyncs, collections: Iterable[Collection]) -> Iterator[Finding]:
+    """Says of each collection that declares shards whether its first load can be divided."""
+    for one in collections:
+        if one.shards == 1:
+            continue
+        listing = source.list_syncs(one.id)
+        syncs = len(listing.sync_ids) if listing is not None else 0
+        if syncs > 1:
+            shards = min(one.shards, syncs)
+            yield Finding(
+                "shards", "ok", f"a first load of {one.label} is divided into {shards}, by the {syncs} syncs that the API lists"
+            )
+        else:
+            listed = "no syncs" if listing is None else f"{syncs} {'sync' if syncs == 1 else 'syncs'} of it"
+            said = f"a first load of {one.label} is read as one stream, and not as {one.shards}: the API lists {listed}"
+            yield Finding("shards", "warning", said, "remove `shards`")
 
 
 def other_sources(patient: Patient) -> Iterator[Finding]:
