@@ -11,7 +11,7 @@ In the order in which they are used:
     child.py        both ends of the pipe to a contestant's process (standard library only: peers have an environment of their own)
     limit.py        the limit: bytes made ready beforehand, through the same staging and merge
     pipeline.py     the pipeline itself: from HTTP to the table, and its sources alone
-    peers/          what people would use instead
+    peers/          what people would use instead; the fast ones as a good engineer would set them up
     rounds.py       the protocol: interleaved rounds on fresh tables
     many.py         many collections in one run (many_run.py) against what is configured; processes.py looks at /proc
     ticks.py        a schedule that ticks every minute, with daemon and code server; also `python -m bench.ticks`

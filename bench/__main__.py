@@ -4,12 +4,12 @@ import argparse
 import os
 import sys
 import tempfile
-from dataclasses import dataclass
+from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any
 
-from bench import beside, extras, report
-from bench.contestants import CORE, ENTRIES
+from bench import beside, extras, figures, report
+from bench.contestants import CORE, ENTRIES, FAST_PEERS, PIPELINE, with_besides
 from bench.postgres import running_postgres
 from bench.records import page_files, write_pages
 from bench.rounds import Arena, Results, run_round, running_api
@@ -26,6 +26,9 @@ class Scale:
     rounds: int
     once: tuple[str, ...]
 
+
+FAST = "peers"
+"""A section too: the fastest ways that others have, each beside the pipeline."""
 
 SCALES = {
     "quick": Scale("quick", 2_000, 1, extras.QUICK),
@@ -52,7 +55,7 @@ def main() -> int:
             other = None if arguments.beside is None else arguments.beside.resolve()
             arena = Arena(postgres, pages, api, scratch, records, arguments.encoding, other)
             if arguments.only:
-                print(text({arguments.only: extras.SECTIONS[arguments.only](arena)}))
+                print(_section(arena, arguments.only, rounds=rounds))
                 return 0
             if arguments.beside:
                 print(beside.compare(arena, arguments.beside, rounds=rounds, tell=_tell))
@@ -84,6 +87,18 @@ def main() -> int:
     return 1 if results.unequal else 0
 
 
+def _section(arena: Arena, name: str, *, rounds: int) -> str:
+    if name != FAST:
+        return text({name: extras.SECTIONS[name](arena)})
+    results = Results()
+    entries = [*(entry for entry in CORE if entry.name == PIPELINE), *with_besides(FAST_PEERS)]
+    for number in range(1, rounds + 1):
+        _tell(f"round {number} of {rounds}")
+        run_round(arena, entries, results, number=number)
+    told = text({"ratios": list(map(asdict, figures.ratios(results))), "costs": list(map(asdict, figures.costs(results)))})
+    return f"{told}\nUnequal: {', '.join(results.unequal) or 'none'}. Did not run: {results.not_run or 'none'}."
+
+
 def _parser() -> argparse.ArgumentParser:
     parser = argparse.ArgumentParser(prog="python -m bench", description=__doc__)
     sizes = parser.add_mutually_exclusive_group()
@@ -91,7 +106,7 @@ def _parser() -> argparse.ArgumentParser:
     sizes.add_argument(
         "--large", action="store_true", help="many collections, a million records and tables of ten million rows; no peers"
     )
-    parser.add_argument("--only", choices=extras.SECTIONS, help="one section by itself, printed and not kept")
+    parser.add_argument("--only", choices=[*extras.SECTIONS, FAST], help="one section by itself, printed and not kept")
     parser.add_argument(
         "--beside",
         type=Path,

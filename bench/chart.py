@@ -4,7 +4,7 @@ from collections.abc import Mapping
 from html import escape
 from typing import Any
 
-from bench.contestants import PEER_PHASES, PHASE_LABELS, PIPELINE, PIPELINE_TWO
+from bench.contestants import PEER_PHASES, PHASE_LABELS, PIPELINE, PIPELINE_JSON, PIPELINE_TWO
 
 WIDTH, LABEL_WIDTH, NUMBER_WIDTH = 900, 260, 70
 BAR, GAP, TOP = 11, 12, 48
@@ -21,7 +21,7 @@ def chart(document: Mapping[str, Any]) -> str:
     scale = max((each[phase] for each in by_name.values() for phase in PEER_PHASES if phase in each), default=1.0)
     parts, y = [], TOP
     for name, each in by_name.items():
-        colours = COLOURS if name in (PIPELINE, PIPELINE_TWO) else OTHERS
+        colours = COLOURS if name in (PIPELINE, PIPELINE_TWO, PIPELINE_JSON) else OTHERS
         phases = [phase for phase in PEER_PHASES if phase in each]
         middle = y + len(phases) * BAR / 2 + 4
         parts.append(f'<text x="{LABEL_WIDTH - 8}" y="{middle:.0f}" text-anchor="end">{escape(each["label"])}</text>')

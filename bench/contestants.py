@@ -2,7 +2,7 @@
 
 import shutil
 import sys
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 from itertools import chain
 from pathlib import Path
@@ -19,11 +19,13 @@ BESIDE_RECORDS = 50_000
 
 CORE_PHASES = ("new", "changed", "one_percent", "replay")
 PEER_PHASES = ("new", "changed")
+FAST_PHASES = ("new", "changed", "known")
 PHASE_LABELS = {
     "new": "new records",
     "changed": "all changed",
     "one_percent": "1 % changed",
     "replay": "known (replay)",
+    "known": "known (replay)",
     "nothing_new": "nothing new",
 }
 VARIANTS = {
@@ -31,6 +33,7 @@ VARIANTS = {
     "changed": "changed",
     "one_percent": "one_percent",
     "replay": "one_percent",
+    "known": "changed",
     "nothing_new": "one_percent",
 }
 """The variant of the stream that a phase reads: a replay is the last one again."""
@@ -41,7 +44,7 @@ class Entry:
     """One contestant; `name` is also its schema. At most `max_records` of the round's records: slow ones are extrapolated by rate.
 
     Entries of one `group` take turns phase by phase; `needs_table` where its tool does not create one. It runs in `directory`, whose
-    modules it imports.
+    modules it imports. `kind` of peer: of each, the fastest stands in the README; what lacks something that users need has none.
     """
 
     name: str
@@ -53,6 +56,7 @@ class Entry:
     needs_table: bool = False
     options: Mapping[str, object] = field(default_factory=dict)
     directory: Path = CHECKOUT
+    kind: str = ""
 
     def records(self, of: int) -> int:
         return of if self.max_records is None else min(of, self.max_records)
@@ -62,15 +66,41 @@ class Entry:
         return self.module.startswith(PEERS) or self.module.endswith(".mjs")
 
 
-def beside(peer: Entry) -> Entry:
-    """The pipeline with two lanes again, taking turns with a peer: what is compared has to run within seconds of each other."""
-    options = {"part": "whole", "lanes": 2}
-    return Entry(f"beside_{peer.name}", PIPELINE, "bench.pipeline", peer.group, max_records=BESIDE_RECORDS, options=options)
+def beside(peer: Entry) -> Mapping[str, Entry]:
+    """The pipeline again, taking turns with a peer: what is compared has to run within seconds of each other. By what sets it apart.
+
+    It has two lanes beside a peer of the ordinary kind. A fast one has one connection: so has the pipeline beside it, once with `data` in
+    jsonb and once in json.
+    """
+    options: Mapping[str, Mapping[str, object]] = {"": {"lanes": 2}}
+    if peer in FAST_PEERS:
+        options = {"": {"lanes": 1}, ", data: json": {"lanes": 1, "data": "json"}}
+    return {
+        apart: Entry(
+            f"beside_{peer.name}{'_json' if apart else ''}",
+            PIPELINE,
+            "bench.pipeline",
+            peer.group,
+            peer.phases,
+            BESIDE_RECORDS,
+            options={"part": "whole", **each},
+        )
+        for apart, each in options.items()
+    }
 
 
-def _peer(name: str, label: str, module: str, *, records: int, needs_table: bool = False, rows: int | None = None) -> Entry:
-    options = {} if rows is None else {"rows": rows}
-    return Entry(name, label, module, group=name, max_records=records, needs_table=needs_table, options=options)
+def _peer(
+    name: str,
+    label: str,
+    module: str,
+    *,
+    records: int,
+    phases: Sequence[str] = PEER_PHASES,
+    needs_table: bool = False,
+    kind: str = "",
+    **options: object,
+) -> Entry:
+    return Entry(name, label, module, name, phases, records, needs_table, options, kind=kind)
 
 
 LIMIT, LIMIT_TWO, PIPELINE, PIPELINE_TWO = "limit", "limit_two", "pipeline", "pipeline_two"
@@ -116,26 +146,73 @@ CORE: tuple[Entry, ...] = (
     ),
 )
 
+FAST_PEERS: tuple[Entry, ...] = (
+    _peer(
+        "by_hand",
+        "forty lines by hand (psycopg, SQL)",
+        "bench.peers.copy_by_hand",
+        records=BESIDE_RECORDS,
+        phases=FAST_PHASES,
+        needs_table=True,
+        kind="by hand",
+    ),
+    _peer(
+        "dlt_arrow",
+        "dlt, Arrow and parquet (ADBC), unique key",
+        "bench.peers.dlt_arrow",
+        records=100_000,
+        phases=FAST_PHASES,
+        kind="loader",
+        is_unique=True,
+    ),
+    _peer("dlt_arrow_loose", "dlt, Arrow and parquet (ADBC), no key", "bench.peers.dlt_arrow", records=100_000, is_unique=False),
+    _peer(
+        "polars",
+        "polars, ADBC and upsert",
+        "bench.peers.polars_adbc",
+        records=BESIDE_RECORDS,
+        phases=FAST_PHASES,
+        needs_table=True,
+        kind="dataframe",
+    ),
+)
+"""As a good engineer would set them up: pages parsed as far as columns need it, JSON as text, and COPY."""
+
 PEER_ENTRIES: tuple[Entry, ...] = (
-    _peer("sling", "sling, from a flat CSV", "bench.peers.sling_csv", records=50_000, needs_table=True),
-    _peer("drizzle_1000", "Drizzle, 1,000 a statement", "upsert.mjs", records=20_000, needs_table=True, rows=1_000),
+    *FAST_PEERS,
+    _peer("sling", "sling, from a flat CSV", "bench.peers.sling_csv", records=50_000, needs_table=True, kind="loader"),
+    _peer("drizzle_1000", "Drizzle, 1,000 a statement", "upsert.mjs", records=20_000, needs_table=True, kind="rows", rows=1_000),
     _peer(
         "sqlalchemy_1000",
         "SQLAlchemy, 1,000 at a time",
         "bench.peers.sqlalchemy_rows",
         records=20_000,
         needs_table=True,
+        kind="rows",
         rows=1_000,
     ),
-    _peer("dlt", "dlt, merge by upsert", "bench.peers.dlt_upsert", records=20_000),
-    _peer("singer", "target-postgres (Singer)", "bench.peers.singer_target", records=10_000),
-    _peer("pandas", "pandas to_sql and upsert", "bench.peers.pandas_to_sql", records=5_000, needs_table=True),
-    _peer("drizzle_1", "Drizzle, one by one", "upsert.mjs", records=2_000, needs_table=True, rows=1),
-    _peer("sqlalchemy_1", "SQLAlchemy, one by one", "bench.peers.sqlalchemy_rows", records=2_000, needs_table=True, rows=1),
+    _peer("dlt", "dlt, merge by upsert", "bench.peers.dlt_upsert", records=20_000, kind="loader"),
+    _peer("singer", "target-postgres (Singer)", "bench.peers.singer_target", records=10_000, kind="loader"),
+    _peer("pandas", "pandas to_sql and upsert", "bench.peers.pandas_to_sql", records=5_000, needs_table=True, kind="dataframe"),
+    _peer("drizzle_1", "Drizzle, one by one", "upsert.mjs", records=2_000, needs_table=True, kind="one by one", rows=1),
+    _peer(
+        "sqlalchemy_1",
+        "SQLAlchemy, one by one",
+        "bench.peers.sqlalchemy_rows",
+        records=2_000,
+        needs_table=True,
+        kind="one by one",
+        rows=1,
+    ),
 )
 
 
-ENTRIES: tuple[Entry, ...] = (*CORE, *chain.from_iterable((beside(peer), peer) for peer in PEER_ENTRIES))
+def with_besides(peers: Iterable[Entry]) -> tuple[Entry, ...]:
+    """The peers, each behind the pipeline that takes turns with it."""
+    return tuple(chain.from_iterable((*beside(peer).values(), peer) for peer in peers))
+
+
+ENTRIES: tuple[Entry, ...] = (*CORE, *with_besides(PEER_ENTRIES))
 """Everybody, in the order in which they run."""
 
 

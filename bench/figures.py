@@ -60,8 +60,8 @@ def ratios(results: Results) -> list[Ratio]:
         found.append(_ratio(results, LIMIT_TWO, phase, "share of the limit, two lanes", ours=PIPELINE_TWO))
     for peer in PEER_ENTRIES:
         for phase in peer.phases:
-            measure = f"times as fast as {peer.label}"
-            found.append(_ratio(results, peer.name, phase, measure, ours=beside(peer).name))
+            for apart, ours in beside(peer).items():
+                found.append(_ratio(results, peer.name, phase, f"times as fast as {peer.label}{apart}", ours=ours.name))
     return [ratio for ratio in found if ratio is not None]
 
 
@@ -71,7 +71,7 @@ def costs(results: Results) -> list[Cost]:
         _cost(entry, phase, measured)
         for entry in (*CORE, *PEER_ENTRIES)
         for phase in entry.phases
-        if phase in CORE_PHASES and (measured := _of(results, entry.name, phase))
+        if phase != "nothing_new" and (measured := _of(results, entry.name, phase))
     ]
 
 

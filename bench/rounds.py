@@ -193,7 +193,7 @@ class _Round:
                 self._run_phase(phase, contestants)
 
     def _run_phase(self, phase: str, contestants: dict[Entry, Contestant]) -> None:
-        if phase == "replay":
+        if phase in ("replay", "known"):
             _vacuum(self._url)
         taking_part = [entry for entry in contestants if phase in entry.phases]
         for entry in taking_part:
@@ -214,13 +214,13 @@ class _Round:
     def _compare(self, phase: str, entries: Sequence[Entry]) -> None:
         """Every table must hold what the pipeline's holds, for the records that its contestant was given."""
         if any(entry.name == PIPELINE for entry in entries):
-            self._digests |= {(phase, size): digest(self._url, PIPELINE, records=size) for size in self._sizes}
+            self._digests |= {(VARIANTS[phase], size): digest(self._url, PIPELINE, records=size) for size in self._sizes}
         for entry in entries:
             if entry.name == PIPELINE:
                 continue
             size = entry.records(self._arena.records)
             self._results.compared.append(f"{entry.name} after {phase}")
-            if digest(self._url, entry.name, records=size) != self._digests.get((phase, size)):
+            if digest(self._url, entry.name, records=size) != self._digests.get((VARIANTS[phase], size)):
                 self._results.unequal.append(f"{entry.name} after {phase}")
 
 

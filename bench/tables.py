@@ -3,13 +3,14 @@
 from collections.abc import Callable, Mapping, Sequence
 from typing import Any
 
-from bench.contestants import ENTRIES, PHASE_LABELS
+from bench.contestants import ENTRIES, PEER_ENTRIES, PHASE_LABELS
 
 Document = Mapping[str, Any]  # what JSON holds
 CONNECTIONS_A_COLLECTION = 3
 """One that writes, one that shows life, and now and then a third."""
 PROCESS_MIB = 300
 """Of each collection that is read at once, and of the run."""
+SUMMARY_PHASES = ("new", "changed", "replay")
 STAGES = ("fetch", "normalize", "wait", "encode", "copy", "merge", "ledger", "commit", "total")
 
 
@@ -39,17 +40,30 @@ def block(name: str, document: Document) -> str:
 
 
 def _summary(document: Document) -> str:
-    """One row a comparison, new and changed beside each other."""
+    """One row a comparison, phases beside each other; of the peers only the fastest of each kind."""
+    left_out = {entry.name for entry in PEER_ENTRIES} - _fastest(document)
     by_measure: dict[str, dict[str, str]] = {}
     for ratio in document["ratios"]:
-        by_measure.setdefault(ratio["measure"], {})[ratio["phase"]] = _number(ratio["median"])
-    rows = [[measure, found.get("new", ""), found.get("changed", "")] for measure, found in by_measure.items()]
+        if ratio["name"] not in left_out:
+            phase = "replay" if ratio["phase"] == "known" else ratio["phase"]
+            by_measure.setdefault(ratio["measure"], {})[phase] = _number(ratio["median"])
+    rows = [[measure, *(found.get(phase, "") for phase in SUMMARY_PHASES)] for measure, found in by_measure.items()]
     machine = document["machine"]
     note = (
         f"Medians of {document['rounds']} rounds of {document['records']:,} records of {document['record_bytes']:,} bytes on "
         f"{machine['cpus']} CPUs, {document['taken_on']}; `make bench` measures again."
     )
-    return f"{_table(['', 'new records', 'all changed'], rows)}\n\n{note}"
+    return f"{_table(['', *(PHASE_LABELS[phase] for phase in SUMMARY_PHASES)], rows)}\n\n{note}"
+
+
+def _fastest(document: Document) -> set[str]:
+    """Of each kind of peer, the one with the most new records a second."""
+    rates = {cost["name"]: cost["records_per_second"] for cost in document["costs"] if cost["phase"] == "new"}
+    by_kind: dict[str, str] = {}
+    for entry in PEER_ENTRIES:
+        if entry.kind and entry.name in rates and rates[entry.name] > rates.get(by_kind.get(entry.kind, ""), 0.0):
+            by_kind[entry.kind] = entry.name
+    return set(by_kind.values())
 
 
 def _ratios(document: Document) -> str:

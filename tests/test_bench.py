@@ -4,6 +4,7 @@ import json
 import platform
 import subprocess
 import sys
+from dataclasses import asdict
 from itertools import product
 from pathlib import Path
 
@@ -156,3 +157,30 @@ def test_one_record_in_a_hundred_changes_in_the_last_revision() -> None:
 
     assert revisions.count(2) == 10
     assert revisions.count(1) == 990
+
+
+def test_summary_names_the_fastest_peer_of_each_kind_and_none_that_lacks_a_key() -> None:
+    peers = {"sling": 5.0, "dlt": 9.0, "dlt_arrow": 4.0, "dlt_arrow_loose": 3.0, "pandas": 6.0}
+    found = [measurement(name, 1, seconds) for name, seconds in peers.items()]
+    found += [measurement(f"beside_{name}", 1, 2.0) for name in (*peers, "dlt_arrow_json")]
+    results = Results(measurements=[*found, measurement("limit", 1, 1.0), measurement("pipeline", 1, 2.0)])
+    document = {
+        "ratios": [asdict(ratio) for ratio in figures.ratios(results)],
+        "costs": [asdict(cost) for cost in figures.costs(results)],
+        "machine": {"cpus": 2},
+        "rounds": 1,
+        "records": 100,
+        "record_bytes": 2483,
+        "taken_on": "2026-12-01",
+    }
+
+    summary = tables.block("summary", document)
+
+    assert [tuple(cell.strip() for cell in line.split("|")[1:3]) for line in summary.splitlines() if line.startswith("|")][
+        2:
+    ] == [
+        ("share of the limit, one connection", "0.50"),
+        ("times as fast as dlt, Arrow and parquet (ADBC), unique key", "2.00"),
+        ("times as fast as dlt, Arrow and parquet (ADBC), unique key, data: json", "2.00"),
+        ("times as fast as pandas to_sql and upsert", "3.00"),
+    ]

@@ -62,9 +62,12 @@ def with_json_text(rows: Sequence[Mapping[str, Any]]) -> list[dict[str, Any]]:
     return [{**each, **{name: json.dumps(each[name]) for name in JSON_COLUMNS}} for each in rows]
 
 
-def upsert_clause() -> str:
+def upsert_clause(guard: str = "<=") -> str:
     """The guarded update of the records API's own guides."""
     assignments = ", ".join(f"{name} = excluded.{name}" for name in COLUMNS if name != "id")
-    return (
-        f"on conflict (id) do update set {assignments}, updated_at = now() where subscription.updated_idx <= excluded.updated_idx"
-    )
+    return f"on conflict (id) do update set {assignments}, updated_at = now() where subscription.updated_idx {guard} excluded.updated_idx"
+
+
+def newer_clause() -> str:
+    """The same for whoever does not want known rows to be written again."""
+    return upsert_clause("<")
