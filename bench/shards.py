@@ -29,7 +29,7 @@ from sequin_pipeline.sandbox.settings import Settings
 RECORDS = 20_000
 PAGE_RECORDS = 200
 DELAY_SECONDS = 1.5
-SYNCS = 8
+SYNCS = 4
 SHARDS = 4
 START = datetime(2025, 1, 1, tzinfo=UTC)
 MONTHS = ("2025-01", "2025-12")
