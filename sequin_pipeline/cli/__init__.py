@@ -21,6 +21,7 @@ COMMANDS = {
     "db": "sequin_pipeline.cli.db",
     "doctor": "sequin_pipeline.cli.doctor",
     "explain": "sequin_pipeline.cli.explain",
+    "forget": "sequin_pipeline.cli.forget",
     "infer": "sequin_pipeline.cli.infer",
     "plan": "sequin_pipeline.cli.plan",
     "rejects": "sequin_pipeline.cli.rejects",

@@ -12,7 +12,7 @@ from sequin_pipeline.cli.offered import offers
 from sequin_pipeline.cli.running import is_in_checkout, program, still_running
 from sequin_pipeline.cli.session import Session
 from sequin_pipeline.cli.tables import build_table, print_table
-from sequin_pipeline.ledger.counts import COUNT_NAMES, Counts
+from sequin_pipeline.ledger.counts import FATES, Counts
 from sequin_pipeline.ledger.held_deletes import HeldDeletes, held_by_table
 from sequin_pipeline.ledger.schema import migrate
 from sequin_pipeline.ledger.status import RunSummary, run_summaries
@@ -22,7 +22,6 @@ from sequin_pipeline.postgres.warehouse import Warehouse
 if TYPE_CHECKING:
     from sequin_pipeline.orchestration.launch import FinishedRun
 
-FATES = COUNT_NAMES[1:8]
 FAILED, LANDED_WITH_REJECTS = 1, 3
 FATE = "fate of the records"
 
@@ -123,9 +122,10 @@ def _told_held(one: Landed, held: HeldDeletes, accepted: int | None) -> str:
 
 
 def _print(session: Session, results: Sequence[Landed]) -> None:
-    rows = [[one.collection, one.table, *_cells(one)] for one in results]
-    headings = ["collection", "table", *FATES, "rows", "seconds"]
-    there = [fate for fate in FATES if any(getattr(one.counts, fate) for one in results)]
+    fates = FATES if any(one.counts.forgotten for one in results) else FATES[:-1]
+    rows = [[one.collection, one.table, *_cells(one, fates)] for one in results]
+    headings = ["collection", "table", *fates, "rows", "seconds"]
+    there = [fate for fate in fates if any(getattr(one.counts, fate) for one in results)]
     shown = [headings.index(heading) for heading in ("collection", *there, "rows", "seconds")]
     narrow = build_table([headings[index] for index in shown], [[row[index] for index in shown] for row in rows])
     told = [[one.collection, _rows(one), ", ".join(_told(one))] for one in results]
@@ -143,8 +143,8 @@ def _print(session: Session, results: Sequence[Landed]) -> None:
         click.echo(f"running   {going_on}")
 
 
-def _cells(one: Landed) -> list[str]:
-    return [*(f"{getattr(one.counts, fate):,}" for fate in FATES), _rows(one), f"{one.seconds:.1f}"]
+def _cells(one: Landed, fates: Sequence[str]) -> list[str]:
+    return [*(f"{getattr(one.counts, fate):,}" for fate in fates), _rows(one), f"{one.seconds:.1f}"]
 
 
 def _rows(one: Landed) -> str:
@@ -185,6 +185,7 @@ def _summary(results: Sequence[Landed]) -> Iterator[str]:
     elif changed:
         yield f"{changed:,} rows written from {total.fetched:,} records."
     elif total.fetched:
-        yield f"Nothing was written: {total.fetched:,} records fetched, all known."
+        known = "all known or forgotten" if total.forgotten else "all known"
+        yield f"Nothing was written: {total.fetched:,} records fetched, {known}."
     elif not failed and not filled:
         yield "Nothing new: nothing was written."

@@ -9,10 +9,11 @@ import click
 
 from sequin_pipeline.catalog import Collection
 from sequin_pipeline.cli.completion import complete_collections
-from sequin_pipeline.cli.landed import FAILED, FATES, LANDED_WITH_REJECTS
+from sequin_pipeline.cli.landed import FAILED, LANDED_WITH_REJECTS
 from sequin_pipeline.cli.names import read_labels
 from sequin_pipeline.cli.session import announce, check_api, check_warehouse, open_session, select
 from sequin_pipeline.errors import PipelineError
+from sequin_pipeline.ledger.counts import FATES
 from sequin_pipeline.postgres.warehouse import Warehouse
 
 if TYPE_CHECKING:

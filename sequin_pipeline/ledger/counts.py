@@ -7,7 +7,7 @@ from dataclasses import dataclass
 class Counts:
     """This value is the fate of every fetched record.
 
-    `fetched` is the sum of the seven others, which a CHECK in `merges` proves.
+    `fetched` is the sum of the seven that follow it and of `forgotten`, which a CHECK in `merges` proves.
 
     `created` and `removed` are rows that the table gained and lost, `rewritten` those that changed at a version already stored.
     """
@@ -23,6 +23,7 @@ class Counts:
     created: int = 0
     removed: int = 0
     rewritten: int = 0
+    forgotten: int = 0
 
     def __add__(self, other: "Counts") -> "Counts":
         return Counts(*(mine + theirs for mine, theirs in zip(self.values(), other.values(), strict=True)))
@@ -30,7 +31,7 @@ class Counts:
     @property
     def accounted(self) -> int:
         """This is how many records have a fate: all that were fetched, once a batch has been counted."""
-        return self.inserted + self.updated + self.deleted + self.unchanged + self.stale + self.duplicate + self.rejected
+        return sum(getattr(self, fate) for fate in FATES)
 
     def values(self) -> tuple[int, ...]:
         """Returns the counts in the order of the fields."""
@@ -38,3 +39,6 @@ class Counts:
 
 
 COUNT_NAMES: tuple[str, ...] = tuple(Counts.__dataclass_fields__)
+
+FATES = ("inserted", "updated", "deleted", "unchanged", "stale", "duplicate", "rejected", "forgotten")
+"""Each fetched record has exactly one of these fates."""

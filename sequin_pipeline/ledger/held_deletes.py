@@ -11,6 +11,7 @@ from dataclasses import dataclass
 
 from psycopg import sql
 
+from sequin_pipeline.ledger.forgets import has_forgotten_lately, hold_forgets
 from sequin_pipeline.ledger.ledger import Ledger
 from sequin_pipeline.ledger.schema import DEFAULT_SCHEMA
 from sequin_pipeline.postgres.rows import fetch_rows
@@ -68,14 +69,18 @@ def accepting(label: str, held: Sequence[HeldDeletes]) -> str:
 
 
 def hold(connection: Connection, ledger: Ledger, held: HeldDeletes) -> None:
-    """Keeps them, in the place of those of an earlier listing of the sync."""
+    """Keeps them, in the place of those of an earlier listing of the sync.
+
+    Without examples where something has been forgotten lately: they were read before, and may be of what is forgotten.
+    """
+    hold_forgets(connection, ledger.schema)
     connection.execute(
         sql.SQL(
             "insert into {} as h (table_name, sync_id, version, row_count, live_rows, examples, accepted)"
-            " values (%s, %s, %s, %s, %s, %s, %s) on conflict (table_name, sync_id) do update set version = excluded.version,"
-            " row_count = excluded.row_count, live_rows = excluded.live_rows, examples = excluded.examples,"
-            " accepted = excluded.accepted, held_at = now()"
-        ).format(ledger.table("held_deletes")),
+            " values (%s, %s, %s, %s, %s, case when {} then '{{}}' else %s end, %s)"
+            " on conflict (table_name, sync_id) do update set version = excluded.version, row_count = excluded.row_count,"
+            " live_rows = excluded.live_rows, examples = excluded.examples, accepted = excluded.accepted, held_at = now()"
+        ).format(ledger.table("held_deletes"), has_forgotten_lately(ledger.schema)),
         (ledger.table_name, held.sync_id, held.version, held.rows, held.live_rows, list(held.examples), held.accepted),
     )
 

@@ -261,8 +261,8 @@ class Ledger:
         statement = self._sql(
             "insert into {merges} (batch_id, lane, window_key, table_name, label, run_id, mode, cursor_before, cursor_after,"
             " bytes, wal_bytes, seconds, fetched, inserted, updated, deleted, unchanged, stale, duplicate, rejected,"
-            " created, removed, rewritten)"
-            " values (%s, %s, %s, %s, %s, %s, %s, %s, %s, %s, %s, %s, %s, %s, %s, %s, %s, %s, %s, %s, %s, %s, %s)"
+            " created, removed, rewritten, forgotten)"
+            " values (%s, %s, %s, %s, %s, %s, %s, %s, %s, %s, %s, %s, %s, %s, %s, %s, %s, %s, %s, %s, %s, %s, %s, %s)"
         )
         with connection.cursor() as cursor:
             for index, (window_key, counts) in enumerate(merge.counts.items()):

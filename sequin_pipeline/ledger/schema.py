@@ -260,6 +260,28 @@ _MIGRATIONS = (
     );
     comment on table {schema}.shards is 'first loads under way that are divided: which syncs each shard reads, and whether it has';
     """,
+    # Of tenants and records that are forgotten.
+    """
+    create table {schema}.forgets (
+        generation bigint primary key,
+        kind text not null,
+        label text not null,
+        salt bytea not null,
+        hash bytea not null,
+        requested_at timestamptz not null default now(),
+        completed_at timestamptz,
+        undone_at timestamptz,
+        removed jsonb not null default '{{}}'
+    );
+    comment on table {schema}.forgets is 'whose records are removed and never written again, by salted hashes: nothing names anybody';
+
+    alter table {schema}.merges add column forgotten bigint not null default 0;
+    alter table {schema}.merges drop constraint conserved;
+    alter table {schema}.merges add constraint conserved check
+        (fetched = inserted + updated + deleted + unchanged + stale + duplicate + rejected + forgotten);
+    alter table {schema}.versions add column sync_id text, add column internal_id text;
+    alter table {schema}.history add column sync_id text, add column internal_id text;
+    """,
 )
 VERSION = len(_MIGRATIONS)
 

@@ -11,6 +11,7 @@ from collections.abc import Mapping
 import msgspec
 from psycopg import sql
 
+from sequin_pipeline.ledger.forgets import hold_forgets, read_forgotten
 from sequin_pipeline.ledger.ledger import Ledger
 from sequin_pipeline.ledger.rejects import record_rejects
 from sequin_pipeline.ledger.schema import DEFAULT_SCHEMA
@@ -39,12 +40,15 @@ def undeclared_ledger(label: str, schema: str = DEFAULT_SCHEMA) -> Ledger:
 def keep_undeclared(
     connection: Connection, shares: Mapping[str | None, Page], *, run_id: str, schema: str = DEFAULT_SCHEMA
 ) -> dict[str, int]:
-    """Keeps the records of these shares in one transaction; returns how many there were, by label."""
+    """Keeps the records of these shares that are not forgotten, in one transaction; returns how many, by label."""
     kept = {}
     with connection.transaction():
+        hold_forgets(connection, schema)
+        forgotten = read_forgotten(connection, schema)
         for collection_id, share in sorted(shares.items(), key=lambda item: label_of(item[0])):
             label = held_text(label_of(collection_id), connection)
-            rejects = [_reject(raw, collection_id) for raw in json_text.elements(share.records)]
+            raws = forgotten.rest(label_of(collection_id), json_text.elements(share.records))
+            rejects = [_reject(raw, collection_id) for raw in raws]
             record_rejects(connection, undeclared_ledger(label, schema), rejects, run_id=run_id)
             kept[label] = len(rejects)
     return kept

@@ -16,13 +16,15 @@ from sequin_pipeline.catalog import Collection
 from sequin_pipeline.errors import ConfigurationError
 from sequin_pipeline.ledger.columns import known_fingerprints
 from sequin_pipeline.ledger.counts import Counts
+from sequin_pipeline.ledger.forgets import read_forgotten
 from sequin_pipeline.ledger.ledger import Ledger, TableRecord
-from sequin_pipeline.ledger.schema import DEFAULT_SCHEMA, check_server, check_version, ledger_version
+from sequin_pipeline.ledger.schema import DEFAULT_SCHEMA, VERSION, check_server, check_version, ledger_version
 from sequin_pipeline.normalize.normalizer import NormalizedPages, Normalizer, Reject
 from sequin_pipeline.operate.row_text import RowText, rows_as_text
 from sequin_pipeline.operate.spool import Spool
 from sequin_pipeline.postgres.warehouse import Connection, Warehouse, explain, limit_lock_waits
 from sequin_pipeline.read.stream import RecordStream, Room, RunConfig
+from sequin_pipeline.records.forgotten import NOTHING_FORGOTTEN
 from sequin_pipeline.sources import Source
 from sequin_pipeline.table.ddl import create_table
 from sequin_pipeline.table.managed import PendingChange, existing_columns, pending_changes
@@ -31,8 +33,10 @@ from sequin_pipeline.table.write_access import tell_triggers
 from sequin_pipeline.write import staging
 from sequin_pipeline.write.bad_rows import find_refused
 from sequin_pipeline.write.batch import Batch, Place, build_batch
+from sequin_pipeline.write.forgotten_rows import without_forgotten
 from sequin_pipeline.write.merge import RowsRefused, merge_in_parts, merge_rows
 from sequin_pipeline.write.misfits import take_out_misfits
+from sequin_pipeline.write.prepare import PageGroup
 
 LOCK_TIMEOUT_SECONDS = 2.0
 """Nobody should notice a dry run: one that meets somebody else's lock gives up."""
@@ -160,13 +164,17 @@ def _apply(
         limit_lock_waits(connection, LOCK_TIMEOUT_SECONDS)
         if start.changes is None:
             create_table(connection, start.target)
-        versions = ledger.table("versions") if start.has_ledger else _stand_in(connection)
-        for pages in _batches(collection, spool):
+        is_current = ledger_version(connection, ledger.schema) == VERSION
+        versions = ledger.table("versions") if is_current else _stand_in(connection, ledger if start.has_ledger else None)
+        forgotten = read_forgotten(connection, ledger.schema) if is_current else NOTHING_FORGOTTEN
+        for read in _batches(collection, spool):
+            group = without_forgotten(start.target, PageGroup(tuple(read)), forgotten)
+            pages: Sequence[NormalizedPages] = group.pages
             if start.target.is_unmanaged:
                 pages = [take_out_misfits(start.target, page) for page in pages]
             batch, refused, merged = _merge(connection, start.target, pages, versions)
             taken_out = [*(reject for page in pages for reject in page.rejects), *refused.values()]
-            counts += _counts(batch, merged, rejected=len(taken_out))
+            counts += _counts(batch, merged, rejected=len(taken_out), forgotten=group.forgotten)
             rejects += taken_out[: SHOWN_DIFFERENCES - len(rejects)]
             differences += _differences(connection, before, start, batch, wanted=SHOWN_DIFFERENCES - len(differences))
     return DryRun(
@@ -182,12 +190,19 @@ def _apply(
     )
 
 
-def _stand_in(connection: Connection) -> sql.Identifier:
-    """Returns a table that stands in for the versions of removed rows, where there is no ledger yet."""
+def _stand_in(connection: Connection, ledger: Ledger | None) -> sql.Identifier:
+    """Returns a table that stands in for the versions of removed rows, where there is no ledger yet, or one of an older version."""
     connection.execute(
         "create temp table stand_in_versions (table_name text, id text, updated_idx bigint, deleted_at timestamptz default now(),"
-        " primary key (table_name, id)) on commit drop"
+        " sync_id text, internal_id text, primary key (table_name, id)) on commit drop"
     )
+    if ledger is not None:
+        connection.execute(
+            sql.SQL(
+                "insert into pg_temp.stand_in_versions select table_name, id, updated_idx, deleted_at from {} where table_name = %s"
+            ).format(ledger.table("versions")),
+            (ledger.table_name,),
+        )
     return sql.Identifier("pg_temp", "stand_in_versions")
 
 
@@ -238,8 +253,8 @@ def _merge(
         return batch, refused, sum(merged.counts.values(), Counts())
 
 
-def _counts(batch: Batch, merged: Counts, *, rejected: int) -> Counts:
-    counts = replace(merged, duplicate=int(batch.duplicates.sum()), rejected=rejected)
+def _counts(batch: Batch, merged: Counts, *, rejected: int, forgotten: int) -> Counts:
+    counts = replace(merged, duplicate=int(batch.duplicates.sum()), rejected=rejected, forgotten=forgotten)
     return replace(counts, fetched=counts.accounted)
 
 

@@ -10,15 +10,13 @@ from typing import Any, Protocol
 import dagster as dg
 
 from sequin_pipeline.catalog import Collection
-from sequin_pipeline.ledger.counts import Counts
+from sequin_pipeline.ledger.counts import FATES, Counts
 from sequin_pipeline.ledger.drift import Drift
 from sequin_pipeline.ledger.held_deletes import HeldDeletes, accepting
 
-FATES = ("inserted", "updated", "deleted", "unchanged", "stale", "duplicate", "rejected")
-"""Each fetched record has exactly one of these fates."""
-
 DESCRIPTIONS: Mapping[str, str] = {
-    "conservation": "Every fetched record was inserted, updated, deleted, unchanged, stale, duplicate or rejected: none was lost.",
+    "conservation": "Every fetched record was inserted, updated, deleted, unchanged, stale, duplicate, rejected or forgotten: none was "
+    "lost.",
     "open_rejects": "The collection has no open rejects. Stays red until each is fixed, replayed or discarded.",
     "required_columns": "Every record of this run that carries an object has the values that the declaration requires.",
     "drift": "The fields of the provider's objects are those that earlier runs saw (at most 200 records a run are looked into).",

@@ -15,7 +15,7 @@ from sequin_pipeline.runs.frame_run import FrameOutcome
 from sequin_pipeline.runs.outcome import SyncOutcome
 
 COUNT_DESCRIPTIONS: Mapping[str, str] = {
-    "fetched": "records of the window that the source delivered; each has one of the seven fates that follow",
+    "fetched": "records of the window that the source delivered; each has one of the fates that follow, or is forgotten",
     "inserted": "records whose id had no row",
     "updated": "records that changed a row, or only its object",
     "deleted": "tombstones that were applied",
@@ -27,6 +27,7 @@ COUNT_DESCRIPTIONS: Mapping[str, str] = {
     "removed": "rows that the table lost",
     "rows_gained": "`created` less `removed`: this may be negative, and is not the number of rows in the window",
     "rewritten": "rows that changed at a version that was stored already",
+    "forgotten": "records of tenants that have been forgotten: passed over, and kept nowhere",
 }
 """These belong to one window."""
 

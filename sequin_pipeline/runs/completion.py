@@ -15,9 +15,11 @@ import psycopg
 from psycopg import sql
 from psycopg.types.json import Jsonb
 
+from sequin_pipeline.ledger.forgets import hold_forgets, read_forgotten
 from sequin_pipeline.ledger.ledger import Ledger
 from sequin_pipeline.postgres.warehouse import Connection, held_text
 from sequin_pipeline.records import json_text
+from sequin_pipeline.records.forgotten import Forgotten
 from sequin_pipeline.records.partial import MARK, Version, put_behind, read_version
 from sequin_pipeline.table.target import Target
 
@@ -52,10 +54,12 @@ class Completion:
         if not self._has_borrowed and MARK not in records:
             return records
         with connection.transaction():
-            return _complete(connection, self._ledger, target, records)
+            hold_forgets(connection, self._ledger.schema)
+            forgotten = read_forgotten(connection, self._ledger.schema)
+            return _complete(connection, self._ledger, target, records, forgotten)
 
 
-def _complete(connection: Connection, ledger: Ledger, target: Target, records: bytes) -> bytes:
+def _complete(connection: Connection, ledger: Ledger, target: Target, records: bytes, forgotten: Forgotten) -> bytes:
     """Takes apart only what is concerned: that costs many times as much as finding the ids."""
     ids = _ids(records)
     borrowed = _borrowed(connection, ledger, {one for one in ids if one is not None})
@@ -65,7 +69,7 @@ def _complete(connection: Connection, ledger: Ledger, target: Target, records: b
     wanted = {*borrowed, *(one for one, element in zip(ids, elements, strict=True) if MARK in element)}
     arrived: dict[str, list[tuple[int, Version]]] = defaultdict(list)
     for place, (record_id, element) in enumerate(zip(ids, elements, strict=True)):
-        if record_id is None or record_id not in wanted:
+        if record_id is None or record_id not in wanted or forgotten.holds_raw(ledger.label, element):
             continue
         try:
             arrived[record_id].append((place, read_version(element)))

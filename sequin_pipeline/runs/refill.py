@@ -14,9 +14,10 @@ from psycopg import sql
 
 from sequin_pipeline.catalog import Collection
 from sequin_pipeline.ledger.columns import declare_column, forget_columns, known_fingerprints, note_refill, unfilled_columns
+from sequin_pipeline.ledger.forgets import hold_forgets, read_forgotten
 from sequin_pipeline.ledger.ledger import Ledger
 from sequin_pipeline.ledger.rejects import record_rejects, settle_refilled
-from sequin_pipeline.normalize.normalizer import Normalizer
+from sequin_pipeline.normalize.normalizer import Normalizer, Reject
 from sequin_pipeline.postgres.session import Session
 from sequin_pipeline.postgres.warehouse import Connection, Warehouse, without_limits
 from sequin_pipeline.records.fields import FIELD_NAMES, compose_envelope
@@ -104,13 +105,22 @@ class _Refill:
         """Commits a batch; returns how many rows changed."""
         page, ledger = self._normalize(records), self._job.ledger
         rejects = [replace(reject, reject_class="refill") for reject in page.rejects]
-        keeping = partial(record_rejects, ledger=ledger, rejects=rejects, run_id=self._job.run_id)
+        keeping = partial(_keep, ledger=ledger, rejects=rejects, run_id=self._job.run_id)
         self._session.attempt(keeping, "keeping values that do not fit")
         committed = self._writer.write(PageGroup(pages=(replace(page, rejects=()),)))
         fitting = set(page.frame["id"]) - {reject.record_id for reject in (*rejects, *committed.rejects)}
         settling = partial(settle_refilled, ledger=ledger, record_ids=sorted(fitting))
         self._session.attempt(settling, "settling what fits by now")
         return sum(counts.rewritten for counts in committed.counts.values())
+
+
+def _keep(connection: Connection, *, ledger: Ledger, rejects: Sequence[Reject], run_id: str) -> None:
+    """Keeps values that do not fit, unless their record has been forgotten since its row was read."""
+    with connection.transaction():
+        hold_forgets(connection, ledger.schema)
+        forgotten = read_forgotten(connection, ledger.schema)
+        kept = [reject for reject in rejects if not forgotten.holds_raw(ledger.label, reject.raw)]
+        record_rejects(connection, ledger, kept, run_id=run_id)
 
 
 def _empty(connection: Connection, *, target: Target, columns: Sequence[str]) -> int:

@@ -24,6 +24,10 @@ A `json` column keeps all of its text, and has no equality at all: its image is 
 """
 
 
+TENANT_COLUMNS = ("sync_id", "internal_id")
+"""These columns of ours say whose a row is."""
+
+
 @dataclass(frozen=True)
 class TargetColumn:
     """This value is a column that the merge writes from the frame's column of the same name.
@@ -183,10 +187,14 @@ def collection_target(collection: Collection) -> Target:
 def _unmanaged_target(managed: Target, unmanaged: UnmanagedTable) -> Target:
     """Returns the table without a hash, which nobody else would maintain: rows are compared column by column."""
 
+    remembers = managed.on_delete == "remove" or managed.version not in unmanaged.columns
+
     def scope(name: str) -> ColumnScope:
         if name in unmanaged.columns:
             return "table"
         is_needed = name in (managed.version, managed.tombstone) or (name == "id" and managed.history is not None)
+        # What the ledger remembers of a record, it remembers with the tenant's name, so that it can be forgotten.
+        is_needed = is_needed or (name in TENANT_COLUMNS and (remembers or managed.history is not None))
         return "staging" if is_needed else "batch"
 
     return replace(

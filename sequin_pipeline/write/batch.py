@@ -17,7 +17,7 @@ import pyarrow.compute as pc
 
 from sequin_pipeline.normalize.normalizer import NormalizedPages
 from sequin_pipeline.normalize.page_reader import ROW_NUMBER
-from sequin_pipeline.table.target import Target
+from sequin_pipeline.table.target import TENANT_COLUMNS, Target
 from sequin_pipeline.write.buckets import Lane, buckets_of
 
 Indexes = np.ndarray[tuple[int], np.dtype[np.int64]]
@@ -46,7 +46,7 @@ class Batch:
     `duplicates` counts, by index of the window, the rows that were not the newest of their key; `windows` is the index of each row's
     window; `places` where each row came from, `object_places` where its object did: elsewhere for a bare tombstone that carries one;
     `passed_over` where the duplicates came from. Of lazy pages, the columns declared of `data` are not among the rows'.
-    `superseded`: keys and versions of the duplicates, for a target with a history.
+    `superseded`: keys, versions and tenants of the duplicates, for a target with a history.
     """
 
     delivered: pa.Table = field(repr=False)
@@ -161,6 +161,11 @@ def build_batches(
     return [_batch(target, arrived, windows, share, window_count=max(1, len(window_starts))) for share in shares]
 
 
+def _superseded(target: Target, rows: pa.Table) -> pa.Table:
+    names = dict.fromkeys(filter(None, (target.record_id, target.version, *TENANT_COLUMNS)))
+    return rows.select(list(names))
+
+
 @dataclass(frozen=True)
 class _Arrived:
     """This value holds all rows of the pages as they came, and the place that each came from."""
@@ -194,7 +199,7 @@ def _batch(target: Target, arrived: _Arrived, windows: Indexes, order: Indexes, 
         object_places=(page_of[object_rows], position_of[object_rows]),
         passed_over=(page_of[dropped], position_of[dropped]),
         has_bare_tombstones=has_bare_tombstones,
-        superseded=rows.select([target.record_id, target.version]).take(pa.array(dropped)) if target.history else None,
+        superseded=_superseded(target, rows).take(pa.array(dropped)) if target.history else None,
     )
 
 

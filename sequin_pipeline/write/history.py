@@ -19,7 +19,9 @@ from sequin_pipeline.ledger.rejects import reject_version, storable
 from sequin_pipeline.normalize.normalizer import Reject
 from sequin_pipeline.postgres.rows import fetch_rows
 from sequin_pipeline.postgres.warehouse import Connection
-from sequin_pipeline.table.target import Target
+from sequin_pipeline.records.forgotten import read_origin
+from sequin_pipeline.table.target import TENANT_COLUMNS, Target
+from sequin_pipeline.write.job import WriteJob
 
 
 @dataclass(frozen=True)
@@ -36,6 +38,20 @@ class BatchHistory:
     def parameters(self) -> dict[str, object]:
         """Returns the parameters of every statement that writes entries."""
         return {"table": self.table_name, "batch": self.batch_id, "run": self.run_id, "mode": self.mode, "keep": self.keep}
+
+
+def batch_history(job: WriteJob, batch_id: UUID) -> BatchHistory | None:
+    """Returns what the entries of a batch share; None where the collection declares no history."""
+    if job.target.history is None:
+        return None
+    return BatchHistory(
+        table=job.ledger.table("history"),
+        table_name=job.ledger.table_name,
+        batch_id=batch_id,
+        run_id=job.run_id,
+        mode=job.mode,
+        keep=job.target.history,
+    )
 
 
 @dataclass(frozen=True)
@@ -78,29 +94,45 @@ def record_passed_over(
 ) -> None:
     """Logs what was taken out of the batch before its merge: `superseded` holds key and version of the duplicates."""
     assert target.version is not None  # noqa: S101 - records have versions
-    told: list[tuple[str | None, int | None, str, str | None]] = [
-        (storable(record_id, connection), version, "duplicate", None)
-        for record_id, version in zip(
-            superseded.column(target.record_id).to_pylist(), superseded.column(target.version).to_pylist(), strict=True
+    names = (target.record_id, target.version, *TENANT_COLUMNS)
+    told: list[tuple[str | None, int | None, str, str | None, str | None, str | None]] = [
+        (storable(record_id, connection), version, "duplicate", None, sync_id, internal_id)
+        for record_id, version, sync_id, internal_id in zip(*(superseded.column(name).to_pylist() for name in names), strict=True)
+    ]
+    for one in rejects:
+        origin = read_origin(target.label, one.raw)
+        told.append(
+            (
+                storable(one.record_id, connection),
+                reject_version(one.raw),
+                "rejected",
+                storable(one.reason, connection),
+                storable(origin.sync_id, connection),
+                storable(origin.internal_id, connection),
+            )
         )
-    ]
-    told += [
-        (storable(one.record_id, connection), reject_version(one.raw), "rejected", storable(one.reason, connection))
-        for one in rejects
-    ]
     if not told:
         return
-    ids, versions, fates, reasons = map(list, zip(*told, strict=True))
+    ids, versions, fates, reasons, syncs, tenants = map(list, zip(*told, strict=True))
     connection.execute(
         sql.SQL(
-            "insert into {history} (table_name, record_id, version, fate, reason, batch_id, run_id, mode, expires_at)"
-            " select distinct %(table)s, id, version, fate, reason, %(batch)s::uuid, %(run)s, %(mode)s, now() + %(keep)s"
-            " from unnest(%(ids)s::text[], %(versions)s::bigint[], %(fates)s::text[], %(reasons)s::text[])"
-            " as new (id, version, fate, reason) where not exists (select from {history} h where h.table_name = %(table)s"
-            " and h.record_id is not distinct from new.id and h.version is not distinct from new.version and h.fate = new.fate"
-            " and h.reason is not distinct from new.reason)"
+            "insert into {history} (table_name, record_id, version, fate, reason, sync_id, internal_id, batch_id, run_id, mode,"
+            " expires_at) select distinct %(table)s, id, version, fate, reason, sync_id, internal_id, %(batch)s::uuid, %(run)s, %(mode)s,"
+            " now() + %(keep)s"
+            " from unnest(%(ids)s::text[], %(versions)s::bigint[], %(fates)s::text[], %(reasons)s::text[], %(syncs)s::text[],"
+            " %(tenants)s::text[]) as new (id, version, fate, reason, sync_id, internal_id)"
+            " where not exists (select from {history} h where h.table_name = %(table)s and h.record_id is not distinct from new.id"
+            " and h.version is not distinct from new.version and h.fate = new.fate and h.reason is not distinct from new.reason)"
         ).format(history=history.table),
-        {**history.parameters(), "ids": ids, "versions": versions, "fates": fates, "reasons": reasons},
+        {
+            **history.parameters(),
+            "ids": ids,
+            "versions": versions,
+            "fates": fates,
+            "reasons": reasons,
+            "syncs": syncs,
+            "tenants": tenants,
+        },
     )
 
 

@@ -15,6 +15,7 @@ from typing import Self
 from sequin_pipeline.ledger.ledger import LiveCursor
 from sequin_pipeline.postgres.session import Session
 from sequin_pipeline.write.buckets import Lane
+from sequin_pipeline.write.forgotten_rows import without_forgotten
 from sequin_pipeline.write.interpreter_priority import RightOfWay
 from sequin_pipeline.write.job import Committed, WriteJob
 from sequin_pipeline.write.prepare import PageGroup, Prepared, prepare
@@ -69,7 +70,14 @@ class Lanes:
             # Here, where it is done once for all lanes: the rejects that are found are the first one's.
             group = replace(group, pages=tuple(pages.completed for pages in group.pages))
         lanes = [(writer.lane, writer.asking) for writer in self._writers]
-        prepared = prepare(self._job.target, group, lanes, window_starts=self._job.window_starts)
+        forgotten = max((writer.forgotten for writer in self._writers), key=lambda known: known.generation)
+        prepared = prepare(
+            self._job.target,
+            without_forgotten(self._job.target, group, forgotten),
+            lanes,
+            window_starts=self._job.window_starts,
+            generation=forgotten.generation,
+        )
         futures = [
             thread.submit(self._commit, writer, part)
             for thread, writer, part in zip(self._threads, self._writers, prepared, strict=True)

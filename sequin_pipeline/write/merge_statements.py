@@ -211,20 +211,23 @@ class MergeStatements(RowExpressions):
         by grouping: a join of two results without an index would be quadratic under the pinned plan.
         """
         updated = (
-            " union all select id, null, null, null, null, true, false, is_deleted from updated"
+            " union all select id, null, null, null, null, null, null, true, false, is_deleted from updated"
             if self.target.updates_in_place
             else ""
         )
         return sql.SQL(
-            "logged as ({insert} select %(table)s, told.record_id, told.version, told.fate, told.stored_version, {shared} from ("
-            "select max(record_id) as record_id, max(version) as version, max(stored_version) as stored_version, case"
+            "logged as ({insert} select %(table)s, told.record_id, told.version, told.fate, told.stored_version, told.sync_id,"
+            " told.internal_id, {shared} from (select max(record_id) as record_id, max(version) as version,"
+            " max(stored_version) as stored_version, max(sync_id) as sync_id, max(internal_id) as internal_id, case"
             " when bool_or(is_written) and bool_or(is_deleted) and max(standing) <> 'rewrite of a tombstone' then 'deleted'"
             " when bool_or(is_created) then 'inserted' when bool_or(is_written) then 'updated'"
             " when max(standing) in ('gone', 'gone before') then 'deleted' when max(standing) = 'stale' then 'stale' end as fate"
-            " from (select {id} as id, s.{record} as record_id, s.{v} as version, seen.stored_version, seen.standing,"
+            " from (select {id} as id, s.{record} as record_id, s.{v} as version, seen.stored_version, {sync_id} as sync_id,"
+            " {internal_id} as internal_id, seen.standing,"
             " false as is_written, false as is_created, false as is_deleted"
             " from seen join {staging} s on s.ctid = seen.tid where seen.standing <> 'unchanged'"
-            " union all select id, null, null, null, null, true, is_created, is_deleted from written{updated}) one group by id) told"
+            " union all select id, null, null, null, null, null, null, true, is_created, is_deleted from written{updated}) one"
+            " group by id) told"
             " where told.fate <> 'stale' or (told.fate = 'stale' and not {is_logged}))"
         ).format(
             **self._names,
@@ -240,7 +243,7 @@ class MergeStatements(RowExpressions):
         They are stale, or unchanged, now.
         """
         return sql.SQL(
-            "with {seen} {insert} select %(table)s, s.{record}, s.{v}, 'stale', seen.stored_version, {shared}"
+            "with {seen} {insert} select %(table)s, s.{record}, s.{v}, 'stale', seen.stored_version, {sync_id}, {internal_id}, {shared}"
             " from seen join {staging} s on s.ctid = seen.tid where seen.standing = 'stale' and not {is_logged}"
         ).format(
             **self._names,
@@ -253,7 +256,8 @@ class MergeStatements(RowExpressions):
     def _log_insert(self) -> sql.Composed:
         assert self.history is not None  # noqa: S101 - asked for by the callers
         return sql.SQL(
-            "insert into {} (table_name, record_id, version, fate, stored_version, batch_id, run_id, mode, expires_at)"
+            "insert into {} (table_name, record_id, version, fate, stored_version, sync_id, internal_id, batch_id, run_id, mode,"
+            " expires_at)"
         ).format(self.history)
 
     def _is_logged(self, record_id: sql.Composable, version: sql.Composable) -> sql.Composed:
@@ -271,9 +275,11 @@ class MergeStatements(RowExpressions):
         """
         standings = [*REMOVING_STANDINGS, *(WRITING_STANDINGS if self.target.keeps_versions else ())]
         return sql.SQL(
-            "remembered as (insert into {versions} as k (table_name, id, updated_idx)"
-            " select %(table)s, {id}, s.{v} from seen join {staging} s on s.ctid = seen.tid where seen.standing = any({standings})"
-            " on conflict (table_name, id) do update set updated_idx = excluded.updated_idx, deleted_at = now()"
+            "remembered as (insert into {versions} as k (table_name, id, updated_idx, sync_id, internal_id)"
+            " select %(table)s, {id}, s.{v}, {sync_id}, {internal_id} from seen join {staging} s on s.ctid = seen.tid"
+            " where seen.standing = any({standings})"
+            " on conflict (table_name, id) do update set updated_idx = excluded.updated_idx, deleted_at = now(),"
+            " sync_id = excluded.sync_id, internal_id = excluded.internal_id"
             " where k.updated_idx < excluded.updated_idx)"
         ).format(**self._names, standings=sql.Literal(standings))
 

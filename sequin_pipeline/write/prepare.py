@@ -15,7 +15,7 @@ from sequin_pipeline.sources import Listed
 from sequin_pipeline.table.target import Target
 from sequin_pipeline.write import direct_copy, staging
 from sequin_pipeline.write.batch import Batch, Place, build_batches
-from sequin_pipeline.write.buckets import Lane
+from sequin_pipeline.write.buckets import Lane, buckets_of
 from sequin_pipeline.write.known_rows import Asking, Question, build_question
 from sequin_pipeline.write.misfits import take_out_misfits
 
@@ -32,7 +32,8 @@ class PageGroup:
 
     `position` is where the stream stands behind the pages, and `moves_cursor` whether the live cursor goes there. `passed` are the
     positions on the way that the ledger keeps, already thinned out. `listed` is what the pages say of listings, and `held` what such
-    a listing did not see, if that is too much to be deleted unasked.
+    a listing did not see, if that is too much to be deleted unasked. `forgotten_keys` are those of the rows that were taken out of the
+    pages because they are forgotten, `forgotten_rejects` how many rejects were.
     """
 
     pages: tuple[NormalizedPages, ...]
@@ -41,6 +42,13 @@ class PageGroup:
     passed: tuple[tuple[datetime, str], ...] = ()
     listed: tuple[Listed, ...] = ()
     held: HeldDeletes | None = None
+    forgotten_keys: tuple[str, ...] = field(default=(), repr=False)
+    forgotten_rejects: int = 0
+
+    @property
+    def forgotten(self) -> int:
+        """This is how many records of the pages are forgotten."""
+        return len(self.forgotten_keys) + self.forgotten_rejects
 
 
 @dataclass(frozen=True)
@@ -50,6 +58,7 @@ class Prepared:
     It holds its lane's rows, as a batch and as bytes, and the rejects that it commits. Where the table will be asked first which
     of the rows it knows, there is a `question`, and bytes only if all rows are expected to be new to it; once it has answered,
     `known` counts the rows that it knows by index of the window. `seconds` is what preparing took.
+    `forgotten` of the lane's records are left out, as was known at `generation` of what is forgotten.
     """
 
     group: PageGroup
@@ -59,6 +68,8 @@ class Prepared:
     rejects: tuple[Reject, ...] = field(repr=False)
     seconds: float
     known: Mapping[int, Counts] = field(default_factory=lambda: NOTHING_KNOWN)
+    forgotten: int = 0
+    generation: int = 0
 
     @property
     def is_lazy(self) -> bool:
@@ -73,8 +84,11 @@ def prepare(
     *,
     window_starts: Sequence[datetime],
     without: Mapping[Place, Reject] = NOTHING_REFUSED,
+    generation: int = 0,
 ) -> list[Prepared]:
     """Makes what each of these lanes will send of a page group. Rejects and positions go with the first lane.
+
+    What is forgotten has been taken out of the pages, as of this `generation`.
 
     `without` are rows that Postgres refused, or that turned out not to fit: asked for by the one writer that had them, whose rejects
     they become.
@@ -101,6 +115,8 @@ def prepare(
                 question=build_question(target, batch, earlier) if asks else None,
                 rejects=(*came_as_rejects, *without.values()),
                 seconds=built_seconds + time.perf_counter() - started,
+                forgotten=_share(group.forgotten_keys, lane) + (group.forgotten_rejects if is_first else 0),
+                generation=generation,
             )
         )
     return prepared
@@ -115,3 +131,7 @@ def earlier_hashes(pages: Sequence[NormalizedPages], batch: Batch) -> pa.Array |
 def _encode(target: Target, batch: Batch, asking: Asking) -> Encoded | None:
     """Returns the bytes of a batch that is asked about first, made ahead of the answer where that is expected."""
     return direct_copy.encode(target, batch) if asking.expects_only_new else None
+
+
+def _share(keys: Sequence[str], lane: Lane) -> int:
+    return len(keys) if lane.count == 1 or not keys else int(lane.owns(buckets_of(keys)).sum())

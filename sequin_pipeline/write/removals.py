@@ -93,8 +93,9 @@ def sweep_marked(connection: Connection, target: Target, *, versions: sql.Identi
             "with due as materialized (select m.ctid as tid, m.{key} as id from {table} m"
             " where m.{d} and (%(after)s::text is null or m.{key} > %(after)s) order by m.{key} limit %(limit)s),"
             " gone as (delete from {table} t where t.ctid = any(array(select tid from due)) and t.{d}"
-            " returning t.{key} as id, t.{v} as updated_idx),"
-            " remembered as (insert into {versions} as k (table_name, id, updated_idx) select %(table)s, id, updated_idx from gone"
+            " returning t.{key} as id, t.{v} as updated_idx, t.sync_id, t.internal_id),"
+            " remembered as (insert into {versions} as k (table_name, id, updated_idx, sync_id, internal_id)"
+            " select %(table)s, id, updated_idx, sync_id, internal_id from gone"
             " on conflict (table_name, id) do update set updated_idx = greatest(k.updated_idx, excluded.updated_idx))"
             " select (select count(*) from due), (select count(*) from gone), (select max(id) from due)"
         ).format(

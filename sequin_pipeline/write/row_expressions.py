@@ -47,6 +47,8 @@ class RowExpressions:
             "versions": self.versions,
             "id": row_id(target, STAGED),
             "record": sql.Identifier(target.record_id),
+            "sync_id": self._tenant("sync_id"),
+            "internal_id": self._tenant("internal_id"),
             "v": sql.Identifier(target.version or ""),
             "d": sql.Identifier(target.tombstone or ""),
             "tv": self._stored_as(target.version),
@@ -57,6 +59,12 @@ class RowExpressions:
                 for column in map(target.column, target.key)
             ),
         }
+
+    def _tenant(self, name: str) -> sql.Composed:
+        """Composes whose a staged row is, null where the batch does not tell; `name` is one of TENANT_COLUMNS."""
+        target = self.target
+        is_staged = name in target.column_names and target.column(name).scope != "batch"
+        return _column(STAGED, name) if is_staged else sql.SQL("null::text").format()
 
     def _stored_as(self, name: str | None) -> sql.Identifier:
         return sql.Identifier(self.target.column(name).table_name if name else "")

@@ -12,11 +12,11 @@ from dataclasses import replace
 from functools import partial
 from uuid import UUID, uuid4
 
-import numpy as np
 import psycopg
 
 from sequin_pipeline.errors import RunFenced, WarehouseUnavailable
 from sequin_pipeline.ledger.counts import Counts
+from sequin_pipeline.ledger.forgets import ForgottenMeanwhile, check_generation, hold_forgets, read_forgotten
 from sequin_pipeline.ledger.ledger import LiveCursor, MergeRecord
 from sequin_pipeline.ledger.listings import remember
 from sequin_pipeline.ledger.rejects import PARENT, count_discarded, record_rejects, settle_delivered
@@ -24,12 +24,15 @@ from sequin_pipeline.normalize.normalizer import Reject
 from sequin_pipeline.postgres.rows import fetch_value
 from sequin_pipeline.postgres.session import Session
 from sequin_pipeline.postgres.warehouse import Connection, explain, limit_lock_waits
+from sequin_pipeline.records.forgotten import NOTHING_FORGOTTEN
 from sequin_pipeline.write import direct_copy, staging
 from sequin_pipeline.write.bad_rows import SearchResult, find_refused
 from sequin_pipeline.write.batch import Batch, Place
 from sequin_pipeline.write.buckets import Lane
+from sequin_pipeline.write.counting import count_by_window
 from sequin_pipeline.write.direct_copy import CopyBatch, CopyRefused, copy_rows
-from sequin_pipeline.write.history import BatchHistory, record_passed_over
+from sequin_pipeline.write.forgotten_rows import without_forgotten
+from sequin_pipeline.write.history import BatchHistory, batch_history, record_passed_over
 from sequin_pipeline.write.interpreter_priority import RightOfWay
 from sequin_pipeline.write.job import Committed, WriteJob
 from sequin_pipeline.write.known_rows import Answer, Asking, Question, ask
@@ -40,6 +43,7 @@ from sequin_pipeline.write.prepare import NOTHING_REFUSED, Encoded, PageGroup, P
 logger = logging.getLogger("sequin_pipeline.writer")
 
 ONLY_LANE = Lane()
+
 
 SEARCHES_IN_VAIN = 5
 """So many searches may find nothing.
@@ -69,6 +73,7 @@ class TableWriter:
         right_of_way: RightOfWay | None = None,
     ) -> None:
         self.lane = lane
+        self.forgotten = NOTHING_FORGOTTEN
         self.asking = Asking(job.target, is_table_empty=job.is_table_empty)
         self._session = session
         self._job = job
@@ -81,8 +86,15 @@ class TableWriter:
 
         `without` are rows that Postgres refused, or that turned out not to fit.
         """
-        lanes = [(self.lane, self.asking)]
-        (prepared,) = prepare(self._job.target, group, lanes, window_starts=self._job.window_starts, without=without)
+        lanes, forgotten = [(self.lane, self.asking)], self.forgotten
+        (prepared,) = prepare(
+            self._job.target,
+            without_forgotten(self._job.target, group, forgotten),
+            lanes,
+            window_starts=self._job.window_starts,
+            without=without,
+            generation=forgotten.generation,
+        )
         return prepared
 
     def write(self, group: PageGroup) -> Committed:
@@ -106,6 +118,12 @@ class TableWriter:
                 self.asking.pause_copying()
                 encoded = staging.encode(self._job.target, encoded.batch)
                 continue
+            except ForgottenMeanwhile:
+                started = time.perf_counter()
+                refused = self._learn_forgotten(refused)
+                prepared, parts = self.prepare(prepared.group, without=refused), ()
+                asked, encoded = self._ask_first(prepared, refused)
+                continue
             except RowsRefused as error:
                 found = self._find_refused(encoded.batch, prepared.group)
                 started = time.perf_counter()
@@ -120,6 +138,12 @@ class TableWriter:
                 continue
             self.asking.learn(sum(committed.counts.values(), Counts()))
             return replace(committed, seconds={"encode": seconds, **committed.seconds})
+
+    def _learn_forgotten(self, refused: Mapping[Place, Reject]) -> dict[Place, Reject]:
+        """Reads what is forgotten by now; returns those of the refused rows that are not."""
+        label, reading = self._job.target.label, partial(read_forgotten, schema=self._job.ledger.schema)
+        self.forgotten = self._session.attempt(reading, f"reading what of {label!r} is forgotten")
+        return {place: reject for place, reject in refused.items() if not self.forgotten.holds_raw(label, reject.raw)}
 
     def _ask_first(self, prepared: Prepared, refused: dict[Place, Reject]) -> tuple[Prepared, Encoded]:
         """Returns what is sent, what the table knows left out; rows that turn out not to fit only now join the `refused`."""
@@ -182,16 +206,18 @@ class TableWriter:
 
     def _transact(self, connection: Connection, batch_id: UUID, prepared: Prepared, encoded: Encoded, parts: Parts) -> Committed:
         started = time.perf_counter()
-        history = self._history(batch_id)
+        history = batch_history(self._job, batch_id)
         with self._right_of_way.taken(), connection.transaction():
             limit_lock_waits(connection, self._session.warehouse.lock_timeout_seconds)
+            # First of all: whoever waits here must hold nothing that a batch at work waits for.
+            hold_forgets(connection, self._job.ledger.schema)
             moved = self._fence(connection, prepared.group)
-            wal_start = fetch_value(connection, "select pg_current_wal_insert_lsn()::text")
+            wal_start = check_generation(connection, self._job.ledger.schema, prepared.generation)
             merged = self._write(connection, encoded, parts, history)
-            counts = self._count(prepared, merged)
+            counts = count_by_window(prepared, merged, self._window_keys)
             discarded = self._record_beside(connection, prepared, counts, history)
             wal_bytes = _wal_bytes_since(connection, wal_start)
-            self._record_merge(connection, batch_id, prepared.group, counts, merged, wal_bytes=wal_bytes)
+            self._record_merge(connection, batch_id, prepared, counts, merged, wal_bytes=wal_bytes)
             before_commit = time.perf_counter()
         commit_seconds = time.perf_counter() - before_commit
         self._cursor = moved
@@ -231,7 +257,7 @@ class TableWriter:
         record_rejects(connection, ledger, rejects, run_id=self._job.run_id)
         discarded = self._count_discarded(connection, prepared.rejects)
         ledger.add_rows(connection, sum(window.created - window.removed for window in counts.values()))
-        ledger.record_positions(connection, group.passed)
+        ledger.record_positions(connection, () if group.forgotten else group.passed)
         if self.lane.index == 0:
             remember(connection, ledger, group.listed, group.held)
         return discarded
@@ -240,18 +266,20 @@ class TableWriter:
         self,
         connection: Connection,
         batch_id: UUID,
-        group: PageGroup,
+        prepared: Prepared,
         counts: Mapping[str, Counts],
         merged: Merged,
         *,
         wal_bytes: int,
     ) -> None:
+        # A cursor may name the object at which a page ended, which may be one that is forgotten.
+        tells_cursors = prepared.group.moves_cursor and not prepared.group.forgotten
         merge = MergeRecord(
             batch_id=batch_id,
             run_id=self._job.run_id,
             mode=self._job.mode,
-            cursor_before=self._cursor.cursor if group.moves_cursor and self._cursor else None,
-            cursor_after=group.position.after if group.moves_cursor else None,
+            cursor_before=self._cursor.cursor if tells_cursors and self._cursor else None,
+            cursor_after=prepared.group.position.after if tells_cursors else None,
             counts=counts,
             bytes=merged.copied_bytes,
             wal_bytes=wal_bytes,
@@ -259,18 +287,6 @@ class TableWriter:
             lane=self.lane.index,
         )
         self._job.ledger.record_merge(connection, merge)
-
-    def _history(self, batch_id: UUID) -> BatchHistory | None:
-        if self._job.target.history is None:
-            return None
-        return BatchHistory(
-            table=self._job.ledger.table("history"),
-            table_name=self._job.ledger.table_name,
-            batch_id=batch_id,
-            run_id=self._job.run_id,
-            mode=self._job.mode,
-            keep=self._job.target.history,
-        )
 
     def _settle_delivered(self, connection: Connection, batch: Batch) -> None:
         target = self._job.target
@@ -325,25 +341,6 @@ class TableWriter:
             f"while writing a batch of {self._job.target.label!r}, others changed its rows in table {str(self._job.target.table)!r} "
             f"each of {searches_in_vain} times: run again when fewer write there"
         ) from refusal
-
-    def _count(self, prepared: Prepared, merged: Merged) -> dict[str, Counts]:
-        """Counts the batch by key of the window.
-
-        Rejects have no time that could be trusted: they stand with the batch's newest window.
-        """
-        batch, rejected = prepared.batch, len(prepared.rejects)
-        newest = int(batch.windows.max()) if len(batch.windows) else len(self._window_keys) - 1
-        indexes = sorted({*merged.counts, *prepared.known, *np.flatnonzero(batch.duplicates).tolist(), newest})
-        counts = {}
-        for index in indexes:
-            stored = merged.counts.get(index, Counts()) + prepared.known.get(index, Counts())
-            window = replace(
-                stored,
-                duplicate=int(batch.duplicates[index]) if index < len(batch.duplicates) else 0,
-                rejected=rejected if index == newest else 0,
-            )
-            counts[self._window_keys[index]] = replace(window, fetched=window.accounted)
-        return counts
 
 
 def _wal_bytes_since(connection: Connection, start: object) -> int:

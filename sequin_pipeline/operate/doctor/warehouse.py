@@ -6,6 +6,7 @@ from datetime import UTC, datetime
 from psycopg import sql
 
 from sequin_pipeline.errors import PipelineError
+from sequin_pipeline.ledger.forgets import open_forgets
 from sequin_pipeline.ledger.ledger import Ledger
 from sequin_pipeline.ledger.schema import DEFAULT_SCHEMA, OLDEST_POSTGRES, VERSION, ledger_version
 from sequin_pipeline.operate.doctor.advice import server_settings, storage
@@ -142,6 +143,20 @@ def ledger(connection: Connection, patient: Patient) -> Iterator[Finding]:
         yield Finding("ledger", "ok", f"version {found}")
 
 
+def forgets(connection: Connection, patient: Patient) -> Iterator[Finding]:
+    """Looks for requests to forget somebody that have not come to their end."""
+    if ledger_version(connection) != VERSION:
+        return
+    for request in open_forgets(connection):
+        named = {"internal_id": "a tenant", "sync_id": "a sync"}.get(request.kind, f"a record of {request.label}")
+        said = (
+            f"the request of {request.requested_at.astimezone(UTC):%Y-%m-%d %H:%M:%SZ} to forget {named} has not come to its end"
+        )
+        yield Finding(
+            "forget", "warning", said, "run the same `sequin-pipeline forget` again: it goes on, and says what keeps rows"
+        )
+
+
 def tables(connection: Connection, patient: Patient) -> Iterator[Finding]:
     """Checks the tables as a run would find them."""
     version = ledger_version(connection)
@@ -179,5 +194,5 @@ def _names(*names: object) -> list[sql.Identifier]:
     return [sql.Identifier(str(name)) for name in names]
 
 
-CHECKS: tuple[Check, ...] = (server, clock, rights, ledger, tables, encoding, time_limits, server_settings, storage)
+CHECKS: tuple[Check, ...] = (server, clock, rights, ledger, forgets, tables, encoding, time_limits, server_settings, storage)
 """The findings are reported in this order."""
