@@ -8,10 +8,12 @@ import click
 from rich.console import Group
 
 from sequin_pipeline.catalog import Collection
+from sequin_pipeline.cli.age import age_of
 from sequin_pipeline.cli.completion import complete_collections
 from sequin_pipeline.cli.names import read_labels
 from sequin_pipeline.cli.offered import offers
 from sequin_pipeline.cli.session import announce, check_warehouse, open_session, select
+from sequin_pipeline.cli.sync_status import tell_syncs
 from sequin_pipeline.cli.tables import build_table, print_table
 from sequin_pipeline.ledger.held_deletes import HeldDeletes, held_by_table
 from sequin_pipeline.ledger.schema import migrate
@@ -25,10 +27,13 @@ MINUTES = len("2026-01-01 12:00")
 
 @click.command()
 @click.argument("labels", nargs=-1, metavar="[PROVIDER/NAME]…", callback=read_labels, shell_complete=complete_collections)
+@click.option(
+    "--by", type=click.Choice(["sync"]), help="Show each sync of each collection: its tenant, records, lag and rejects."
+)
 @click.option("--verbose", "-v", "is_verbose", is_flag=True, help="Show the live cursor of each collection too.")
 @click.option("--sandbox", is_flag=True, help="Look at the sandbox's records in the database that WAREHOUSE_URL names.")
 @click.option("--json", "as_json", is_flag=True, help="Print it as JSON.")
-def command(*, labels: Sequence[str], is_verbose: bool, sandbox: bool, as_json: bool) -> None:
+def command(*, labels: Sequence[str], by: str | None, is_verbose: bool, sandbox: bool, as_json: bool) -> None:
     """Show rows, the age of the newest record read (the lag is that at most), last merge and open rejects of each collection.
 
     Of all declared collections, or of those named. Says too which deletes are held, what the API offers and nobody has declared, and what
@@ -39,6 +44,9 @@ def command(*, labels: Sequence[str], is_verbose: bool, sandbox: bool, as_json: 
     announce(session)
     check_warehouse(session)
     warehouse = Warehouse(session.settings.warehouse_url)
+    if by is not None:
+        tell_syncs(warehouse, collections, as_json=as_json)
+        return
 
     def read() -> tuple[dict[str, TableStatus], dict[str, tuple[HeldDeletes, ...]]]:
         with warehouse.connect() as connection:
@@ -110,21 +118,6 @@ def _cells(status: TableStatus | None, now: datetime) -> Iterator[str]:
         yield from ("", "", NEVER, "")
         return
     yield f"{status.rows:,}"
-    yield _age(status.stream_time, now)
+    yield age_of(status.stream_time, now)
     yield "never" if status.last_merge_at is None else f"{status.last_merge_at.astimezone(UTC):%Y-%m-%d %H:%M:%SZ}"
     yield f"{status.open_rejects:,}"
-
-
-def _age(moment: datetime | None, now: datetime) -> str:
-    """Returns how old the last record read is: nothing newer has been read, and there may be nothing newer.
-
-    A source whose clock is wrong may be ahead of us.
-    """
-    if moment is None:
-        return ""
-    seconds = int((now - moment).total_seconds())
-    side, seconds = ("ago", seconds) if seconds >= 0 else ("ahead", -seconds)
-    days, hours, minutes = seconds // 86_400, seconds % 86_400 // 3_600, seconds % 3_600 // 60
-    return (
-        f"{days}d {hours}h {side}" if days else f"{hours}h {minutes}m {side}" if hours else f"{minutes}m {seconds % 60}s {side}"
-    )

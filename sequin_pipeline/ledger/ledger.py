@@ -100,6 +100,7 @@ class Ledger:
     def register_table(self, connection: Connection, source: SourceIdentity, *, on_delete: str, row_count: int) -> None:
         """Names the table as filled from `source`, from the beginning: cursors and positions of another source mean nothing."""
         connection.execute(self._sql("delete from {tables} where table_name = %s"), (self.table_name,))
+        connection.execute(self._sql("delete from {syncs} where table_name = %s"), (self.table_name,))
         connection.execute(
             self._sql(
                 "insert into {tables} (table_name, label, source_kind, base_url, stream, on_delete, row_count)"
@@ -321,7 +322,7 @@ def _composed(statement: LiteralString, schema: str) -> bytes:
 
     A batch runs a dozen of them, and composing one costs as much as running it.
     """
-    names = ("tables", "cursors", "positions", "merges", "rejects", "versions", "columns", "runs", "shards")
+    names = ("tables", "cursors", "positions", "merges", "rejects", "versions", "columns", "runs", "shards", "syncs")
     return with_parameters(sql.SQL(statement).format(**{name: sql.Identifier(schema, name) for name in names})).as_bytes()
 
 

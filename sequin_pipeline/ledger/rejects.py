@@ -18,6 +18,7 @@ from sequin_pipeline.postgres.rows import fetch_row, fetch_rows, fetch_value
 from sequin_pipeline.postgres.warehouse import Connection, held_text
 from sequin_pipeline.records import json_text
 from sequin_pipeline.records.envelope import MAX_UPDATED_IDX, MIN_UPDATED_IDX
+from sequin_pipeline.records.forgotten import read_origin
 from sequin_pipeline.records.literals import InvalidLiteral, scaled_integer
 
 EXAMPLES = 10
@@ -61,12 +62,13 @@ def record_rejects(connection: Connection, ledger: Ledger, rejects: Iterable[Rej
         return
     connection.execute(
         sql.SQL(
-            "insert into {rejects} as r (table_name, label, content_hash, record_id, version, raw, reason, class, sqlstate, run_id)"
+            "insert into {rejects} as r (table_name, label, content_hash, record_id, version, raw, reason, class, sqlstate,"
+            " sync_id, run_id)"
             " select %(table)s, %(label)s, encode(content, 'hex')::uuid, record_id, version, raw, reason, class, sqlstate,"
-            " %(run)s"
+            " sync_id, %(run)s"
             " from unnest(%(contents)b::bytea[], %(ids)s::text[], %(versions)s::bigint[], %(raws)b::bytea[],"
-            " %(reasons)s::text[], %(classes)s::text[], %(sqlstates)s::text[])"
-            " as new (content, record_id, version, raw, reason, class, sqlstate)"
+            " %(reasons)s::text[], %(classes)s::text[], %(sqlstates)s::text[], %(syncs)s::text[])"
+            " as new (content, record_id, version, raw, reason, class, sqlstate, sync_id)"
             " on conflict (table_name, content_hash) do update set last_seen_at = now(), seen = r.seen + 1,"
             " run_id = excluded.run_id, reason = excluded.reason, sqlstate = excluded.sqlstate,"
             # What a refill wrote together no source sends: it is being replayed, and its row, there already, settles nothing.
@@ -85,6 +87,7 @@ def record_rejects(connection: Connection, ledger: Ledger, rejects: Iterable[Rej
             "reasons": [storable(reject.reason, connection) for _, reject in ordered],
             "classes": [reject.reject_class for _, reject in ordered],
             "sqlstates": [reject.sqlstate for _, reject in ordered],
+            "syncs": [storable(read_origin(ledger.label, reject.raw).sync_id, connection) for _, reject in ordered],
         },
     )
 

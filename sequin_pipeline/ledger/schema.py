@@ -282,6 +282,21 @@ _MIGRATIONS = (
     alter table {schema}.versions add column sync_id text, add column internal_id text;
     alter table {schema}.history add column sync_id text, add column internal_id text;
     """,
+    # Of tenants beside each other.
+    """
+    create table {schema}.syncs (
+        table_name text not null,
+        sync_id text not null,
+        internal_id text,
+        records bigint not null,
+        rejected bigint not null,
+        stream_time timestamptz,
+        delivered_at timestamptz not null default now(),
+        primary key (table_name, sync_id)
+    );
+    comment on table {schema}.syncs is 'what has come of each sync, and the newest time at which a version of it entered the stream';
+    alter table {schema}.rejects add column sync_id text;
+    """,
 )
 VERSION = len(_MIGRATIONS)
 

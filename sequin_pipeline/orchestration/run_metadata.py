@@ -49,6 +49,7 @@ RUN_DESCRIPTIONS: Mapping[str, str] = {
     "cursor": "the place in the stream where the run ended",
     "notes": "what the source had to say",
     "bottleneck": "which stage set the pace of a run of a second or more: source, client, server or commit",
+    "syncs": "records, rejects and the time of the newest record of each sync that the run met, where they are not more than 50",
     "fetch_seconds": "seconds of requests, until their answers were there",
     "wait_seconds": "seconds that the run waited for pages which are fetched ahead",
     "normalize_seconds": "seconds of turning pages into columns",
@@ -60,6 +61,9 @@ RUN_DESCRIPTIONS: Mapping[str, str] = {
     "total_seconds": "seconds from the run's start to its end; with lanes, those of the stages add up to more",
 }
 """These hold for the whole run, and stand with the newest of its windows."""
+
+MOST_SYNCS = 50
+"""The metadata of more would be longer than anybody reads: `status --by sync` shows them."""
 
 SOURCE_NUMBERS = ("pages", "requests", "bytes", "retries", "rate_limit_seconds", "lag_seconds", "cursor", "notes")
 """A run tells these about the API's side of its collection, beside `fetched`."""
@@ -96,7 +100,22 @@ def run_metadata(outcome: SyncOutcome) -> dict[str, dg.MetadataValue]:
         if value is not None
     }
     texts = {"cursor": outcome.cursor or "none", "notes": "\n".join(outcome.notes), "bottleneck": outcome.bottleneck}
-    return metadata | {name: dg.MetadataValue.text(text) for name, text in texts.items() if text}
+    return metadata | {name: dg.MetadataValue.text(text) for name, text in texts.items() if text} | _sync_metadata(outcome)
+
+
+def _sync_metadata(outcome: SyncOutcome) -> dict[str, dg.MetadataValue]:
+    if not 0 < len(outcome.syncs) <= MOST_SYNCS:
+        return {}
+    told = {
+        one.sync_id: {
+            "internal_id": one.internal_id,
+            "records": one.records,
+            "rejected": one.rejected,
+            "newest_record_at": one.newest_at and one.newest_at.isoformat(),
+        }
+        for one in outcome.syncs
+    }
+    return {"syncs": dg.MetadataValue.json(told)}
 
 
 def count_metadata(counts: Counts) -> Mapping[str, int]:

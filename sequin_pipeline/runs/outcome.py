@@ -11,6 +11,7 @@ from sequin_pipeline.ledger.counts import Counts
 from sequin_pipeline.ledger.drift import Drift, Sample
 from sequin_pipeline.ledger.held_deletes import HeldDeletes
 from sequin_pipeline.ledger.rejects import PARENT, WAITING, OpenRejects, content_hash
+from sequin_pipeline.ledger.syncs import SyncCount, add_up
 from sequin_pipeline.read.stream import Portion
 from sequin_pipeline.runs.bottleneck import bottleneck
 from sequin_pipeline.write.job import Committed
@@ -38,7 +39,7 @@ class SyncOutcome:
     up before, and `settled` waited for another row or version, and were stored when the run ended; of what an earlier attempt at the
     run rejected, nothing is counted. `held_deletes` are those of the table that wait to be accepted, of all runs. `seconds` are by stage,
     and with lanes add up to more than `total`; `lanes` is None where collections of a queue share them. `notes` are what the source had
-    to say. `is_partial`: shards of a first load are left, so that no window is complete.
+    to say. `is_partial`: shards of a first load are left, so that no window is complete. `syncs`: what came of each sync.
     """
 
     counts: Counts
@@ -67,6 +68,7 @@ class SyncOutcome:
     held_deletes: tuple[HeldDeletes, ...] = ()
     lanes: int | None = 1
     is_partial: bool = False
+    syncs: tuple[SyncCount, ...] = ()
 
     @property
     def bottleneck(self) -> str | None:
@@ -107,6 +109,7 @@ def _sum(one: SyncOutcome, then: SyncOutcome) -> SyncOutcome:
         discarded=one.discarded + then.discarded,
         settled=one.settled + then.settled,
         rate_limit_seconds=one.rate_limit_seconds + then.rate_limit_seconds,
+        syncs=tuple(add_up((*one.syncs, *then.syncs)).values()),
         seconds={stage: one.seconds.get(stage, 0.0) + then.seconds.get(stage, 0.0) for stage in {**one.seconds, **then.seconds}},
         notes=tuple(dict.fromkeys([*one.notes, *then.notes])),
         required_missing=dict(Counter(one.required_missing) + Counter(then.required_missing)),
@@ -132,6 +135,7 @@ class Totals:
         self._sums: Counter[str] = Counter()
         self._required_missing: Counter[str] = Counter()
         self._rate_limit_seconds = 0.0
+        self._syncs: dict[str, SyncCount] = {}
 
     @property
     def seconds(self) -> float:
@@ -173,6 +177,7 @@ class Totals:
             self._counts[key] = self._counts.get(key, Counts()) + counts
         for stage, seconds in committed.seconds.items():
             self._seconds[stage] += seconds
+        self._syncs = add_up((*self._syncs.values(), *committed.syncs))
         self._sums["wal_bytes"] += committed.wal_bytes
         self._sums["discarded"] += committed.discarded
         self._sums["missing_parents"] += sum(reject.reject_class == PARENT for reject in committed.rejects)
@@ -217,4 +222,5 @@ class Totals:
             drift=drift,
             held_deletes=held_deletes,
             lanes=lanes,
+            syncs=tuple(self._syncs.values()),
         )

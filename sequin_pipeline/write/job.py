@@ -5,8 +5,12 @@ from datetime import datetime
 
 from sequin_pipeline.ledger.counts import Counts
 from sequin_pipeline.ledger.ledger import Ledger
+from sequin_pipeline.ledger.syncs import SyncCount
 from sequin_pipeline.normalize.normalizer import Reject
 from sequin_pipeline.table.target import Target
+
+DELIVERING_MODES = ("live", "backfill")
+"""What a source delivers counts for its sync, and not what is read back from the table or the ledger."""
 
 
 @dataclass(frozen=True)
@@ -31,7 +35,7 @@ class Committed:
     """This value says what the attempt that committed did.
 
     It has counts by key of the window, rejects taken out (`discarded` of them given up before, those that wait for a parent
-    aside), and what it cost.
+    aside), what it cost, and what came of each sync.
     """
 
     counts: dict[str, Counts]
@@ -40,3 +44,4 @@ class Committed:
     copied_bytes: int
     wal_bytes: int
     seconds: dict[str, float]
+    syncs: tuple[SyncCount, ...] = ()

@@ -9,6 +9,7 @@ import pyarrow as pa
 
 from sequin_pipeline.ledger.counts import Counts
 from sequin_pipeline.ledger.held_deletes import HeldDeletes
+from sequin_pipeline.ledger.syncs import SyncCount
 from sequin_pipeline.normalize.normalizer import NormalizedPages, Reject
 from sequin_pipeline.read.cursor_position import BEGINNING, CursorPosition
 from sequin_pipeline.sources import Listed
@@ -18,6 +19,7 @@ from sequin_pipeline.write.batch import Batch, Place, build_batches
 from sequin_pipeline.write.buckets import Lane, buckets_of
 from sequin_pipeline.write.known_rows import Asking, Question, build_question
 from sequin_pipeline.write.misfits import take_out_misfits
+from sequin_pipeline.write.sync_counts import count_by_sync
 
 Encoded = staging.EncodedBatch | direct_copy.CopyBatch
 """This is a batch as bytes, by the way that it goes: through staging, or straight into the table."""
@@ -59,6 +61,7 @@ class Prepared:
     of the rows it knows, there is a `question`, and bytes only if all rows are expected to be new to it; once it has answered,
     `known` counts the rows that it knows by index of the window. `seconds` is what preparing took.
     `forgotten` of the lane's records are left out, as was known at `generation` of what is forgotten.
+    `syncs` are its rows and rejects by sync.
     """
 
     group: PageGroup
@@ -70,6 +73,7 @@ class Prepared:
     known: Mapping[int, Counts] = field(default_factory=lambda: NOTHING_KNOWN)
     forgotten: int = 0
     generation: int = 0
+    syncs: tuple[SyncCount, ...] = field(default=(), repr=False)
 
     @property
     def is_lazy(self) -> bool:
@@ -117,6 +121,7 @@ def prepare(
                 seconds=built_seconds + time.perf_counter() - started,
                 forgotten=_share(group.forgotten_keys, lane) + (group.forgotten_rejects if is_first else 0),
                 generation=generation,
+                syncs=count_by_sync(target, batch, (*came_as_rejects, *without.values())),
             )
         )
     return prepared

@@ -20,6 +20,7 @@ from sequin_pipeline.ledger.forgets import ForgottenMeanwhile, check_generation,
 from sequin_pipeline.ledger.ledger import LiveCursor, MergeRecord
 from sequin_pipeline.ledger.listings import remember
 from sequin_pipeline.ledger.rejects import PARENT, count_discarded, record_rejects, settle_delivered
+from sequin_pipeline.ledger.syncs import record_syncs
 from sequin_pipeline.normalize.normalizer import Reject
 from sequin_pipeline.postgres.rows import fetch_value
 from sequin_pipeline.postgres.session import Session
@@ -34,7 +35,7 @@ from sequin_pipeline.write.direct_copy import CopyBatch, CopyRefused, copy_rows
 from sequin_pipeline.write.forgotten_rows import without_forgotten
 from sequin_pipeline.write.history import BatchHistory, batch_history, record_passed_over
 from sequin_pipeline.write.interpreter_priority import RightOfWay
-from sequin_pipeline.write.job import Committed, WriteJob
+from sequin_pipeline.write.job import DELIVERING_MODES, Committed, WriteJob
 from sequin_pipeline.write.known_rows import Answer, Asking, Question, ask
 from sequin_pipeline.write.merge import Merged, RowsRefused, merge_in_parts, merge_rows
 from sequin_pipeline.write.needed_rows import Needed, find_needed
@@ -217,6 +218,8 @@ class TableWriter:
             counts = count_by_window(prepared, merged, self._window_keys)
             discarded = self._record_beside(connection, prepared, counts, history)
             wal_bytes = _wal_bytes_since(connection, wal_start)
+            if self._job.mode in DELIVERING_MODES:
+                record_syncs(connection, self._job.ledger, prepared.syncs)
             self._record_merge(connection, batch_id, prepared, counts, merged, wal_bytes=wal_bytes)
             before_commit = time.perf_counter()
         commit_seconds = time.perf_counter() - before_commit
@@ -229,6 +232,7 @@ class TableWriter:
             copied_bytes=merged.copied_bytes,
             wal_bytes=wal_bytes,
             seconds={**merged.seconds, "ledger": ledger_seconds, "commit": commit_seconds},
+            syncs=prepared.syncs,
         )
 
     def _write(self, connection: Connection, encoded: Encoded, parts: Parts, history: BatchHistory | None) -> Merged:

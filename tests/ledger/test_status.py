@@ -4,7 +4,7 @@ from datetime import UTC, datetime, timedelta
 
 import pytest
 
-from sequin_pipeline.cli.status import _age
+from sequin_pipeline.cli.age import age_of
 
 NOW = datetime(2025, 3, 1, 12, tzinfo=UTC)
 
@@ -21,8 +21,8 @@ NOW = datetime(2025, 3, 1, 12, tzinfo=UTC)
     ],
 )
 def test_age_says_how_far_and_on_which_side(age: timedelta, text: str) -> None:
-    assert _age(NOW - age, NOW) == text
+    assert age_of(NOW - age, NOW) == text
 
 
 def test_a_table_without_records_has_no_age() -> None:
-    assert _age(None, NOW) == ""
+    assert age_of(None, NOW) == ""

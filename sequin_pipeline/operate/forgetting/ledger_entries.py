@@ -136,6 +136,7 @@ PLACES: tuple[LedgerPlace, ...] = (
     _Entries("remembered versions", "versions", _OF_TENANT).place(),
     _Entries("history entries", "history", _OF_TENANT).place(),
     _Entries("ids of listings", "listed", _OF_SYNC).place(),
+    _Entries("counts of syncs", "syncs", _OF_TENANT).place(),
     _Entries("held deletes", "held_deletes", _OF_SYNC).place(),
 )
 """A table of the ledger whose entries name a tenant or a sync is one line here."""
