@@ -11,10 +11,10 @@ from sequin_pipeline.cli.names import plain_label
 from sequin_pipeline.cli.session import Session, announce, check_warehouse, open_session, select
 from sequin_pipeline.errors import ConfigurationError
 from sequin_pipeline.postgres.warehouse import Warehouse, attempt
-from sequin_pipeline.records.forgotten import Subject
 
 if TYPE_CHECKING:
     from sequin_pipeline.operate.forgetting.report import ForgetReport
+    from sequin_pipeline.records.forgotten import Subject
 
 INCOMPLETE = 3
 """The command exits with this where something of the subject is left."""
@@ -74,7 +74,9 @@ def command(
     _print(report, as_json=as_json)
 
 
-def _subject(label: str | None, record_id: str | None, *, internal_id: str | None, sync_id: str | None) -> Subject:
+def _subject(label: str | None, record_id: str | None, *, internal_id: str | None, sync_id: str | None) -> "Subject":
+    from sequin_pipeline.records.forgotten import Subject
+
     given = [one for one in (internal_id, sync_id, label) if one is not None]
     if len(given) != 1 or (label is not None and not record_id) or "" in given:
         raise ConfigurationError("name one of them: --internal-id T, --sync-id S, or PROVIDER/NAME and the ID of a record")
@@ -83,11 +85,12 @@ def _subject(label: str | None, record_id: str | None, *, internal_id: str | Non
     return Subject("internal_id", internal_id) if internal_id is not None else Subject("sync_id", sync_id or "")
 
 
-def _resolved(session: Session, warehouse: Warehouse, subject: Subject) -> Subject:
+def _resolved(session: Session, warehouse: Warehouse, subject: "Subject") -> "Subject":
     """Returns the record by its own id, where it was named by the one at the provider."""
     from sequin_pipeline.ledger.ledger import Ledger
     from sequin_pipeline.ledger.schema import migrate
     from sequin_pipeline.operate.explain import find_by_upstream_id
+    from sequin_pipeline.records.forgotten import Subject
 
     if subject.kind != "record":
         return subject
@@ -123,7 +126,7 @@ def _print(report: "ForgetReport", *, as_json: bool) -> None:
         sys.exit(INCOMPLETE)
 
 
-def _tell_undone(subject: Subject, *, was_forgotten: bool, as_json: bool) -> None:
+def _tell_undone(subject: "Subject", *, was_forgotten: bool, as_json: bool) -> None:
     if as_json:
         click.echo(json.dumps({"kind": subject.kind, "collection": subject.label or None, "undone": was_forgotten}, indent=2))
         return

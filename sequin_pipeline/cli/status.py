@@ -13,7 +13,6 @@ from sequin_pipeline.cli.completion import complete_collections
 from sequin_pipeline.cli.names import read_labels
 from sequin_pipeline.cli.offered import offers
 from sequin_pipeline.cli.session import announce, check_warehouse, open_session, select
-from sequin_pipeline.cli.sync_status import tell_syncs
 from sequin_pipeline.cli.tables import build_table, print_table
 from sequin_pipeline.ledger.held_deletes import HeldDeletes, held_by_table
 from sequin_pipeline.ledger.schema import migrate
@@ -45,6 +44,8 @@ def command(*, labels: Sequence[str], by: str | None, is_verbose: bool, sandbox:
     check_warehouse(session)
     warehouse = Warehouse(session.settings.warehouse_url)
     if by is not None:
+        from sequin_pipeline.cli.sync_status import tell_syncs
+
         tell_syncs(warehouse, collections, as_json=as_json)
         return
 

@@ -11,9 +11,6 @@ from typing import Literal
 
 import msgspec
 
-from sequin_pipeline.records import json_text
-from sequin_pipeline.records.envelope import derived_id
-
 SubjectKind = Literal["internal_id", "sync_id", "record"]
 
 HASH_BYTES = 16
@@ -100,6 +97,9 @@ NOTHING_FORGOTTEN = Forgotten()
 
 def read_origin(label: str, raw: bytes) -> Origin:
     """Reads what a record, sound or not, says of its origin; the rows of frames say it in columns."""
+    # Here, so that commands which read the ledger do not wait for Arrow.
+    from sequin_pipeline.records.envelope import derived_id
+
     fields = _members(raw)
     sync = _members(fields.get("sync", b""))
     sync_id = _text(sync.get("id", fields.get("sync_id", b"null")))
@@ -111,6 +111,8 @@ def read_origin(label: str, raw: bytes) -> Origin:
 
 
 def _members(raw: bytes) -> dict[str, bytes]:
+    from sequin_pipeline.records import json_text
+
     try:
         return json_text.members(raw)
     except (ValueError, RecursionError):

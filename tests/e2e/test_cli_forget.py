@@ -40,8 +40,9 @@ def test_forget_counts_removes_reports_and_is_undone(make_project: MakeProject, 
 
     assert planned.status == 0
     assert [line.split() for line in planned.stdout.splitlines()] == [
+        ["1", "ledger:", "counts", "of", "syncs"],
         ["1", "rows", "of", "table", "demo.thing"],
-        ["1", "would", "be", "removed", "in", "all"],
+        ["2", "would", "be", "removed", "in", "all"],
         ["Nothing", "was", "changed."],
     ]
     assert rows == [(5,)]
@@ -52,7 +53,7 @@ def test_forget_counts_removes_reports_and_is_undone(make_project: MakeProject, 
         "collection": None,
         "is_dry_run": False,
         "is_complete": True,
-        "removed": {"rows of table demo.thing": 1},
+        "removed": {"ledger: counts of syncs": 1, "rows of table demo.thing": 1},
         "kept_by_triggers": {},
         "left": [],
         "of_unknown_tenant": 0,

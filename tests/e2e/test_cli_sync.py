@@ -171,6 +171,7 @@ def test_a_sync_with_rejects_exits_with_3_and_its_json_says_so(
         "created": 3,
         "removed": 0,
         "rewritten": 0,
+        "forgotten": 0,
     }
     assert parts["counts"]["fetched"] == 0
 
