@@ -77,7 +77,7 @@ def hold(connection: Connection, ledger: Ledger, held: HeldDeletes) -> None:
     connection.execute(
         sql.SQL(
             "insert into {} as h (table_name, sync_id, version, row_count, live_rows, examples, accepted)"
-            " values (%s, %s, %s, %s, %s, case when {} then '{{}}' else %s end, %s)"
+            " values (%s, %s, %s, %s, %s, case when {} then '{{}}'::text[] else %s end, %s)"
             " on conflict (table_name, sync_id) do update set version = excluded.version, row_count = excluded.row_count,"
             " live_rows = excluded.live_rows, examples = excluded.examples, accepted = excluded.accepted, held_at = now()"
         ).format(ledger.table("held_deletes"), has_forgotten_lately(ledger.schema)),
