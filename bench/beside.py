@@ -22,6 +22,7 @@ FIGURES: dict[str, Callable[[Measurement], float]] = {
     "seconds": lambda measured: measured.seconds,
     "client CPU": lambda measured: measured.client_cpu_seconds,
     "server CPU": lambda measured: measured.server_cpu_seconds or float("nan"),
+    "both": lambda measured: measured.client_cpu_seconds + (measured.server_cpu_seconds or float("nan")),
     "WAL": lambda measured: measured.wal_bytes,
 }
 
@@ -61,17 +62,21 @@ def _round(arena: Arena, other: Path, *, number: int) -> Iterator[Pair]:
 
 
 def _table(pairs: list[Pair], *, records: int) -> str:
-    lines = [f"{'':40}" + "".join(f"{name:>12}" for name in FIGURES) + "   µs of client CPU a record, here and beside"]
+    lines = [f"{'':40}" + "".join(f"{name:>12}" for name in FIGURES) + "   µs of client and server CPU a record, here and beside"]
     for entry in HERE:
         for phase in entry.phases:
             of_phase = [pair for pair in pairs if (pair[0].name, pair[0].phase) == (entry.name, phase)]
             medians = [statistics.median(_ratios(figure, of_phase)) for figure in FIGURES.values()]
-            client = [statistics.median(pair[side].client_cpu_seconds for pair in of_phase) / records * 1e6 for side in (0, 1)]
-            each = " ".join(f"{ratio:.2f}" for ratio in _ratios(FIGURES["client CPU"], of_phase))
+            spent = [
+                " + ".join(
+                    f"{statistics.median(FIGURES[figure](pair[side]) for pair in of_phase) / records * 1e6:.1f}"
+                    for figure in ("client CPU", "server CPU")
+                )
+                for side in (0, 1)
+            ]
+            each = " ".join(f"{ratio:.2f}" for ratio in _ratios(FIGURES["both"], of_phase))
             label = f"{entry.label}, {phase}"
-            lines.append(
-                f"{label:40}" + "".join(f"{median:12.2f}" for median in medians) + f"   {client[0]:.1f} {client[1]:.1f} ({each})"
-            )
+            lines.append(f"{label:40}" + "".join(f"{median:12.2f}" for median in medians) + f"   {spent[0]}, {spent[1]} ({each})")
     return "\n".join(lines)
 
 

@@ -105,6 +105,8 @@ def _peer(
 
 LIMIT, LIMIT_TWO, PIPELINE, PIPELINE_TWO = "limit", "limit_two", "pipeline", "pipeline_two"
 PIPELINE_JSON = "pipeline_json"
+COPY, COPY_TWO = "copy", "copy_two"
+"""The limit for new records: nothing less than their COPY gets them into a table. All other records have to be compared there."""
 
 CORE: tuple[Entry, ...] = (
     Entry(
@@ -135,7 +137,22 @@ CORE: tuple[Entry, ...] = (
         CORE_PHASES,
         options={"statements": "merge", "connections": 2},
     ),
-    Entry("copy", "bare COPY into the table", "bench.limit", "core", ("new",), options={"statements": "copy", "connections": 1}),
+    Entry(
+        COPY,
+        "bare COPY into the table, one connection",
+        "bench.limit",
+        "core",
+        ("new",),
+        options={"statements": "copy", "connections": 1},
+    ),
+    Entry(
+        COPY_TWO,
+        "bare COPY into the table, two connections",
+        "bench.limit",
+        "core",
+        ("new",),
+        options={"statements": "copy", "connections": 2},
+    ),
     Entry(
         "copy_json",
         "bare COPY into the table, data: json",

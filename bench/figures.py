@@ -5,6 +5,8 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 
 from bench.contestants import (
+    COPY,
+    COPY_TWO,
     CORE,
     CORE_PHASES,
     ENTRIES,
@@ -54,10 +56,14 @@ class Cost:
 def ratios(results: Results) -> list[Ratio]:
     """To the limit first, then to the peers, each over all of its phases."""
     found: list[Ratio | None] = []
-    for phase in CORE_PHASES:
-        found.append(_ratio(results, LIMIT, phase, "share of the limit, one connection"))
-    for phase in CORE_PHASES:
-        found.append(_ratio(results, LIMIT_TWO, phase, "share of the limit, two lanes", ours=PIPELINE_TWO))
+    for how, ours, merging, copying in (
+        ("one connection", PIPELINE, LIMIT, COPY),
+        ("two lanes", PIPELINE_TWO, LIMIT_TWO, COPY_TWO),
+    ):
+        for phase in CORE_PHASES:
+            limit = copying if phase == "new" else merging
+            found.append(_ratio(results, limit, phase, f"share of the limit, {how}", ours=ours))
+        found.append(_ratio(results, merging, "new", f"times as fast as ready bytes staged and merged, {how}", ours=ours))
     for peer in PEER_ENTRIES:
         for phase in peer.phases:
             for apart, ours in beside(peer).items():

@@ -1,7 +1,8 @@
-"""The limit: the same rows as bytes made ready beforehand, so that nothing is left to do but what Postgres must do.
+"""The limits: the same rows as bytes made ready beforehand, so that nothing is left to do but what Postgres must do.
 
 `python -m bench.limit`, a contestant. Options: `statements` is "merge" (the pipeline's own staging and merge, batch by batch, each in
-a transaction) or "copy" (a bare COPY into the table, which knows neither repeated reads nor versions); `connections`, how many share it.
+a transaction) or "copy" (a bare COPY into the table, which knows neither repeated reads nor versions: the limit for new records);
+`connections`, how many share it.
 """
 
 from collections.abc import Callable, Sequence
