@@ -51,9 +51,11 @@ interop: $(STAMP)
 	@command -v npm >/dev/null || { echo "make: npm was not found; Node 20 and npm are needed" >&2; exit 1; }
 	INTEROP_REQUIRED=1 $(BIN)/python -m pytest tests/interop $(PYTEST)
 
-# The random tests for long, with other data each time.
+# The random tests for long, with other data each time; then those of the writers, with every batch by the same way.
 fuzz: $(STAMP)
 	SEQUIN_PIPELINE_TEST_EFFORT=$${SEQUIN_PIPELINE_TEST_EFFORT:-20} $(BIN)/python -m pytest tests/hostile tests/faults/test_source_histories.py --timeout 0 $(PYTEST)
+	for way in "asked first" staged "in turn" "by chance"; do \
+	  $(BIN)/python -m pytest tests/write tests/faults/test_postgres_*.py --way "$$way" $(PARALLEL) $(PYTEST) || exit 1; done
 
 # Random faults for SOAK="--minutes 10 --seed 1": printed with what they did, compared at every quiet point.
 soak: $(STAMP)

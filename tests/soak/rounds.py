@@ -6,7 +6,7 @@ import sys
 import threading
 import time
 from collections import Counter
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import contextmanager, suppress
 from dataclasses import dataclass, field
@@ -27,12 +27,15 @@ from tests.e2e.project import SandboxControls
 from tests.faults.faulty_api import cursor_after
 from tests.faults.landing import THING, Landing, lines
 from tests.soak.growing import IDS, GrowingStream
+from tests.soak.races import Races
 from tests.soak.trouble import Trouble
 from tests.sources.reading import TOKEN, source
 from tests.support.builders import EPOCH, live_run_config
 from tests.support.checkout import CHECKOUT
 from tests.support.postgres import SETTINGS, running_server
 
+KINDS = ("rounds", "races")
+"""Whole runs under faults of all kinds, and writers of one table that race each other."""
 PAGE_RECORDS = 10
 LONGEST_PAUSE_SECONDS = 0.2
 """Between attempts: six of them outlast a restart, and a round stays short."""
@@ -51,19 +54,25 @@ class Report:
     endings: Counter[str] = field(default_factory=Counter)
 
 
-def soak(seed: int, *, goes_on: Callable[[int], bool], tell: Callable[[str], None]) -> Report:
-    """Rounds for as long as `goes_on` says of their number. Raises AssertionError where the table or the ledger is wrong, and whatever
-    a run raises that is no error of ours."""
+def soak(
+    seed: int, *, goes_on: Callable[[int], bool], tell: Callable[[str], None], kinds: Sequence[str] = KINDS
+) -> tuple[Report, Races]:
+    """Rounds and races in turn for as long as `goes_on` says of their number. Raises AssertionError where the table or the ledger is
+    wrong, and whatever a run raises that is no error of ours."""
     settings = {**SETTINGS, "synchronous_commit": "on"}
     with running_server(settings) as server, running_sandbox(_empty_feed(), _api_settings()) as url:
         landing = Landing(server.url(server.make_database()))
         chance = Random(seed)
         api = SandboxControls(url)
         rounds = Rounds(landing, GrowingStream(chance), Trouble(server, api, landing.url, chance), chance)
+        races = Races(server.url(server.make_database()), chance)
         rounds.begin()
-        while goes_on(rounds.report.rounds):
-            tell(rounds.play())
-    return rounds.report
+        while goes_on(max(rounds.report.rounds, races.rounds)):
+            if "rounds" in kinds:
+                tell(rounds.play())
+            if "races" in kinds:
+                tell(races.play())
+    return rounds.report, races
 
 
 def _empty_feed() -> RecordedFeed:
