@@ -66,8 +66,8 @@ def ratios(results: Results) -> list[Ratio]:
         found.append(_ratio(results, merging, "new", f"times as fast as ready bytes staged and merged, {how}", ours=ours))
     for peer in PEER_ENTRIES:
         for phase in peer.phases:
-            for apart, ours in beside(peer).items():
-                found.append(_ratio(results, peer.name, phase, f"times as fast as {peer.label}{apart}", ours=ours.name))
+            for apart, entry in beside(peer).items():
+                found.append(_ratio(results, peer.name, phase, f"times as fast as {peer.label}{apart}", ours=entry.name))
     return [ratio for ratio in found if ratio is not None]
 
 

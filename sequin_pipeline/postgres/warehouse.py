@@ -340,5 +340,15 @@ def attempt(
 
 
 def is_open(connection: Connection) -> bool:
-    """Returns False once the server or the network has gone away."""
-    return not connection.closed and connection.pgconn.status == pq.ConnStatus.OK
+    """Returns False once the server or the network has gone away, or a command that was cut off has left the connection at work.
+
+    That happens where a session ends in the middle of an `executemany`, which sends its statements in a pipeline: libpq does not see the
+    end, psycopg 3.3.9 cannot leave the pipeline, and every later statement would be refused.
+    """
+    pgconn = connection.pgconn
+    return (
+        not connection.closed
+        and pgconn.status == pq.ConnStatus.OK
+        and pgconn.pipeline_status == pq.PipelineStatus.OFF
+        and pgconn.transaction_status != pq.TransactionStatus.ACTIVE
+    )
