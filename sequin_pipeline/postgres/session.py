@@ -5,7 +5,9 @@ from contextlib import AbstractContextManager, ExitStack
 from types import TracebackType
 from typing import Self, TypeVar
 
-from sequin_pipeline.postgres.warehouse import Connection, Warehouse, attempt, is_open
+from psycopg import pq
+
+from sequin_pipeline.postgres.warehouse import Connection, Warehouse, attempt
 
 Result = TypeVar("Result")
 
@@ -29,7 +31,7 @@ class Session:
 
     def connection(self) -> Connection:
         """Returns the open connection, a new one after the last was lost. Raises WarehouseError."""
-        if self._connection is None or not is_open(self._connection):
+        if self._connection is None or not _is_open(self._connection):
             self._stack.close()
             opened: AbstractContextManager[Connection] = self.warehouse.connect()
             self._connection = self._stack.enter_context(opened)
@@ -38,3 +40,18 @@ class Session:
     def attempt(self, work: Callable[[Connection], Result], doing: str) -> Result:
         """Runs `work` on the connection, and again when Postgres gave up for a reason that passes. Raises WarehouseError."""
         return attempt(lambda: work(self.connection()), doing, sleep=self.warehouse.sleep)
+
+
+def _is_open(connection: Connection) -> bool:
+    """Returns False once the server or the network has gone away, or a command that was cut off has left the connection at work.
+
+    That happens where a session ends in the middle of an `executemany`, which sends its statements in a pipeline: libpq does not see the
+    end, psycopg 3.3.9 cannot leave the pipeline, and every later statement would be refused.
+    """
+    pgconn = connection.pgconn
+    return (
+        not connection.closed
+        and pgconn.status == pq.ConnStatus.OK
+        and pgconn.pipeline_status == pq.PipelineStatus.OFF
+        and pgconn.transaction_status != pq.TransactionStatus.ACTIVE
+    )

@@ -337,18 +337,3 @@ def attempt(
         logger.warning("attempt %d of %d failed, the next one in %.1f s: %s", failures, ATTEMPTS, wait_seconds, explained)
         sleep(wait_seconds)
     raise AssertionError("the last attempt returns or raises")
-
-
-def is_open(connection: Connection) -> bool:
-    """Returns False once the server or the network has gone away, or a command that was cut off has left the connection at work.
-
-    That happens where a session ends in the middle of an `executemany`, which sends its statements in a pipeline: libpq does not see the
-    end, psycopg 3.3.9 cannot leave the pipeline, and every later statement would be refused.
-    """
-    pgconn = connection.pgconn
-    return (
-        not connection.closed
-        and pgconn.status == pq.ConnStatus.OK
-        and pgconn.pipeline_status == pq.PipelineStatus.OFF
-        and pgconn.transaction_status != pq.TransactionStatus.ACTIVE
-    )

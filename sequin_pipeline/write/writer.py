@@ -1,8 +1,7 @@
 """This module commits batches, each in one short transaction together with its ledger rows.
 
-Each is retried, counted once, and committed without its bad rows. Used by whoever has frames for a table: the run of a
-collection, the refill of a column, a plain DataFrame. Tables are prepared before: a writer knows from the beginning what it
-writes to.
+Each is retried, counted once, and committed without its bad rows. Used by whoever has frames for a table: the run of a collection,
+the refill of a column, a plain DataFrame. Tables are prepared before: a writer knows from the beginning what it writes to.
 """
 
 import logging
