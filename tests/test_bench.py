@@ -162,7 +162,7 @@ def test_summary_names_the_fastest_peer_of_each_kind_and_none_that_lacks_a_key()
     peers = {"sling": 5.0, "dlt": 9.0, "dlt_arrow": 4.0, "dlt_arrow_loose": 3.0, "pandas": 6.0}
     found = [measurement(name, 1, seconds) for name, seconds in peers.items()]
     found += [measurement(f"beside_{name}", 1, 2.0) for name in (*peers, "dlt_arrow_json")]
-    results = Results(measurements=[*found, measurement("limit", 1, 1.0), measurement("pipeline", 1, 2.0)])
+    results = Results(measurements=[*found, measurement("copy", 1, 1.0), measurement("pipeline", 1, 2.0)])
     document = {
         "ratios": [asdict(ratio) for ratio in figures.ratios(results)],
         "costs": [asdict(cost) for cost in figures.costs(results)],

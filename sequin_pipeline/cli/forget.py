@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING
 import click
 
 from sequin_pipeline.cli.completion import complete_collections, complete_record_ids
-from sequin_pipeline.cli.names import plain_label
+from sequin_pipeline.cli.names import read_labels
 from sequin_pipeline.cli.session import Session, announce, check_warehouse, open_session, select
 from sequin_pipeline.errors import ConfigurationError
 from sequin_pipeline.postgres.warehouse import Warehouse, attempt
@@ -21,7 +21,7 @@ INCOMPLETE = 3
 
 
 @click.command()
-@click.argument("label", metavar="[PROVIDER/NAME", required=False, shell_complete=complete_collections)
+@click.argument("label", metavar="[PROVIDER/NAME", required=False, callback=read_labels, shell_complete=complete_collections)
 @click.argument("record_id", metavar="ID]", required=False, shell_complete=complete_record_ids)
 @click.option("--internal-id", metavar="T", help="Forget the tenant: every record whose sync.external_id this is.")
 @click.option("--sync-id", metavar="S", help="Forget every record of this sync.")
@@ -81,7 +81,7 @@ def _subject(label: str | None, record_id: str | None, *, internal_id: str | Non
     if len(given) != 1 or (label is not None and not record_id) or "" in given:
         raise ConfigurationError("name one of them: --internal-id T, --sync-id S, or PROVIDER/NAME and the ID of a record")
     if label is not None:
-        return Subject("record", record_id or "", plain_label(label))
+        return Subject("record", record_id or "", label)
     return Subject("internal_id", internal_id) if internal_id is not None else Subject("sync_id", sync_id or "")
 
 

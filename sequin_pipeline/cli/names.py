@@ -9,7 +9,7 @@ import click
 from sequin_pipeline.declare.suggestions import suggestion
 from sequin_pipeline.errors import ConfigurationError
 
-Given = TypeVar("Given", str, tuple[str, ...])
+Given = TypeVar("Given", str, tuple[str, ...], None)
 
 _SEPARATOR = re.compile(r"[:.]")
 
@@ -23,7 +23,9 @@ def plain_label(text: str) -> str:
 
 
 def read_labels(ctx: click.Context, param: click.Parameter, given: Given) -> Given:
-    """Reads names of collections as click's callback of arguments and options."""
+    """Reads names of collections as click's callback of arguments and options; None is one that was not given."""
+    if given is None:
+        return given
     return plain_label(given) if isinstance(given, str) else tuple(map(plain_label, given))
 
 

@@ -16,6 +16,7 @@ from psycopg import sql
 from psycopg.types.json import Jsonb
 
 from sequin_pipeline.ledger.schema import DEFAULT_SCHEMA
+from sequin_pipeline.postgres.percent_signs import with_parameters
 from sequin_pipeline.postgres.rows import fetch_row, fetch_rows, fetch_value
 from sequin_pipeline.postgres.warehouse import LOCK_TIMEOUT_SECONDS, Connection, limit_lock_waits
 from sequin_pipeline.records.forgotten import Forgotten, Subject
@@ -58,7 +59,7 @@ def check_generation(connection: Connection, schema: str, generation: int) -> st
 
 @cache
 def _beginning(schema: str) -> bytes:
-    return sql.SQL("select {}, pg_current_wal_insert_lsn()::text").format(_generation(schema)).as_bytes()
+    return with_parameters(sql.SQL("select {}, pg_current_wal_insert_lsn()::text").format(_generation(schema))).as_bytes()
 
 
 def _generation(schema: str) -> sql.Composed:
