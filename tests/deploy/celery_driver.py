@@ -67,7 +67,6 @@ class Driver:
 
         def look_and_see() -> object:
             self.look()
-            time.sleep(0.2)
             return has_come()
 
         wait_until(look_and_see, what)
