@@ -13,8 +13,11 @@ from psycopg import sql
 from sequin_pipeline.ledger.ledger import Ledger
 from sequin_pipeline.ledger.schema import DEFAULT_SCHEMA
 from sequin_pipeline.postgres.rows import fetch_rows
-from sequin_pipeline.postgres.warehouse import Connection
+from sequin_pipeline.postgres.warehouse import Connection, limit_lock_waits
 from sequin_pipeline.windows import SLACK
+
+DIVIDING_SECONDS = 600
+"""A source that is asked again and again may need minutes."""
 
 
 @dataclass(frozen=True)
@@ -36,6 +39,14 @@ def find_shards(connection: Connection, ledger: Ledger) -> list[Shard]:
             ledger.table("shards")
         ),
         (ledger.table_name,),
+    )
+
+
+def hold_division(connection: Connection, ledger: Ledger) -> None:
+    """Waits while another run asks the source what to divide this first load by, until the open transaction ends."""
+    limit_lock_waits(connection, DIVIDING_SECONDS)
+    connection.execute(
+        "select pg_advisory_xact_lock(hashtextextended(%s, 0))", (f"sequin_pipeline.shards {ledger.schema} {ledger.table_name}",)
     )
 
 

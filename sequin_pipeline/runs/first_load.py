@@ -13,7 +13,7 @@ from functools import partial
 from sequin_pipeline.ledger.census import find_census
 from sequin_pipeline.ledger.ledger import Ledger
 from sequin_pipeline.ledger.schema import DEFAULT_SCHEMA, migrate
-from sequin_pipeline.ledger.shards import Shard, begin_load, complete_shard, find_shards
+from sequin_pipeline.ledger.shards import Shard, begin_load, complete_shard, find_shards, hold_division
 from sequin_pipeline.normalize.normalizer import Normalizer
 from sequin_pipeline.postgres.session import Session
 from sequin_pipeline.postgres.warehouse import Connection, Warehouse
@@ -94,14 +94,26 @@ def _find_task(session: Session, ledger: Ledger, stream: RecordStream, *, run_id
     # First of all: a table of another source is refused before anything is asked.
     preparing = partial(prepare_collection_table, ledger=ledger, run_config=run_config, source=source)
     session.attempt(preparing, f"preparing table {ledger.table_name!r} of {ledger.label!r}")
-    listing = source.list_syncs(run_config.collection.id)
-    if listing is None or len(listing.sync_ids) < 2 or not _knows_first(stream, listing.sync_ids):
-        _tell_undivided(ledger, listing, run_config.collection.shards)
-        return in_one_stream
-    most = run_config.collection.shards
-    beginning = partial(begin_load, ledger=ledger, syncs=listing.sync_ids, most=most, began_at=listing.received_at)
-    begun = session.attempt(beginning, f"dividing the first load of {ledger.label!r}")
-    return _Task(tuple(begun), reads_all=run_config.only_shard is None)
+    dividing = partial(_divide, ledger=ledger, stream=stream, source=source)
+    begun = session.attempt(dividing, f"dividing the first load of {ledger.label!r}")
+    return in_one_stream if begun is None else _Task(begun, reads_all=run_config.only_shard is None)
+
+
+def _divide(connection: Connection, *, ledger: Ledger, stream: RecordStream, source: ListsSyncs) -> tuple[Shard, ...] | None:
+    """Returns the shards of the load, begun now where there is none; none where it has ended, None where it cannot be divided.
+
+    The runs of a load begin together. One asks the source, and the others wait for it rather than ask the same.
+    """
+    most = stream.run_config.collection.shards
+    with connection.transaction():
+        hold_division(connection, ledger)
+        if (begun := find_shards(connection, ledger)) or ledger.live_cursors(connection):
+            return tuple(begun)
+        listing = source.list_syncs(stream.run_config.collection.id)
+        if listing is None or len(listing.sync_ids) < 2 or not _knows_first(stream, listing.sync_ids):
+            _tell_undivided(ledger, listing, most)
+            return None
+        return tuple(begin_load(connection, ledger, listing.sync_ids, most=most, began_at=listing.received_at))
 
 
 def _look(connection: Connection, ledger: Ledger) -> tuple[str | None, bool, tuple[Shard, ...]]:

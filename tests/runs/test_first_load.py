@@ -3,10 +3,12 @@
 import json
 import re
 from collections.abc import Iterator, Sequence
+from concurrent.futures import ThreadPoolExecutor
 from contextlib import suppress
 from dataclasses import dataclass, field, replace
 from datetime import UTC, datetime, timedelta
 from itertools import count
+from threading import Barrier
 
 import pytest
 from hypothesis import HealthCheck, given, settings
@@ -47,6 +49,7 @@ class SyncsSource:
     breaks_after: int | None = None
     requests: list[ReadRequest] = field(default_factory=list)
     happens: list[tuple[str, str, datetime]] = field(default_factory=list)
+    listings: int = 0
     positions: Iterator[int] = field(default_factory=lambda: count(1))
 
     def put(self, record_id: str, sync_id: str, at: datetime, *, deleted: bool = False) -> None:
@@ -85,6 +88,7 @@ class SyncsSource:
                 self.put(*self.happens.pop(0))
 
     def list_syncs(self, collection_id: str) -> SyncListing | None:
+        self.listings += 1
         listed = {_sync_of(entry) for _, entry in self.entries.values()} - self.unlisted
         return SyncListing(tuple(sorted(listed)), self.now) if self.lists else None
 
@@ -244,6 +248,34 @@ def test_any_order_of_runs_that_break_off_ends_in_the_table_of_one_stream(
 
     assert table_of(warehouse_url) == stands_in(source)
     assert [shard for shard, _ in cursors(warehouse_url)] == [0]
+
+
+def test_of_runs_that_begin_together_one_asks_what_to_divide_by(warehouse_url: str) -> None:
+    source, together = filled("a", "b", "c"), Barrier(3)
+
+    def run(shard: int) -> None:
+        together.wait()
+        read(warehouse_url, source, shard=shard, run_id=f"run {shard}")
+
+    with ThreadPoolExecutor(3) as threads:
+        list(threads.map(run, (1, 2, 3)))
+
+    assert (source.listings, source.requests.count(ReadRequest(frozenset({"demo:thing"})))) == (1, 1)
+    assert table_of(warehouse_url) == stands_in(source)
+
+
+def test_a_run_that_breaks_off_before_it_has_divided_leaves_that_to_the_next(warehouse_url: str) -> None:
+    source = filled("a", "b", "c")
+    source.breaks_after = 0
+
+    with pytest.raises(SourceUnavailable):
+        read(warehouse_url, source, shard=1)
+    source.breaks_after = None
+    for shard in (2, 1, 3):
+        read(warehouse_url, source, shard=shard)
+
+    assert source.listings == 2
+    assert table_of(warehouse_url) == stands_in(source)
 
 
 def test_a_shard_that_broke_off_goes_on_where_it_was(warehouse_url: str) -> None:
