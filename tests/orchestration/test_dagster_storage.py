@@ -6,6 +6,7 @@ import shutil
 from collections.abc import Callable, Iterator
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
+from threading import Barrier
 
 import dagster as dg
 import psycopg
@@ -13,6 +14,7 @@ import pytest
 import sqlalchemy as db
 from dagster_postgres import PostgresEventLogStorage
 
+from sequin_pipeline.orchestration.assets import POOL
 from sequin_pipeline.postgres.urls import psycopg2_url
 from tests.faults.pooler import is_installed, pooler, pooler_folder
 from tests.support.checkout import CHECKOUT
@@ -86,6 +88,29 @@ def test_connections_that_died_are_replaced_before_they_are_used(dagster_url: st
             assert not known & backends(dagster_url)
 
 
+def test_a_connection_on_which_the_server_has_said_something_is_used_on(dagster_url: str, make_instance: MakeInstance) -> None:
+    instance = make_instance(dagster_url)
+    _ask(instance, "listen news; select true")
+    before = backends(dagster_url)
+
+    execute(dagster_url, "notify news")
+    use(instance)
+
+    assert backends(dagster_url) == before
+
+
+def test_a_connection_that_is_in_use_costs_no_statement_more(
+    dagster_url: str, make_instance: MakeInstance, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    instance = make_instance(dagster_url)
+    use(instance)
+    storage = instance.event_log_storage
+    assert isinstance(storage, PostgresEventLogStorage)
+    monkeypatch.setattr(storage._engine.dialect, "do_ping", None)
+
+    use(instance)
+
+
 def test_a_forked_process_uses_none_of_its_parents(dagster_url: str, make_instance: MakeInstance) -> None:
     instance = make_instance(dagster_url)
     use(instance)
@@ -130,6 +155,59 @@ def test_the_web_server_may_have_its_own_pool(dagster_url: str, make_instance: M
 
     use(instance)
     assert _ask(instance, "show statement_timeout") == [("5s",)]
+
+
+def places(instance: dg.DagsterInstance, pool: str = POOL) -> tuple[int | None, bool | None, int]:
+    """The limit of the pool, whether it is dagster.yaml's, and how many places there are."""
+    info = instance.event_log_storage.get_concurrency_info(pool)
+    return info.limit, info.using_default_limit, info.slot_count
+
+
+def with_default_limit(tmp_path: Path, limit: int) -> None:
+    """Changes what dagster.yaml says of pools."""
+    path = tmp_path / "dagster.yaml"
+    settings = path.read_text()
+    assert "default_limit: 4" in settings
+    path.write_text(settings.replace("default_limit: 4", f"default_limit: {limit}"))
+
+
+def test_a_pool_that_many_processes_meet_first_gets_its_places_once(dagster_url: str, make_instance: MakeInstance) -> None:
+    instances = [make_instance(dagster_url) for _ in range(4)]
+    everybody = Barrier(len(instances))
+
+    def meet(instance: dg.DagsterInstance, pool: str) -> None:
+        everybody.wait()
+        instance.event_log_storage.initialize_concurrency_limit_to_default(pool)
+
+    pools = [f"pool_{number}" for number in range(10)]
+    with ThreadPoolExecutor(len(instances)) as threads:
+        for pool in pools:
+            for done in [threads.submit(meet, instance, pool) for instance in instances]:
+                done.result()
+
+    assert [places(instances[0], pool) for pool in pools] == [(4, True, 4)] * 10
+
+
+@pytest.mark.parametrize("limit", [2, 4, 7])
+def test_another_limit_in_dagster_yaml_holds_for_pools_that_are_known(
+    limit: int, dagster_url: str, make_instance: MakeInstance, tmp_path: Path
+) -> None:
+    make_instance(dagster_url).event_log_storage.initialize_concurrency_limit_to_default(POOL)
+    with_default_limit(tmp_path, limit)
+    instance = make_instance(dagster_url)
+
+    instance.event_log_storage.initialize_concurrency_limit_to_default(POOL)
+
+    assert places(instance) == (limit, True, limit)
+
+
+def test_a_limit_that_was_set_by_hand_stays(dagster_url: str, make_instance: MakeInstance) -> None:
+    instance = make_instance(dagster_url)
+    instance.event_log_storage.set_concurrency_slots(POOL, 9)
+
+    instance.event_log_storage.initialize_concurrency_limit_to_default(POOL)
+
+    assert places(instance) == (9, False, 9)
 
 
 @pytest.mark.skipif(SKIP_SYSTEM, reason=LEFT_OUT)
