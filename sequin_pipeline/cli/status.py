@@ -16,6 +16,7 @@ from sequin_pipeline.cli.session import announce, check_warehouse, open_session,
 from sequin_pipeline.cli.tables import build_table, print_table
 from sequin_pipeline.ledger.held_deletes import HeldDeletes, held_by_table
 from sequin_pipeline.ledger.schema import migrate
+from sequin_pipeline.ledger.shards import shards_left, which_are
 from sequin_pipeline.ledger.status import TableStatus, table_statuses
 from sequin_pipeline.postgres.warehouse import Warehouse, attempt
 
@@ -35,8 +36,8 @@ MINUTES = len("2026-01-01 12:00")
 def command(*, labels: Sequence[str], by: str | None, is_verbose: bool, sandbox: bool, as_json: bool) -> None:
     """Show rows, the age of the newest record read (the lag is that at most), last merge and open rejects of each collection.
 
-    Of all declared collections, or of those named. Says too which deletes are held, what the API offers and nobody has declared, and what
-    is declared and the API does not offer.
+    Of all declared collections, or of those named. Says too which shards of a first load are left, which deletes are held, what the API
+    offers and nobody has declared, and what is declared and the API does not offer.
     """
     session = open_session(wants_sandbox=sandbox, labels=labels)
     collections = select(session, providers=(), labels=labels)
@@ -49,12 +50,12 @@ def command(*, labels: Sequence[str], by: str | None, is_verbose: bool, sandbox:
         tell_syncs(warehouse, collections, as_json=as_json)
         return
 
-    def read() -> tuple[dict[str, TableStatus], dict[str, tuple[HeldDeletes, ...]]]:
+    def read() -> tuple[dict[str, TableStatus], dict[str, tuple[HeldDeletes, ...]], Mapping[str, tuple[int, ...]]]:
         with warehouse.connect() as connection:
             migrate(connection)
-            return table_statuses(connection), held_by_table(connection)
+            return table_statuses(connection), held_by_table(connection), shards_left(connection)
 
-    statuses, held = attempt(read, "reading the ledger")
+    statuses, held, loading = attempt(read, "reading the ledger")
     if not as_json:
         _print(collections, statuses, is_verbose=is_verbose)
     found = offers(session.collections.values())
@@ -64,13 +65,20 @@ def command(*, labels: Sequence[str], by: str | None, is_verbose: bool, sandbox:
     }
     if as_json:
         standing = [
-            _told(collection, statuses.get(str(collection.table)), held.get(str(collection.table), ()))
+            _told(
+                collection,
+                statuses.get(str(collection.table)),
+                held.get(str(collection.table), ()),
+                loading.get(collection.label, ()),
+            )
             for collection in collections
         ]
         told = {"collections": standing, "not_declared": undeclared, "not_offered": sorted(unknown)}
         click.echo(json.dumps(told, indent=2, default=lambda moment: moment.isoformat()))
         return
     for collection in collections:
+        if left := loading.get(collection.label):
+            click.echo(f"\nThe first load of {collection.label} is under way, by shards of which {which_are(left)} left")
         for one in held.get(str(collection.table), ()):
             click.echo(f"\n{one.told(collection.label)}")
     if undeclared and not labels:
@@ -79,7 +87,9 @@ def command(*, labels: Sequence[str], by: str | None, is_verbose: bool, sandbox:
         click.echo(f"\n{sentence}")
 
 
-def _told(collection: Collection, status: TableStatus | None, held: Sequence[HeldDeletes]) -> dict[str, object]:
+def _told(
+    collection: Collection, status: TableStatus | None, held: Sequence[HeldDeletes], shards_left: Sequence[int]
+) -> dict[str, object]:
     """Returns what programs are told; all but the names is null for a collection that has never been synced."""
     return {
         "collection": collection.label,
@@ -91,6 +101,7 @@ def _told(collection: Collection, status: TableStatus | None, held: Sequence[Hel
         "last_merge_at": status and status.last_merge_at,
         "open_rejects": status and status.open_rejects,
         "held_deletes": status and sum(one.rows for one in held),
+        "shards_left": status and list(shards_left),
     }
 
 

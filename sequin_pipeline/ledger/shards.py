@@ -116,6 +116,11 @@ def shards_left(connection: Connection, *, schema: str = DEFAULT_SCHEMA) -> Mapp
     )
 
 
+def which_are(numbers: Sequence[int]) -> str:
+    """Returns the numbers of shards as the subject of a sentence, with its verb: `number 2 is`, or `numbers 2, 3 are`."""
+    return f"number {numbers[0]} is" if len(numbers) == 1 else f"numbers {', '.join(map(str, numbers))} are"
+
+
 def _lock(connection: Connection, ledger: Ledger) -> None:
     connection.execute(
         sql.SQL("select from {} where table_name = %s for update").format(ledger.table("tables")), (ledger.table_name,)

@@ -13,7 +13,7 @@ from functools import partial
 from sequin_pipeline.ledger.census import find_census
 from sequin_pipeline.ledger.ledger import Ledger
 from sequin_pipeline.ledger.schema import DEFAULT_SCHEMA, migrate
-from sequin_pipeline.ledger.shards import Shard, begin_load, complete_shard, find_shards, hold_division
+from sequin_pipeline.ledger.shards import Shard, begin_load, complete_shard, find_shards, hold_division, which_are
 from sequin_pipeline.normalize.normalizer import Normalizer
 from sequin_pipeline.postgres.session import Session
 from sequin_pipeline.postgres.warehouse import Connection, Warehouse
@@ -67,14 +67,10 @@ def read_collection(
     if left is None or left:
         read_now = summed(outcomes) if outcomes else nothing_read("the shard of this run has been loaded")
         note = (
-            f"of {len(task.shards)} shards of the first load, {_numbers(left)} left" if left else "the load has been begun anew"
+            f"of {len(task.shards)} shards of the first load, {which_are(left)} left" if left else "the load has been begun anew"
         )
         return replace(read_now, is_partial=True, notes=(*read_now.notes, note))
     return summed([*outcomes, read(stream)])
-
-
-def _numbers(left: list[int]) -> str:
-    return f"number {left[0]} is" if len(left) == 1 else f"numbers {', '.join(map(str, left))} are"
 
 
 def _find_task(session: Session, ledger: Ledger, stream: RecordStream, *, run_id: str) -> _Task:
