@@ -14,7 +14,8 @@ from tests.support.checkout import CHECKOUT
 from tests.support.commands import Finished, RunMain
 from tests.support.fast import SLOW_FOLDERS, forbid_processes, is_fast
 from tests.support.forked import Parent, running_parent
-from tests.support.postgres import PostgresServer
+from tests.support.ledgers import with_ledger
+from tests.support.postgres import EMPTY, PostgresServer
 from tests.support.ways import WAYS, drawn, going, seed_of
 
 # What speaks of rows in its assertions, for tests of several folders.
@@ -86,12 +87,12 @@ def processes() -> Iterator[Parent]:
 
 
 @pytest.fixture
-def make_database(postgres_server: PostgresServer) -> Iterator[Callable[[], str]]:
-    """Makes another fresh database at each call and returns its libpq URL; all are dropped after the test."""
+def make_database(postgres_server: PostgresServer) -> Iterator[Callable[..., str]]:
+    """Makes another fresh database at each call, as a copy of `template`, and returns its libpq URL; all are dropped after the test."""
     made: list[str] = []
 
-    def make() -> str:
-        made.append(postgres_server.make_database())
+    def make(template: str = EMPTY) -> str:
+        made.append(postgres_server.make_database(template))
         return postgres_server.url(made[-1])
 
     yield make
@@ -100,7 +101,7 @@ def make_database(postgres_server: PostgresServer) -> Iterator[Callable[[], str]
 
 
 @pytest.fixture
-def empty_url(make_database: Callable[[], str]) -> str:
+def empty_url(make_database: Callable[..., str]) -> str:
     """The libpq URL of a fresh, empty database."""
     return make_database()
 
@@ -108,22 +109,13 @@ def empty_url(make_database: Callable[[], str]) -> str:
 @pytest.fixture(scope="session")
 def ledger_template(postgres_server: PostgresServer) -> str:
     """A database in which the pipeline has made its ledger: copied, it saves each test 40 ms of a processor."""
-    import psycopg  # here, and the next too, so that tests without a database do not wait for them
-
-    from sequin_pipeline.ledger.schema import migrate
-
-    database = postgres_server.make_database()
-    with psycopg.connect(postgres_server.url(database), autocommit=True) as connection:
-        migrate(connection)
-    return database
+    return with_ledger(postgres_server)
 
 
 @pytest.fixture
-def warehouse_url(postgres_server: PostgresServer, ledger_template: str) -> Iterator[str]:
+def warehouse_url(make_database: Callable[..., str], ledger_template: str) -> str:
     """The libpq URL of a fresh database that holds an empty ledger; where it matters who makes that, ask for `empty_url`."""
-    database = postgres_server.make_database(ledger_template)
-    yield postgres_server.url(database)
-    postgres_server.release(database)
+    return make_database(ledger_template)
 
 
 @pytest.fixture
@@ -153,11 +145,9 @@ def dagster_template(postgres_server: PostgresServer) -> str:
 
 
 @pytest.fixture
-def dagster_url(postgres_server: PostgresServer, dagster_template: str) -> Iterator[str]:
+def dagster_url(make_database: Callable[..., str], dagster_template: str) -> str:
     """The libpq URL of a fresh database that holds the tables of a Dagster instance, and no run."""
-    database = postgres_server.make_database(dagster_template)
-    yield postgres_server.url(database)
-    postgres_server.release(database)
+    return make_database(dagster_template)
 
 
 @pytest.fixture

@@ -22,9 +22,9 @@ FIRST, SECOND = things(1, 2), [*things(3, 4), {**things(1, 1)[0], "updated_idx":
 
 
 @pytest.fixture
-def landing(own_server: PostgresServer) -> Landing:
+def landing(make_own_database: Callable[[], str]) -> Landing:
     """A table that holds the first batch."""
-    landing = Landing(own_server.url(own_server.make_database()))
+    landing = Landing(make_own_database())
     landing.sync(ListSource([FIRST]))
     landing.deliver(*FIRST)
     return landing

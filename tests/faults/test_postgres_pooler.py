@@ -27,6 +27,12 @@ PAGES = [things(first, first + 4) for first in range(1, 40, 5)]
 
 
 @pytest.fixture
+def warehouse_url(empty_url: str) -> str:
+    """Of an empty database: the ledger, too, is made through the pooler."""
+    return empty_url
+
+
+@pytest.fixture
 def pooled(landing: Landing, postgres_server: PostgresServer) -> Iterator[Warehouse]:
     """The table's database, behind a pooler with fewer connections than the runs open."""
     with pooler_folder() as folder, pooler(folder, postgres_server.socket_directory, connections=CONNECTIONS):

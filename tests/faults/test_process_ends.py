@@ -1,6 +1,7 @@
 """The process of a run is asked to end, or cannot write its logs, in the middle of its work."""
 
 import signal
+from collections.abc import Callable
 
 import pytest
 
@@ -16,7 +17,6 @@ from tests.faults.places import Place, deliver, deliver_rest
 from tests.faults.small_disk import small_disk
 from tests.sources.reading import source
 from tests.support.forked import Parent
-from tests.support.postgres import PostgresServer
 from tests.support.reading import query
 
 RECORDS = [*things(1, 3), {**things(1, 1)[0], "updated_idx": 9}, *things(5, 6)]
@@ -43,9 +43,9 @@ pytestmark = pytest.mark.filterwarnings("ignore:InitResourceContext.dagster_run 
     [pytest.param(phase, phase == "commit", id=f"TERM of a run in {phase}") for phase in PHASES],
 )
 def test_run_that_is_asked_to_end_leaves_whole_batches_and_the_next_one_goes_on(
-    own_server: PostgresServer, processes: Parent, phase: str, *, committed: bool
+    make_own_database: Callable[[], str], processes: Parent, phase: str, *, committed: bool
 ) -> None:
-    landing = Landing(own_server.url(own_server.make_database()))
+    landing = Landing(make_own_database())
     with faulty_api(RECORDS[:2]) as api:
         landing.sync(source(api.url))
         landing.deliver(*RECORDS[:2])

@@ -147,13 +147,15 @@ CASES = {
 
 @pytest.mark.parametrize("in_world", [pytest.param(world, id=name) for name, world in {**WORLDS, **CONNECTOR_WORLDS}.items()])
 def test_any_history_leaves_the_fold_of_what_was_delivered_and_misses_nothing(
-    make_database: Callable[[], str], in_world: Callable[[str, random.Random], AbstractContextManager[World]]
+    make_database: Callable[..., str],
+    ledger_template: str,
+    in_world: Callable[[str, random.Random], AbstractContextManager[World]],
 ) -> None:
     met: Counter[str] = Counter()
 
     for seed in range(HISTORIES * EFFORT):
         chance = random.Random(seed)
-        with in_world(make_database(), chance) as world:
+        with in_world(make_database(ledger_template), chance) as world:
             history = History(world, chance, met)
             steps = chance.choices(list(STEPS), weights=list(STEPS.values()), k=STEPS_EACH)
             try:

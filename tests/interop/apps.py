@@ -16,7 +16,7 @@ import platformdirs
 import psycopg
 from psycopg import sql
 
-from tests.support.reading import READER
+from tests.support.postgres import ASIDE
 
 EXAMPLES = Path(__file__).parents[2] / "examples"
 PACKAGES = Path(__file__).parent / "packages"
@@ -199,7 +199,7 @@ def wait_until_connected(url: str) -> None:
     deadline = time.monotonic() + COMMAND_SECONDS
     others = (
         "select count(*) from pg_stat_activity where datname = current_database() and pid <> pg_backend_pid()"
-        f" and application_name <> '{READER}'"
+        f" and application_name <> '{ASIDE}'"
     )
     with psycopg.connect(url, autocommit=True) as connection:
         while connection.execute(others).fetchone() == (0,):

@@ -18,7 +18,8 @@ from sequin_pipeline.table.target import collection_target
 from sequin_pipeline.write import staging
 from sequin_pipeline.write.batch import build_batch
 from sequin_pipeline.write.merge import merge_rows
-from tests.support.reading import READER, query
+from tests.support.postgres import ASIDE
+from tests.support.reading import query
 from tests.support.waits import looks
 
 VERSIONS = sql.Identifier("sequin_pipeline", "versions")
@@ -71,7 +72,7 @@ def wait_for_activity(url: str, condition: str, parameters: Sequence[object], *,
     with psycopg.connect(url, autocommit=True) as connection:
         for _ in looks():
             rows = connection.execute(
-                f"select pid from pg_stat_activity where pid <> pg_backend_pid() and application_name <> '{READER}' and {condition}",
+                f"select pid from pg_stat_activity where pid <> pg_backend_pid() and application_name <> '{ASIDE}' and {condition}",
                 parameters,
             ).fetchall()
             if len(rows) == count:

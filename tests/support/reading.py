@@ -2,7 +2,6 @@
 
 import atexit
 import json
-import select
 import threading
 import time
 from collections import Counter
@@ -14,10 +13,8 @@ from typing import Any
 import psycopg
 
 from sequin_pipeline.ledger.counts import Counts
+from tests.support.postgres import connect_aside, is_usable
 from tests.support.waits import PATIENCE_SECONDS, wait_until
-
-READER = "tests"
-"""The application name of connections that only look."""
 
 COUNT_NAMES = tuple(field.name for field in fields(Counts))
 
@@ -36,22 +33,13 @@ _kept: dict[str, psycopg.Connection[tuple[Any, ...]]] = {}
 def _reader(url: str) -> Iterator[psycopg.Connection[tuple[Any, ...]]]:
     """A connection that has nothing open, and that what waits for sessions does not count."""
     if threading.current_thread() is not threading.main_thread():
-        with _connect(url) as connection:
+        with connect_aside(url) as connection:
             yield connection
         return
-    if url not in _kept or not _is_usable(_kept[url]):
+    if url not in _kept or not is_usable(_kept[url]):
         close_reader()
-        _kept[url] = _connect(url)
+        _kept[url] = connect_aside(url)
     yield _kept[url]
-
-
-def _connect(url: str) -> psycopg.Connection[tuple[Any, ...]]:
-    return psycopg.connect(url, autocommit=True, client_encoding="UTF8", application_name=READER, prepare_threshold=None)
-
-
-def _is_usable(connection: psycopg.Connection[tuple[Any, ...]]) -> bool:
-    """False for one that the server has ended meanwhile: then its socket has something to read."""
-    return not connection.closed and not select.select([connection.fileno()], [], [], 0)[0]
 
 
 @atexit.register

@@ -44,12 +44,12 @@ def everything(url: str) -> list[list[tuple[object, ...]]]:
     return [catalog, *(query(url, f"select * from {name} t order by t::text") for (name,) in tables)]
 
 
-def test_a_table_that_is_missing_is_created_as_declared(warehouse_url: str) -> None:
+def test_a_table_that_is_missing_is_created_as_declared(empty_url: str) -> None:
     of = replace(collection(columns=(*COLUMNS, TWICE)), description="Things of the demo.")
 
-    sync(warehouse_url, of=of)
+    sync(empty_url, of=of)
 
-    assert columns(warehouse_url) == {
+    assert columns(empty_url) == {
         "id": "text not null",
         "upstream_id": "text",
         "internal_id": "text",
@@ -68,7 +68,7 @@ def test_a_table_that_is_missing_is_created_as_declared(warehouse_url: str) -> N
         "updated_at": "timestamp with time zone not null",
     }
     [(key,)] = query(
-        warehouse_url,
+        empty_url,
         "select pg_get_constraintdef(oid) from pg_constraint where contype = 'p' and conrelid = 'demo.thing'::regclass",
     )
     assert key == "PRIMARY KEY (id)"
@@ -367,25 +367,25 @@ def test_a_ledger_of_a_newer_version_is_refused(warehouse_url: str) -> None:
     assert everything(warehouse_url) == before
 
 
-def test_a_schema_of_the_ledgers_name_that_is_no_ledger_is_refused_whole(warehouse_url: str) -> None:
-    execute(warehouse_url, "create schema sequin_pipeline", "create table sequin_pipeline.cursors (mine text)")
-    before = everything(warehouse_url)
+def test_a_schema_of_the_ledgers_name_that_is_no_ledger_is_refused_whole(empty_url: str) -> None:
+    execute(empty_url, "create schema sequin_pipeline", "create table sequin_pipeline.cursors (mine text)")
+    before = everything(empty_url)
 
     with pytest.raises(TableRefused, match='relation "cursors" already exists'):
-        sync(warehouse_url, [record("a")])
+        sync(empty_url, [record("a")])
 
-    assert everything(warehouse_url) == before
+    assert everything(empty_url) == before
 
 
 @pytest.mark.parametrize("round_number", range(3))
-def test_six_runs_that_start_at_once_on_an_empty_database_create_everything_once(warehouse_url: str, round_number: int) -> None:
+def test_six_runs_that_start_at_once_on_an_empty_database_create_everything_once(empty_url: str, round_number: int) -> None:
     names = [f"thing{number % 3}" for number in range(6)]
 
     def work(name: str) -> str:
         of = collection(name=name, table=f"demo.{name}")
         pages = [[record("a", collection_id=of.id), record("b", collection_id=of.id)]]
         try:
-            sync(warehouse_url, *pages, of=of, run_id=f"{name} {id(pages)}")
+            sync(empty_url, *pages, of=of, run_id=f"{name} {id(pages)}")
         except RunFenced:
             return "fenced"
         return "landed"
@@ -395,42 +395,38 @@ def test_six_runs_that_start_at_once_on_an_empty_database_create_everything_once
 
     assert results.count("landed") >= 3
     for name in set(names):
-        assert row_count(warehouse_url, f"demo.{name}") == 2
-        assert query(warehouse_url, "select count(*) from sequin_pipeline.columns where table_name = %s", f"demo.{name}") == [
-            (2,)
-        ]
-        assert query(warehouse_url, "select cursor from sequin_pipeline.cursors where table_name = %s", f"demo.{name}") == [
-            ("1",)
-        ]
+        assert row_count(empty_url, f"demo.{name}") == 2
+        assert query(empty_url, "select count(*) from sequin_pipeline.columns where table_name = %s", f"demo.{name}") == [(2,)]
+        assert query(empty_url, "select cursor from sequin_pipeline.cursors where table_name = %s", f"demo.{name}") == [("1",)]
 
 
-def test_a_role_without_rights_is_told_which_one_it_lacks(warehouse_url: str) -> None:
-    execute(warehouse_url, "create role powerless login")
-    url = warehouse_url.replace("//postgres@", "//powerless@")
+def test_a_role_without_rights_is_told_which_one_it_lacks(empty_url: str) -> None:
+    execute(empty_url, "create role powerless login")
+    url = empty_url.replace("//postgres@", "//powerless@")
 
     try:
         with pytest.raises(TableRefused) as caught:
             sync(url, [record("a")])
     finally:
-        execute(warehouse_url, "drop role powerless")
+        execute(empty_url, "drop role powerless")
 
-    database = psycopg.conninfo.conninfo_to_dict(warehouse_url)["dbname"]
+    database = psycopg.conninfo.conninfo_to_dict(empty_url)["dbname"]
     assert str(caught.value) == (
         f"while preparing table 'demo.thing' of 'demo/thing', Postgres said 'permission denied for database {database}' "
         "(SQLSTATE 42501): grant the right that it names to this role."
     )
 
 
-def test_a_role_that_may_not_write_the_table_is_refused_before_the_first_request(warehouse_url: str) -> None:
-    sync(warehouse_url, [record("a")])
+def test_a_role_that_may_not_write_the_table_is_refused_before_the_first_request(empty_url: str) -> None:
+    sync(empty_url, [record("a")])
     execute(
-        warehouse_url,
+        empty_url,
         "create role reader login",
         "grant usage on schema demo, sequin_pipeline to reader",
         "grant all on all tables in schema sequin_pipeline to reader",
         "grant select on demo.thing to reader",
     )
-    url = warehouse_url.replace("//postgres@", "//reader@")
+    url = empty_url.replace("//postgres@", "//reader@")
 
     try:
         with pytest.raises(
@@ -439,55 +435,55 @@ def test_a_role_that_may_not_write_the_table_is_refused_before_the_first_request
         ):
             sync(url, [record("a")], [record("b")])
     finally:
-        execute(warehouse_url, "drop owned by reader", "drop role reader")
+        execute(empty_url, "drop owned by reader", "drop role reader")
 
-    assert ids_and_versions(warehouse_url) == [("a", 1, False)]
+    assert ids_and_versions(empty_url) == [("a", 1, False)]
 
 
-def test_switching_to_remove_sweeps_the_marked_rows_and_remembers_them(warehouse_url: str) -> None:
+def test_switching_to_remove_sweeps_the_marked_rows_and_remembers_them(empty_url: str) -> None:
     marked = [record("a", 1), record("b", 2, deleted=True), record("c", 3, deleted=True, data=None)]
-    sync(warehouse_url, marked)
+    sync(empty_url, marked)
 
-    outcome = sync(warehouse_url, marked, [record("b", 1), record("c", 4)], of=collection(on_delete="remove"), run_id="second")
+    outcome = sync(empty_url, marked, [record("b", 1), record("c", 4)], of=collection(on_delete="remove"), run_id="second")
 
     assert outcome.swept == 2
-    assert ids_and_versions(warehouse_url) == [("a", 1, False), ("c", 4, False)]
-    assert merges(warehouse_url, "second") == [{"fetched": 2, "inserted": 1, "stale": 1, "created": 1}]
-    assert outcome.rows == row_count(warehouse_url) == 2
+    assert ids_and_versions(empty_url) == [("a", 1, False), ("c", 4, False)]
+    assert merges(empty_url, "second") == [{"fetched": 2, "inserted": 1, "stale": 1, "created": 1}]
+    assert outcome.rows == row_count(empty_url) == 2
 
 
-def test_switching_back_to_mark_changes_only_what_comes(warehouse_url: str) -> None:
+def test_switching_back_to_mark_changes_only_what_comes(empty_url: str) -> None:
     removing = collection(on_delete="remove")
     pages = [[record("a", 1), record("b", 2)], [record("a", 3, deleted=True)], [record("b", 4, deleted=True)]]
-    sync(warehouse_url, *pages[:2], of=removing)
-    before = ids_and_versions(warehouse_url)
+    sync(empty_url, *pages[:2], of=removing)
+    before = ids_and_versions(empty_url)
 
-    outcome = sync(warehouse_url, *pages, run_id="second")
+    outcome = sync(empty_url, *pages, run_id="second")
 
     assert before == [("b", 2, False)]
-    assert ids_and_versions(warehouse_url) == [("b", 4, True)]
+    assert ids_and_versions(empty_url) == [("b", 4, True)]
     assert (outcome.swept, outcome.rows) == (0, 1)
 
 
-def test_a_column_declared_no_longer_stays_with_its_values_and_is_filled_when_it_comes_back(warehouse_url: str) -> None:
+def test_a_column_declared_no_longer_stays_with_its_values_and_is_filled_when_it_comes_back(empty_url: str) -> None:
     wide, narrow = collection(columns=(*COLUMNS, TWICE)), collection()
     pages = [[record("a", 1)], [record("b", 2)]]
-    sync(warehouse_url, *pages[:1], of=wide)
-    sync(warehouse_url, *pages, of=narrow)
-    between = query(warehouse_url, "select id, twice from demo.thing order by id")
+    sync(empty_url, *pages[:1], of=wide)
+    sync(empty_url, *pages, of=narrow)
+    between = query(empty_url, "select id, twice from demo.thing order by id")
 
-    sync(warehouse_url, *pages, of=wide)
+    sync(empty_url, *pages, of=wide)
 
     assert between == [("a", "1"), ("b", None)]
-    assert query(warehouse_url, "select id, twice from demo.thing order by id") == [("a", "1"), ("b", "2")]
+    assert query(empty_url, "select id, twice from demo.thing order by id") == [("a", "1"), ("b", "2")]
 
 
-def test_a_column_that_somebody_dropped_is_added_and_filled_again(warehouse_url: str) -> None:
+def test_a_column_that_somebody_dropped_is_added_and_filled_again(empty_url: str) -> None:
     """Also where the object came as jsonb writes it, so that the hash of what is read back equals the stored one."""
     pages = [record("a", 1), record("b", 2, data={"amount": 2, "status": "x"}), record("c", 3, deleted=True, data=None)]
-    sync(warehouse_url, pages, run_id="first")
-    execute(warehouse_url, "alter table demo.thing drop column amount")
+    sync(empty_url, pages, run_id="first")
+    execute(empty_url, "alter table demo.thing drop column amount")
 
-    sync(warehouse_url, pages, run_id="second")
+    sync(empty_url, pages, run_id="second")
 
-    assert query(warehouse_url, "select id, amount from demo.thing order by id") == [("a", 1), ("b", 2), ("c", None)]
+    assert query(empty_url, "select id, amount from demo.thing order by id") == [("a", 1), ("b", 2), ("c", None)]

@@ -29,6 +29,12 @@ SECOND = [record("hidden", 2, deleted=True), record("new", 1)]
 
 
 @pytest.fixture
+def warehouse_url(empty_url: str) -> str:
+    """Of an empty database: the ledger, too, is made by the role that writes."""
+    return empty_url
+
+
+@pytest.fixture
 def writer(warehouse_url: str) -> Iterator[str]:
     """The URL of a role that has made the table and written its first rows, and that owns nothing but what it makes."""
     parts = urlsplit(warehouse_url)

@@ -32,12 +32,6 @@ STALE = Counts(stale=1)
 UNCHANGED = Counts(unchanged=1)
 
 
-@pytest.fixture
-def warehouse_url(empty_url: str) -> str:
-    """Of an empty database: who makes the ledger, and what becomes of it then, matters here."""
-    return empty_url
-
-
 def tombstone(record_id: str, version: int) -> dict[str, object]:
     return record(record_id, version, deleted=True, data=None)
 

@@ -156,15 +156,15 @@ def infer(url: str) -> None:
 
 @pytest.mark.parametrize("write", [run_collection, plan, frame, infer])
 def test_nothing_is_begun_on_a_server_that_is_too_old(
-    app_url: str, postgres_server: PostgresServer, write: Callable[[str], None]
+    empty_url: str, postgres_server: PostgresServer, write: Callable[[str], None]
 ) -> None:
-    execute(app_url, "create table app.thing (id text primary key)")
+    execute(empty_url, "create schema app", "create table app.thing (id text primary key)")
     proxy = OldServerProxy(postgres_server.socket_directory / ".s.PGSQL.5432")
     proxy.start()
     try:
         with pytest.raises(ConfigurationError, match="the warehouse is Postgres 12"):
-            write(f"postgresql://postgres@127.0.0.1:{proxy.port}{urlsplit(app_url).path}")
+            write(f"postgresql://postgres@127.0.0.1:{proxy.port}{urlsplit(empty_url).path}")
     finally:
         proxy.close()
 
-    assert query(app_url, "select nspname from pg_namespace where nspname in ('sequin_pipeline', 'demo')") == []
+    assert query(empty_url, "select nspname from pg_namespace where nspname in ('sequin_pipeline', 'demo')") == []

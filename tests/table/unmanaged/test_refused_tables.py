@@ -151,9 +151,10 @@ def test_what_is_no_plain_table_is_refused(app_url: str, statements: list[str], 
 
 @pytest.fixture
 def guest_url(app_url: str) -> str:
-    """As a role that may do no more than it was given."""
+    """As a role that may do no more than it was given, and that makes the ledger."""
     execute(
         app_url,
+        "drop schema sequin_pipeline cascade",
         "create table app.plain (id text primary key, idx bigint, gone boolean)",
         "do $$ begin execute format('grant create, temporary on database %I to guest', current_database()); end $$",
     )
