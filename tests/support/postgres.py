@@ -195,6 +195,7 @@ def running_server(settings: Mapping[str, str] = SETTINGS, *, wal_folder: Path |
             if account is not None:
                 os.chown(wal_folder, account.pw_uid, account.pw_gid)
         _initdb(bindir, scratch, account, wal_options)
+        _drop_maps(scratch)
         start = partial(_start, bindir, scratch, account, settings)
         server = PostgresServer(scratch, server_version(bindir), scratch / "server.log", start(), start)
         try:
@@ -289,6 +290,16 @@ def _initdb(bindir: Path, scratch: Path, account: pwd.struct_passwd | None, opti
         extra_groups=[] if account else None,
     )
     assert done.returncode == 0, f"initdb failed:\n{done.stdout}"
+
+
+def _drop_maps(scratch: Path) -> None:
+    """Removes the maps of free space and of visibility, which Postgres makes anew where it needs one.
+
+    A quarter of the files of a fresh database are such: without them its making and dropping cost 14 ms instead of 18.
+    """
+    for file in (scratch / "data" / "base").glob("*/*_*"):
+        if file.name.endswith(("_fsm", "_vm")):
+            file.unlink()
 
 
 def _start(
