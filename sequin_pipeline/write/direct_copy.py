@@ -19,18 +19,7 @@ from sequin_pipeline.postgres.rows import fetch_value
 from sequin_pipeline.postgres.warehouse import Connection, is_about_a_record
 from sequin_pipeline.table.target import Target, TargetColumn
 from sequin_pipeline.write.batch import Batch
-from sequin_pipeline.write.merge import Merged, Waiting
-
-
-class CopyRefused(Exception):
-    """Rows of the batch could not be copied as they are; the transaction must be rolled back, and the batch staged.
-
-    `error` None: the table is one into which nothing is copied, or it left a row out.
-    """
-
-    def __init__(self, error: psycopg.Error | None = None) -> None:
-        super().__init__(str(error or "not copied, or not all"))
-        self.error = error
+from sequin_pipeline.write.merge import Merged, ShortWayRefused, Waiting
 
 
 @dataclass(frozen=True)
@@ -66,10 +55,10 @@ def encode(target: Target, batch: Batch) -> CopyBatch:
 def copy_rows(connection: Connection, encoded: CopyBatch, *, waiting: Waiting = nullcontext) -> Merged:
     """Copies a batch inside the open transaction, deferred constraints included.
 
-    Raises CopyRefused, else psycopg.Error; then the transaction must be rolled back.
+    Raises ShortWayRefused, else psycopg.Error; then the transaction must be rolled back.
     """
     target, started = encoded.target, time.perf_counter()
-    payload = encoded.rows.at(_moment(connection, target))
+    payload = encoded.rows.at(check_table(connection, target))
     names = [*target.stamps.values(), *(column.table_name for column in target.columns)]
     statement = sql.SQL("copy {} ({}) from stdin (format binary)").format(
         sql.Identifier(target.table.schema, target.table.name), sql.SQL(", ").join(map(sql.Identifier, names))
@@ -83,10 +72,10 @@ def copy_rows(connection: Connection, encoded: CopyBatch, *, waiting: Waiting = 
         connection.execute("set constraints all immediate")
     except psycopg.Error as error:
         if is_about_a_record(error):
-            raise CopyRefused(error) from error
+            raise ShortWayRefused(error) from error
         raise
     if not is_whole:
-        raise CopyRefused
+        raise ShortWayRefused
     return Merged(_counts(target, encoded.batch), len(payload), {"copy": time.perf_counter() - started})
 
 
@@ -97,11 +86,11 @@ def _travels_as(column: TargetColumn) -> str | None:
     return column.cast if column.cast in ("jsonb", "json") else None
 
 
-def _moment(connection: Connection, target: Target) -> int:
-    """Returns the transaction's moment in microseconds since 1970. Raises CopyRefused where a COPY is not what an INSERT is.
+def check_table(connection: Connection, target: Target) -> int:
+    """Returns the transaction's moment in microseconds since 1970. Raises ShortWayRefused where only the merge will do.
 
-    It passes rules by, and is refused under row-level security. A trigger before the insert may make another row of each, whose
-    count only the row itself tells.
+    Rules COPY passes by, row-level security refuses it. A trigger before the insert may make another row of each, whose count only
+    the row itself tells, and which the merge stores for a row that is there, too.
     """
     # Of tgtype, bit 0 says for each row, bit 1 before, bit 2 insert.
     moment: int | None = fetch_value(
@@ -113,7 +102,7 @@ def _moment(connection: Connection, target: Target) -> int:
         (target.table.schema, target.table.name),
     )
     if moment is None:
-        raise CopyRefused
+        raise ShortWayRefused
     return moment
 
 

@@ -30,7 +30,7 @@ WORTHWHILE_SHARE = 0.5
 """Below this share of the last batch's rows that were known, or new, asking costs more than it saves."""
 
 PAUSE_BATCHES = 16
-"""So many batches are staged after Postgres refused to copy one: to copy rows in vain costs as much as to stage them."""
+"""So many batches are merged after one that could only be merged: to write rows in vain costs as much as to merge them."""
 
 
 class _Array(bytes):
@@ -78,11 +78,11 @@ class Answer:
 
 
 class Asking:
-    """This class decides for one lane of a table whether the table is asked before a batch is sent.
+    """This class decides for one lane of a table whether the table is asked before a batch is sent, and what is expected of the batch.
 
-    It is while most rows turn out to be known, and while all that is written turns out to be new, which can then be copied. Asked
-    twice of each batch: when its bytes are made, ahead of time, and when they are due, for what the batch before came to may have
-    become known only in between. `is_table_empty` as far as anybody knew when the run began.
+    It is asked while most rows turn out to be known, and while all that is written turns out to be new, which can then be copied.
+    That is decided twice for each batch: when its bytes are made, ahead of time, and when they are due, for what the batch before
+    came to may have become known only in between. `is_table_empty` as far as anybody knew when the run began.
     """
 
     def __init__(self, target: Target, *, is_table_empty: bool = False) -> None:
@@ -90,6 +90,7 @@ class Asking:
         self._can_copy = can_copy(target)
         self._finds_known = False
         self._finds_new = self._finds_only_new = is_table_empty
+        self._finds_only_older = False
         self._pause = 0
         self.meets_earlier_hashes = False
 
@@ -112,8 +113,13 @@ class Asking:
         """This is true where the next batch will probably be copied whole."""
         return self._finds_only_new and self.may_copy
 
-    def pause_copying(self) -> None:
-        """Takes in that Postgres refused to copy the batch: it is staged, and so are some of those behind it."""
+    @property
+    def expects_only_older(self) -> bool:
+        """This is true where the table probably has an older version of every row of the next batch."""
+        return self._finds_only_older and self._pause == 0
+
+    def pause(self) -> None:
+        """Takes in that the batch could only be merged: so are some of those behind it."""
         self._pause = PAUSE_BATCHES
 
     def learn(self, counts: Counts) -> None:
@@ -124,6 +130,7 @@ class Asking:
         # One changed row has the whole batch staged: to ask would then cost, and save nothing.
         self._finds_new = counts.created > 0 and written == counts.created and known + written >= worthwhile
         self._finds_only_new = self._finds_new and known == 0
+        self._finds_only_older = written > known + counts.created + counts.rewritten == 0
         self._pause = max(0, self._pause - 1)
 
     def learn_hashes(self, by_earlier_hash: int, *, rows: int) -> None:

@@ -54,6 +54,17 @@ class RowsRefused(Exception):
         return self.is_conflict or (self.error is not None and self.error.sqlstate == "23503")
 
 
+class ShortWayRefused(Exception):
+    """The batch could not be written without being merged; the transaction must be rolled back, and the batch merged.
+
+    `error` None: Postgres said nothing. The table is one where only the merge will do, or has not taken every row.
+    """
+
+    def __init__(self, error: psycopg.Error | None = None) -> None:
+        super().__init__(str(error or "the batch has to be merged"))
+        self.error = error
+
+
 @dataclass(frozen=True)
 class Merged:
     """This value says what became of the staged rows, by index of the window.

@@ -14,15 +14,12 @@ from sequin_pipeline.normalize.normalizer import NormalizedPages, Reject
 from sequin_pipeline.read.cursor_position import BEGINNING, CursorPosition
 from sequin_pipeline.sources import Listed
 from sequin_pipeline.table.target import Target
-from sequin_pipeline.write import direct_copy, staging
 from sequin_pipeline.write.batch import Batch, Place, build_batches
 from sequin_pipeline.write.buckets import Lane, buckets_of
 from sequin_pipeline.write.known_rows import Asking, Question, build_question
 from sequin_pipeline.write.misfits import take_out_misfits
 from sequin_pipeline.write.sync_counts import count_by_sync
-
-Encoded = staging.EncodedBatch | direct_copy.CopyBatch
-"""This is a batch as bytes, by the way that it goes: through staging, or straight into the table."""
+from sequin_pipeline.write.ways import Encoded, encode_ahead
 
 NOTHING_REFUSED: Mapping[Place, Reject] = {}
 NOTHING_KNOWN: Mapping[int, Counts] = {}
@@ -115,7 +112,7 @@ def prepare(
             Prepared(
                 group if is_first else replace(group, passed=()),
                 batch,
-                encoded=None if is_lazy else _encode(target, batch, asking) if asks else staging.encode(target, batch),
+                encoded=None if is_lazy else encode_ahead(target, batch, asking),
                 question=build_question(target, batch, earlier) if asks else None,
                 rejects=(*came_as_rejects, *without.values()),
                 seconds=built_seconds + time.perf_counter() - started,
@@ -131,11 +128,6 @@ def earlier_hashes(pages: Sequence[NormalizedPages], batch: Batch) -> pa.Array |
     """Returns what builds before the present framing would have stored as the hashes of a batch with all columns; None for a frame's."""
     normalizer = next((each.normalizer for each in pages), None)
     return None if normalizer is None or len(batch) == 0 else normalizer.earlier_hashes(batch.select(normalizer.earlier_names))
-
-
-def _encode(target: Target, batch: Batch, asking: Asking) -> Encoded | None:
-    """Returns the bytes of a batch that is asked about first, made ahead of the answer where that is expected."""
-    return direct_copy.encode(target, batch) if asking.expects_only_new else None
 
 
 def _share(keys: Sequence[str], lane: Lane) -> int:

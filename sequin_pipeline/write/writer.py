@@ -6,7 +6,7 @@ the refill of a column, a plain DataFrame. Tables are prepared before: a writer 
 
 import logging
 import time
-from collections.abc import Mapping, Sequence
+from collections.abc import Mapping
 from dataclasses import replace
 from functools import partial
 from uuid import UUID, uuid4
@@ -25,20 +25,19 @@ from sequin_pipeline.postgres.rows import fetch_value
 from sequin_pipeline.postgres.session import Session
 from sequin_pipeline.postgres.warehouse import Connection, explain, limit_lock_waits
 from sequin_pipeline.records.forgotten import NOTHING_FORGOTTEN
-from sequin_pipeline.write import direct_copy, staging
 from sequin_pipeline.write.bad_rows import SearchResult, find_refused
 from sequin_pipeline.write.batch import Batch, Place
 from sequin_pipeline.write.buckets import Lane
 from sequin_pipeline.write.counting import count_by_window
-from sequin_pipeline.write.direct_copy import CopyBatch, CopyRefused, copy_rows
 from sequin_pipeline.write.forgotten_rows import without_forgotten
 from sequin_pipeline.write.history import BatchHistory, batch_history, record_passed_over
 from sequin_pipeline.write.interpreter_priority import RightOfWay
 from sequin_pipeline.write.job import DELIVERING_MODES, Committed, WriteJob
 from sequin_pipeline.write.known_rows import Answer, Asking, Question, ask
-from sequin_pipeline.write.merge import Merged, RowsRefused, merge_in_parts, merge_rows
-from sequin_pipeline.write.needed_rows import Needed, find_needed
-from sequin_pipeline.write.prepare import NOTHING_REFUSED, Encoded, PageGroup, Prepared, prepare
+from sequin_pipeline.write.merge import Merged, RowsRefused, ShortWayRefused
+from sequin_pipeline.write.needed_rows import find_needed
+from sequin_pipeline.write.prepare import NOTHING_REFUSED, PageGroup, Prepared, prepare
+from sequin_pipeline.write.ways import Encoded, Parts, encode_needed, encode_to_merge, write_rows
 
 logger = logging.getLogger("sequin_pipeline.writer")
 
@@ -50,9 +49,6 @@ SEARCHES_IN_VAIN = 5
 
 The second one needs somebody else who changes a row of the batch in the instant between two statements.
 """
-
-Parts = Sequence[Sequence[int]]
-"""These are rows of a batch by index, to be merged one part after the other; none: all at once."""
 
 
 class TableWriter:
@@ -106,17 +102,17 @@ class TableWriter:
         batch_id = uuid4()
         refused: dict[Place, Reject] = {}
         started = time.perf_counter()
-        seconds, searches_in_vain, was_copy_refused = prepared.seconds, 0, False
+        seconds, searches_in_vain, was_refused = prepared.seconds, 0, False
         asked, encoded = self._ask_first(prepared, refused)
         parts: Parts = ()
         while True:
             seconds += time.perf_counter() - started
             try:
-                committed = self._commit_once_for_all(batch_id, asked, encoded, parts, attempts=int(was_copy_refused))
-            except CopyRefused:
-                started, was_copy_refused = time.perf_counter(), True
-                self.asking.pause_copying()
-                encoded = staging.encode(self._job.target, encoded.batch)
+                committed = self._commit_once_for_all(batch_id, asked, encoded, parts, attempts=int(was_refused))
+            except ShortWayRefused:
+                started, was_refused = time.perf_counter(), True
+                self.asking.pause()
+                encoded = encode_to_merge(encoded)
                 continue
             except ForgottenMeanwhile:
                 started = time.perf_counter()
@@ -131,6 +127,7 @@ class TableWriter:
                     refused |= found.refused
                     prepared, parts = self.prepare(prepared.group, without=refused), ()
                     asked, encoded = self._ask_first(prepared, refused)
+                    encoded = encode_to_merge(encoded) if was_refused else encoded
                 else:
                     # All of them pass, in this order if not at once.
                     parts, searches_in_vain = found.passed, searches_in_vain + 1
@@ -150,7 +147,9 @@ class TableWriter:
         while True:
             needed = find_needed(self._job.target, prepared, self.asking, self._ask, window_starts=self._job.window_starts)
             if not needed.unfit:
-                return replace(prepared, known=needed.known), self._encode(prepared, needed)
+                ready = prepared.encoded if len(needed.batch) == len(prepared.batch) else None
+                encoded = encode_needed(self._job.target, needed.batch, self.asking, ready, is_only_new=needed.is_only_new)
+                return replace(prepared, known=needed.known), encoded
             refused |= needed.unfit
             prepared = self.prepare(prepared.group, without=refused)
 
@@ -162,16 +161,10 @@ class TableWriter:
 
         return self._session.attempt(work, self._doing)
 
-    def _encode(self, prepared: Prepared, needed: Needed) -> Encoded:
-        target, ready = self._job.target, prepared.encoded if len(needed.batch) == len(prepared.batch) else None
-        if needed.is_only_new and self.asking.may_copy:
-            return ready if isinstance(ready, CopyBatch) else direct_copy.encode(target, needed.batch)
-        return ready if isinstance(ready, staging.EncodedBatch) else staging.encode(target, needed.batch)
-
     def _commit_once_for_all(
         self, batch_id: UUID, prepared: Prepared, encoded: Encoded, parts: Parts, *, attempts: int
     ) -> Committed:
-        """Commits the batch, unless an attempt has done so. A refused copy counts as one: it may have met rows of the one before it."""
+        """Commits the batch, unless an attempt has done so. A short way that was refused is one: it may have met another."""
         ledger = self._job.ledger
 
         def work(connection: Connection) -> Committed:
@@ -213,7 +206,15 @@ class TableWriter:
             hold_forgets(connection, self._job.ledger.schema)
             moved = self._fence(connection, prepared.group)
             wal_start = check_generation(connection, self._job.ledger.schema, prepared.generation)
-            merged = self._write(connection, encoded, parts, history)
+            merged = write_rows(
+                connection,
+                encoded,
+                parts,
+                window_starts=self._job.window_starts,
+                versions=self._job.ledger.table("versions"),
+                history=history,
+                waiting=self._right_of_way.ceded,
+            )
             counts = count_by_window(prepared, merged, self._window_keys)
             discarded = self._record_beside(connection, prepared, counts, history)
             wal_bytes = _wal_bytes_since(connection, wal_start)
@@ -232,16 +233,6 @@ class TableWriter:
             wal_bytes=wal_bytes,
             seconds={**merged.seconds, "ledger": ledger_seconds, "commit": commit_seconds},
             syncs=prepared.syncs,
-        )
-
-    def _write(self, connection: Connection, encoded: Encoded, parts: Parts, history: BatchHistory | None) -> Merged:
-        if isinstance(encoded, CopyBatch):
-            return copy_rows(connection, encoded, waiting=self._right_of_way.ceded)
-        starts, versions = self._job.window_starts, self._job.ledger.table("versions")
-        if parts:
-            return merge_in_parts(connection, encoded, parts, window_starts=starts, versions=versions, history=history)
-        return merge_rows(
-            connection, encoded, window_starts=starts, versions=versions, history=history, waiting=self._right_of_way.ceded
         )
 
     def _record_beside(

@@ -77,15 +77,15 @@ class Races:
         ids = [f"{self.rounds:06}-{number:03}" for number in range(IDS_A_ROUND)]
         works = [[self._batch(ids) for _ in range(BATCHES_A_WRITER)] for _ in range(WRITERS)]
         foreign = [(each, 2 * chance.randrange(VERSIONS) + 1) for each in chance.sample(ids, IDS_A_ROUND // 3)]
-        pausing = Asking.pause_copying
+        pausing = Asking.pause
 
-        def pause_copying(asking: Asking) -> None:
+        def pause(asking: Asking) -> None:
             refused["refused"] += 1
             pausing(asking)
 
         with (
             going(chance.choice(WAYS[1:]), seed=chance.getrandbits(32)),
-            patch.object(Asking, "pause_copying", pause_copying),
+            patch.object(Asking, "pause", pause),
             self._ended_sessions(Random(chance.random()), is_on=chance.random() < 0.5),
             ThreadPoolExecutor(WRITERS + 1) as threads,
         ):

@@ -34,10 +34,10 @@ class OpenBatch:
         page = Normalizer(of)(json.dumps(records).encode())
         self._encoded = staging.encode(target, build_batch(target, [page], window_starts=()))
         self._stack = ExitStack()
-        self._threads = ThreadPoolExecutor(1)
+        self.threads = ThreadPoolExecutor(1)
 
     def __enter__(self) -> Self:
-        self._stack.enter_context(self._threads)
+        self._stack.enter_context(self.threads)
         self.connection = self._stack.enter_context(Warehouse(self._url).connect())
         self.pid = self.connection.info.backend_pid
         return self
@@ -53,7 +53,7 @@ class OpenBatch:
             merged = merge_rows(self.connection, self._encoded, window_starts=(), versions=VERSIONS)
             return sum(merged.counts.values(), Counts())
 
-        return self._threads.submit(work)
+        return self.threads.submit(work)
 
     def commit(self) -> None:
         self.connection.execute("commit")

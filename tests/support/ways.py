@@ -15,7 +15,8 @@ if TYPE_CHECKING:
     from sequin_pipeline.write.known_rows import Asking
 
 WAYS = ("as the product chooses", "asked first", "staged", "in turn", "by chance")
-"""What is asked about first is copied where all that the table needs is new to it, and its declared values are read after the answer."""
+"""What is asked about first is copied where all that the table needs is new to it, and its declared values are read after the answer. Every
+other batch that may be, is updated plainly."""
 
 
 @contextmanager
@@ -36,6 +37,7 @@ def going(way: str, *, seed: int = 0) -> Iterator[None]:
         patch.object(Asking, "may_copy", property(lambda asking: asking._can_copy)),
         patch.object(Asking, "expects_only_new", property(lambda asking: asking._can_copy and asks())),
         patch.object(Asking, "reads_lazily", property(lambda asking: asking._is_possible and asks())),
+        patch.object(Asking, "expects_only_older", property(lambda asking: asks())),
     ):
         yield
 

@@ -16,6 +16,7 @@ from sequin_pipeline.table.target import collection_target
 from sequin_pipeline.write import direct_copy
 from sequin_pipeline.write.batch import build_batch
 from sequin_pipeline.write.known_rows import PAUSE_BATCHES
+from sequin_pipeline.write.merge import ShortWayRefused
 from tests.support.builders import COLUMNS, collection, record
 from tests.support.racing import holding, wait_for_activity
 from tests.support.reading import execute, ids_and_versions, query, rejects, row_count
@@ -216,7 +217,7 @@ def try_to_copy(url: str, *records: dict[str, object]) -> str:
     with Warehouse(url).connect() as connection, connection.transaction(force_rollback=True):
         try:
             copied = direct_copy.copy_rows(connection, encoded)
-        except direct_copy.CopyRefused:
+        except ShortWayRefused:
             return "refused"
     assert copied.counts == {0: Counts(inserted=len(records), created=len(records))}
     return "copied"
