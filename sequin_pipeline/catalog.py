@@ -21,6 +21,8 @@ DataType = Literal["jsonb", "json"]
 """The type of the column `data`."""
 TimeFormat = Literal["iso", "epoch_seconds", "epoch_milliseconds"]
 OnDelete = Literal["mark", "remove"]
+RowSecurity = Literal["tenant"]
+"""Readers of a table see the rows of one tenant only."""
 WindowWidth = Literal["hour", "day", "week", "month"]
 SourceKindName = Literal["sequin", "sequin_consumer", "sequin_stream", "stripe", "rest", "airbyte", "singer"]
 """These are the product's own kinds of sources.
@@ -228,7 +230,8 @@ class Collection:
     `origin` is `file:line` of its declaration. `observes_time`: versions are times of observation rather than counters, so that equal
     content at a newer version is unchanged. `lists_from_a_start`: a full listing begins at a time that the source chooses, so that what
     last changed before the oldest object in it does not count as deleted. `data_type` is the type of the column `data` in a table that the
-    pipeline manages: `json` keeps the object as it came, byte for byte.
+    pipeline manages: `json` keeps the object as it came, byte for byte. `row_security`: whose rows such a table shows its
+    readers; None: all.
     """
 
     provider: str
@@ -252,6 +255,7 @@ class Collection:
     observes_time: bool = False
     lists_from_a_start: bool = False
     data_type: DataType = "jsonb"
+    row_security: RowSecurity | None = None
 
     @property
     def id(self) -> str:

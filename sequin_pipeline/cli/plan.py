@@ -73,8 +73,8 @@ def _lines(collection: Collection, found: "DryRun") -> Iterator[str]:
         yield f"  {records} from {found.pages:,} page{'' if found.pages == 1 else 's'}: {fates}"
     else:
         yield "  no new records"
-    if found.triggers:
-        yield f"  {found.triggers}"
+    for remark in found.remarks:
+        yield f"  {remark}"
     if found.changes:
         yield "  the run would begin with (not run now):"
     for change in found.changes or ():

@@ -21,7 +21,7 @@ from sequin_pipeline.catalog import (
 from sequin_pipeline.declare.node import Node, check_text
 from sequin_pipeline.declare.parse_connector import parse_connector
 from sequin_pipeline.declare.parse_rest import parse_api
-from sequin_pipeline.declare.parse_table import parse_indexes, parse_table, parse_unmanaged
+from sequin_pipeline.declare.parse_table import parse_indexes, parse_row_security, parse_table, parse_unmanaged
 from sequin_pipeline.declare.strict_model import VARIABLE_PATTERN
 from sequin_pipeline.declare.suggestions import suggestion
 from sequin_pipeline.declare.yaml_models import (
@@ -189,6 +189,7 @@ def _collection(
         observes_time=source_kind(source.kind).observes_time_of(name),
         lists_from_a_start=source_kind(source.kind).lists_from_a_start,
         data_type=data_type,
+        row_security=parse_row_security(name, model, node / "row_security"),
     )
 
 

@@ -1,9 +1,9 @@
-"""This module reads what a defs.yaml says of a collection's table: its name, its indexes, and the mapping onto an application's.
+"""This module reads what a defs.yaml says of a collection's table: its name, indexes, row security, and the mapping onto an application's.
 
 Only what the YAML alone can tell is checked here: the table itself is looked at before the first row.
 """
 
-from sequin_pipeline.catalog import RESERVED_SCHEMAS, DataType, TableName, UnmanagedTable, default_table
+from sequin_pipeline.catalog import RESERVED_SCHEMAS, DataType, RowSecurity, TableName, UnmanagedTable, default_table
 from sequin_pipeline.declare.node import Node, check_text
 from sequin_pipeline.declare.yaml_models import (
     TABLE_PATTERN,
@@ -70,6 +70,14 @@ def parse_indexes(name: str, model: CollectionModel, node: Node, *, data_type: D
         if not columns or len(set(columns)) < len(columns) or model.indexes.count(columns) > 1:
             raise node.refused(f"collection {name!r} asks for the index {columns!r}: name each column once, and each index once")
     return tuple(map(tuple, model.indexes))
+
+
+def parse_row_security(name: str, model: CollectionModel, node: Node) -> RowSecurity | None:
+    if model.row_security and model.table and not model.table.managed:
+        raise node.refused(
+            f"collection {name!r} asks for row security on a table that belongs to an application: create its policies with its migrations"
+        )
+    return model.row_security
 
 
 def parse_unmanaged(name: str, model: CollectionModel, node: Node) -> UnmanagedTable:

@@ -16,6 +16,7 @@ from sequin_pipeline.catalog import (
     DataType,
     KeyColumn,
     OnDelete,
+    RowSecurity,
     SourceKindName,
     TimeFormat,
     WindowWidth,
@@ -131,6 +132,10 @@ class CollectionModel(StrictModel):
         description="the type of the column data: jsonb, or json, which keeps the object byte for byte; left out: the provider's",
     )
     on_delete: OnDelete = Field(default="mark", description="mark deleted records' rows, or remove them")
+    row_security: RowSecurity | None = Field(
+        default=None,
+        description="tenant: readers of a managed table see the rows of the tenant that their setting app.tenant names",
+    )
     lanes: int = Field(default=1, ge=1, le=MAX_LANES, description="connections that write the table beside each other")
     shards: int = Field(
         default=1,

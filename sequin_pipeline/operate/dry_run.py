@@ -29,7 +29,7 @@ from sequin_pipeline.sources import Source
 from sequin_pipeline.table.ddl import create_table
 from sequin_pipeline.table.managed import PendingChange, existing_columns, pending_changes
 from sequin_pipeline.table.target import Target, collection_target
-from sequin_pipeline.table.write_access import tell_triggers
+from sequin_pipeline.table.write_access import tell_access
 from sequin_pipeline.write import staging
 from sequin_pipeline.write.bad_rows import find_refused
 from sequin_pipeline.write.batch import Batch, Place, build_batch
@@ -61,7 +61,8 @@ class DryRun:
     """This value is what a run would do.
 
     `changes` None: it would create the table. `filled` are columns that would be filled for existing rows, `swept` is how many rows
-    that are marked as deleted would be removed, `rejects` and `differences` are samples, `triggers` is what there is to say of those.
+    that are marked as deleted would be removed, `rejects` and `differences` are samples, `remarks` say what there is to say of
+    its triggers and policies.
     """
 
     counts: Counts
@@ -72,7 +73,7 @@ class DryRun:
     swept: int
     rejects: tuple[Reject, ...]
     differences: tuple[Difference, ...]
-    triggers: str | None = None
+    remarks: tuple[str, ...] = ()
 
 
 @dataclass(frozen=True)
@@ -86,7 +87,7 @@ class _Start:
     filled: tuple[str, ...]
     swept: int
     target: Target
-    triggers: str | None = None
+    remarks: tuple[str, ...] = ()
 
 
 def dry_run(source: Source, warehouse: Warehouse, collection: Collection, *, schema: str = DEFAULT_SCHEMA) -> DryRun:
@@ -120,7 +121,7 @@ def _look(connection: Connection, collection: Collection, ledger: Ledger, source
     changes = pending_changes(connection, target, record, source=source.identity)
     if record is None or changes is None:
         taken = target if changes is None else existing_columns(connection, target)
-        return _Start(version is not None, record, None, changes, (), 0, taken, tell_triggers(connection, target.table))
+        return _Start(version is not None, record, None, changes, (), 0, taken, tell_access(connection, target))
     lowest = min(ledger.live_cursors(connection), key=lambda lane: lane.seq, default=None)
     known = known_fingerprints(connection, ledger)
     return _Start(
@@ -133,7 +134,7 @@ def _look(connection: Connection, collection: Collection, ledger: Ledger, source
             for column in collection.columns
             if column.path.root == "data" and known.get(column.name) != column.fingerprint and not target.is_unmanaged
         ),
-        triggers=tell_triggers(connection, target.table),
+        remarks=tell_access(connection, target),
         swept=_marked(connection, target) if target.removes and record.on_delete != "remove" and not target.is_unmanaged else 0,
         target=replace(existing_columns(connection, target), has_removed_rows=ledger.has_removed_rows(connection)),
     )
@@ -186,7 +187,7 @@ def _apply(
         swept=start.swept,
         rejects=tuple(rejects),
         differences=tuple(differences),
-        triggers=start.triggers,
+        remarks=start.remarks,
     )
 
 

@@ -20,7 +20,7 @@ from sequin_pipeline.runs.refill import declare_columns, refill
 from sequin_pipeline.sources import Source
 from sequin_pipeline.table.managed import Preparation, prepare_table
 from sequin_pipeline.table.target import Target, collection_target
-from sequin_pipeline.table.write_access import tell_triggers
+from sequin_pipeline.table.write_access import tell_access
 from sequin_pipeline.windows import SLACK
 from sequin_pipeline.write.removals import sweep_marked
 
@@ -65,7 +65,7 @@ def start_run(
     def prepare(connection: Connection) -> tuple[Target, int, bool]:
         migrate(connection, ledger.schema)
         preparation = prepare_collection_table(connection, ledger, run_config, source)
-        if told := tell_triggers(connection, preparation.target.table):
+        for told in tell_access(connection, preparation.target):
             logger.info(told)
         swept = _follow_declaration(connection, ledger, preparation, heartbeat)
         is_empty = preparation.record.row_count == 0 if preparation.record else not preparation.is_adopted

@@ -11,6 +11,7 @@ from sequin_pipeline.ledger.schema import create_schema
 from sequin_pipeline.postgres.rows import fetch_value
 from sequin_pipeline.postgres.warehouse import Connection, held_text
 from sequin_pipeline.records.fields import RECORD_COLUMNS
+from sequin_pipeline.table.row_security import creating_statements
 from sequin_pipeline.table.target import Target
 
 
@@ -19,6 +20,9 @@ def create_table(connection: Connection, target: Target) -> None:
     with connection.cursor() as cursor:
         create_schema(cursor, target.table.schema)
         cursor.execute(_create_statement(target, has_lz4=_has_lz4(connection)))
+        # In the same transaction, so that nobody reads the table before.
+        for statement in creating_statements(target.table) if target.row_security else ():
+            cursor.execute(statement)
     comment(connection, target, {})
 
 

@@ -18,6 +18,7 @@ from sequin_pipeline.postgres.warehouse import Connection, lift_limits
 from sequin_pipeline.sources import SourceIdentity
 from sequin_pipeline.table.ddl import add_statements, comment, comment_statements, create_table
 from sequin_pipeline.table.found_table import FoundTable, check_found, find_table_in_catalog
+from sequin_pipeline.table.row_security import security_statements
 from sequin_pipeline.table.target import Target
 from sequin_pipeline.table.unmanaged import look_up
 from sequin_pipeline.table.write_access import check_ownership
@@ -144,11 +145,16 @@ def pending_changes(
 def _changes(connection: Connection, target: Target, found: FoundTable) -> tuple[PendingChange, ...]:
     missing, stamps = _missing(target, found)
     added = add_statements(target, (*missing, *stamps))
+    secured = _securing(connection, target)
     commented = comment_statements(connection, target, found.comments)
     return (
-        *(PendingChange(statement.as_string(connection), "access exclusive") for statement in added),
+        *(PendingChange(statement.as_string(connection), "access exclusive") for statement in (*added, *secured)),
         *(PendingChange(statement.as_string(connection), "share update exclusive") for statement in commented),
     )
+
+
+def _securing(connection: Connection, target: Target) -> list[sql.Composed]:
+    return security_statements(connection, target.table) if target.row_security else []
 
 
 def existing_columns(connection: Connection, target: Target) -> Target:
@@ -214,7 +220,7 @@ def _add(connection: Connection, target: Target, ledger: Ledger, names: tuple[st
         lock_ddl(cursor)
         # An ALTER that waits makes every reader queue behind it: give up soon, the caller tries again.
         cursor.execute("set local lock_timeout = '5s'")
-        for statement in add_statements(target, names):
+        for statement in (*add_statements(target, names), *_securing(connection, target)):
             cursor.execute(statement)
         # One that stood there before, and that somebody dropped, has to be filled again.
         forget_columns(connection, ledger, names)

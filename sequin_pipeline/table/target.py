@@ -9,7 +9,7 @@ from dataclasses import dataclass, field, replace
 from datetime import timedelta
 from typing import Literal
 
-from sequin_pipeline.catalog import Collection, OnDelete, TableName, UnmanagedTable
+from sequin_pipeline.catalog import Collection, OnDelete, RowSecurity, TableName, UnmanagedTable
 from sequin_pipeline.normalize.value_casts import STORAGE
 from sequin_pipeline.records.fields import FIELDS, RECORD_COLUMNS
 from sequin_pipeline.table.type_limits import Limit
@@ -73,7 +73,8 @@ class Target:
     newer one brings is left as it is, its version too. `trusts_hash`: an equal hash says that all columns are equal, which it does not
     where a column has been lost. `rechecks_text`: nor does it where text that is more than ASCII is stored, which a session of another
     encoding may have changed on its way. `created_at` and `changed_at` are stamped here and never compared.
-    `history`: how long the ledger keeps what became of each record; None: nothing is kept.
+    `history`: how long the ledger keeps what became of each record; None: nothing is kept. `row_security`: which rows a managed table shows
+    its readers; None: all.
 
     `unmanaged`: the table belongs to an application, and unmanaged.py has to look at it before the first row. Names of columns here are
     the frame's; `stamp_casts` turns the present moment into a value of a stamped column of the table.
@@ -96,6 +97,7 @@ class Target:
     trusts_hash: bool = True
     rechecks_text: bool = False
     history: timedelta | None = None
+    row_security: RowSecurity | None = None
     description: str = ""
     unmanaged: UnmanagedTable | None = field(default=None, hash=False)
     is_partitioned: bool = False
@@ -257,5 +259,6 @@ def _managed_target(collection: Collection) -> Target:
         on_delete=collection.on_delete,
         observes_time=collection.observes_time,
         history=collection.history,
+        row_security=collection.row_security,
         description=collection.description,
     )

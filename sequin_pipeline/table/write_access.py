@@ -13,6 +13,7 @@ from sequin_pipeline.catalog import TableName
 from sequin_pipeline.errors import TableRefused
 from sequin_pipeline.postgres.rows import fetch_row
 from sequin_pipeline.postgres.warehouse import Connection
+from sequin_pipeline.table.row_security import POLICY
 from sequin_pipeline.table.target import Target
 
 KINDS = {"v": "a view", "m": "a materialized view", "f": "a table of another server"}
@@ -24,6 +25,7 @@ class WriteAccess:
 
     `kind` is pg_class.relkind. `lacking` are privileges that `role` does not have, `hides_rows` tells that row-level security
     applies to it, `owns` that it may alter the table. `triggers` run before a row is written, and may leave it out.
+    `has_tenant_policy`: the table has the policy of row_security.py.
     """
 
     oid: int
@@ -35,6 +37,7 @@ class WriteAccess:
     has_rules: bool = False
     hides_rows: bool = False
     triggers: tuple[str, ...] = ()
+    has_tenant_policy: bool = False
 
 
 def find_access(connection: Connection, table: TableName) -> WriteAccess | None:
@@ -52,15 +55,16 @@ def find_access(connection: Connection, table: TableName) -> WriteAccess | None:
         " row_security_active(c.oid),"
         # Of tgtype, bit 0 says for each row, bit 1 before.
         " array(select distinct g.tgname::text from pg_trigger g where not g.tgisinternal and g.tgenabled <> 'D' and g.tgtype & 3 = 3"
-        " and (g.tgrelid = c.oid or g.tgrelid in (select relid from pg_partition_tree(c.oid))) order by 1)"
+        " and (g.tgrelid = c.oid or g.tgrelid in (select relid from pg_partition_tree(c.oid))) order by 1),"
+        " exists (select from pg_policy p where p.polrelid = c.oid and p.polname = %s)"
         " from pg_class c join pg_namespace n on n.oid = c.relnamespace"
         " where n.nspname = %s and c.relname = %s and c.relkind in ('r', 'p', 'v', 'm', 'f')",
-        (table.schema, table.name),
+        (POLICY, table.schema, table.name),
     )
 
 
 def _access(oid: int, kind: str, role: str, lacking: list[str], *told: object) -> WriteAccess:
-    owns, has_children, has_rules, hides_rows, triggers = told
+    owns, has_children, has_rules, hides_rows, triggers, has_tenant_policy = told
     assert isinstance(triggers, list)  # noqa: S101 - an array
     return WriteAccess(
         oid,
@@ -72,6 +76,7 @@ def _access(oid: int, kind: str, role: str, lacking: list[str], *told: object) -
         has_rules=bool(has_rules),
         hides_rows=bool(hides_rows),
         triggers=tuple(map(str, triggers)),
+        has_tenant_policy=bool(has_tenant_policy),
     )
 
 
@@ -116,13 +121,26 @@ def _way_around(target: Target, access: WriteAccess) -> str:
     return f"let the pipeline connect as a role with BYPASSRLS, as in {bypass}, or as the owner of the table"
 
 
-def tell_triggers(connection: Connection, table: TableName) -> str | None:
-    """Returns a sentence about triggers that may leave rows out; None where there are none."""
-    access = find_access(connection, table)
-    if access is None or not access.triggers:
-        return None
+def tell_access(connection: Connection, target: Target) -> tuple[str, ...]:
+    """Returns a sentence about triggers that may leave rows out, and one about a policy of ours that nobody declares any more."""
+    access = find_access(connection, target.table)
+    if access is None:
+        return ()
     named = ", ".join(map(repr, access.triggers))
-    return f"trigger {named} of table {str(table)!r} runs before rows are written: a row that it leaves out becomes a reject"
+    triggers = (
+        f"trigger {named} of table {str(target.table)!r} runs before rows are written: a row that it leaves out becomes a reject"
+    )
+    is_left = access.has_tenant_policy and target.row_security is None
+    return (*([triggers] if access.triggers else []), *([_left_policy(target)] if is_left else []))
+
+
+def _left_policy(target: Target) -> str:
+    table = sql.Identifier(target.table.schema, target.table.name).as_string()
+    return (
+        f"table {str(target.table)!r} of {target.label!r} still shows readers the rows of one tenant only, by its policy {POLICY!r}, which "
+        f"its declaration does not ask for: say `row_security: tenant` again, or open it by `drop policy {POLICY} on {table}; alter table "
+        f"{table} disable row level security`"
+    )
 
 
 def check_ownership(target: Target, access: WriteAccess, statements: Sequence[str]) -> None:

@@ -307,6 +307,17 @@ REFUSED = {
         6,
         "collection 'a' asks for indexes on a table that belongs to an application: create them with its migrations",
     ),
+    "row security of an unmanaged table": (
+        "  provider: stripe\n  collections:\n    a:\n      row_security: tenant\n      on_delete: remove\n"
+        "      table: {name: public.a, managed: false, columns: {id: id}}\n",
+        6,
+        "collection 'a' asks for row security on a table that belongs to an application: create its policies with its migrations",
+    ),
+    "row security by what is no tenant": (
+        "  provider: stripe\n  collections:\n    a:\n      row_security: sync\n",
+        6,
+        "attributes.collections.a.row_security: Input should be 'tenant'",
+    ),
     "owner": (
         "  provider: stripe\n  owners: [bob]\n  collections: {a: }\n",
         4,

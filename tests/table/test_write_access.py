@@ -198,7 +198,7 @@ def test_a_trigger_that_may_leave_rows_out_is_told_by_doctor_and_plan(warehouse_
     found, planned = doctor(writer, collection()), dry_run(ListSource([FIRST], IDENTITY), Warehouse(writer), collection())
 
     assert found == [Finding("tables", "ok", told), Finding("tables", "ok", "1 ready")]
-    assert planned.triggers == told
+    assert planned.remarks == (told,)
 
 
 @pytest.mark.parametrize(

@@ -16,8 +16,9 @@ from sequin_pipeline.postgres.session_limits import limits_in_force
 from sequin_pipeline.postgres.warehouse import Connection, Warehouse
 from sequin_pipeline.sources.registry import open_source
 from sequin_pipeline.table.managed import pending_changes
+from sequin_pipeline.table.row_security import open_ways
 from sequin_pipeline.table.target import collection_target
-from sequin_pipeline.table.write_access import tell_triggers
+from sequin_pipeline.table.write_access import tell_access
 
 NEWEST = 18
 """The tests run on these versions of Postgres."""
@@ -171,13 +172,20 @@ def tables(connection: Connection, patient: Patient) -> Iterator[Finding]:
         except PipelineError as error:
             yield Finding("tables", "problem", str(error), "the message says what to do")
             continue
-        if told := tell_triggers(connection, collection.table):
+        for told in tell_access(connection, target):
             yield Finding("tables", "ok", told)
         counts["to be created" if changes is None else "to be changed" if changes else "ready"] += 1
     summed = ", ".join(f"{count} {what}" for what, count in counts.items() if count)
     fix = "`sequin-pipeline plan` shows the statements and their locks" if counts["to be changed"] else ""
     if summed:
         yield Finding("tables", "ok", summed, fix)
+
+
+def row_security(connection: Connection, patient: Patient) -> Iterator[Finding]:
+    """Looks for what shows readers more than the rows of their tenant."""
+    for collection in patient.collections.values():
+        for told in open_ways(connection, collection.table) if collection.row_security else ():
+            yield Finding("row security", "warning", told, "close it, or keep tenants away from it")
 
 
 def time_limits(connection: Connection, patient: Patient) -> Iterator[Finding]:
@@ -194,5 +202,17 @@ def _names(*names: object) -> list[sql.Identifier]:
     return [sql.Identifier(str(name)) for name in names]
 
 
-CHECKS: tuple[Check, ...] = (server, clock, rights, ledger, forgets, tables, encoding, time_limits, server_settings, storage)
+CHECKS: tuple[Check, ...] = (
+    server,
+    clock,
+    rights,
+    ledger,
+    forgets,
+    tables,
+    row_security,
+    encoding,
+    time_limits,
+    server_settings,
+    storage,
+)
 """The findings are reported in this order."""

@@ -5,6 +5,7 @@ from collections.abc import Mapping, Sequence
 from sequin_pipeline.operate.models.names import camel_case, distinct
 from sequin_pipeline.operate.models.table import ModelColumn, ModelTable
 from sequin_pipeline.operate.models.typescript import doc_comment, literal, model_names, property_names
+from sequin_pipeline.table.row_security import POLICY, STORED_CONDITION
 
 _BUILDERS: Mapping[str, tuple[str, str, str]] = {
     "text": ("text", "", ""),
@@ -30,13 +31,16 @@ def drizzle_models(tables: Sequence[ModelTable]) -> str:
     builders = {_BUILDERS[column.type][0] for table in tables for column in table.columns}
     if any(table.indexes for table in tables):
         builders.add("index")
+    if any(table.is_by_tenant for table in tables):
+        builders.add("pgPolicy")
     factories = {"pgTable" if table.name.schema == "public" else "pgSchema" for table in tables}
-    lines = [f'import {{ {", ".join(sorted(builders | factories))} }} from "drizzle-orm/pg-core";', ""]
+    lines = ['import { sql } from "drizzle-orm";'] if "pgPolicy" in builders else []
+    lines += [f'import {{ {", ".join(sorted(builders | factories))} }} from "drizzle-orm/pg-core";', ""]
     lines += [f"export const {name} = pgSchema({literal(schema)});" for schema, name in schemas.items()]
     for table in tables:
         factory = f"{schemas[table.name.schema]}.table" if table.name.schema in schemas else "pgTable"
         properties = property_names(table)
-        lines += ["", *doc_comment(table.description)]
+        lines += ["", *doc_comment(table.description), *doc_comment(table.remark)]
         lines.append(f"export const {camel_case(names[str(table.name)])} = {factory}({literal(table.name.name)}, {{")
         for column in table.columns:
             lines += doc_comment(column.description, indent="  ")
@@ -56,7 +60,14 @@ def _end(table: ModelTable, properties: Mapping[str, str]) -> str:
         f"index({literal(index.name)}).on({', '.join(f'table.{properties[column]}' for column in index.columns)})"
         for index in table.indexes
     ]
-    return f"}}, (table) => [{', '.join(indexes)}]);" if indexes else "});"
+    # Without it `drizzle-kit push` would take the policy away.
+    policies = (
+        [f'pgPolicy({literal(POLICY)}, {{ for: "select", to: "public", using: sql`{STORED_CONDITION}` }})']
+        if table.is_by_tenant
+        else []
+    )
+    extras = [*indexes, *policies]
+    return f"}}, (table) => [{', '.join(extras)}]);" if extras else "});"
 
 
 def _definition(column: ModelColumn) -> str:

@@ -40,7 +40,15 @@ def prisma_models(tables: Sequence[ModelTable]) -> str:
             f"  @@index([{', '.join(properties[column] for column in index.columns)}], map: {literal(index.name)})"
             for index in table.indexes
         ]
-        lines = [*_comment(table.description), f"model {names[str(table.name)]} {{", *fields, *mapping, *indexes, "}"]
+        lines = [
+            *_comment(table.description),
+            *_comment(table.remark),
+            f"model {names[str(table.name)]} {{",
+            *fields,
+            *mapping,
+            *indexes,
+            "}",
+        ]
         blocks.append("\n".join(lines))
     return "\n\n".join(blocks) + "\n"
 

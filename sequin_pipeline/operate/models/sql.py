@@ -5,6 +5,7 @@ from collections.abc import Sequence
 from psycopg import sql
 
 from sequin_pipeline.operate.models.table import ModelColumn, ModelTable
+from sequin_pipeline.table.row_security import creating_statements
 
 
 def sql_models(tables: Sequence[ModelTable]) -> str:
@@ -15,7 +16,7 @@ def sql_models(tables: Sequence[ModelTable]) -> str:
     schemas = dict.fromkeys(table.name.schema for table in tables if table.name.schema != "public")
     statements = [sql.SQL("create schema if not exists {};").format(sql.Identifier(schema)) for schema in schemas]
     for table in tables:
-        statements += [_create(table), *_indexes(table), *_comments(table)]
+        statements += [_create(table), *_security(table), *_indexes(table), *_comments(table)]
     return "\n\n".join(statement.as_string() for statement in statements) + "\n"
 
 
@@ -28,6 +29,10 @@ def _create(table: ModelTable) -> sql.Composed:
 def _definition(column: ModelColumn) -> sql.Composed:
     constraint = sql.SQL("" if column.is_nullable else " not null")
     return sql.SQL("    {} {}{}").format(sql.Identifier(column.name), sql.SQL(column.type), constraint)
+
+
+def _security(table: ModelTable) -> list[sql.Composed]:
+    return [sql.SQL("{};").format(one) for one in creating_statements(table.name)] if table.is_by_tenant else []
 
 
 def _indexes(table: ModelTable) -> list[sql.Composed]:

@@ -67,6 +67,7 @@ def _lines(name: str, table: ModelTable) -> list[str]:
     comment = f', "comment": {_literal(table.description)}' if table.description else ""
     return [
         f"class {name}(Base):",
+        *([f"    # {table.remark}"] if table.remark else []),
         f"    __tablename__ = {_literal(table.name.name)}",
         f'    __table_args__ = ({indexes}{{"schema": {_literal(table.name.schema)}{comment}}},)',
         "",

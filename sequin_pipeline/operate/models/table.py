@@ -5,6 +5,7 @@ from dataclasses import dataclass
 from sequin_pipeline.catalog import Collection, TableName
 from sequin_pipeline.records.fields import RECORD_COLUMNS
 from sequin_pipeline.table.indexes import index_name
+from sequin_pipeline.table.row_security import SETTING
 
 
 @dataclass(frozen=True)
@@ -34,13 +35,21 @@ class ModelIndex:
 class ModelTable:
     """This value is a table; its columns stand in the order in which the pipeline creates them.
 
-    `indexes` are those beside the primary key's.
+    `indexes` are those beside the primary key's. `is_by_tenant`: readers see the rows of one tenant only.
     """
 
     name: TableName
     columns: tuple[ModelColumn, ...]
     description: str
     indexes: tuple[ModelIndex, ...] = ()
+    is_by_tenant: bool = False
+
+    @property
+    def remark(self) -> str:
+        """This is what whoever reads the table has to know of it beside its description; empty where there is nothing."""
+        if not self.is_by_tenant:
+            return ""
+        return f"Readers see the rows of one tenant: select set_config('{SETTING}', its internal_id, true) in each transaction."
 
 
 def model_table(collection: Collection) -> ModelTable:
@@ -67,4 +76,6 @@ def model_table(collection: Collection) -> ModelTable:
         if name
     )
     indexes = tuple(ModelIndex(index_name(target.table, columns), columns) for columns in collection.indexes)
-    return ModelTable(target.table, (*written, *stamps), target.description, indexes)
+    return ModelTable(
+        target.table, (*written, *stamps), target.description, indexes, is_by_tenant=target.row_security is not None
+    )

@@ -35,7 +35,7 @@ def typeorm_models(tables: Sequence[ModelTable]) -> str:
 
 def _lines(name: str, table: ModelTable) -> list[str]:
     properties = property_names(table)
-    lines = [*doc_comment(table.description), f"export interface {name} {{"]
+    lines = [*doc_comment(table.description), *doc_comment(table.remark), f"export interface {name} {{"]
     for column in table.columns:
         null = " | null" if column.is_nullable else ""
         lines += doc_comment(column.description, indent="  ")

@@ -22,11 +22,11 @@ def every_type(*, table: str = "demo.thing") -> Collection:
 
 
 def awkward_comments() -> Collection:
-    """Also the table whose `data` is of type json."""
+    """Also the table whose `data` is of type json, and which readers see by tenant."""
     of = _collection(
         "Demo.2nd-thing", Column("said", parse_path("x"), "text", description=AWKWARD_TEXT), description=AWKWARD_TEXT
     )
-    return replace(of, data_type="json")
+    return replace(of, data_type="json", row_security="tenant")
 
 
 def collections() -> tuple[Collection, ...]:

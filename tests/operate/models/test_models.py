@@ -44,6 +44,15 @@ def catalog_of(url: str) -> list[tuple[object, ...]]:
     )
 
 
+def secured(url: str) -> list[tuple[object, ...]]:
+    """The tables that readers see by tenant."""
+    return query(
+        url,
+        "select p.tablename, p.policyname, p.cmd, p.roles::text, p.qual from pg_policies p join pg_class c on c.relname = p.tablename"
+        " where c.relrowsecurity and lower(p.schemaname) = 'demo'",
+    )
+
+
 def printed(format_name: str, of: Sequence[Collection]) -> str:
     return FORMATS[format_name]([model_table(collection) for collection in of])
 
@@ -62,6 +71,8 @@ def test_the_printed_sql_creates_what_the_pipeline_creates(make_database: Callab
     execute(theirs, printed("sql", collections()))
 
     assert catalog_of(theirs) == catalog_of(ours)
+    assert secured(theirs) == secured(ours)
+    assert [table for table, *_ in secured(ours)] == ["2nd-thing"]
     assert len(catalog_of(ours)) == 3 * 13 + 2 * (11 + 11) + 1
 
 
