@@ -56,6 +56,8 @@ def command(
     """
     from sequin_pipeline.operate.forgetting.forget import dry_forget, forget, undo
 
+    if undoes and dry_run:
+        raise ConfigurationError("--dry-run counts what would be removed, and --undo removes nothing: give one of them")
     subject = _subject(label, record_id, **named)
     labels = (subject.label,) if subject.label else ()
     session = open_session(wants_sandbox=sandbox, labels=labels)
@@ -80,6 +82,8 @@ def _subject(label: str | None, record_id: str | None, *, internal_id: str | Non
     given = [one for one in (internal_id, sync_id, label) if one is not None]
     if len(given) != 1 or (label is not None and not record_id) or "" in given:
         raise ConfigurationError("name one of them: --internal-id T, --sync-id S, or PROVIDER/NAME and the ID of a record")
+    if any("\udc80" <= character <= "\udcff" for one in (*given, record_id or "") for character in one):
+        raise ConfigurationError("what is to be forgotten is named in bytes that are no UTF-8, as no id of a record is")
     if label is not None:
         return Subject("record", record_id or "", label)
     return Subject("internal_id", internal_id) if internal_id is not None else Subject("sync_id", sync_id or "")
@@ -103,6 +107,9 @@ def _resolved(session: Session, warehouse: Warehouse, subject: "Subject") -> "Su
             return [one.id for one in find_by_upstream_id(connection, collection, ledger, subject.value, sync_id=None)]
 
     ids = attempt(look, f"looking for {subject}")
+    if len(ids) == 1 and ids[0] != subject.value:
+        # Whoever is interrupted needs it: once its row is gone, nothing leads from the provider's id to it.
+        click.echo(f"record {ids[0]!r} of {subject.label}", err=True)
     if len(ids) > 1:
         raise ConfigurationError(
             f"{subject.value!r} is the provider's id of several records of {subject.label!r}: {', '.join(ids)}. Name one of them"
@@ -131,7 +138,8 @@ def _tell_undone(subject: "Subject", *, was_forgotten: bool, as_json: bool) -> N
         click.echo(json.dumps({"kind": subject.kind, "collection": subject.label or None, "undone": was_forgotten}, indent=2))
         return
     if not was_forgotten:
-        click.echo(f"{subject} is not forgotten: nothing to undo.")
+        hint = " A record is named by its own id here, not by the provider's." if subject.label else ""
+        click.echo(f"{subject} is not forgotten: nothing to undo.{hint}")
         return
     collection = f" --collection {subject.label}" if subject.label else ""
     click.echo(

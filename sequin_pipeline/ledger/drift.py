@@ -12,11 +12,13 @@ from dataclasses import dataclass, field
 from psycopg import sql
 from psycopg.types.json import Jsonb
 
+from sequin_pipeline.ledger.forgets import read_forgotten
 from sequin_pipeline.ledger.ledger import Ledger
 from sequin_pipeline.normalize.normalizer import NormalizedPages
 from sequin_pipeline.postgres.rows import fetch_rows
 from sequin_pipeline.postgres.warehouse import Connection, held_text
 from sequin_pipeline.records import json_text
+from sequin_pipeline.records.forgotten import Forgotten
 from sequin_pipeline.records.json_text import kind_of
 
 SAMPLE_RECORDS = 200
@@ -31,6 +33,9 @@ Objects with more are keyed by ids or the like: another name is no news, and no 
 
 MAX_NAME_CHARACTERS = 200
 """A field's name is at most so long: keys of objects may be texts of any length, keys of an index may not."""
+
+
+ORIGIN = ("id", "sync_id", "internal_id")
 
 
 @dataclass(frozen=True)
@@ -49,27 +54,33 @@ class Sample:
     """A sample holds the fields of at most SAMPLE_RECORDS objects of one run."""
 
     def __init__(self) -> None:
-        self.records = 0
+        self._objects: list[tuple[tuple[object, ...], dict[str, str]]] = []
         self._present: Counter[str] = Counter()
         self._types: dict[str, set[str]] = {}
+
+    @property
+    def records(self) -> int:
+        """This is how many objects the sample holds."""
+        return len(self._objects)
 
     def add(self, page: NormalizedPages) -> None:
         """Looks into objects of the pages until the sample is full."""
         wanted = SAMPLE_RECORDS - self.records
         if wanted <= 0:
             return
-        for text in page.frame["data"].dropna().head(wanted):
-            for key, value in json_text.members(text.encode()).items():
-                name = key[:MAX_NAME_CHARACTERS]
-                self._present[name] += 1
-                types = self._types.setdefault(name, set())
-                kind = kind_of(value)
-                if kind != "null":
-                    types.add(kind)
-            self.records += 1
+        rows = page.frame.loc[page.frame["data"].notna(), [*ORIGIN, "data"]].head(wanted)
+        for *origin, text in rows.itertuples(index=False):
+            kinds: dict[str, str] = {
+                key[:MAX_NAME_CHARACTERS]: kind_of(value) for key, value in json_text.members(text.encode()).items()
+            }
+            self._objects.append((tuple(origin), kinds))
 
     def compare(self, connection: Connection, ledger: Ledger) -> Drift:
-        """Returns what differs from earlier samples, which this one joins. The first sample of a table is no drift."""
+        """Returns what differs from earlier samples, which this one joins. The first sample of a table is no drift.
+
+        Names of fields of what is forgotten by now are left out; the caller's transaction has held requests off.
+        """
+        self._count(read_forgotten(connection, ledger.schema), ledger.label)
         if not self.records:
             return Drift()
         self._hold(connection)
@@ -87,6 +98,15 @@ class Sample:
         if is_news or max(sampled for _, sampled, _ in known.values()) < ENOUGH_RECORDS:
             self._remember(connection, ledger, known)
         return drift
+
+    def _count(self, forgotten: Forgotten, label: str) -> None:
+        self._objects = [(origin, kinds) for origin, kinds in self._objects if not forgotten.holds_row(label, *origin)]
+        self._present = Counter(name for _, kinds in self._objects for name in kinds)
+        self._types = {name: set() for name in self._present}
+        for _, kinds in self._objects:
+            for name, kind in kinds.items():
+                if kind != "null":
+                    self._types[name].add(kind)
 
     def _hold(self, connection: Connection) -> None:
         """Escapes names as this database can hold them."""

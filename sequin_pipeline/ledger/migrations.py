@@ -284,5 +284,9 @@ MIGRATIONS = (
     comment on table {schema}.syncs is 'what has come of each sync, and the newest time at which a version of it entered the stream';
     alter table {schema}.rejects add column sync_id text;
     """,
+    # Of values that a version took for a row that was forgotten before there was any.
+    """
+    alter table {schema}.borrowed add column sync_id text, add column internal_id text;
+    """,
 )
 """Each is several statements in one string, which names the schema as `{schema}`."""

@@ -80,6 +80,13 @@ class Forgotten:
         """Tells whether this one record is forgotten."""
         return record_id is not None and label in self.labels and self.holds(Subject("record", record_id, label))
 
+    def holds_row(self, label: str, record_id: object, sync_id: object, internal_id: object) -> bool:
+        """Tells whether a row with these values is forgotten; what is no text tells nothing."""
+        if not self.hashes:
+            return False
+        texts = [one if isinstance(one, str) else None for one in (record_id, sync_id, internal_id)]
+        return self.holds_tenant(texts[2], texts[1]) or self.holds_record(label, texts[0])
+
     def holds_raw(self, label: str, raw: bytes) -> bool:
         """Tells whether a record as it came is forgotten, by whatever it says of its origin."""
         if not self.hashes:

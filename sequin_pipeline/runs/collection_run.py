@@ -15,6 +15,7 @@ from typing import Self
 from sequin_pipeline.catalog import Collection
 from sequin_pipeline.errors import SourceError, TooManyRejects
 from sequin_pipeline.ledger.census import Census, delivered
+from sequin_pipeline.ledger.forgets import hold_forgets
 from sequin_pipeline.ledger.held_deletes import HeldDeletes, find_held
 from sequin_pipeline.ledger.ledger import Ledger
 from sequin_pipeline.ledger.rejects import open_rejects
@@ -300,6 +301,9 @@ class CollectionRun:
     def _finish(self, connection: Connection, *, reached_end: bool) -> SyncOutcome:
         with connection.transaction():
             lift_limits(connection)
+            if self._totals.sample.records:
+                # First of all, as each batch does: what the sample says of somebody must not be written down behind a request.
+                hold_forgets(connection, self._ledger.schema)
             rejects = open_rejects(connection, self._ledger)
             if rejects.count and resolve_outdated(connection, self._ledger, self._job.target):
                 rejects = open_rejects(connection, self._ledger)

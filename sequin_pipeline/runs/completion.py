@@ -17,9 +17,10 @@ from psycopg.types.json import Jsonb
 
 from sequin_pipeline.ledger.forgets import hold_forgets, read_forgotten
 from sequin_pipeline.ledger.ledger import Ledger
+from sequin_pipeline.ledger.rejects import storable
 from sequin_pipeline.postgres.warehouse import Connection, held_text
 from sequin_pipeline.records import json_text
-from sequin_pipeline.records.forgotten import Forgotten
+from sequin_pipeline.records.forgotten import Forgotten, Origin, read_origin
 from sequin_pipeline.records.partial import MARK, Version, put_behind, read_version
 from sequin_pipeline.table.target import Target
 
@@ -93,7 +94,14 @@ def _complete(connection: Connection, ledger: Ledger, target: Target, records: b
             completed[place] = version.record()
         if last is not None:
             reached[record_id] = last
-    _note(connection, ledger, reached, held, borrowed)
+    _note(
+        connection,
+        ledger,
+        reached,
+        held,
+        borrowed,
+        {one: read_origin(ledger.label, elements[arrived[one][-1][0]]) for one in reached},
+    )
     return b"[" + b",".join(completed) + b"]"
 
 
@@ -151,8 +159,12 @@ def _note(
     reached: Mapping[str, Version],
     held: Mapping[str, Version],
     borrowed: Mapping[str, Mapping[int, object]],
+    origins: Mapping[str, Origin],
 ) -> None:
-    """Notes what is borrowed before the rows are committed: should they never be, the stored version keeps its own entry."""
+    """Notes what is borrowed before the rows are committed: should they never be, the stored version keeps its own entry.
+
+    It says whose they are: their rows may be forgotten before there are any.
+    """
     taking = sorted(
         (record_id, version)
         for record_id, version in reached.items()
@@ -168,10 +180,20 @@ def _note(
     with connection.cursor() as cursor:
         cursor.executemany(
             sql.SQL(
-                "insert into {} (table_name, id, version, since) values (%s, %s, %s, %s)"
+                "insert into {} (table_name, id, version, since, sync_id, internal_id) values (%s, %s, %s, %s, %s, %s)"
                 " on conflict (table_name, id, version) do update set since = excluded.since, noted_at = now()"
             ).format(ledger.table("borrowed")),
-            [(ledger.table_name, record_id, version.number, Jsonb(dict(version.since))) for record_id, version in taking],
+            [
+                (
+                    ledger.table_name,
+                    record_id,
+                    version.number,
+                    Jsonb(dict(version.since)),
+                    storable(origins[record_id].sync_id, connection),
+                    storable(origins[record_id].internal_id, connection),
+                )
+                for record_id, version in taking
+            ],
         )
         cursor.executemany(
             sql.SQL("delete from {} where table_name = %s and id = %s and version = %s").format(ledger.table("borrowed")),

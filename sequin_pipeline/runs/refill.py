@@ -6,7 +6,7 @@ meanwhile wins. In batches by key, resumable. A value that does not fit stays nu
 
 import json
 import logging
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import replace
 from functools import partial
 
@@ -85,10 +85,10 @@ def refill(warehouse: Warehouse, ledger: Ledger, collection: Collection, *, run_
             if rows:
                 changed += filling.write(_records(collection, rows))
                 after = str(rows[-1][0])
-            reached = after if len(rows) == REFILL_ROWS else None
-            noted = partial(note_refill, ledger=ledger, columns=fingerprints, after=reached)
-            session.attempt(noted, f"noting the refill of {label!r}")
-            if reached is None:
+            is_last = len(rows) < REFILL_ROWS
+            noting = partial(_note, ledger=ledger, columns=fingerprints, rows=() if is_last else rows)
+            session.attempt(noting, f"noting the refill of {label!r}")
+            if is_last:
                 return changed
 
 
@@ -121,6 +121,22 @@ def _keep(connection: Connection, *, ledger: Ledger, rejects: Sequence[Reject], 
         forgotten = read_forgotten(connection, ledger.schema)
         kept = [reject for reject in rejects if not forgotten.holds_raw(ledger.label, reject.raw)]
         record_rejects(connection, ledger, kept, run_id=run_id)
+
+
+def _note(connection: Connection, *, ledger: Ledger, columns: Mapping[str, str], rows: Sequence[tuple[object, ...]]) -> None:
+    """Notes how far the refill has come: to the last of these rows that is not forgotten; to the end where there are none."""
+    with connection.transaction():
+        hold_forgets(connection, ledger.schema)
+        forgotten = read_forgotten(connection, ledger.schema)
+        found = (dict(zip(FIELD_NAMES, row, strict=False)) for row in reversed(rows))
+        kept = (
+            str(row["id"])
+            for row in found
+            if not forgotten.holds_row(ledger.label, row["id"], row["sync_id"], row["internal_id"])
+        )
+        place = next(kept, None)
+        if place is not None or not rows:
+            note_refill(connection, ledger, columns, after=place)
 
 
 def _empty(connection: Connection, *, target: Target, columns: Sequence[str]) -> int:

@@ -266,13 +266,13 @@ class TableWriter:
         *,
         wal_bytes: int,
     ) -> None:
-        # A cursor may name the object at which a page ended, which may be one that is forgotten.
+        # A cursor may name the object at which a page ended, which may be one that is forgotten: the one before also by now.
         tells_cursors = prepared.group.moves_cursor and not prepared.group.forgotten
         merge = MergeRecord(
             batch_id=batch_id,
             run_id=self._job.run_id,
             mode=self._job.mode,
-            cursor_before=self._cursor.cursor if tells_cursors and self._cursor else None,
+            cursor_before=self._cursor.cursor if tells_cursors and self._cursor and not prepared.generation else None,
             cursor_after=prepared.group.position.after if tells_cursors else None,
             counts=counts,
             bytes=merged.copied_bytes,

@@ -59,11 +59,36 @@ def test_forget_counts_removes_reports_and_is_undone(make_project: MakeProject, 
         "of_unknown_tenant": 0,
     }
     assert one.stdout.splitlines()[0].split() == ["1", "rows", "of", "table", "demo.thing"]
+    assert one.stderr.splitlines()[-1] == "record 'b' of demo/thing"
     assert twins.status == 2
     assert "'twin' is the provider's id of several records of 'demo/thing': d, e. Name one of them" in twins.stderr
     assert query(url, "select id from demo.thing order by id") == [("a",), ("d",), ("e",)]
     assert undone.stdout.startswith("Runs write records of internal_id tenant-2 again. New versions land by themselves")
     assert again.stdout == "internal_id tenant-2 is not forgotten: nothing to undo.\n"
+
+
+@pytest.mark.parametrize(
+    ("arguments", "said"),
+    [
+        pytest.param(
+            ("--internal-id", "t", "--undo", "--dry-run"),
+            "--dry-run counts what would be removed, and --undo removes nothing: give one of them",
+            id="to undo and to count",
+        ),
+        pytest.param(
+            ("--internal-id", "t\udcff"),
+            "what is to be forgotten is named in bytes that are no UTF-8, as no id of a record is",
+            id="a tenant in bytes",
+        ),
+    ],
+)
+def test_a_request_that_cannot_be_meant_says_why(
+    make_project: MakeProject, command: Command, arguments: tuple[str, ...], said: str
+) -> None:
+    done = command(make_project("http://127.0.0.1:9").declare(demo=DECLARED), "forget", *arguments)
+
+    assert done.status == 2
+    assert said in done.stderr
 
 
 @pytest.mark.parametrize(

@@ -8,6 +8,7 @@ import threading
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import replace
 from datetime import timedelta
+from functools import partial
 from typing import Any
 
 import pandas as pd
@@ -27,6 +28,8 @@ from sequin_pipeline.runs.frame_run import write_frame
 from sequin_pipeline.runs.queue_run import drain
 from sequin_pipeline.sources import Page, ReadRequest
 from tests.support.builders import ListSource, collection, record
+from tests.support.encodings import encoded_database
+from tests.support.leaving import MARKER, ONE, SYNC, TENANT, stays, theirs
 from tests.support.markers import holding
 from tests.support.postgres import PostgresServer
 from tests.support.queues import ListQueue, other
@@ -34,11 +37,6 @@ from tests.support.reading import execute, merges, query
 from tests.support.syncing import sync
 from tests.support.waits import wait_until
 from tests.table.unmanaged.tables import unmanaged
-
-MARKER = "Xq7Marker"
-TENANT = Subject("internal_id", MARKER)
-SYNC = Subject("sync_id", f"sync-{MARKER}")
-ONE = Subject("record", f"one-{MARKER}", "demo/thing")
 
 KEPT = replace(collection(), history=timedelta(days=30))
 REMOVED = collection(name="gone", table="demo.gone", on_delete="remove")
@@ -49,17 +47,6 @@ APPLICATION = unmanaged(
 )
 BARE = unmanaged({"id": "id", "internal_id": "tenant", "sync_id": "sync"}, table="app.bare", on_delete="remove")
 DECLARED = (KEPT, REMOVED, replace(APPLICATION, name="owned"), replace(BARE, name="bare"))
-
-
-def theirs(record_id: str, version: int = 1, **overrides: object) -> dict[str, object]:
-    """A record of the tenant who leaves, marked wherever a record can be."""
-    marked = {"sync": {"id": f"sync-{MARKER}", "external_id": MARKER}, "upstream_id": f"up-{record_id}-{MARKER}"}
-    values = {"data": {"status": f"of {MARKER}", "amount": version}, **marked, **overrides}
-    return record(f"{record_id}-{MARKER}", version, **values)
-
-
-def stays(record_id: str, version: int = 1, **overrides: object) -> dict[str, object]:
-    return record(record_id, version, **overrides)
 
 
 def fill(url: str) -> None:
@@ -102,6 +89,10 @@ def fill(url: str) -> None:
         f"insert into sequin_pipeline.positions values ('demo.thing', '2001-01-01', '{{\"after\": \"up-one-{MARKER}\"}}')",
         f"update sequin_pipeline.merges set cursor_after = '[\"one-{MARKER}\"]' where table_name = 'demo.thing'",
         f"update sequin_pipeline.columns set refilled_after = 'one-{MARKER}' where table_name = 'demo.thing' and column_name = 'status'",
+        # Of a row that is gone already, only its version tells whose it was.
+        f"insert into sequin_pipeline.listed values ('demo.gone', 'any', 1, '{{a,r-{MARKER}}}')",
+        f"insert into sequin_pipeline.positions values ('demo.gone', '2001-01-01', '{{\"after\": \"r-{MARKER}\"}}')",
+        f"update sequin_pipeline.columns set refilled_after = 'r-{MARKER}' where table_name = 'demo.gone' and column_name = 'status'",
     )
 
 
@@ -195,12 +186,12 @@ def test_the_report_counts_what_went_by_place(url: str) -> None:
     assert told["removed"] == {
         "ledger: borrowed values": 1,
         "ledger: counts of syncs": 4,
-        "ledger: cursor positions": 1,
+        "ledger: cursor positions": 2,
         "ledger: cursors of merges": 2,
         "ledger: examples of held deletes": 1,
         "ledger: history entries": 7,
-        "ledger: ids of listings": 2,
-        "ledger: places of refills": 1,
+        "ledger: ids of listings": 3,
+        "ledger: places of refills": 2,
         "ledger: rejects": 2,
         "ledger: remembered versions": 2,
         "rows of table app.bare": 1,
@@ -211,7 +202,7 @@ def test_the_report_counts_what_went_by_place(url: str) -> None:
     }
     ((kept,),) = query(url, "select removed from sequin_pipeline.forgets where completed_at is not null")
     assert kept == told["removed"]
-    assert list(report.lines())[-1].split() == ["30", "removed", "in", "all"]
+    assert list(report.lines())[-1].split() == ["33", "removed", "in", "all"]
 
 
 def test_a_dry_run_counts_and_changes_nothing(url: str) -> None:
@@ -276,7 +267,23 @@ def test_killed_behind_any_transaction_nothing_comes_back_and_the_next_call_ends
         assert (child.exitcode, outcome.counts) == (-signal.SIGKILL, Counts(fetched=2, forgotten=2))
         assert holding(url, MARKER) == {}, f"killed behind transaction {boundaries}"
         postgres_server.release(name)
-    assert boundaries == 14
+    assert boundaries == 16
+
+
+class Thread(threading.Thread):
+    """One that tells what it returned."""
+
+    def __init__(self, work: Callable[[], Any]) -> None:
+        super().__init__()
+        self.work = work
+        self.start()
+
+    def run(self) -> None:
+        self.returned = self.work()
+
+    def result(self) -> Any:
+        self.join()
+        return self.returned
 
 
 class _ForgettingSource(ListSource):
@@ -497,3 +504,89 @@ def test_a_record_that_says_its_tenant_in_another_form_is_known_all_the_same(war
     assert outcome.counts == Counts(fetched=3, inserted=1, created=1, forgotten=2)
     assert query(warehouse_url, "select count(*) from sequin_pipeline.rejects") == [(0,)]
     assert merges(warehouse_url) == [{"fetched": 3, "inserted": 1, "created": 1, "forgotten": 2}]
+
+
+def test_two_calls_at_once_share_the_work_and_count_everything_once(warehouse_url: str) -> None:
+    sync(warehouse_url, [theirs(f"r{number:04}") for number in range(5_000)], [stays("a", 9)], of=KEPT, batch_records=5_000)
+    calls = [Thread(partial(forget, Warehouse(warehouse_url), TENANT, [KEPT])) for _ in range(2)]
+
+    reports = [call.result() for call in calls]
+
+    assert sum(report.removed["rows of table demo.thing"] for report in reports) == 5_000
+    assert holding(warehouse_url, MARKER) == {}
+    assert query(warehouse_url, "select count(*), max(removed ->> 'rows of table demo.thing') from sequin_pipeline.forgets") == [
+        (1, "5000")
+    ]
+    assert query(warehouse_url, "select row_count from sequin_pipeline.tables where table_name = 'demo.thing'") == [(1,)]
+
+
+def test_a_table_that_is_dropped_meanwhile_holds_nobody(url: str) -> None:
+    def drop() -> None:
+        execute(url, "drop table if exists demo.gone", "drop table if exists demo.frame")
+
+    report = forget(Warehouse(url), TENANT, DECLARED, committed=drop)
+
+    assert report.is_complete
+    assert holding(url, MARKER) == {}
+
+
+ODD = {
+    "quotes and braces": "o'br\"ien {x} %s \\ $1 ,",
+    "spaces and lines": "  two\nlines\t",
+    "any script": "\u65e5\u672c \U0001f600 \u0130",
+    "like a number": "007",
+    "like sql": "'); drop table demo.thing; --",
+}
+
+
+@pytest.mark.parametrize("tenant", [pytest.param(tenant, id=name) for name, tenant in ODD.items()])
+def test_a_name_of_any_characters_is_forgotten_and_no_other(warehouse_url: str, tenant: str) -> None:
+    def of(external_id: str, name: str) -> dict[str, object]:
+        return stays(name, sync={"id": f"sync of {external_id}", "external_id": external_id})
+
+    bad = {**of(tenant, "bad"), "data": {"amount": tenant + "x"}}
+    sync(warehouse_url, [of(tenant, "a"), of(tenant.strip() + "x", "b"), of(tenant + " ", "c"), bad], of=KEPT)
+    pages = [of(tenant, f"id {tenant}"), of("other", "d")]
+
+    report = forget(Warehouse(warehouse_url), Subject("internal_id", tenant), [KEPT])
+    sync(warehouse_url, pages, of=KEPT, full_refresh=True, run_id="again")
+
+    assert report.removed["ledger: rejects"] == 1
+    assert query(warehouse_url, "select id from demo.thing order by 1") == [("b",), ("c",), ("d",)]
+    assert query(warehouse_url, "select count(*) from sequin_pipeline.rejects") == [(0,)]
+
+
+def test_rejects_whose_envelope_no_text_can_hold_are_forgotten_with_the_others(warehouse_url: str) -> None:
+    nul = chr(0)
+    odd = [
+        theirs("a", upstream_id=f"up{nul}{MARKER}"),
+        theirs("b", sync={"id": f"s{nul}", "external_id": MARKER}),
+        theirs(f"c{nul}"),
+    ]
+    sync(warehouse_url, [*odd, *(stays(f"s{number}") for number in range(9))], of=KEPT)
+    before = query(warehouse_url, "select count(*) from sequin_pipeline.rejects")
+
+    report = forget(Warehouse(warehouse_url), TENANT, [KEPT])
+
+    assert before == [(3,)]
+    assert report.removed["ledger: rejects"] == 3
+    assert holding(warehouse_url, MARKER) == {}
+
+
+def test_a_tenant_that_the_database_cannot_write_is_forgotten_by_its_bytes(postgres_server: PostgresServer) -> None:
+    """In a database of Latin letters its records are rejects, and the ledger escapes its name."""
+    tenant = "\u65e5\u672c"
+    with encoded_database(postgres_server, "LATIN1") as url:
+        sync(
+            url,
+            [stays("a"), *(stays(f"s{number}") for number in range(9)), stays("t", sync={"id": "s2", "external_id": tenant})],
+            of=KEPT,
+        )
+        counted = query(url, "select internal_id from sequin_pipeline.syncs where sync_id = 's2'")
+        report = forget(Warehouse(url), Subject("internal_id", tenant), [KEPT])
+        left = query(url, "select (select count(*) from sequin_pipeline.rejects), (select count(*) from sequin_pipeline.syncs)")
+        query(postgres_server.url("postgres"), "select")  # lets go of the reader's connection
+
+    assert counted == [("\\u65e5\\u672c",)]
+    assert (report.removed["ledger: rejects"], report.removed["ledger: counts of syncs"]) == (1, 1)
+    assert left == [(0, 1)]

@@ -289,6 +289,7 @@ alter table merges add constraint conserved check (fetched = inserted + updated 
 alter table versions drop column sync_id, drop column internal_id;
 alter table history drop column sync_id, drop column internal_id;
 alter table rejects drop column sync_id;
+alter table borrowed drop column sync_id, drop column internal_id;
 update ledger set version = 6;
 """
 """This makes of today's ledger the one that there was before deletes were held: whoever adds a migration undoes it here."""

@@ -1,20 +1,21 @@
 """This module removes entries of the ledger that say themselves whose they are, whether or not there is a row any more."""
 
 from collections import Counter
-from collections.abc import Callable
+from collections.abc import Callable, Iterable
 from dataclasses import dataclass
 from typing import LiteralString
 
 from psycopg import sql
 
 from sequin_pipeline.ledger.ledger import Ledger
+from sequin_pipeline.ledger.rejects import storable
 from sequin_pipeline.operate.forgetting.rows import Part
 from sequin_pipeline.operate.forgetting.traces import Traces, remove_traces
 from sequin_pipeline.postgres.rows import fetch_rows, fetch_value
 from sequin_pipeline.postgres.warehouse import Connection
 from sequin_pipeline.records.forgotten import Subject, read_origin
 
-ENTRIES = 10_000
+ENTRIES = 2_000
 """A transaction removes so many entries at most."""
 REJECTS = 500
 """A transaction reads so many rejects at most: each is a whole record."""
@@ -34,28 +35,52 @@ class LedgerPlace:
 
 @dataclass(frozen=True)
 class _Entries:
-    """This value is a table of which one statement tells the entries of a subject; `{}` is its name."""
+    """This value is a table of which one statement tells the entries of a subject.
+
+    `id_column` is the column that names a record, by whose ids other tables of the ledger may be found: of its row nothing may be left.
+    """
 
     name: str
     table: str
     is_of: dict[str, LiteralString]
+    id_column: str | None = None
 
     def count(self, connection: Connection, subject: Subject, schema: str) -> int:
         condition = self.is_of.get(subject.kind)
         if condition is None:
             return 0
         statement = sql.SQL("select count(*) from {} where {}").format(sql.Identifier(schema, self.table), sql.SQL(condition))
-        return int(fetch_value(connection, statement, {"value": subject.value}))
+        return int(fetch_value(connection, statement, {"value": storable(subject.value, connection)}))
 
     def remove(self, connection: Connection, subject: Subject, schema: str, after: tuple[object, ...] | None) -> Part:
         condition = self.is_of.get(subject.kind)
         if condition is None:
             return Part()
-        statement = sql.SQL(
-            "delete from {table} where ctid = any(array(select ctid from {table} where {is_of} limit {limit}))"
-        ).format(table=sql.Identifier(schema, self.table), is_of=sql.SQL(condition), limit=sql.Literal(ENTRIES))
-        gone = connection.execute(statement, {"value": subject.value}).rowcount
-        return Part(Counter({f"ledger: {self.name}": gone}), after=("more",) if gone == ENTRIES else None)
+        gone = fetch_rows(
+            connection,
+            lambda *columns: columns,
+            sql.SQL(
+                "delete from {table} where ctid = any(array(select ctid from {table} where {is_of} limit {limit}))"
+                " returning table_name, sync_id, {id}"
+            ).format(
+                table=sql.Identifier(schema, self.table),
+                is_of=sql.SQL(condition),
+                limit=sql.Literal(ENTRIES),
+                id=sql.Identifier(self.id_column) if self.id_column else sql.SQL("null::text"),
+            ),
+            {"value": storable(subject.value, connection)},
+        )
+        removed = Counter({f"ledger: {self.name}": len(gone)})
+        for table_name in sorted({one[0] for one in gone}):
+            mine = [one[1:] for one in gone if one[0] == table_name]
+            traces = Traces(
+                ids=frozenset(record_id for _, record_id in mine if record_id is not None),
+                sync_ids=frozenset(sync_id for sync_id, _ in mine if sync_id is not None),
+                say_whose=True,
+            )
+            # The label stands for rejects only.
+            removed += remove_traces(connection, Ledger(table_name, "", schema), traces)
+        return Part(removed, after=("more",) if len(gone) == ENTRIES else None)
 
     def place(self) -> LedgerPlace:
         return LedgerPlace(f"ledger: {self.name}", self.remove, self.count)
@@ -84,10 +109,15 @@ def _remove_rejects(connection: Connection, subject: Subject, schema: str, after
         removed[REJECTS_PLACE] += gone
     for table_name, label in sorted({(one.table_name, one.label) for one in found}):
         mine = [one for one in found if one.table_name == table_name]
+
+        def held(texts: Iterable[str | None]) -> frozenset[str]:
+            # As the ledger holds them: a record is a reject also where a text of its envelope cannot be stored.
+            return frozenset(text for one in texts if (text := storable(one, connection)) is not None)
+
         traces = Traces(
-            ids=frozenset(one.record_id for one in mine if one.record_id is not None),
-            upstream_ids=frozenset(one.upstream_id for one in mine if one.upstream_id is not None),
-            sync_ids=frozenset(one.sync_id for one in mine if one.sync_id is not None and subject.kind != "record"),
+            ids=held(one.record_id for one in mine),
+            upstream_ids=held(one.upstream_id for one in mine),
+            sync_ids=held(one.sync_id for one in mine if subject.kind != "record"),
         )
         removed += remove_traces(connection, Ledger(table_name, label, schema), traces)
     return Part(removed, after=last)
@@ -106,16 +136,20 @@ class _FoundReject:
 def _next_rejects(
     connection: Connection, subject: Subject, schema: str, after: tuple[object, ...] | None
 ) -> tuple[list[_FoundReject], tuple[object, ...] | None]:
-    """Returns those of the next REJECTS that are the subject's, and where to go on. Leans on the primary key."""
+    """Returns those of the next REJECTS that are the subject's, and where to go on. Leans on the primary key.
+
+    Those of undeclared collections come first: a run may hand them to their table meanwhile, where they are then still to be met.
+    """
+    waits, *last = after or (True, None, None)
     read = fetch_rows(
         connection,
         lambda *columns: columns,
         sql.SQL(
             "select table_name, content_hash::text, label, record_id, raw from {}"
-            " where %(table)s::text is null or (table_name, content_hash) > (%(table)s, %(content)s::uuid)"
-            " order by table_name, content_hash limit {}"
+            " where (table_name = label) = %(waits)s and (%(table)s::text is null"
+            " or (table_name, content_hash) > (%(table)s, %(content)s::uuid)) order by table_name, content_hash limit {}"
         ).format(sql.Identifier(schema, "rejects"), sql.Literal(REJECTS)),
-        {"table": after and after[0], "content": after and after[1]},
+        {"waits": waits, "table": last[0], "content": last[1]},
     )
     found = []
     for table_name, content, label, record_id, raw in read:
@@ -124,7 +158,9 @@ def _next_rejects(
         if origin.is_of(subject) or is_record:
             known_id = record_id or origin.record_id
             found.append(_FoundReject(table_name, content, label, known_id, origin.upstream_id, origin.sync_id))
-    return found, (read[-1][0], read[-1][1]) if len(read) == REJECTS else None
+    if len(read) == REJECTS:
+        return found, (waits, read[-1][0], read[-1][1])
+    return found, (False, None, None) if waits else None
 
 
 REJECTS_PLACE = "ledger: rejects"
@@ -133,8 +169,9 @@ _OF_SYNC: dict[str, LiteralString] = {"sync_id": "sync_id = %(value)s"}
 
 PLACES: tuple[LedgerPlace, ...] = (
     LedgerPlace(REJECTS_PLACE, _remove_rejects, _count_rejects),
-    _Entries("remembered versions", "versions", _OF_TENANT).place(),
-    _Entries("history entries", "history", _OF_TENANT).place(),
+    _Entries("remembered versions", "versions", _OF_TENANT, id_column="id").place(),
+    _Entries("history entries", "history", _OF_TENANT, id_column="record_id").place(),
+    _Entries("borrowed values", "borrowed", _OF_TENANT, id_column="id").place(),
     _Entries("ids of listings", "listed", _OF_SYNC).place(),
     _Entries("counts of syncs", "syncs", _OF_TENANT).place(),
     _Entries("held deletes", "held_deletes", _OF_SYNC).place(),

@@ -6,7 +6,8 @@ from dataclasses import dataclass, field
 
 from psycopg import sql
 
-from sequin_pipeline.operate.forgetting.tables import ForgetTable
+from sequin_pipeline.ledger.rejects import storable
+from sequin_pipeline.operate.forgetting.tables import ForgetTable, exists
 from sequin_pipeline.operate.forgetting.traces import Traces, remove_traces
 from sequin_pipeline.postgres.rows import fetch_rows, fetch_value
 from sequin_pipeline.postgres.warehouse import Connection
@@ -35,6 +36,8 @@ def place_of(table: ForgetTable) -> str:
 
 def count_rows(connection: Connection, table: ForgetTable, subject: Subject, schema: str) -> int:
     """Counts the rows of the subject that the pipeline has written."""
+    if not _can_hold(connection, table, subject):
+        return 0
     statement = sql.SQL("select count(*) from {} t where {}").format(table.identifier, _is_due(table, subject, schema))
     return int(fetch_value(connection, statement, _values(table, subject)))
 
@@ -46,6 +49,8 @@ def remove_rows(
 
     Leans on the index of the table's id, and walks along it once, however many rows there are.
     """
+    if not _can_hold(connection, table, subject):
+        return Part()
     due = fetch_rows(connection, _Row, _select(table, subject, schema), {**_values(table, subject), "after": after and after[0]})
     if not due:
         return Part()
@@ -61,6 +66,11 @@ def remove_rows(
     ledger.add_rows(connection, -gone)
     removed = Counter({place_of(table): gone}) + remove_traces(connection, ledger, _traces(due, subject))
     return Part(removed, len(due) - gone, (due[-1].order,) if len(due) == FORGET_ROWS else None)
+
+
+def _can_hold(connection: Connection, table: ForgetTable, subject: Subject) -> bool:
+    """Tells whether the table is still there, and its database can hold the name: where it cannot, its records are rejects."""
+    return storable(subject.value, connection) == subject.value and exists(connection, table)
 
 
 @dataclass(frozen=True)

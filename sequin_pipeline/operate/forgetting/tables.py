@@ -101,10 +101,11 @@ def find_tables(connection: Connection, collections: Iterable[Collection], schem
     """Returns every table that is there and may hold rows of somebody."""
     declared = list(collections)
     found = [table for kind in KINDS for table in kind(connection, declared, schema)]
-    return [table for table in found if _exists(connection, table)]
+    return [table for table in found if exists(connection, table)]
 
 
-def _exists(connection: Connection, table: ForgetTable) -> bool:
+def exists(connection: Connection, table: ForgetTable) -> bool:
+    """Tells whether the table is there."""
     name = table.identifier.as_string(connection)
     return bool(fetch_value(connection, "select to_regclass(%s) is not null", (name,)))
 

@@ -17,33 +17,45 @@ from sequin_pipeline.postgres.warehouse import Connection
 class Traces:
     """This value is what single records are found by: their ids, what the ledger calls their rows, and their ids at the provider.
 
-    `sync_ids` are those of the syncs, where they are forgotten whole.
+    `sync_ids` are those of the syncs, where they are forgotten whole. `say_whose`: they come of entries that say themselves whose they are,
+    so that others which do are left to their own places: a record may have come to another tenant since.
     """
 
     ids: frozenset[str] = frozenset()
     row_ids: frozenset[str] = frozenset()
     upstream_ids: frozenset[str] = frozenset()
     sync_ids: frozenset[str] = frozenset()
+    say_whose: bool = False
 
 
 @dataclass(frozen=True)
 class _Trace:
     """A trace is a statement over one table of the ledger, and what reports call its entries ('' where they are not counted).
 
-    The name in braces is the table's.
+    The name in braces is the table's. `says_whose`: its entries say themselves whose they are.
     """
 
     place: str
     table: str
     statement: LiteralString
+    says_whose: bool = False
 
 
 TRACES: tuple[_Trace, ...] = (
-    _Trace("rejects", "rejects", "delete from {} where table_name = any(%(tables)s) and record_id = any(%(ids)s)"),
-    _Trace("remembered versions", "versions", "delete from {} where table_name = %(table)s and id = any(%(row_ids)s)"),
+    _Trace(
+        "rejects", "rejects", "delete from {} where table_name = any(%(tables)s) and record_id = any(%(ids)s)", says_whose=True
+    ),
+    _Trace(
+        "remembered versions",
+        "versions",
+        "delete from {} where table_name = %(table)s and id = any(%(row_ids)s)",
+        says_whose=True,
+    ),
     # Leans on history (table_name, record_id, at).
-    _Trace("history entries", "history", "delete from {} where table_name = %(table)s and record_id = any(%(ids)s)"),
-    _Trace("borrowed values", "borrowed", "delete from {} where table_name = %(table)s and id = any(%(ids)s)"),
+    _Trace(
+        "history entries", "history", "delete from {} where table_name = %(table)s and record_id = any(%(ids)s)", says_whose=True
+    ),
+    _Trace("borrowed values", "borrowed", "delete from {} where table_name = %(table)s and id = any(%(ids)s)", says_whose=True),
     _Trace(
         "ids of listings",
         "listed",
@@ -96,6 +108,8 @@ def remove_traces(connection: Connection, ledger: Ledger, traces: Traces) -> Cou
     }
     removed: Counter[str] = Counter()
     for trace in TRACES:
+        if trace.says_whose and traces.say_whose:
+            continue
         statement = sql.SQL(trace.statement).format(ledger.table(trace.table))
         removed[f"ledger: {trace.place}"] += connection.execute(statement, values).rowcount
     return +removed
