@@ -18,7 +18,7 @@ from psycopg.types.json import Jsonb
 from sequin_pipeline.ledger.schema import DEFAULT_SCHEMA
 from sequin_pipeline.postgres.percent_signs import with_parameters
 from sequin_pipeline.postgres.rows import fetch_row, fetch_rows, fetch_value
-from sequin_pipeline.postgres.warehouse import LOCK_TIMEOUT_SECONDS, Connection, limit_lock_waits
+from sequin_pipeline.postgres.warehouse import LOCK_TIMEOUT_SECONDS, Connection, limit_lock_waits, session_limits
 from sequin_pipeline.records.forgotten import Forgotten, Subject
 
 SALT_BYTES = 16
@@ -42,6 +42,28 @@ def hold_forgets(connection: Connection, schema: str) -> None:
     Must be a statement of its own: one that waits here still sees what was there before.
     """
     connection.execute("select pg_advisory_xact_lock_shared(%s)", (_lock_key(schema),))
+
+
+def begin_batch(connection: Connection, schema: str, lock_timeout_seconds: float) -> None:
+    """Does what `limit_lock_waits` and `hold_forgets` do, each in a statement of its own, and waits for one answer only."""
+    with connection.cursor() as cursor:
+        # As text, since only then both go in one message.
+        cursor.execute(
+            _batch_beginning(schema, lock_timeout_seconds, tuple(session_limits(connection))), prepare=False, binary=False
+        )
+
+
+@cache
+def _batch_beginning(schema: str, lock_timeout_seconds: float, limits: tuple[str, ...]) -> bytes:
+    # Without parameters, so that Postgres takes both statements at once: limits of time count for each by itself.
+    return (
+        sql.SQL(
+            "select set_config('lock_timeout', {}, true), (select count(set_config(name, '0', true)) from unnest({}::text[]) name);"
+            " select pg_advisory_xact_lock_shared({})"
+        )
+        .format(f"{round(lock_timeout_seconds * 1000)}ms", list(limits), _lock_key(schema))
+        .as_bytes()
+    )
 
 
 class ForgottenMeanwhile(Exception):

@@ -15,7 +15,7 @@ import psycopg
 
 from sequin_pipeline.errors import RunFenced, WarehouseUnavailable
 from sequin_pipeline.ledger.counts import Counts
-from sequin_pipeline.ledger.forgets import ForgottenMeanwhile, check_generation, hold_forgets, read_forgotten
+from sequin_pipeline.ledger.forgets import ForgottenMeanwhile, begin_batch, check_generation, read_forgotten
 from sequin_pipeline.ledger.ledger import LiveCursor, MergeRecord
 from sequin_pipeline.ledger.listings import remember
 from sequin_pipeline.ledger.rejects import PARENT, count_discarded, record_rejects, settle_delivered
@@ -23,7 +23,7 @@ from sequin_pipeline.ledger.syncs import record_syncs
 from sequin_pipeline.normalize.normalizer import Reject
 from sequin_pipeline.postgres.rows import fetch_value
 from sequin_pipeline.postgres.session import Session
-from sequin_pipeline.postgres.warehouse import Connection, explain, limit_lock_waits
+from sequin_pipeline.postgres.warehouse import Connection, explain
 from sequin_pipeline.records.forgotten import NOTHING_FORGOTTEN
 from sequin_pipeline.write.bad_rows import SearchResult, find_refused
 from sequin_pipeline.write.batch import Batch, Place
@@ -201,9 +201,8 @@ class TableWriter:
         started = time.perf_counter()
         history = batch_history(self._job, batch_id)
         with self._right_of_way.taken(), connection.transaction():
-            limit_lock_waits(connection, self._session.warehouse.lock_timeout_seconds)
             # First of all: whoever waits here must hold nothing that a batch at work waits for.
-            hold_forgets(connection, self._job.ledger.schema)
+            begin_batch(connection, self._job.ledger.schema, self._session.warehouse.lock_timeout_seconds)
             moved = self._fence(connection, prepared.group)
             wal_start = check_generation(connection, self._job.ledger.schema, prepared.generation)
             merged = write_rows(
