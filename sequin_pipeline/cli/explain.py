@@ -19,7 +19,9 @@ from sequin_pipeline.ledger.schema import migrate
 from sequin_pipeline.postgres.warehouse import Warehouse, attempt
 
 if TYPE_CHECKING:
+    from sequin_pipeline.ledger.forgets import ForgetRequest
     from sequin_pipeline.operate.explain import Explanation, FoundMerge, LastWrite, Namesake
+    from sequin_pipeline.records.forgotten import Subject
     from sequin_pipeline.sources import Source
 
 SHOWN_CHARACTERS = 400
@@ -58,13 +60,22 @@ def command(*, label: str, record_id: str, sync_id: str | None, max_pages: int, 
     for namesake in namesakes:
         asked, said = namesake.id, f", with upstream_id {record_id!r} in sync {namesake.sync_id!r}"
     click.echo(f"record {asked!r} of {label}, table {collection.table}{said}\n")
-    for part in (_row(found), _last_write(found.last_write), _rejects(found), _history(collection, found)):
+    for part in (
+        _forgotten(found.forgotten),
+        _row(found),
+        _last_write(found.last_write),
+        _rejects(found),
+        _history(collection, found),
+    ):
         for line in part:
             click.echo(line)
     wanted = Wanted(asked, upstream_id=record_id, sync_id=sync_id)
-    is_in_source, said = _source(session, collection, wanted, found=found, max_pages=max_pages)
-    click.echo(f"source      {said}")
-    if not (found.is_known or is_in_source):
+    answer = _source(session, collection, wanted, found=found, max_pages=max_pages)
+    click.echo(f"source      {answer.said}")
+    request = None if found.forgotten else _find_forgotten(session, collection, answer.subjects)
+    for line in _forgotten(request):
+        click.echo(line)
+    if not (found.is_known or answer.holds):
         raise SystemExit(UNKNOWN)
 
 
@@ -78,12 +89,12 @@ def _find(session: Session, collection: Collection, record_id: str, sync_id: str
     def look() -> "tuple[Explanation, list[Namesake]]":
         with Warehouse(session.settings.warehouse_url).connect() as connection:
             migrate(connection)
-            found = explain_record(connection, collection, ledger, record_id)
+            found = explain_record(connection, collection, ledger, record_id, sync_id=sync_id)
             if found.is_known:
                 return found, []
             namesakes = find_by_upstream_id(connection, collection, ledger, record_id, sync_id=sync_id)
             if len(namesakes) == 1:
-                found = explain_record(connection, collection, ledger, namesakes[0].id)
+                found = explain_record(connection, collection, ledger, namesakes[0].id, sync_id=sync_id)
             return found, namesakes
 
     return attempt(look, f"looking for record {record_id!r} of {collection.label!r}")
@@ -94,6 +105,27 @@ def _list(collection: Collection, upstream_id: str, namesakes: "Sequence[Namesak
     rows = [[namesake.sync_id or "", namesake.id] for namesake in namesakes]
     print_table(build_table(("sync", "record"), rows), build_table(("sync", "record"), rows, wraps=("sync", "record")))
     click.echo("\n`--sync-id ID`, or the id of the record in its place, explains one of them.")
+
+
+def _find_forgotten(session: Session, collection: Collection, subjects: "Sequence[Subject]") -> "ForgetRequest | None":
+    """Looks for a request for what the source says of a record, of which nothing else is left."""
+    from sequin_pipeline.ledger.ledger import Ledger
+    from sequin_pipeline.operate.explain import find_forgotten
+
+    def look() -> "ForgetRequest | None":
+        with Warehouse(session.settings.warehouse_url).connect() as connection:
+            return find_forgotten(connection, Ledger(str(collection.table), collection.label), subjects)
+
+    return attempt(look, f"looking for requests to forget records of {collection.label!r}") if subjects else None
+
+
+def _forgotten(request: "ForgetRequest | None") -> Iterator[str]:
+    if request is None:
+        return
+    named = {"internal_id": "its tenant", "sync_id": "its sync"}.get(request.kind, "this record")
+    state = "" if request.completed_at else ", which has not come to its end: run it again"
+    yield f"forgotten   by request {request.generation} of {_time(request.requested_at)} to forget {named}{state}"
+    yield "            no run writes it until `sequin-pipeline forget … --undo`"
 
 
 def _row(found: "Explanation") -> Iterator[str]:
@@ -162,6 +194,15 @@ def _history(collection: Collection, found: "Explanation") -> Iterator[str]:
 
 
 @dataclass(frozen=True)
+class Answer:
+    """This value says whether the source holds a record, what to report about it, and what it could be forgotten by."""
+
+    holds: bool
+    said: str
+    subjects: "Sequence[Subject]" = ()
+
+
+@dataclass(frozen=True)
 class Wanted:
     """This value is a record to be found at its source: by its own id, or by what was typed, which may be the provider's."""
 
@@ -170,39 +211,38 @@ class Wanted:
     sync_id: str | None
 
 
-def _source(
-    session: Session, collection: Collection, wanted: Wanted, *, found: "Explanation", max_pages: int
-) -> tuple[bool, str]:
-    """Says whether the source holds the record, and what to report about it."""
+def _source(session: Session, collection: Collection, wanted: Wanted, *, found: "Explanation", max_pages: int) -> Answer:
     from sequin_pipeline.operate.explain import ask_source
     from sequin_pipeline.sources.registry import open_source
 
     record_id = wanted.record_id
 
     if not max_pages:
-        return False, "was not asked"
+        return Answer(False, "was not asked")
     try:
         source = open_source(collection.source, os.environ)
         if not source.can_reread:
-            return False, f"{source.identity} is a queue, which gives each message once: it cannot be asked"
+            return Answer(False, f"{source.identity} is a queue, which gives each message once: it cannot be asked")
         if found.table is not None and found.table.source != source.identity:
-            return False, f"was not asked: the table has been filled from {found.table.source}, and {source.identity} is set now"
+            return Answer(
+                False, f"was not asked: the table has been filled from {found.table.source}, and {source.identity} is set now"
+            )
         check_api(session)
         looked = _look_up(source, collection, wanted, found)
         if looked is not None:
             return looked
         answer = ask_source(source, collection, record_id, explanation=found, max_pages=max_pages)
     except PipelineError as error:
-        return False, f"could not be asked: {error}"
+        return Answer(False, f"could not be asked: {error}")
     pages = f"{answer.pages:,} page{'' if answer.pages == 1 else 's'}"
     searched = (
         f"{pages} read {'behind the stored version' if found.position else 'from the beginning'}; the source has no lookup by id"
     )
     if answer.reason is not None:
-        return True, f"holds it, and it is rejected: {_short(answer.reason)} ({searched})"
+        return Answer(True, f"holds it, and it is rejected: {_short(answer.reason)} ({searched})")
     if answer.version is None:
         where = "to the end of the stream" if answer.reached_end else "it may stand further on: `--pages` reads more"
-        return False, f"not found, {where} ({searched})"
+        return Answer(False, f"not found, {where} ({searched})")
     stored = found.row.version if found.row else found.removed[0] if found.removed else None
     compared = (
         "which is not stored"
@@ -214,10 +254,10 @@ def _source(
     held = f"version {answer.version}{' (deleted)' if answer.is_deleted else ''}"
     if answer.record_id != record_id:
         held += f" of record {answer.record_id!r}, whose upstream_id that is"
-    return True, f"holds {held}, {compared} ({searched})"
+    return Answer(True, f"holds {held}, {compared} ({searched})", answer.subjects)
 
 
-def _look_up(source: "Source", collection: Collection, wanted: Wanted, found: "Explanation") -> tuple[bool, str] | None:
+def _look_up(source: "Source", collection: Collection, wanted: Wanted, found: "Explanation") -> Answer | None:
     """Asks for the object by the provider's id, if the source can be asked so; None: it has to be looked for page by page."""
     from sequin_pipeline.operate.source_lookup import look_up
     from sequin_pipeline.table.target import collection_target
@@ -234,16 +274,16 @@ def _look_up(source: "Source", collection: Collection, wanted: Wanted, found: "E
         return None
     how = f"(asked for {upstream_id!r})"
     if answer.reason is not None:
-        return True, f"holds it, and it is rejected: {_short(answer.reason)} {how}"
+        return Answer(True, f"holds it, and it is rejected: {_short(answer.reason)} {how}")
     if answer.record_id is None:
-        return False, f"does not have it{' any more' if row and not row.is_deleted else ''} {how}"
+        return Answer(False, f"does not have it{' any more' if row and not row.is_deleted else ''} {how}")
     if row is None:
-        return True, f"holds it as record {answer.record_id!r}, which is not stored {how}"
+        return Answer(True, f"holds it as record {answer.record_id!r}, which is not stored {how}", answer.subjects)
     if row.is_deleted:
-        return True, f"holds it, while the row is a tombstone {how}"
+        return Answer(True, f"holds it, while the row is a tombstone {how}")
     if answer.is_as_stored is None:
-        return True, f"holds it {how}"
-    return True, f"holds it {'as it is stored' if answer.is_as_stored else 'otherwise than it is stored'} {how}"
+        return Answer(True, f"holds it {how}")
+    return Answer(True, f"holds it {'as it is stored' if answer.is_as_stored else 'otherwise than it is stored'} {how}")
 
 
 def _is_uuid(text: str) -> bool:

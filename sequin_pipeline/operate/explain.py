@@ -3,7 +3,7 @@
 That is its row, its version or tombstone, its rejects, its history, what last wrote it, and what the source holds now.
 """
 
-from collections.abc import Sequence
+from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass, field, replace
 from datetime import UTC, datetime
 from itertools import islice
@@ -13,16 +13,19 @@ import msgspec
 from psycopg import sql
 
 from sequin_pipeline.catalog import Collection
+from sequin_pipeline.ledger.forgets import ForgetRequest, find_forget
 from sequin_pipeline.ledger.ledger import Ledger, TableRecord
 from sequin_pipeline.ledger.rejects import KeptReject, rejects_holding, rejects_of_record
 from sequin_pipeline.normalize.normalizer import Normalizer
 from sequin_pipeline.operate.row_text import RowText, rows_as_text
-from sequin_pipeline.operate.source_lookup import is_as_stored
+from sequin_pipeline.operate.source_lookup import is_as_stored, subjects_of
 from sequin_pipeline.postgres.rows import fetch_rows
 from sequin_pipeline.postgres.warehouse import Connection
 from sequin_pipeline.records import json_text
+from sequin_pipeline.records.envelope import derived_id
+from sequin_pipeline.records.forgotten import Subject
 from sequin_pipeline.sources import ReadRequest, Source
-from sequin_pipeline.table.target import Target, collection_target
+from sequin_pipeline.table.target import TENANT_COLUMNS, Target, collection_target
 from sequin_pipeline.windows import SLACK
 from sequin_pipeline.write.history import HistoryEntry, history_of
 
@@ -76,7 +79,7 @@ class Explanation:
     """This value is what the warehouse knows.
 
     `tells_id`: the table has a column for the record's id, by which its row can be found. `removed` is the version that removed the
-    row, or the last one of a table that has no column for versions, and when.
+    row, or the last one of a table that has no column for versions, and when. `forgotten` is the request for which no run writes it.
     """
 
     table: TableRecord | None
@@ -87,11 +90,12 @@ class Explanation:
     rejects: Sequence[tuple[KeptReject, str | None]]
     history: Sequence[HistoryEntry]
     position: str | None
+    forgotten: ForgetRequest | None = None
 
     @property
     def is_known(self) -> bool:
         """This is true where the warehouse has anything of the record."""
-        return bool(self.row or self.removed or self.rejects or self.history)
+        return bool(self.row or self.removed or self.rejects or self.history or self.forgotten)
 
 
 @dataclass(frozen=True)
@@ -100,7 +104,7 @@ class SourceAnswer:
 
     `version` None with a `reason`: its record is one that is rejected; without: it was not found in the pages read, which
     `reached_end` says were all behind the place where reading began. `is_as_stored`, of a source whose versions are times of
-    observation: whether the stored object is equal, whatever the version.
+    observation: whether the stored object is equal, whatever the version. `subjects` are what its record could be forgotten by.
     """
 
     pages: int
@@ -110,10 +114,16 @@ class SourceAnswer:
     is_deleted: bool = False
     reason: str | None = None
     is_as_stored: bool | None = None
+    subjects: tuple[Subject, ...] = field(default=(), repr=False)
 
 
-def explain_record(connection: Connection, collection: Collection, ledger: Ledger, record_id: str) -> Explanation:
-    """Returns what the warehouse knows of a record; raises psycopg.Error; a table that does not exist has no rows."""
+def explain_record(
+    connection: Connection, collection: Collection, ledger: Ledger, record_id: str, *, sync_id: str | None = None
+) -> Explanation:
+    """Returns what the warehouse knows of a record; raises psycopg.Error; a table that does not exist has no rows.
+
+    `sync_id` is the sync that the record was said to be of, where it was: nothing else may tell that any more.
+    """
     target = collection_target(collection)
     row = _row(connection, target, record_id) if target.is_stored("id") else None
     removed = _removed(connection, ledger, record_id)
@@ -129,7 +139,27 @@ def explain_record(connection: Connection, collection: Collection, ledger: Ledge
         rejects=rejects_of_record(connection, ledger, record_id),
         history=history_of(connection, ledger, record_id),
         position=position[1] if position else None,
+        forgotten=find_forgotten(connection, ledger, _subjects(collection, target, record_id, row, sync_id=sync_id)),
     )
+
+
+def find_forgotten(connection: Connection, ledger: Ledger, subjects: Iterable[Subject]) -> ForgetRequest | None:
+    """Returns the first request in force for one of these."""
+    found = (find_forget(connection, subject, ledger.schema) for subject in subjects)
+    return next((request for request in found if request is not None), None)
+
+
+def _subjects(
+    collection: Collection, target: Target, record_id: str, row: StoredRow | None, *, sync_id: str | None
+) -> Iterator[Subject]:
+    yield Subject("record", record_id, collection.label)
+    if sync_id is not None:
+        yield Subject("record", derived_id(sync_id, collection.id, record_id), collection.label)
+        yield Subject("sync_id", sync_id)
+    for kind in TENANT_COLUMNS:
+        told = row.values.get(target.column(kind).table_name) if row and target.is_stored(kind) else None
+        if told is not None:
+            yield Subject("sync_id" if kind == "sync_id" else "internal_id", told)
 
 
 def find_by_upstream_id(
@@ -218,12 +248,15 @@ def ask_source(
         is_meant = frame["id"] == record_id
         if row is None and explanation.removed is None:
             is_meant |= (frame["upstream_id"] == record_id).fillna(value=False)
-        rows = frame.loc[is_meant.to_numpy(dtype=bool), ["id", "updated_idx", "deleted", "data"]]
-        for found_id, version, is_deleted, data in rows.itertuples(index=False):
+        rows = frame.loc[is_meant.to_numpy(dtype=bool), ["id", "updated_idx", "deleted", "data", "sync_id", "internal_id"]]
+        for found_id, version, is_deleted, data, *tenant in rows.itertuples(index=False):
             if found.version is None or int(version) >= found.version:
                 is_same = row is not None and row.is_deleted == bool(is_deleted) and collection.observes_time
                 equal = is_as_stored(collection, data, row.values) if row is not None and is_same else None
-                found = SourceAnswer(pages, False, str(found_id), int(version), is_deleted=bool(is_deleted), is_as_stored=equal)
+                subjects = subjects_of(collection, str(found_id), *tenant)
+                found = SourceAnswer(
+                    pages, False, str(found_id), int(version), is_deleted=bool(is_deleted), is_as_stored=equal, subjects=subjects
+                )
         reasons = [reject.reason for reject in normalized.rejects if reject.record_id == record_id]
         if reasons:
             return SourceAnswer(pages, reached_end=False, reason=reasons[-1])

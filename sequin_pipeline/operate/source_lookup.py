@@ -5,13 +5,14 @@ Sources without a lookup are read page by page in explain.py.
 
 import json
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from decimal import Decimal
 
 import pandas as pd
 
 from sequin_pipeline.catalog import Collection
 from sequin_pipeline.normalize.normalizer import Normalizer
+from sequin_pipeline.records.forgotten import Subject
 from sequin_pipeline.sources import LooksUp, Source
 from sequin_pipeline.table.target import collection_target
 
@@ -21,12 +22,13 @@ class Looked:
     """This value is what a source answered about one object.
 
     `record_id` None: it does not have it, or, with a `reason`, its record would be rejected. `is_as_stored` says whether the stored
-    object is equal to it; None where that cannot be told.
+    object is equal to it; None where that cannot be told. `subjects` are what its record could be forgotten by.
     """
 
     record_id: str | None = None
     reason: str | None = None
     is_as_stored: bool | None = None
+    subjects: tuple[Subject, ...] = field(default=(), repr=False)
 
 
 def look_up(
@@ -55,7 +57,16 @@ def look_up(
     if not len(of_record):
         return Looked()
     found = of_record.iloc[0]
-    return Looked(str(found["id"]), is_as_stored=is_as_stored(collection, found["data"], stored))
+    subjects = subjects_of(collection, str(found["id"]), found["sync_id"], found["internal_id"])
+    return Looked(str(found["id"]), is_as_stored=is_as_stored(collection, found["data"], stored), subjects=subjects)
+
+
+def subjects_of(collection: Collection, record_id: str, sync_id: object, internal_id: object) -> tuple[Subject, ...]:
+    """Returns by what a record of a frame could be forgotten."""
+    found = [Subject("record", record_id, collection.label)]
+    found += [Subject("internal_id", internal_id)] if isinstance(internal_id, str) else []
+    found += [Subject("sync_id", sync_id)] if isinstance(sync_id, str) else []
+    return tuple(found)
 
 
 def is_as_stored(collection: Collection, found: object, stored: Mapping[str, str | None]) -> bool | None:

@@ -1,6 +1,7 @@
 """`sequin-pipeline forget`: what it says, as text and as JSON, and what it refuses."""
 
 import json
+import re
 
 import pytest
 
@@ -34,6 +35,8 @@ def test_forget_counts_removes_reports_and_is_undone(make_project: MakeProject, 
     rows = query(url, "select count(*) from demo.thing")
     done = command(project, "forget", "--internal-id", "tenant-2", "--json")
     one = command(project, "forget", "demo:thing", "up_b")
+    explained = command(project, "explain", "demo/thing", "b", "--pages", "0")
+    unknown = command(project, "explain", "demo/thing", "c", "--sync-id", "s2", "--pages", "0")
     twins = command(project, "forget", "demo/thing", "twin")
     undone = command(project, "forget", "--internal-id", "tenant-2", "--undo")
     again = command(project, "forget", "--internal-id", "tenant-2", "--undo")
@@ -60,6 +63,13 @@ def test_forget_counts_removes_reports_and_is_undone(make_project: MakeProject, 
     }
     assert one.stdout.splitlines()[0].split() == ["1", "rows", "of", "table", "demo.thing"]
     assert one.stderr.splitlines()[-1] == "record 'b' of demo/thing"
+    assert explained.status == 0
+    told = re.sub(r"of 2\d{3}-\S+ \S+Z", "of TIME", explained.stdout).splitlines()
+    assert told[2:4] == [
+        "forgotten   by request 2 of TIME to forget this record",
+        "            no run writes it until `sequin-pipeline forget … --undo`",
+    ]
+    assert unknown.status == 1
     assert twins.status == 2
     assert "'twin' is the provider's id of several records of 'demo/thing': d, e. Name one of them" in twins.stderr
     assert query(url, "select id from demo.thing order by id") == [("a",), ("d",), ("e",)]
