@@ -5,13 +5,14 @@ import signal
 import threading
 from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor
+from dataclasses import replace
 
 import pytest
 
 from sequin_pipeline.errors import WarehouseUnavailable
 from sequin_pipeline.postgres.warehouse import ATTEMPTS, Warehouse
 from tests.faults.faulty_api import things
-from tests.faults.landing import Landing, assert_says
+from tests.faults.landing import THING, Landing, assert_says
 from tests.faults.phases import PHASES, HeldBatch, held_in
 from tests.support.builders import ListSource
 from tests.support.postgres import PostgresServer
@@ -22,9 +23,9 @@ FIRST, SECOND = things(1, 2), [*things(3, 4), {**things(1, 1)[0], "updated_idx":
 
 
 @pytest.fixture
-def landing(make_own_database: Callable[[], str]) -> Landing:
-    """A table that holds the first batch."""
-    landing = Landing(make_own_database())
+def landing(make_own_database: Callable[[], str], request: pytest.FixtureRequest) -> Landing:
+    """A table that holds the first batch, its objects in a column of the type that a test names."""
+    landing = Landing(make_own_database(), replace(THING, data_type=getattr(request, "param", "jsonb")))
     landing.sync(ListSource([FIRST]))
     landing.deliver(*FIRST)
     return landing
@@ -54,8 +55,12 @@ FAULTS = {"backend terminated": terminate, "backend killed": kill, "immediate re
 
 
 @pytest.mark.parametrize(
-    ("fault", "phase"),
-    [pytest.param(fault, phase, id=f"{name} in {phase}") for name, fault in FAULTS.items() for phase in PHASES],
+    ("fault", "phase", "landing"),
+    [
+        *(pytest.param(fault, phase, "jsonb", id=f"{name} in {phase}") for name, fault in FAULTS.items() for phase in PHASES),
+        *(pytest.param(terminate, phase, "json", id=f"backend terminated in {phase}, data as json") for phase in PHASES),
+    ],
+    indirect=["landing"],
 )
 def test_batch_that_a_dying_server_interrupts_is_written_once(
     own_server: PostgresServer, landing: Landing, fault: Callable[[PostgresServer, HeldBatch, int], None], phase: str
@@ -76,6 +81,9 @@ def test_batch_that_a_dying_server_interrupts_is_written_once(
     landing.check(cursor="2")
     assert len(waits.seconds) == 1
     assert (outcome.counts.fetched, outcome.counts.inserted, outcome.counts.updated, outcome.rows) == (3, 2, 1, 4)
+    if landing.of.data_type == "json":
+        texts = query(landing.url, "select data::text from demo.thing order by id")
+        assert texts == [(f'{{"status": "active", "amount": {number}}}',) for number in (1, 2, 3, 4)]
 
 
 def test_server_that_stays_away_ends_the_run_and_the_next_one_goes_on(own_server: PostgresServer, landing: Landing) -> None:
