@@ -6,22 +6,25 @@ from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import replace
 from datetime import UTC, datetime
+from functools import partial as bind
 
 import psycopg
 import pytest
 
-from sequin_pipeline.catalog import Collection, Column, parse_path
+from sequin_pipeline.catalog import Collection, Column, TableName, parse_path
 from sequin_pipeline.errors import PipelineError
 from sequin_pipeline.ledger.ledger import Ledger
 from sequin_pipeline.ledger.undeclared import adopt_undeclared
 from sequin_pipeline.operate.forgetting.forget import forget
 from sequin_pipeline.postgres.warehouse import Warehouse
+from sequin_pipeline.read.stream import RecordStream
+from sequin_pipeline.runs.collection_run import run_sync
 from sequin_pipeline.runs.completion import Completion
 from sequin_pipeline.runs.queue_run import drain
 from sequin_pipeline.runs.refill import REFILL_ROWS
-from sequin_pipeline.sources import Page, ReadRequest
+from sequin_pipeline.sources import Page, ReadRequest, TimeWindow
 from sequin_pipeline.table.target import collection_target
-from tests.support.builders import COLUMNS, ListSource, collection
+from tests.support.builders import COLUMNS, ListSource, collection, live_run_config
 from tests.support.leaving import MARKER, ONE, SYNC, TENANT, stays, theirs
 from tests.support.markers import holding
 from tests.support.queues import ListQueue
@@ -174,6 +177,40 @@ def test_a_record_that_is_handed_to_its_table_meanwhile_is_met_all_the_same(ware
     assert waited == [("demo/thing",)]
     assert holding(warehouse_url, MARKER) == {}
     assert query(warehouse_url, "select count(*) from sequin_pipeline.rejects") == [(1200,)]
+
+
+def test_a_backfill_and_a_queue_at_work_beside_it_leave_nothing(warehouse_url: str) -> None:
+    queued = replace(THING, name="queued", table=TableName("demo", "queued"))
+    pages = [[theirs(f"p{n}", 2), theirs(f"x{n}", 3, data={"amount": MARKER}), stays(f"b{n}", 2)] for n in range(40)]
+    deliveries = [[{**one, "collection_id": "demo:queued"} for one in page] for page in pages]
+    queue = ListQueue(deliveries)
+    window = TimeWindow(None, datetime(2100, 1, 1, tzinfo=UTC))
+    backfill = RecordStream(replace(live_run_config(THING), mode="backfill", window=window), ListSource(pages))
+    warehouse = Warehouse(warehouse_url)
+    sync(warehouse_url, [stays("first")], of=THING)
+    runs = [
+        threading.Thread(target=bind(run_sync, backfill, warehouse, run_id="backfill", batch_records=1)),
+        threading.Thread(target=bind(drain, queue, [queued], warehouse, run_id="queue")),
+    ]
+    for run in runs:
+        run.start()
+    both = "select count(distinct run_id) from sequin_pipeline.merges where run_id in ('backfill', 'queue')"
+    wait_until(lambda: query(warehouse_url, both) == [(2,)], "both to write")
+
+    forget(warehouse, TENANT, [THING, queued])
+    left = holding(warehouse_url, MARKER)
+    for run in runs:
+        run.join()
+
+    assert (left, holding(warehouse_url, MARKER)) == ({}, {})
+    assert queue.acknowledged == list(range(40))
+    assert query(warehouse_url, "select (select count(*) from demo.thing), (select count(*) from demo.queued)") == [(41, 40)]
+    assert query(
+        warehouse_url, "select run_id, sum(fetched) from sequin_pipeline.merges where run_id <> 'run' group by 1 order by 1"
+    ) == [
+        ("backfill", 120),
+        ("queue", 120),
+    ]
 
 
 def test_a_record_that_another_tenant_has_now_keeps_what_is_said_of_it(warehouse_url: str) -> None:
