@@ -9,6 +9,7 @@ import psycopg
 
 from bench.child import Contestant, ContestantFailed
 from bench.contestants import ENTRIES, PIPELINE, CannotRun, Entry
+from bench.histories import measure_histories
 from bench.many import measure_many
 from bench.records import write_pages
 from bench.rounds import Arena, Measurement, make_schema, running_api
@@ -166,6 +167,7 @@ SECTIONS: Mapping[str, Callable[[Arena], Any]] = {  # what JSON holds
     "memory": measure_memory,
     "growth": measure_growth,
     "shards": measure_shards,
+    "history": measure_histories,
 }
 DEFAULT = ("sources", "rest", "dagster")
 QUICK = (*DEFAULT, "many")

@@ -2,7 +2,7 @@
 
 Options: `part` is "whole" (from HTTP to the table) or "source" (what it delivers thrown away, and acknowledged: what the source alone
 could deliver); `kind` is that of the source; `limit`, its objects a page; `lanes`, how many connections write; `database_url`, another
-database than that of the place; `data`, the type of that column.
+database than that of the place; `data`, the type of that column; `keeps_versions`, whether there is a history table.
 """
 
 from collections.abc import Callable, Mapping
@@ -11,9 +11,9 @@ from importlib import import_module
 from uuid import uuid4
 
 from bench import child
-from bench.collection import collection_in, live_run_config
+from bench.collection import TABLE, collection_in, live_run_config
 from bench.contestants import QUEUES
-from sequin_pipeline.catalog import Collection, SourceAccount, SourceDeclaration
+from sequin_pipeline.catalog import Collection, HistoryTable, SourceAccount, SourceDeclaration, TableName
 from sequin_pipeline.postgres.warehouse import Warehouse
 from sequin_pipeline.read.stream import RecordStream
 from sequin_pipeline.reads import Read, RestApi
@@ -53,7 +53,8 @@ def main() -> None:
     def prepare(task: child.Task) -> Callable[[], Mapping[str, float]]:
         options = {**place.options, **task.options}
         kind = options.get("kind", "sequin")
-        collection = replace(_collection(place.schema, kind), data_type=options.get("data", "jsonb"))
+        history = HistoryTable(TableName(place.schema, f"{TABLE}_history")) if options.get("keeps_versions") else None
+        collection = replace(_collection(place.schema, kind), data_type=options.get("data", "jsonb"), history_table=history)
         source = _source(kind, place.api_url, int(options.get("limit", PAGE_LIMIT)))
         if options["part"] == "source":
             return lambda: _drain_source(source, collection)

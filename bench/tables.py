@@ -28,6 +28,7 @@ def text(document: Document) -> str:
         "once": "Measured apart",
         "growth": "Growth",
         "shards": "One collection by several runs beside each other, from a source that takes its time",
+        "history": "Every version kept: what a record costs with a history table, beside dlt's scd2",
         "setup": "How this was measured",
     }
     found = {name: block(name, document) for name in titles}
@@ -130,6 +131,23 @@ def _shards(document: Document) -> str:
         for each in document.get("shards", ())
     ]
     return _table(["", "records", "seconds", "requests"], rows)
+
+
+def _histories(document: Document) -> str:
+    rows = [
+        [
+            each["label"],
+            each["phase"],
+            f"{each['records']:,}",
+            f"{each['records_per_second']:,.0f}",
+            f"{each['client_us']:.1f}",
+            "" if each["server_us"] is None else f"{each['server_us']:.1f}",
+            f"{each['wal_bytes'] / each['records']:,.0f}",
+            f"{each['versions']:,}",
+        ]
+        for each in document.get("history", ())
+    ]
+    return _table(["", "", "records", "records/s", "client µs", "server µs", "WAL B", "versions"], rows)
 
 
 def _rest(document: Document) -> str:
@@ -283,6 +301,7 @@ _BLOCKS: Mapping[str, Callable[[Document], str]] = {
     "once": _once,
     "growth": _growth,
     "shards": _shards,
+    "history": _histories,
     "setup": _setup,
 }
 

@@ -220,12 +220,20 @@ class UnmanagedTable:
 
 
 @dataclass(frozen=True)
+class HistoryTable:
+    """This value names the table that keeps every version of a collection's records; those that had ended by `since` are not kept."""
+
+    name: TableName
+    since: datetime | None = None
+
+
+@dataclass(frozen=True)
 class Collection:
     """This value is a class of objects of one provider, and the table its records land in.
 
     `unmanaged` is None for a table that the pipeline manages, `indexes` are lists of columns of one that it does. `lanes` is how many
     connections write it beside each other, `shards` into how many streams a first load is divided, `history` how long the ledger keeps
-    what became of each record.
+    what became of each record. `history_table` keeps the versions themselves, as rows.
     `reject_limit_records` and `reject_limit_share`: a run that rejects more than both fails after everything good was committed.
     `origin` is `file:line` of its declaration. `observes_time`: versions are times of observation rather than counters, so that equal
     content at a newer version is unchanged. `lists_from_a_start`: a full listing begins at a time that the source chooses, so that what
@@ -248,6 +256,7 @@ class Collection:
     lanes: int = 1
     shards: int = 1
     history: timedelta | None = None
+    history_table: HistoryTable | None = None
     reject_limit_records: int = 100
     reject_limit_share: float = 0.01
     origin: str | None = None
@@ -320,8 +329,12 @@ def check_tables(collections: Iterable[Collection], ledger_schema: str) -> None:
     Raises CatalogError with the origin of the later declaration.
     """
     seen: dict[TableName, Collection] = {}
-    for collection in collections:
-        table = collection.table
+    tables = [
+        (table, collection)
+        for collection in collections
+        for table in (collection.table, *([collection.history_table.name] if collection.history_table else []))
+    ]
+    for table, collection in tables:
         if table.schema == ledger_schema:
             raise CatalogError(
                 f"collection {collection.label!r} would land in schema {table.schema!r}, which holds the ledger: "

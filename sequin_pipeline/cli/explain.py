@@ -66,6 +66,7 @@ def command(*, label: str, record_id: str, sync_id: str | None, max_pages: int, 
         _last_write(found.last_write),
         _rejects(found),
         _history(collection, found),
+        _versions(collection, found),
     ):
         for line in part:
             click.echo(line)
@@ -191,6 +192,16 @@ def _history(collection: Collection, found: "Explanation") -> Iterator[str]:
         yield f"history     nothing in the last {collection.history.days if collection.history else 0} days"
     for entry in found.history:
         yield f"history     {_time(entry.at)}  {entry.fate} version {entry.version} ({entry.mode} run {entry.run_id}): {_short(entry.why)}"
+
+
+def _versions(collection: Collection, found: "Explanation") -> Iterator[str]:
+    if collection.history_table is None:
+        return
+    if not found.versions:
+        yield f"versions    none in {collection.history_table.name}"
+    for one in found.versions:
+        until = "now" if one.valid_to is None else _time(one.valid_to)
+        yield f"version     {one.version}, from {_time(one.valid_from)} to {until}{', deleted' if one.is_deleted else ''}"
 
 
 @dataclass(frozen=True)

@@ -18,6 +18,7 @@ from sequin_pipeline.postgres.warehouse import Warehouse
 
 if TYPE_CHECKING:
     from sequin_pipeline.operate.dry_run import DryRun
+    from sequin_pipeline.table.history_table import PendingHistory
 
 SHOWN_CHARACTERS = 60
 SHOWN_CHANGES = 8
@@ -81,6 +82,7 @@ def _lines(collection: Collection, found: "DryRun") -> Iterator[str]:
         yield f"    {change.statement};  -- {change.lock} lock on {collection.table}"
     if found.filled:
         yield f"  and fill {', '.join(found.filled)} for the rows that are there, from their objects"
+    yield from _history(found.history)
     if found.swept:
         yield f"  and remove {found.swept:,} rows that are marked as deleted"
     for reject in found.rejects:
@@ -90,6 +92,15 @@ def _lines(collection: Collection, found: "DryRun") -> Iterator[str]:
     changed = counts.inserted + counts.updated + counts.deleted
     if changed > len(found.differences):
         yield f"  … and {changed - len(found.differences):,} more rows"
+
+
+def _history(history: "PendingHistory | None") -> Iterator[str]:
+    if history is None:
+        return
+    if history.creates:
+        yield f"  and create {history.table}, with a row for each version that is delivered from then on"
+    for statement in history.statements:
+        yield f"  and change {history.table} first (not run now): {statement};"
 
 
 def _changes(changes: Sequence[tuple[str, str | None, str | None]]) -> str:

@@ -21,7 +21,13 @@ from sequin_pipeline.catalog import (
 from sequin_pipeline.declare.node import Node, check_text
 from sequin_pipeline.declare.parse_connector import parse_connector
 from sequin_pipeline.declare.parse_rest import parse_api
-from sequin_pipeline.declare.parse_table import parse_indexes, parse_row_security, parse_table, parse_unmanaged
+from sequin_pipeline.declare.parse_table import (
+    parse_history_table,
+    parse_indexes,
+    parse_row_security,
+    parse_table,
+    parse_unmanaged,
+)
 from sequin_pipeline.declare.strict_model import VARIABLE_PATTERN
 from sequin_pipeline.declare.suggestions import suggestion
 from sequin_pipeline.declare.yaml_models import (
@@ -164,10 +170,11 @@ def _collection(
         )
     data_type = _data_type(provider, name, model, node / "data")
     _check_shards(model.shards, source, node / "shards")
+    table = parse_table(provider.provider, name, model.table, node=node)
     return Collection(
         provider=provider.provider,
         name=name,
-        table=parse_table(provider.provider, name, model.table, node=node),
+        table=table,
         windows=windows,
         columns=tuple(
             _column(column_name, column, node / "columns" / column_name, prefix=provider.provider)
@@ -182,6 +189,7 @@ def _collection(
         lanes=model.lanes,
         shards=model.shards,
         history=_history(model.history, node / "history"),
+        history_table=parse_history_table(name, model, table, node),
         reject_limit_records=model.rejects.limit_records,
         reject_limit_share=model.rejects.limit_share,
         origin=node.origin,

@@ -3,16 +3,30 @@
 Only what the YAML alone can tell is checked here: the table itself is looked at before the first row.
 """
 
-from sequin_pipeline.catalog import RESERVED_SCHEMAS, DataType, RowSecurity, TableName, UnmanagedTable, default_table
+from datetime import UTC, datetime
+
+from sequin_pipeline.catalog import (
+    MAX_COLUMNS,
+    RESERVED_SCHEMAS,
+    DataType,
+    HistoryTable,
+    RowSecurity,
+    TableName,
+    UnmanagedTable,
+    cut_identifier,
+    default_table,
+)
 from sequin_pipeline.declare.node import Node, check_text
 from sequin_pipeline.declare.yaml_models import (
+    START_PATTERN,
     TABLE_PATTERN,
     UNMANAGED_COLUMN_PATTERN,
     UNMANAGED_TABLE_PATTERN,
     CollectionModel,
+    HistoryTableModel,
     TableModel,
 )
-from sequin_pipeline.records.fields import RECORD_COLUMNS
+from sequin_pipeline.records.fields import RECORD_COLUMNS, VALIDITY
 
 
 def parse_table(provider: str, name: str, model: TableModel | None, *, node: Node) -> TableName:
@@ -33,6 +47,52 @@ def parse_table(provider: str, name: str, model: TableModel | None, *, node: Nod
             "name another table with `table: {name: schema.table}`"
         )
     return table
+
+
+def parse_history_table(name: str, model: CollectionModel, table: TableName, node: Node) -> HistoryTable | None:
+    """Returns the table that keeps the versions of the records; None where none is declared."""
+    if model.history_table is False:
+        return None
+    asked = HistoryTableModel() if model.history_table is True else model.history_table
+    place = node / "history_table"
+    if model.table and not model.table.managed:
+        raise place.refused(
+            f"collection {name!r} asks for a history table, and its table belongs to an application, which others write too and whose "
+            "types are its own: declare the collection once more for a table that the pipeline manages, and ask for its history there"
+        )
+    for taken in VALIDITY:
+        if taken in model.columns:
+            raise (node / "columns" / taken).refused(
+                f"column {taken!r} would take the name of one that the history table has ({VALIDITY[taken]}): choose another name"
+            )
+    if len(model.columns) + len(RECORD_COLUMNS) + len(VALIDITY) > MAX_COLUMNS:
+        raise place.refused(
+            f"collection {name!r} declares {len(model.columns):,} columns, and its history table has {len(VALIDITY)} more than its table, "
+            f"for which a table of Postgres, with {MAX_COLUMNS:,} at most, has no room: leave some columns out"
+        )
+    if asked.name is None:
+        return HistoryTable(TableName(table.schema, cut_identifier(f"{table.name}_history")), _since(asked.since, place))
+    rule = "schema.table, each part letters, digits and _, at most 63"
+    check_text("history table", asked.name, TABLE_PATTERN, node=place / "name", rule=rule)
+    named = TableName(*asked.name.split("."))
+    if named == table:
+        raise (place / "name").refused(f"the history of collection {name!r} would land in its own table: name another one")
+    if named.schema.startswith("pg_") or named.schema in RESERVED_SCHEMAS:
+        raise (place / "name").refused(
+            f"the history of collection {name!r} would land in schema {named.schema!r}, which Postgres reserves: name another one"
+        )
+    return HistoryTable(named, _since(asked.since, place))
+
+
+def _since(text: str | None, place: Node) -> datetime | None:
+    if text is None:
+        return None
+    rule = "a day or a time in UTC, as in 2024-01-01 or 2024-01-01T06:00Z"
+    check_text("since", text, START_PATTERN, node=place / "since", rule=rule)
+    try:
+        return datetime.fromisoformat(text).replace(tzinfo=UTC)
+    except ValueError as error:
+        raise (place / "since").refused(f"since {text!r} is not a time: {error}") from error
 
 
 def _check_table_model(name: str, model: TableModel, place: Node) -> None:

@@ -96,6 +96,23 @@ class TableModel(StrictModel):
     )
 
 
+class HistoryTableModel(StrictModel):
+    """Every version of the collection's records that is delivered is kept in this table."""
+
+    name: str | None = Field(
+        default=None,
+        description="schema.table; left out: `<table>_history` beside the table",
+        examples=["billing.subscription_versions"],
+        json_schema_extra={"anyOf": [{"pattern": TABLE_PATTERN}, {"type": "null"}]},
+    )
+    since: str | None = Field(
+        default=None,
+        description="a time in UTC: versions that had ended by then are not kept",
+        examples=["2025-01-01"],
+        json_schema_extra={"anyOf": [{"pattern": START_PATTERN}, {"type": "null"}]},
+    )
+
+
 class WindowsModel(StrictModel):
     """Windows cut the stream into time partitions, in UTC; weeks start on Monday."""
 
@@ -148,6 +165,11 @@ class CollectionModel(StrictModel):
         description="keep, for so many days, what became of every record that was not unchanged",
         examples=["30d"],
         json_schema_extra={"pattern": HISTORY_PATTERN},
+    )
+    history_table: bool | HistoryTableModel = Field(
+        default=False,
+        description="keep every version of a record that is delivered as a row of `<table>_history`, with the times at which it held",
+        examples=[True, {"since": "2025-01-01"}],
     )
     owners: list[Owner] = Field(default_factory=list, description="instead of the provider's: e-mail addresses or team:<name>")
     tags: dict[str, str] = Field(

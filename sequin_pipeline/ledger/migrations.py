@@ -288,5 +288,17 @@ MIGRATIONS = (
     """
     alter table {schema}.borrowed add column sync_id text, add column internal_id text;
     """,
+    # Of tables that keep every version.
+    """
+    create table {schema}.history_tables (
+        history_table text primary key,
+        table_name text not null,
+        label text not null,
+        seeded_after text,
+        seeded_at timestamptz,
+        created_at timestamptz not null default now()
+    );
+    comment on table {schema}.history_tables is 'the history table of each table, and whether it has the rows that were there before';
+    """,
 )
 """Each is several statements in one string, which names the schema as `{schema}`."""

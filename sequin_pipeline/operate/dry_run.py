@@ -27,6 +27,7 @@ from sequin_pipeline.read.stream import RecordStream, Room, RunConfig
 from sequin_pipeline.records.forgotten import NOTHING_FORGOTTEN
 from sequin_pipeline.sources import Source
 from sequin_pipeline.table.ddl import create_table
+from sequin_pipeline.table.history_table import PendingHistory, pending_history
 from sequin_pipeline.table.managed import PendingChange, existing_columns, pending_changes
 from sequin_pipeline.table.target import Target, collection_target
 from sequin_pipeline.table.write_access import tell_access
@@ -62,7 +63,7 @@ class DryRun:
 
     `changes` None: it would create the table. `filled` are columns that would be filled for existing rows, `swept` is how many rows
     that are marked as deleted would be removed, `rejects` and `differences` are samples, `remarks` say what there is to say of
-    its triggers and policies.
+    its triggers and policies. `history` is what would be done to have the history table.
     """
 
     counts: Counts
@@ -74,6 +75,7 @@ class DryRun:
     rejects: tuple[Reject, ...]
     differences: tuple[Difference, ...]
     remarks: tuple[str, ...] = ()
+    history: PendingHistory | None = None
 
 
 @dataclass(frozen=True)
@@ -88,6 +90,7 @@ class _Start:
     swept: int
     target: Target
     remarks: tuple[str, ...] = ()
+    history: PendingHistory | None = None
 
 
 def dry_run(source: Source, warehouse: Warehouse, collection: Collection, *, schema: str = DEFAULT_SCHEMA) -> DryRun:
@@ -113,15 +116,17 @@ def dry_run(source: Source, warehouse: Warehouse, collection: Collection, *, sch
 
 
 def _look(connection: Connection, collection: Collection, ledger: Ledger, source: Source) -> _Start:
-    target = replace(collection_target(collection), history=None)
+    declared = collection_target(collection)
+    target = replace(declared, history=None, history_table=None)
     check_server(connection.info.server_version)
     version = ledger_version(connection, ledger.schema)
     check_version(version, ledger.schema)
     record = ledger.find_table(connection) if version is not None else None
     changes = pending_changes(connection, target, record, source=source.identity)
+    history = pending_history(connection, declared, ledger, has_ledger=version == VERSION)
     if record is None or changes is None:
         taken = target if changes is None else existing_columns(connection, target)
-        return _Start(version is not None, record, None, changes, (), 0, taken, tell_access(connection, target))
+        return _Start(version is not None, record, None, changes, (), 0, taken, tell_access(connection, target), history)
     lowest = min(ledger.live_cursors(connection), key=lambda lane: lane.seq, default=None)
     known = known_fingerprints(connection, ledger)
     return _Start(
@@ -135,6 +140,7 @@ def _look(connection: Connection, collection: Collection, ledger: Ledger, source
             if column.path.root == "data" and known.get(column.name) != column.fingerprint and not target.is_unmanaged
         ),
         remarks=tell_access(connection, target),
+        history=history,
         swept=_marked(connection, target) if target.removes and record.on_delete != "remove" and not target.is_unmanaged else 0,
         target=replace(existing_columns(connection, target), has_removed_rows=ledger.has_removed_rows(connection)),
     )
@@ -188,6 +194,7 @@ def _apply(
         rejects=tuple(rejects),
         differences=tuple(differences),
         remarks=start.remarks,
+        history=start.history,
     )
 
 

@@ -28,6 +28,7 @@ from sequin_pipeline.sources import ReadRequest, Source
 from sequin_pipeline.table.target import TENANT_COLUMNS, Target, collection_target
 from sequin_pipeline.windows import SLACK
 from sequin_pipeline.write.history import HistoryEntry, history_of
+from sequin_pipeline.write.history_table import KeptVersion, versions_of
 
 
 @dataclass(frozen=True)
@@ -80,6 +81,7 @@ class Explanation:
 
     `tells_id`: the table has a column for the record's id, by which its row can be found. `removed` is the version that removed the
     row, or the last one of a table that has no column for versions, and when. `forgotten` is the request for which no run writes it.
+    `versions` are the newest of the history table.
     """
 
     table: TableRecord | None
@@ -89,13 +91,14 @@ class Explanation:
     last_write: LastWrite | None
     rejects: Sequence[tuple[KeptReject, str | None]]
     history: Sequence[HistoryEntry]
+    versions: Sequence[KeptVersion]
     position: str | None
     forgotten: ForgetRequest | None = None
 
     @property
     def is_known(self) -> bool:
         """This is true where the warehouse has anything of the record."""
-        return bool(self.row or self.removed or self.rejects or self.history or self.forgotten)
+        return bool(self.row or self.removed or self.rejects or self.history or self.versions or self.forgotten)
 
 
 @dataclass(frozen=True)
@@ -138,6 +141,7 @@ def explain_record(
         last_write=None if at is None else _last_write(connection, ledger, at),
         rejects=rejects_of_record(connection, ledger, record_id),
         history=history_of(connection, ledger, record_id),
+        versions=versions_of(connection, target, record_id),
         position=position[1] if position else None,
         forgotten=find_forgotten(connection, ledger, _subjects(collection, target, record_id, row, sync_id=sync_id)),
     )

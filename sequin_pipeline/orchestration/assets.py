@@ -164,6 +164,7 @@ def _metadata(collection: Collection) -> Mapping[str, object]:
         "dagster/column_lineage": _column_lineage(collection),
         "sequin_pipeline/collection": collection.id,
         **({"sequin_pipeline/column_names": dict(collection.unmanaged.columns)} if collection.unmanaged else {}),
+        **({"sequin_pipeline/history_table": str(collection.history_table.name)} if collection.history_table else {}),
         "sequin_pipeline/on_delete": collection.on_delete,
         "sequin_pipeline/numbers": explanation(),
         **_code_references(collection),

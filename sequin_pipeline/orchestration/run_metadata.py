@@ -56,6 +56,7 @@ RUN_DESCRIPTIONS: Mapping[str, str] = {
     "encode_seconds": "seconds of turning columns into the bytes of COPY",
     "copy_seconds": "seconds of COPY, into staging or straight into the table",
     "merge_seconds": "seconds of the merge, of the batches that were staged",
+    "versions_seconds": "seconds of writing the history table, where there is one",
     "ledger_seconds": "seconds of writing counts, rejects and positions",
     "commit_seconds": "seconds of commits",
     "total_seconds": "seconds from the run's start to its end; with lanes, those of the stages add up to more",

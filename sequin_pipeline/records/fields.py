@@ -75,6 +75,12 @@ STAMPS: Mapping[str, str] = {
 }
 """The record does not bring these columns: they take the present moment."""
 
+VALIDITY: Mapping[str, str] = {
+    "valid_from": "since when this version has held, by the provider's time where it tells one",
+    "valid_to": "until when this version held: since then the next one has; null: it holds",
+}
+"""A history table has these columns beside those of its table."""
+
 RECORD_COLUMNS: Mapping[str, str] = {
     **{field.name: field.description for field in FIELDS[:6]},
     **STAMPS,

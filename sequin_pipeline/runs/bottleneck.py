@@ -14,11 +14,11 @@ LEAST_SHARE = 0.5
 STAGES: Mapping[str, tuple[str, ...]] = {
     "source": ("wait",),
     "client": ("normalize", "encode"),
-    "server": ("copy", "merge", "ledger"),
+    "server": ("copy", "merge", "versions", "ledger"),
     "commit": ("commit",),
 }
 """What each is made of: seconds that the run waited for pages; of this process; of Postgres' work, and of its disk."""
-IN_EACH_LANE = ("encode", "copy", "merge", "ledger", "commit")
+IN_EACH_LANE = ("encode", "copy", "merge", "versions", "ledger", "commit")
 
 SAID: Mapping[str, str] = {
     "source": "waiting for its pages",

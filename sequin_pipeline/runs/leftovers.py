@@ -112,13 +112,31 @@ def mark_leftovers(connection: Connection, ledger: Ledger, target: Target, censu
             " where {is_left} and (%(after)s::text is null or t.{id}::text > %(after)s) order by t.{id}::text limit %(limit)s),"
             # Places are found quickly; in a partitioned table each part has them anew.
             " marked as (update {table} t set {changes} where t.ctid = any(array(select place from due))"
-            " and (t.tableoid, t.ctid) in (select part, place from due) and {is_unchanged} returning 1)"
+            " and (t.tableoid, t.ctid) in (select part, place from due) and {is_unchanged} returning {told}){closed}"
             " select (select count(*) from marked), (select max(id) from due)"
-        ).format(**_parts(ledger, target), changes=sql.SQL(", ").join(changes)),
+        ).format(
+            **_parts(ledger, target),
+            changes=sql.SQL(", ").join(changes),
+            told=sql.SQL("t.id, t.updated_idx" if target.history_table else "1"),
+            closed=_closed(target),
+        ),
         {**_values(ledger, census), "after": after, "limit": MARKED_ROWS},
     )
     assert found is not None  # noqa: S101 - an aggregate
     return found
+
+
+def _closed(target: Target) -> sql.Composable:
+    """Composes the end of the marked rows in their history: there is no version that would tell of it.
+
+    Without its hash, a version that is delivered again is written again, and holds again.
+    """
+    if target.history_table is None:
+        return sql.SQL("")
+    return sql.SQL(
+        ", closed as (update {} h set valid_to = now(), content_hash = null, updated_at = now() from marked"
+        " where h.id = marked.id and h.updated_idx = marked.updated_idx and h.valid_to is null)"
+    ).format(sql.Identifier(target.history_table.name.schema, target.history_table.name.name))
 
 
 def _end(connection: Connection, ledger: Ledger, census: Census) -> None:

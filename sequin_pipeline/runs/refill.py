@@ -71,7 +71,8 @@ def refill(warehouse: Warehouse, ledger: Ledger, collection: Collection, *, run_
         )
         # The others stand as the source wrote them, which `data` no longer tells: jsonb has made 1000 of 1e3 and 0 of -0.
         waiting = replace(lenient, columns=tuple(column for column in lenient.columns if column.name in unfilled))
-        target = replace(collection_target(waiting), has_removed_rows=has_removed_rows, trusts_hash=False)
+        # What was told of a version stays as it was told in the history table; the next delivery of it brings the new columns.
+        target = replace(collection_target(waiting), has_removed_rows=has_removed_rows, trusts_hash=False, history_table=None)
         filling = _Refill(session, WriteJob(target, ledger, run_id, "refill"), Normalizer(lenient, nulls_unfit=True))
         logger.info("filling %s of %s from the objects that are stored", ", ".join(sorted(unfilled)), target.table)
         emptying = partial(_empty, target=target, columns=sorted(unfilled))

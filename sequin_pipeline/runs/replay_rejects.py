@@ -17,6 +17,7 @@ from sequin_pipeline.normalize.normalizer import Normalizer
 from sequin_pipeline.postgres.session import Session
 from sequin_pipeline.postgres.warehouse import Warehouse
 from sequin_pipeline.runs.completion import Completion
+from sequin_pipeline.table.history_table import existing_history
 from sequin_pipeline.table.target import collection_target
 from sequin_pipeline.table.unmanaged import look_up
 from sequin_pipeline.write.job import WriteJob
@@ -62,7 +63,9 @@ def replay(
         has_removed_rows = session.attempt(ledger.has_removed_rows, f"reading the ledger of {collection.label!r}")
         looking = partial(look_up, target=collection_target(collection))
         target = session.attempt(looking, f"looking at table {ledger.table_name!r} of {collection.label!r}")
-        target = replace(target, has_removed_rows=has_removed_rows)
+        finding_history = partial(existing_history, ledger=ledger, target=target)
+        history_table = session.attempt(finding_history, f"reading the ledger of {collection.label!r}")
+        target = replace(target, has_removed_rows=has_removed_rows, history_table=history_table)
         writer = TableWriter(session, WriteJob(target, ledger, run_id, mode))
         for start in range(0, len(waiting), REPLAY_RECORDS):
             part = waiting[start : start + REPLAY_RECORDS]

@@ -16,8 +16,10 @@ from sequin_pipeline.postgres.warehouse import Connection, lift_limits
 from sequin_pipeline.read.cursor_position import BEGINNING, CursorPosition
 from sequin_pipeline.read.stream import RunConfig
 from sequin_pipeline.runs.heartbeat import Heartbeat
+from sequin_pipeline.runs.history_seed import seed_history
 from sequin_pipeline.runs.refill import declare_columns, refill
 from sequin_pipeline.sources import Source
+from sequin_pipeline.table.history_table import prepare_history_table
 from sequin_pipeline.table.managed import Preparation, prepare_table
 from sequin_pipeline.table.target import Target, collection_target
 from sequin_pipeline.table.write_access import tell_access
@@ -67,6 +69,7 @@ def start_run(
         preparation = prepare_collection_table(connection, ledger, run_config, source)
         for told in tell_access(connection, preparation.target):
             logger.info(told)
+        seed_history(connection, ledger, preparation.target, heartbeat)
         swept = _follow_declaration(connection, ledger, preparation, heartbeat)
         is_empty = preparation.record.row_count == 0 if preparation.record else not preparation.is_adopted
         return preparation.target, swept, is_empty
@@ -104,6 +107,7 @@ def prepare_collection_table(connection: Connection, ledger: Ledger, run_config:
         full_refresh=run_config.full_refresh,
         others=run_config.others if run_config.adopt and owns_cursor(run_config, source) else None,
     )
+    prepare_history_table(connection, preparation.target, ledger, adopt=run_config.adopt)
     adopt_undeclared(connection, ledger)
     if not preparation.target.is_unmanaged:
         declare_columns(connection, ledger, run_config.collection, preparation)

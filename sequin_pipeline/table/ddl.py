@@ -73,7 +73,8 @@ def describe(target: Target) -> dict[str | None, str]:
     """Returns what the pipeline says about the table (None) and its columns."""
     comments: dict[str | None, str] = {column.name: column.description for column in target.columns if column.description}
     stamps = [name for name in (target.created_at, target.changed_at) if name]
-    comments |= {name: RECORD_COLUMNS[name] for name in stamps if name in RECORD_COLUMNS}
+    said = {**RECORD_COLUMNS, **target.descriptions}
+    comments |= {name: said[name] for name in stamps if name in said}
     return comments | ({None: target.description} if target.description else {})
 
 

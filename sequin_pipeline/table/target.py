@@ -9,7 +9,7 @@ from dataclasses import dataclass, field, replace
 from datetime import timedelta
 from typing import Literal
 
-from sequin_pipeline.catalog import Collection, OnDelete, RowSecurity, TableName, UnmanagedTable
+from sequin_pipeline.catalog import Collection, HistoryTable, OnDelete, RowSecurity, TableName, UnmanagedTable
 from sequin_pipeline.normalize.value_casts import STORAGE
 from sequin_pipeline.records.fields import FIELDS, RECORD_COLUMNS
 from sequin_pipeline.table.type_limits import Limit
@@ -74,10 +74,11 @@ class Target:
     where a column has been lost. `rechecks_text`: nor does it where text that is more than ASCII is stored, which a session of another
     encoding may have changed on its way. `created_at` and `changed_at` are stamped here and never compared.
     `history`: how long the ledger keeps what became of each record; None: nothing is kept. `row_security`: which rows a managed table shows
-    its readers; None: all.
+    its readers; None: all. `history_table` keeps the versions themselves.
 
     `unmanaged`: the table belongs to an application, and unmanaged.py has to look at it before the first row. Names of columns here are
-    the frame's; `stamp_casts` turns the present moment into a value of a stamped column of the table.
+    the frame's; `stamp_casts` turns the present moment into a value of a stamped column of the table. `descriptions` are what the stamped
+    columns are, where that is not what they are in every table.
     """
 
     table: TableName
@@ -98,10 +99,12 @@ class Target:
     rechecks_text: bool = False
     history: timedelta | None = None
     row_security: RowSecurity | None = None
+    history_table: HistoryTable | None = None
     description: str = ""
     unmanaged: UnmanagedTable | None = field(default=None, hash=False)
     is_partitioned: bool = False
     stamp_casts: Mapping[str, str] = field(default_factory=dict, hash=False)
+    descriptions: Mapping[str, str] = field(default_factory=dict, hash=False)
     column_names: tuple[str, ...] = field(init=False)
 
     def __post_init__(self) -> None:
@@ -260,5 +263,6 @@ def _managed_target(collection: Collection) -> Target:
         observes_time=collection.observes_time,
         history=collection.history,
         row_security=collection.row_security,
+        history_table=collection.history_table,
         description=collection.description,
     )

@@ -4,11 +4,12 @@ They are told from other errors, and found by dividing the real merge in savepoi
 only this table refuses (a CHECK, a foreign key, a trigger, a limit) shows no other way.
 """
 
-from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, field
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass, field, replace
 from datetime import datetime
 
 import psycopg
+import pyarrow as pa
 from psycopg import sql
 
 from sequin_pipeline.ledger.rejects import CONFLICT, PARENT
@@ -16,7 +17,7 @@ from sequin_pipeline.normalize.normalizer import NormalizedPages, Reject
 from sequin_pipeline.postgres.warehouse import Connection, limit_lock_waits
 from sequin_pipeline.table.target import Target
 from sequin_pipeline.write import staging
-from sequin_pipeline.write.batch import Batch, Place, without_objects
+from sequin_pipeline.write.batch import OBJECT_VERSION, Batch, Place
 from sequin_pipeline.write.merge import RowsRefused, merge_rows
 
 PARTS = 8
@@ -59,12 +60,17 @@ def find_refused(
     window_starts: Sequence[datetime],
     versions: sql.Identifier,
     lock_timeout_seconds: float,
+    trying: Callable[[Connection, Target, Batch], None] | None = None,
 ) -> SearchResult:
-    """Searches the batch; of what passes now, nothing is refused. Raises psycopg.Error."""
-    search = _Search(connection, target, batch, pages, window_starts, versions)
+    """Searches the batch; of what passes now, nothing is refused. Raises psycopg.Error.
+
+    `trying` writes some rows in a savepoint, and raises RowsRefused; None: they are merged.
+    """
+    search = _Search(connection, target, batch, pages, window_starts, versions, trying)
     with connection.transaction(force_rollback=True):
         limit_lock_waits(connection, lock_timeout_seconds)
-        search.prepare()
+        if trying is None:
+            search.prepare()
         search.divide(range(len(batch)))
         search.retry_waiting()
         if not search.found:
@@ -81,6 +87,7 @@ class _Search:
     pages: Sequence[NormalizedPages]
     window_starts: Sequence[datetime]
     versions: sql.Identifier
+    trying: Callable[[Connection, Target, Batch], None] | None = None
     found: dict[Place, Reject] = field(default_factory=dict)
     passed: list[Sequence[int]] = field(default_factory=list)
     waiting: dict[int, RowsRefused] = field(default_factory=dict)
@@ -139,6 +146,9 @@ class _Search:
         return None
 
     def _try(self, part: Batch) -> None:
+        if self.trying is not None:
+            self.trying(self.connection, self.target, part)
+            return
         with self.connection.transaction():
             encoded = staging.encode(self.target, part)
             merge_rows(self.connection, encoded, window_starts=self.window_starts, versions=self.versions)
@@ -186,3 +196,13 @@ def _left_out_class(target: Target, standing: str) -> str:
     # Of a rewrite the version is stored already, and would pass for the good one that settles the reject. Where the ledger keeps the
     # versions, the merge has just noted it.
     return "left out again" if standing.startswith("rewrite") and not target.keeps_versions else "left out"
+
+
+def without_objects(target: Target, batch: Batch) -> Batch:
+    """Returns the batch, of bare tombstones only, as if none of them carried an object."""
+    emptied = {OBJECT_VERSION, *(column.name for column in target.columns if column.is_object)}
+    columns = {
+        name: pa.nulls(len(values), values.type) if name in emptied else values
+        for name, values in zip(batch.delivered.column_names, batch.delivered.columns, strict=True)
+    }
+    return replace(batch, delivered=pa.table(columns))

@@ -46,7 +46,8 @@ class Batch:
     `duplicates` counts, by index of the window, the rows that were not the newest of their key; `windows` is the index of each row's
     window; `places` where each row came from, `object_places` where its object did: elsewhere for a bare tombstone that carries one;
     `passed_over` where the duplicates came from. Of lazy pages, the columns declared of `data` are not among the rows'.
-    `superseded`: keys, versions and tenants of the duplicates, for a target with a history.
+    `superseded`: keys, versions and tenants of the duplicates, for a target with a history. `versions`: of a target with a history
+    table, every version that came, as it came: a batch by key and version, of whose equal ones the last is there.
     """
 
     delivered: pa.Table = field(repr=False)
@@ -58,6 +59,7 @@ class Batch:
     passed_over: tuple[Indexes, Indexes] = field(repr=False)
     has_bare_tombstones: bool = False
     superseded: pa.Table | None = field(default=None, repr=False)
+    versions: "Batch | None" = field(default=None, repr=False)
 
     def __len__(self) -> int:
         return len(self.order)
@@ -87,10 +89,20 @@ class Batch:
         is_elsewhere: Flags = (pages != object_pages) | (positions != object_positions)
         return is_elsewhere
 
+    @property
+    def holds_all_versions(self) -> bool:
+        """This is true where the rows are the versions that came, each as it came."""
+        return self.versions is None or (len(self.versions) == len(self) and not self.has_bare_tombstones)
+
     def only(self, is_wanted: Flags) -> "Batch":
-        """Returns the rows that are wanted, without the duplicates."""
+        """Returns the rows that are wanted, without the duplicates, but with all of their versions that came."""
+        versions = self.versions
+        if versions is not None:
+            unwanted = _codes(self.places)[~is_wanted]
+            versions = versions.only(~np.isin(_codes(versions.places), unwanted))
         return replace(
             self,
+            versions=versions,
             order=self.order[is_wanted],
             duplicates=np.zeros_like(self.duplicates),
             windows=self.windows[is_wanted],
@@ -109,19 +121,27 @@ class Batch:
             places=before(self.places),
             object_places=before(self.object_places),
             passed_over=before(self.passed_over),
+            versions=self.versions.originating(origins) if self.versions else None,
         )
 
     def part(self, rows: Sequence[int]) -> "Batch":
-        """Returns some of the rows, in this order, without the duplicates."""
+        """Returns some of the rows, in this order, without the duplicates and the versions."""
         taken = np.array(rows, dtype=np.int64)
         return replace(
             self,
+            versions=None,
             order=self.order[taken],
             duplicates=np.zeros_like(self.duplicates),
             windows=self.windows[taken],
             places=(self.places[0][taken], self.places[1][taken]),
             object_places=(self.object_places[0][taken], self.object_places[1][taken]),
         )
+
+
+def _codes(places: tuple[Indexes, Indexes]) -> Indexes:
+    """Returns one number for each place."""
+    page_of, position_of = places
+    return (page_of << 40) | position_of
 
 
 def build_batch(
@@ -178,7 +198,7 @@ class _Arrived:
 def _batch(target: Target, arrived: _Arrived, windows: Indexes, order: Indexes, *, window_count: int) -> Batch:
     """Builds a batch of the rows at `order`, which are in the order of `_order`."""
     rows, page_of, position_of = arrived.rows, arrived.page_of, arrived.position_of
-    is_newest = _is_newest(target, rows, order)
+    is_newest = _is_last(rows, order, target.key)
     newest = order[is_newest]
     dropped = order[~is_newest]
     duplicates = np.bincount(windows[dropped], minlength=window_count)
@@ -200,6 +220,24 @@ def _batch(target: Target, arrived: _Arrived, windows: Indexes, order: Indexes, 
         passed_over=(page_of[dropped], position_of[dropped]),
         has_bare_tombstones=has_bare_tombstones,
         superseded=_superseded(target, rows).take(pa.array(dropped)) if target.history else None,
+        versions=_versions(target, arrived, windows, order) if target.history_table else None,
+    )
+
+
+def _versions(target: Target, arrived: _Arrived, windows: Indexes, order: Indexes) -> Batch:
+    """Builds the batch of all versions at `order`; of rows of one key and version, the last delivered."""
+    assert target.version is not None  # noqa: S101 - records have versions
+    last = order[_is_last(arrived.rows, order, (*target.key, target.version))]
+    places = (arrived.page_of[last], arrived.position_of[last])
+    nowhere = np.empty(0, dtype=np.int64)
+    return Batch(
+        delivered=arrived.rows,
+        order=last,
+        duplicates=np.zeros(1, dtype=np.int64),
+        windows=windows[last],
+        places=places,
+        object_places=places,
+        passed_over=(nowhere, nowhere),
     )
 
 
@@ -242,16 +280,16 @@ def _order(target: Target, rows: pa.Table) -> Indexes:
     return order
 
 
-def _is_newest(target: Target, rows: pa.Table, order: Indexes) -> Flags:
+def _is_last(rows: pa.Table, order: Indexes, key: Sequence[str]) -> Flags:
     """Says for each row at `order` whether it is the last of its key."""
-    is_newest = np.ones(len(order), dtype=bool)
+    is_last = np.ones(len(order), dtype=bool)
     if len(order) > 1:
         is_same = np.ones(len(order) - 1, dtype=bool)
-        for name in target.key:
+        for name in key:
             keys = rows.column(name).combine_chunks().take(pa.array(order))
             is_same &= pc.equal(keys[:-1], keys[1:]).to_numpy(zero_copy_only=False)
-        is_newest[:-1] = ~is_same
-    return is_newest
+        is_last[:-1] = ~is_same
+    return is_last
 
 
 def _is_bare(target: Target, rows: pa.Table) -> Flags:
@@ -305,13 +343,3 @@ def _keys(target: Target, rows: pa.Table) -> "pd.Series[Any]":
     if len(columns) == 1:
         return pd.Series(columns[0].to_pandas(types_mapper=pd.ArrowDtype))
     return pd.Series(list(zip(*(column.to_pylist() for column in columns), strict=True)))
-
-
-def without_objects(target: Target, batch: Batch) -> Batch:
-    """Returns the batch, of bare tombstones only, as if none of them carried an object."""
-    emptied = {OBJECT_VERSION, *(column.name for column in target.columns if column.is_object)}
-    columns = {
-        name: pa.nulls(len(values), values.type) if name in emptied else values
-        for name, values in zip(batch.delivered.column_names, batch.delivered.columns, strict=True)
-    }
-    return replace(batch, delivered=pa.table(columns))

@@ -20,15 +20,20 @@ from sequin_pipeline.postgres.warehouse import Connection, is_about_a_record
 from sequin_pipeline.table.target import Target, TargetColumn
 from sequin_pipeline.write.batch import Batch
 from sequin_pipeline.write.merge import Merged, ShortWayRefused, Waiting
+from sequin_pipeline.write.staging import EncodedBatch, encode_versions
 
 
 @dataclass(frozen=True)
 class CopyBatch:
-    """This value is a batch as the bytes of a COPY into its table: encoded before the transaction begins."""
+    """This value is a batch as the bytes of a COPY into its table: encoded before the transaction begins.
+
+    `versions` are staged all the same, where there is a history table.
+    """
 
     target: Target
     batch: Batch = field(repr=False)
     rows: copy_binary.StampedRows = field(repr=False)
+    versions: EncodedBatch | None = field(default=None, repr=False)
 
 
 def can_copy(target: Target) -> bool:
@@ -49,7 +54,7 @@ def encode(target: Target, batch: Batch) -> CopyBatch:
     """Returns the rows of the batch as the bytes that COPY takes; there must be some."""
     kinds = [_travels_as(column) or column.staging for column in target.columns]
     rows = copy_binary.encode_stamped(batch.select(target.column_names), kinds, stamps=len(target.stamps))
-    return CopyBatch(target, batch, rows)
+    return CopyBatch(target, batch, rows, encode_versions(target, batch.versions))
 
 
 def copy_rows(connection: Connection, encoded: CopyBatch, *, waiting: Waiting = nullcontext) -> Merged:

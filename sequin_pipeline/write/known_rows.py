@@ -52,6 +52,9 @@ class _ArrayDumper(Dumper):
 NEW, OLDER, OTHER_HASH = b"+", b"n", b"d"
 """These are, of what the table answers for a row, those that it needs: it has none, an older one, one of this version with another hash."""
 
+LACKED = b"h"
+"""And this is one that the table knows and its history table does not."""
+
 KNOWN, KNOWN_BY_EARLIER_HASH, REMOVED, STALE = b"=", b"e", b"r", b"s"
 """And these are those that it does not need; of a row that was removed at this version only the version is known."""
 
@@ -185,9 +188,9 @@ def ask(
         return Answer(~nothing, nothing, nothing, {})
     fates = np.frombuffer(told.encode("ascii"), dtype="S1")
     is_new, is_other, is_stale = fates == NEW, fates == OTHER_HASH, fates == STALE
-    is_needed = is_new | is_other | (fates == OLDER)
-    if target.history is not None:
-        # The merge logs what it finds to be stale.
+    is_needed = is_new | is_other | (fates == OLDER) | (fates == LACKED)
+    if target.history is not None or target.history_table is not None:
+        # The merge logs what it finds to be stale, and a history table takes it.
         is_needed, is_stale = is_needed | is_stale, np.zeros_like(is_stale)
     # A tombstone that carries an object of its own batch may yet change the row: its hash does not cover that object.
     is_needed |= batch.carries & ~is_stale
@@ -237,6 +240,7 @@ def _statement(target: Target, versions: sql.Identifier, *, knows_earlier: bool)
     version: LiteralString = "" if target.observes_time else "t.version = s.version and "
     earlier: LiteralString = f"when {version}t.hash = s.earlier then 'e' " if knows_earlier else ""
     equal = f"when {version}t.hash = s.hash then '=' {earlier}when {version}t.hash is not null then 'd' else 'n' end"
+    fate: sql.Composable
     if target.removes:
         fate = sql.SQL(
             "case when t.version > s.version or k.updated_idx > s.version then 's' when s.is_deleted then"
@@ -246,6 +250,8 @@ def _statement(target: Target, versions: sql.Identifier, *, knows_earlier: bool)
         fate = sql.SQL("case when t.version > s.version or k.updated_idx > s.version then 's' " + equal)
     else:
         fate = sql.SQL("case when t.is_there is null then '+' when t.version > s.version then 's' " + equal)
+    if target.history_table is not None:
+        fate = _unless_lacked(target, fate, knows_earlier=knows_earlier)
     removed = sql.SQL(
         " left join lateral (select k.updated_idx from {} k where k.table_name = %(table)s and k.id = s.id offset 0) k on true"
     )
@@ -265,3 +271,17 @@ def _statement(target: Target, versions: sql.Identifier, *, knows_earlier: bool)
         arrays=sql.SQL(", %(earlier)s::uuid[]" if knows_earlier else ""),
         names=sql.SQL(", earlier" if knows_earlier else ""),
     )
+
+
+def _unless_lacked(target: Target, fate: sql.Composable, *, knows_earlier: bool) -> sql.Composed:
+    """Composes the fate of a row, but where its history table lacks a version that the table knows."""
+    assert target.history_table is not None  # noqa: S101 - the caller asked
+    history = target.history_table.name
+    hashes: LiteralString = "(s.hash, s.earlier)" if knows_earlier else "(s.hash)"
+    version: LiteralString = "" if target.observes_time else " and n.updated_idx = s.version"
+    lacked = sql.SQL(f"not exists (select from {{}} n where n.id = s.id{version} and n.content_hash in {hashes})").format(
+        sql.Identifier(history.schema, history.name)
+    )
+    return sql.SQL(
+        "(select case when told.fate in ('=', 'e', 'r') and {} then 'h' else told.fate end from (select {} as fate offset 0) told)"
+    ).format(lacked, fate)

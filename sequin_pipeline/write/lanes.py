@@ -58,7 +58,8 @@ class Lanes:
     @property
     def reads_lazily(self) -> bool:
         """This is true where every lane expects to know most of what comes, so that pages had best be lazy."""
-        return all(writer.asking.reads_lazily for writer in self._writers)
+        # A history table takes what is passed over as a duplicate, too.
+        return self._job.target.history_table is None and all(writer.asking.reads_lazily for writer in self._writers)
 
     def commit(self, group: PageGroup) -> Iterator[Finished]:
         """Hands the page group over, and yields what all lanes have committed meanwhile, in order.

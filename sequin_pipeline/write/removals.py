@@ -5,11 +5,13 @@ ledger's table `versions` and are written by the merge statement.
 """
 
 import hashlib
+from collections.abc import Mapping
 from dataclasses import dataclass
 
 import pyarrow.compute as pc
 from psycopg import sql
 
+from sequin_pipeline.catalog import TableName
 from sequin_pipeline.postgres.rows import fetch_row
 from sequin_pipeline.postgres.warehouse import Connection
 from sequin_pipeline.table.target import Target
@@ -48,21 +50,22 @@ def lock_buckets(cursor: Cursor, target: Target, batch: Batch) -> None:
     for record_id, removes in zip(batch.column(target.key[-1]).to_pylist(), is_tombstone, strict=True):
         bucket = bucket_of(record_id)
         exclusive[bucket] = exclusive.get(bucket, False) or removes or target.keeps_versions
-    _lock(cursor, target, dict(sorted(exclusive.items())))
+    lock_each(cursor, target.table, dict(sorted(exclusive.items())))
 
 
-def _lock(cursor: Cursor, target: Target, buckets: dict[int, bool]) -> None:
+def lock_each(cursor: Cursor, table: TableName, buckets: Mapping[int, bool]) -> None:
+    """Locks buckets of a table until the transaction ends, in the order given: exclusive where true, else shared."""
     cursor.execute(
         "select case when is_exclusive then pg_advisory_xact_lock(%(space)s, bucket)"
         " else pg_advisory_xact_lock_shared(%(space)s, bucket) end"
         " from unnest(%(buckets)s::int[], %(exclusive)s::boolean[]) as wanted (bucket, is_exclusive)",
-        {"space": _space(target), "buckets": list(buckets), "exclusive": list(buckets.values())},
+        {"space": lock_space(table), "buckets": list(buckets), "exclusive": list(buckets.values())},
     )
 
 
-def _space(target: Target) -> int:
+def lock_space(table: TableName) -> int:
     """Returns the first half of the advisory locks' key: a table of this pipeline."""
-    digest = hashlib.blake2b(f"sequin_pipeline {target.table}".encode(), digest_size=4).digest()
+    digest = hashlib.blake2b(f"sequin_pipeline {table}".encode(), digest_size=4).digest()
     return int.from_bytes(digest, "big", signed=True)
 
 
@@ -85,7 +88,7 @@ def sweep_marked(connection: Connection, target: Target, *, versions: sql.Identi
     trigger keeps is due, and not removed.
     """
     with connection.cursor() as cursor:
-        _lock(cursor, target, dict.fromkeys(range(BUCKETS), True))
+        lock_each(cursor, target.table, dict.fromkeys(range(BUCKETS), True))
     swept = fetch_row(
         connection,
         Swept,

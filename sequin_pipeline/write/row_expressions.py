@@ -91,12 +91,12 @@ class RowExpressions:
         compared = self.target.compared
         if self.has_bare_tombstones:
             by_columns = sql.SQL("({envelope} and ({keeps} or {objects}))").format(
-                envelope=_all_equal([column for column in compared if not column.is_object], incoming),
+                envelope=all_equal([column for column in compared if not column.is_object], incoming),
                 keeps=self._keeps(incoming),
-                objects=_all_equal([column for column in compared if column.is_object], incoming),
+                objects=all_equal([column for column in compared if column.is_object], incoming),
             )
         else:
-            by_columns = _all_equal(compared, incoming)
+            by_columns = all_equal(compared, incoming)
         is_rewritten_anyway = self.target.rechecks_text and incoming is not STAGED
         if self.target.content_hash is None or not self.target.trusts_hash or is_rewritten_anyway:
             return by_columns
@@ -233,7 +233,7 @@ class RowExpressions:
         )
 
 
-def _all_equal(columns: Sequence[TargetColumn], incoming: sql.SQL) -> sql.Composed:
+def all_equal(columns: Sequence[TargetColumn], incoming: sql.SQL) -> sql.Composed:
     kept = [column for column in columns if column.keeps_digits]
     equal = [
         sql.SQL("t.{name}{form} is not distinct from {value}{form}").format(

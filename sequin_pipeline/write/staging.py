@@ -33,15 +33,18 @@ Cursor = psycopg.Cursor[tuple[object, ...]]
 class Staging:
     """This value is a staging table by its columns and their types.
 
-    The name hangs on all of them, so that no shape is taken for another.
+    The name hangs on all of them, so that no shape is taken for another, and on whether it is for versions: those of a batch are
+    staged beside its rows.
     """
 
     columns: tuple[tuple[str, str], ...]
+    is_for_versions: bool = False
 
     @property
     def name(self) -> str:
         """This is the unqualified name: the table lives in the session's temporary schema."""
-        return "staging_" + hashlib.blake2b(repr(self.columns).encode(), digest_size=8).hexdigest()
+        prefix = "staging_versions_" if self.is_for_versions else "staging_"
+        return prefix + hashlib.blake2b(repr(self.columns).encode(), digest_size=8).hexdigest()
 
     @property
     def identifier(self) -> sql.Identifier:
@@ -51,12 +54,16 @@ class Staging:
 
 @dataclass(frozen=True)
 class EncodedBatch:
-    """This value is a batch and its bytes: encoded before the transaction begins, so that none is open while Python works."""
+    """This value is a batch and its bytes: encoded before the transaction begins, so that none is open while Python works.
+
+    `versions` are those of its versions for the history table; None where there is none, or where the rows are all of them.
+    """
 
     target: Target
     batch: Batch = field(repr=False)
     staging: Staging = field(repr=False)
     payload: memoryview = field(repr=False)
+    versions: "EncodedBatch | None" = field(default=None, repr=False)
 
 
 def encode(target: Target, batch: Batch) -> EncodedBatch:
@@ -64,12 +71,26 @@ def encode(target: Target, batch: Batch) -> EncodedBatch:
     columns = [(column.name, column.staging) for column in target.columns if column.scope != "batch"]
     if batch.has_bare_tombstones:
         columns.append((OBJECT_VERSION, "bigint"))
-    staging = Staging(tuple(columns))
+    versions = None if batch.holds_all_versions else encode_versions(target, batch.versions)
+    return _encode(target, batch, Staging(tuple(columns)), versions)
+
+
+def encode_versions(target: Target, versions: Batch | None) -> EncodedBatch | None:
+    """Returns the bytes of the versions of a batch, None where the target keeps none."""
+    return None if versions is None else _encode(target, versions, versions_staging(target), None)
+
+
+def versions_staging(target: Target) -> Staging:
+    """Returns the staging table of versions."""
+    return Staging(tuple((column.name, column.staging) for column in target.columns), is_for_versions=True)
+
+
+def _encode(target: Target, batch: Batch, staging: Staging, versions: EncodedBatch | None) -> EncodedBatch:
     if len(batch) == 0:
         # What is all known may not even have all columns.
-        return EncodedBatch(target, batch, staging, memoryview(b""))
-    rows = batch.select([name for name, _ in columns])
-    return EncodedBatch(target, batch, staging, copy_binary.encode(rows, [kind for _, kind in columns]))
+        return EncodedBatch(target, batch, staging, memoryview(b""), versions)
+    rows = batch.select([name for name, _ in staging.columns])
+    return EncodedBatch(target, batch, staging, copy_binary.encode(rows, [kind for _, kind in staging.columns]), versions)
 
 
 def fill(cursor: Cursor, encoded: EncodedBatch) -> None:

@@ -17,6 +17,7 @@ from sequin_pipeline.write import direct_copy, staging
 from sequin_pipeline.write.batch import Batch
 from sequin_pipeline.write.direct_copy import CopyBatch, copy_rows
 from sequin_pipeline.write.history import BatchHistory
+from sequin_pipeline.write.history_table import add_versions
 from sequin_pipeline.write.known_rows import Asking
 from sequin_pipeline.write.merge import Merged, Waiting, merge_in_parts, merge_rows
 from sequin_pipeline.write.plain_update import UpdateBatch, can_update, update_rows
@@ -61,10 +62,27 @@ def write_rows(
     history: BatchHistory | None,
     waiting: Waiting = nullcontext,
 ) -> Merged:
-    """Writes the rows of a batch by its way, inside the open transaction, which must be rolled back after an error.
+    """Writes the rows of a batch by its way, and its versions, inside the open transaction, which must be rolled back after an error.
 
     Raises ShortWayRefused where the batch has to be merged, RowsRefused for rows that the table refuses, else psycopg.Error.
     """
+    merged = _write_rows(
+        connection, encoded, parts, window_starts=window_starts, versions=versions, history=history, waiting=waiting
+    )
+    staged = encoded.staged if isinstance(encoded, UpdateBatch) else encoded
+    return add_versions(connection, staged, merged, in_parts=bool(parts))
+
+
+def _write_rows(
+    connection: Connection,
+    encoded: Encoded,
+    parts: Parts,
+    *,
+    window_starts: Sequence[datetime],
+    versions: sql.Identifier,
+    history: BatchHistory | None,
+    waiting: Waiting,
+) -> Merged:
     if isinstance(encoded, CopyBatch):
         return copy_rows(connection, encoded, waiting=waiting)
     if isinstance(encoded, UpdateBatch):

@@ -31,6 +31,7 @@ from sequin_pipeline.write.buckets import Lane
 from sequin_pipeline.write.counting import count_by_window
 from sequin_pipeline.write.forgotten_rows import without_forgotten
 from sequin_pipeline.write.history import BatchHistory, batch_history, record_passed_over
+from sequin_pipeline.write.history_table import rows_at_fault
 from sequin_pipeline.write.interpreter_priority import RightOfWay
 from sequin_pipeline.write.job import DELIVERING_MODES, Committed, WriteJob
 from sequin_pipeline.write.known_rows import Answer, Asking, Question, ask
@@ -121,7 +122,7 @@ class TableWriter:
                 asked, encoded = self._ask_first(prepared, refused)
                 continue
             except RowsRefused as error:
-                found = self._find_refused(encoded.batch, prepared.group)
+                found = self._find_refused(error, encoded.batch, prepared.group)
                 started = time.perf_counter()
                 if found.refused:
                     refused |= found.refused
@@ -307,12 +308,14 @@ class TableWriter:
             "Nothing of the batch was written; the other run goes on from there, so wait for it and run again"
         )
 
-    def _find_refused(self, batch: Batch, group: PageGroup) -> SearchResult:
+    def _find_refused(self, refusal: RowsRefused, batch: Batch, group: PageGroup) -> SearchResult:
         target = self._job.target
+        at_fault, trying = rows_at_fault(refusal, batch)
         finding = partial(
             find_refused,
             target=target,
-            batch=batch,
+            batch=at_fault,
+            trying=trying,
             pages=group.pages,
             window_starts=self._job.window_starts,
             versions=self._job.ledger.table("versions"),

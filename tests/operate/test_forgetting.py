@@ -15,7 +15,7 @@ import pandas as pd
 import psycopg
 import pytest
 
-from sequin_pipeline.catalog import Collection, TableName
+from sequin_pipeline.catalog import Collection, HistoryTable, TableName
 from sequin_pipeline.errors import ConfigurationError
 from sequin_pipeline.ledger.counts import Counts
 from sequin_pipeline.ledger.forgets import hold_forgets, open_forgets
@@ -38,7 +38,7 @@ from tests.support.syncing import sync
 from tests.support.waits import wait_until
 from tests.table.unmanaged.tables import unmanaged
 
-KEPT = replace(collection(), history=timedelta(days=30))
+KEPT = replace(collection(), history=timedelta(days=30), history_table=HistoryTable(TableName("demo", "thing_history")))
 REMOVED = collection(name="gone", table="demo.gone", on_delete="remove")
 APPLICATION = unmanaged(
     {"id": "id", "upstream_id": "upstream", "internal_id": "tenant", "sync_id": "sync", "updated_idx": "version"},
@@ -88,6 +88,7 @@ def fill(url: str) -> None:
         f"insert into sequin_pipeline.borrowed values ('demo.thing', 'one-{MARKER}', 4, '{{}}')",
         f"insert into sequin_pipeline.positions values ('demo.thing', '2001-01-01', '{{\"after\": \"up-one-{MARKER}\"}}')",
         f"update sequin_pipeline.merges set cursor_after = '[\"one-{MARKER}\"]' where table_name = 'demo.thing'",
+        f"update sequin_pipeline.history_tables set seeded_after = 'one-{MARKER}' where table_name = 'demo.thing'",
         f"update sequin_pipeline.columns set refilled_after = 'one-{MARKER}' where table_name = 'demo.thing' and column_name = 'status'",
         # Of a row that is gone already, only its version tells whose it was.
         f"insert into sequin_pipeline.listed values ('demo.gone', 'any', 1, '{{a,r-{MARKER}}}')",
@@ -102,9 +103,10 @@ EVERYWHERE = {
     "demo.frame",
     "demo.gone",
     "demo.thing",
+    "demo.thing_history",
     *(
         f"sequin_pipeline.{name}"
-        for name in ("borrowed", "columns", "held_deletes", "history", "listed", "merges", "positions", "syncs")
+        for name in ("borrowed", "columns", "held_deletes", "history", "history_tables", "listed", "merges", "positions", "syncs")
     ),
     *(f"sequin_pipeline.{name}" for name in ("rejects", "versions")),
 }
@@ -191,6 +193,7 @@ def test_the_report_counts_what_went_by_place(url: str) -> None:
         "ledger: examples of held deletes": 1,
         "ledger: history entries": 7,
         "ledger: ids of listings": 3,
+        "ledger: places of history tables": 1,
         "ledger: places of refills": 2,
         "ledger: rejects": 2,
         "ledger: remembered versions": 2,
@@ -199,10 +202,11 @@ def test_the_report_counts_what_went_by_place(url: str) -> None:
         "rows of table demo.frame": 1,
         "rows of table demo.gone": 1,
         "rows of table demo.thing": 3,
+        "rows of table demo.thing_history": 5,
     }
     ((kept,),) = query(url, "select removed from sequin_pipeline.forgets where completed_at is not null")
     assert kept == told["removed"]
-    assert list(report.lines())[-1].split() == ["33", "removed", "in", "all"]
+    assert list(report.lines())[-1].split() == ["39", "removed", "in", "all"]
 
 
 def test_a_dry_run_counts_and_changes_nothing(url: str) -> None:
@@ -267,7 +271,7 @@ def test_killed_behind_any_transaction_nothing_comes_back_and_the_next_call_ends
         assert (child.exitcode, outcome.counts) == (-signal.SIGKILL, Counts(fetched=2, forgotten=2))
         assert holding(url, MARKER) == {}, f"killed behind transaction {boundaries}"
         postgres_server.release(name)
-    assert boundaries == 16
+    assert boundaries == 17
 
 
 class Thread(threading.Thread):

@@ -8,7 +8,8 @@ import pytest
 
 from sequin_pipeline.normalize.normalizer import Normalizer
 from sequin_pipeline.table.target import collection_target
-from sequin_pipeline.write.batch import OBJECT_VERSION, Batch, Place, build_batch, without_objects
+from sequin_pipeline.write.bad_rows import without_objects
+from sequin_pipeline.write.batch import OBJECT_VERSION, Batch, Place, build_batch
 from tests.support.builders import collection, record
 
 TARGET = collection_target(collection())

@@ -15,6 +15,7 @@ from sequin_pipeline.operate.doctor.finding import Finding, Patient, clock_findi
 from sequin_pipeline.postgres.session_limits import limits_in_force
 from sequin_pipeline.postgres.warehouse import Connection, Warehouse
 from sequin_pipeline.sources.registry import open_source
+from sequin_pipeline.table.history_table import pending_history
 from sequin_pipeline.table.managed import pending_changes
 from sequin_pipeline.table.row_security import open_ways
 from sequin_pipeline.table.target import collection_target
@@ -82,6 +83,7 @@ def rights(connection: Connection, patient: Patient) -> Iterator[Finding]:
     assert row is not None  # noqa: S101 - functions' values
     role, database, has_temporary, has_create = row
     managed = {one.table for one in patient.collections.values() if one.unmanaged is None}
+    managed |= {one.history_table.name for one in patient.collections.values() if one.history_table}
     schemas = {DEFAULT_SCHEMA, *(table.schema for table in managed)}
     there = connection.execute(
         "select n.nspname::text, c.relname::text from pg_class c join pg_namespace n on n.oid = c.relnamespace where n.nspname = any(%s)",
@@ -169,12 +171,15 @@ def tables(connection: Connection, patient: Patient) -> Iterator[Finding]:
             source = open_source(collection.source, patient.environment).identity
             record = of.find_table(connection) if version is not None else None
             changes = pending_changes(connection, target, record, source=source)
+            history = pending_history(connection, target, of, has_ledger=version == VERSION)
         except PipelineError as error:
             yield Finding("tables", "problem", str(error), "the message says what to do")
             continue
         for told in tell_access(connection, target):
             yield Finding("tables", "ok", told)
         counts["to be created" if changes is None else "to be changed" if changes else "ready"] += 1
+        if history is not None:
+            counts["to be created" if history.creates else "to be changed" if history.statements else "ready"] += 1
     summed = ", ".join(f"{count} {what}" for what, count in counts.items() if count)
     fix = "`sequin-pipeline plan` shows the statements and their locks" if counts["to be changed"] else ""
     if summed:
@@ -184,7 +189,8 @@ def tables(connection: Connection, patient: Patient) -> Iterator[Finding]:
 def row_security(connection: Connection, patient: Patient) -> Iterator[Finding]:
     """Looks for what shows readers more than the rows of their tenant."""
     for collection in patient.collections.values():
-        for told in open_ways(connection, collection.table) if collection.row_security else ():
+        tables = (collection.table, *([collection.history_table.name] if collection.history_table else []))
+        for told in (told for table in tables if collection.row_security for told in open_ways(connection, table)):
             yield Finding("row security", "warning", told, "close it, or keep tenants away from it")
 
 

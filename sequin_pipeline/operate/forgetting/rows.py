@@ -65,7 +65,9 @@ def remove_rows(
     ledger = table.ledger(schema)
     ledger.add_rows(connection, -gone)
     removed = Counter({place_of(table): gone}) + remove_traces(connection, ledger, _traces(due, subject))
-    return Part(removed, len(due) - gone, (due[-1].order,) if len(due) == FORGET_ROWS else None)
+    # Of versions, the last record may have more: where all are kept, nothing would ever be behind them.
+    has_more = len(due) == FORGET_ROWS and (gone > 0 or not table.repeats_ids)
+    return Part(removed, len(due) - gone, (due[-1].order,) if has_more else None)
 
 
 def _can_hold(connection: Connection, table: ForgetTable, subject: Subject) -> bool:
@@ -102,11 +104,12 @@ def _select(table: ForgetTable, subject: Subject, schema: str) -> sql.Composed:
     order = stored("id") if "id" in table.columns else sql.SQL("t.ctid::text")
     return sql.SQL(
         "select t.tableoid::bigint, t.ctid::text, {order}, {id}, {upstream_id}, {sync_id}, {row_id} from {table} t"
-        " where {is_due} and (%(after)s::text is null or {order} > %(after)s) order by {order} limit {limit}"
+        " where {is_due} and (%(after)s::text is null or {order} {behind} %(after)s) order by {order} limit {limit}"
         # A row that is being changed by its application is waited for.
         " for update"
     ).format(
         order=order,
+        behind=sql.SQL(">=" if table.repeats_ids else ">"),
         id=stored("id"),
         upstream_id=stored("upstream_id"),
         sync_id=stored("sync_id"),

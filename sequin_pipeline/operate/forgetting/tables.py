@@ -9,6 +9,7 @@ from dataclasses import dataclass
 from psycopg import sql
 
 from sequin_pipeline.catalog import Collection, TableName
+from sequin_pipeline.ledger.history_tables import history_tables as known_histories
 from sequin_pipeline.ledger.ledger import Ledger
 from sequin_pipeline.postgres.rows import fetch_rows, fetch_value
 from sequin_pipeline.postgres.warehouse import Connection
@@ -26,7 +27,7 @@ class ForgetTable:
     `columns` names the table's column for each of ORIGIN_COLUMNS that it has, `key` the table's columns that the ledger names a row by.
     `version` is the column that only rows of ours have a value in, where it is an application's table; `keeps_versions`: the ledger
     has the versions of all rows of ours. `may_delete`: its rows may be deleted, which an application's
-    (`is_application`) must allow.
+    (`is_application`) must allow. `repeats_ids`: it has a row for each version of a record.
     """
 
     table: TableName
@@ -37,6 +38,7 @@ class ForgetTable:
     keeps_versions: bool = False
     may_delete: bool = True
     is_application: bool = False
+    repeats_ids: bool = False
 
     @property
     def identifier(self) -> sql.Identifier:
@@ -94,7 +96,13 @@ def other_tables(connection: Connection, collections: Iterable[Collection], sche
             )
 
 
-KINDS: tuple[Kind, ...] = (collection_tables, other_tables)
+def history_tables(connection: Connection, collections: Iterable[Collection], schema: str) -> Iterator[ForgetTable]:
+    """Yields the tables that keep versions, behind those whose rows they are; the ledger knows all of them."""
+    for table, label in known_histories(connection, schema):
+        yield ForgetTable(table, label, {name: name for name in ORIGIN_COLUMNS}, ("id",), repeats_ids=True)
+
+
+KINDS: tuple[Kind, ...] = (collection_tables, other_tables, history_tables)
 
 
 def find_tables(connection: Connection, collections: Iterable[Collection], schema: str) -> list[ForgetTable]:

@@ -90,6 +90,12 @@ TRACES: tuple[_Trace, ...] = (
         "columns",
         "update {} set refilled_after = null where table_name = %(table)s and refilled_after = any(%(ids)s)",
     ),
+    # As above, of rows that are written into a history table.
+    _Trace(
+        "places of history tables",
+        "history_tables",
+        "update {} set seeded_after = null where table_name = %(table)s and seeded_after = any(%(ids)s)",
+    ),
 )
 
 

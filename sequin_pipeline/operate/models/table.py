@@ -1,11 +1,15 @@
 """A model table is a managed table as an application sees it: every column in order, the two stamps too."""
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
+from typing import TYPE_CHECKING
 
 from sequin_pipeline.catalog import Collection, TableName
 from sequin_pipeline.records.fields import RECORD_COLUMNS
 from sequin_pipeline.table.indexes import index_name
 from sequin_pipeline.table.row_security import SETTING
+
+if TYPE_CHECKING:
+    from sequin_pipeline.table.target import Target
 
 
 @dataclass(frozen=True)
@@ -57,7 +61,21 @@ def model_table(collection: Collection) -> ModelTable:
     # Not above: the names of the formats stand in a command's help, which is not to wait for pandas.
     from sequin_pipeline.table.target import collection_target
 
-    target = collection_target(collection)
+    return _model(collection, collection_target(collection))
+
+
+def history_model(collection: Collection) -> ModelTable | None:
+    """Returns the table that keeps every version of the collection's records; None where none is declared."""
+    if collection.history_table is None:
+        return None
+    from sequin_pipeline.table.history_table import ORDER, history_target
+    from sequin_pipeline.table.target import collection_target
+
+    history = history_target(collection_target(collection))
+    return replace(_model(collection, history), indexes=(ModelIndex(index_name(history.table, ORDER), ORDER),))
+
+
+def _model(collection: Collection, target: "Target") -> ModelTable:
     without_nulls = {column.name for column in collection.columns if column.rejects_nulls}
     written = tuple(
         ModelColumn(
@@ -71,7 +89,9 @@ def model_table(collection: Collection) -> ModelTable:
         for column in target.columns
     )
     stamps = tuple(
-        ModelColumn(name, "timestamptz", is_nullable=False, is_key=False, description=RECORD_COLUMNS[name])
+        ModelColumn(
+            name, "timestamptz", is_nullable=False, is_key=False, description={**RECORD_COLUMNS, **target.descriptions}[name]
+        )
         for name in (target.created_at, target.changed_at)
         if name
     )
