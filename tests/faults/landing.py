@@ -7,11 +7,11 @@ import itertools
 import json
 import re
 from collections.abc import Callable, Iterator, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from datetime import UTC, datetime
 from typing import Any
 
-from sequin_pipeline.catalog import Collection, Column, parse_path
+from sequin_pipeline.catalog import Collection, Column, HistoryTable, TableName, parse_path
 from sequin_pipeline.postgres.warehouse import Warehouse
 from sequin_pipeline.read.stream import RecordStream, RunConfig
 from sequin_pipeline.runs.collection_run import run_sync
@@ -22,8 +22,10 @@ from tests.support.builders import COLUMNS, collection, live_run_config
 from tests.support.fold import Fold, Record
 from tests.support.racing import wait_for_activity
 from tests.support.reading import query, raw
+from tests.support.versions import VERSIONS, Version
 
 THING = collection(columns=(*COLUMNS, Column("marker", parse_path("record.marker"), "text")))
+KEPT = replace(THING, history_table=HistoryTable(TableName("demo", "thing_history")))
 
 FATES = ("inserted", "updated", "deleted", "unchanged", "stale", "duplicate", "rejected")
 
@@ -60,6 +62,11 @@ class Landing:
     def cursors(self) -> set[object]:
         """Of every lane; none before the first live run."""
         return {cursor for (cursor,) in query(self.url, "select cursor from sequin_pipeline.cursors")}
+
+    def versions(self) -> list[Version]:
+        """What the history table holds, in the order of id, time and version."""
+        assert self.of.history_table is not None
+        return query(self.url, VERSIONS.format(self.of.history_table.name))
 
     def wait_until_alone(self) -> None:
         """Until the server has noticed that whoever was connected is gone, and has undone what they left open."""

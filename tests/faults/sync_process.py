@@ -1,12 +1,12 @@
 """A process to be ended: `python -m tests.faults.sync_process API_URL WAREHOUSE_URL [KIND]` runs one live sync of a landing's collection,
-page by page; KIND is `sequin` unless told otherwise."""
+page by page; KIND is `sequin` unless told otherwise, and `kept` for that with a history table."""
 
 import sys
 from pathlib import Path
 
 from sequin_pipeline.sources.stripe.source import StripeSource
 from tests.faults.keyed_places import CONNECTOR_PAGE, OBSERVED, connector, opened
-from tests.faults.landing import Landing
+from tests.faults.landing import KEPT, Landing
 from tests.faults.places import PRICE
 from tests.sources.reading import TOKEN, source
 from tests.sources.stripe.shop import ACCOUNT, KEY
@@ -17,6 +17,8 @@ from tests.support.queues import queue_of
 def main(api_url: str, warehouse_url: str, kind: str = "sequin") -> None:
     if kind == "sequin":
         Landing(warehouse_url).sync(source(api_url), batch_records=1, run_id="ended")
+    elif kind == "kept":
+        Landing(warehouse_url, of=KEPT).sync(source(api_url), batch_records=1, run_id="ended")
     elif kind == "stripe":
         # The server has a clock of its own, by which nothing is old yet.
         stripe = StripeSource({ACCOUNT.name: KEY}, (ACCOUNT,), base_url=api_url, objects=PLAIN, relist_hours=24 * 3650)

@@ -6,6 +6,7 @@ from random import Random
 
 from tests.support.builders import EPOCH, record
 from tests.support.fold import Fold, Record
+from tests.support.versions import VersionsFold
 
 IDS = 300
 """Few, so that versions meet; a stream of an hour comes back to each a hundred times."""
@@ -13,13 +14,15 @@ IDS = 300
 
 @dataclass
 class GrowingStream:
-    """Of `ids` records. `lines` are all records in the order of the stream, and `fold` what a table must hold that was given them."""
+    """Of `ids` records. `lines` are all records in the order of the stream, and `fold` what a table must hold that was given them,
+    `versions` what its history table must."""
 
     chance: Random
     ids: int = IDS
     lines: list[Record] = field(default_factory=list)
     rejected: list[Record] = field(default_factory=list)
     fold: Fold = field(default_factory=lambda: Fold(removes=False, window_keys=(), window_starts=()))
+    versions: VersionsFold = field(default_factory=VersionsFold)
 
     def grow(self, count: int) -> list[Record]:
         """So many more records."""
@@ -33,6 +36,7 @@ class GrowingStream:
             self.rejected.append(added)
         else:
             self.fold.deliver(added)
+            self.versions.deliver(added)
         return added
 
     def _version(self, number: int) -> Record:

@@ -25,7 +25,7 @@ from sequin_pipeline.sources import Source, TimeWindow
 from sequin_pipeline.sources.http.retries import RetryPolicy
 from tests.e2e.project import SandboxControls
 from tests.faults.faulty_api import cursor_after
-from tests.faults.landing import THING, Landing, lines
+from tests.faults.landing import KEPT, Landing, lines
 from tests.soak.growing import IDS, GrowingStream
 from tests.soak.races import Races
 from tests.soak.trouble import Trouble
@@ -61,7 +61,7 @@ def soak(
     wrong, and whatever a run raises that is no error of ours."""
     settings = {**SETTINGS, "synchronous_commit": "on"}
     with running_server(settings) as server, running_sandbox(_empty_feed(), _api_settings()) as url:
-        landing = Landing(server.url(server.make_database()))
+        landing = Landing(server.url(server.make_database()), of=KEPT)
         chance = Random(seed)
         api = SandboxControls(url)
         rounds = Rounds(landing, GrowingStream(chance), Trouble(server, api, landing.url, chance), chance)
@@ -105,7 +105,7 @@ class Rounds:
         settled = len(self.stream.lines)
         trouble.api.append(lines(*self.stream.grow(chance.randint(1, 120))))
         kinds = [chance.choice(("live", "live", "killed process")), *chance.choices(("live", "backfill", "backfill"), k=2)]
-        run_configs = [self._backfill_run_config(settled) if kind == "backfill" else live_run_config(THING) for kind in kinds]
+        run_configs = [self._backfill_run_config(settled) if kind == "backfill" else live_run_config(KEPT) for kind in kinds]
         batches = [chance.choice((5, 20, 500)) for _ in kinds]
         faults = [trouble.draw() for _ in range(chance.randint(1, 3))]
         pauses = [chance.uniform(0, 0.4) for _ in faults]
@@ -138,6 +138,7 @@ class Rounds:
         self.landing.delivered = list(self.stream.lines)
         self.landing.rejected = self.stream.rejected
         self.landing.check_against(self.stream.fold, cursor=cursor_after(len(self.stream.lines)), modes=("live",))
+        assert self.landing.versions() == self.stream.versions.rows()
 
     def _sync_live(self) -> None:
         with suppress(TooManyRejects):
@@ -152,7 +153,7 @@ class Rounds:
         return "success"
 
     def _run_process(self, seconds: float) -> str:
-        command = [sys.executable, "-m", "tests.faults.sync_process", self.trouble.api.url, self.landing.url]
+        command = [sys.executable, "-m", "tests.faults.sync_process", self.trouble.api.url, self.landing.url, "kept"]
         with subprocess.Popen(command, cwd=CHECKOUT, stderr=subprocess.DEVNULL) as process:
             with suppress(subprocess.TimeoutExpired):
                 process.wait(timeout=seconds)
@@ -164,7 +165,7 @@ class Rounds:
         first = self.chance.randint(0, settled)
         last = self.chance.randint(first, settled)
         window = TimeWindow(EPOCH + timedelta(minutes=first), EPOCH + timedelta(minutes=last))
-        return RunConfig(THING, "backfill", window, partition_keys=("2024-01",), window_starts=(EPOCH,))
+        return RunConfig(KEPT, "backfill", window, partition_keys=("2024-01",), window_starts=(EPOCH,))
 
     def _source(self) -> Source:
         return source(self.trouble.api.url, retry=RetryPolicy(budget_seconds=2.0))

@@ -15,6 +15,9 @@ Version = tuple[object, ...]
 """id, version, deleted, since when it holds, until when, status, data."""
 
 
+VERSIONS = "select id, updated_idx, deleted, valid_from, valid_to, status, data from {} order by id, valid_from, updated_idx"
+
+
 @dataclass
 class VersionsFold:
     """The versions that were delivered, by id and version: the content that came last. `since`: what had ended by then is not kept."""

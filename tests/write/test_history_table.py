@@ -24,9 +24,10 @@ from sequin_pipeline.sources import SourceIdentity
 from sequin_pipeline.write.history_table import add_versions
 from sequin_pipeline.write.merge import merge_rows
 from tests.support.builders import COLUMNS, EPOCH, ListSource, collection, live_run_config, record
-from tests.support.racing import VERSIONS, OpenBatch, wait_until_blocked
+from tests.support.racing import VERSIONS as REMEMBERED
+from tests.support.racing import OpenBatch, wait_until_blocked
 from tests.support.reading import execute, query
-from tests.support.versions import Version, VersionsFold
+from tests.support.versions import VERSIONS, Version, VersionsFold
 from tests.support.ways import WAYS, going
 from tests.write.test_fold import OBJECTS, UNFIT
 
@@ -76,11 +77,7 @@ def sync(url: str, of: Collection, *pages: Sequence[dict[str, object]]) -> None:
 
 def history(url: str, of: Collection) -> list[Version]:
     assert of.history_table is not None
-    return query(
-        url,
-        "select id, updated_idx, deleted, valid_from, valid_to, status, data"
-        f" from {of.history_table.name} order by id, valid_from, updated_idx",
-    )
+    return query(url, VERSIONS.format(of.history_table.name))
 
 
 def bounds(url: str, table: str = "demo.thing_history") -> list[tuple[object, ...]]:
@@ -328,7 +325,7 @@ class OpenVersions(OpenBatch):
     def write(self) -> "Future[Counts]":
         def work() -> Counts:
             self.connection.execute("begin isolation level read committed")
-            merged = merge_rows(self.connection, self._encoded, window_starts=(), versions=VERSIONS)
+            merged = merge_rows(self.connection, self._encoded, window_starts=(), versions=REMEMBERED)
             merged = add_versions(self.connection, self._encoded, merged, in_parts=False)
             return sum(merged.counts.values(), Counts())
 
