@@ -107,7 +107,7 @@ def test_prisma_finds_nothing_to_change_and_reads_the_row(app_with_tables: App) 
     for script in ("upsert.ts", "print.ts"):
         (app.folder / "src" / script).unlink()
 
-    app.check_migrated()
+    said = app.run(app.commands.migrate)
     app.run(TSC)
     row = run_script(
         app,
@@ -116,4 +116,5 @@ def test_prisma_finds_nothing_to_change_and_reads_the_row(app_with_tables: App) 
         "await prisma.$disconnect();",
     )
 
+    assert app.commands.unchanged in said
     assert row == [ROW]
