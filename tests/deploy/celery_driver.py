@@ -28,6 +28,8 @@ from sequin_pipeline.windows import MODE_TAG
 from tests.support.waits import wait_until
 
 TAGS = {MODE_TAG: "live", RANGE_START_TAG: "2024-01", RANGE_END_TAG: "2024-02", FIRST_LOAD_TAG: "true"}
+LOOK_SECONDS = 1.0
+"""Between two looks of the sensor, each of which takes a processor for 50 ms that the workers need too."""
 ENDED = (dg.DagsterRunStatus.SUCCESS, dg.DagsterRunStatus.FAILURE, dg.DagsterRunStatus.CANCELED)
 
 
@@ -69,7 +71,7 @@ class Driver:
             self.look()
             return has_come()
 
-        wait_until(look_and_see, what)
+        wait_until(look_and_see, what, longest_pause_seconds=LOOK_SECONDS)
         return time.monotonic() - began
 
     def told(self, run_id: str, seconds: float) -> dict[str, object]:

@@ -114,7 +114,7 @@ def shared(api: str, redis: str, warehouse_url: str, dagster_url: str) -> dict[s
         "CELERY_RESULT_BACKEND": redis[:-1] + "1",
         "SEQUIN_LOST_AFTER_SECONDS": LOST_AFTER_SECONDS,
         "DAGSTER_EVENT_BATCH_SIZE": "1000",
-        "PYTHONPATH": str(CHECKOUT),
+        "PYTHONPATH": os.pathsep.join([str(CHECKOUT), *os.environ.get("PYTHONPATH", "").split(os.pathsep)]),
         "PYTHONWARNINGS": "ignore",
     }
 

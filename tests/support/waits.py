@@ -22,12 +22,12 @@ class Waits:
         self.meanwhile()
 
 
-def wait_until(has_come: Callable[[], object], what: str) -> None:
+def wait_until(has_come: Callable[[], object], what: str, *, longest_pause_seconds: float = LONGEST_PAUSE_SECONDS) -> None:
     """Looks again and again until the state is there that another thread or process brings about."""
-    assert any(has_come() for _ in looks()), f"waited {PATIENCE_SECONDS:.0f} seconds in vain for {what}"
+    assert any(has_come() for _ in looks(longest_pause_seconds)), f"waited {PATIENCE_SECONDS:.0f} seconds in vain for {what}"
 
 
-def looks() -> Iterator[None]:
+def looks(longest_pause_seconds: float = LONGEST_PAUSE_SECONDS) -> Iterator[None]:
     """Yields each time that it is worth looking again, until patience ends.
 
     The pauses grow: whoever looks all the time takes the processor from the process that is waited for.
@@ -36,4 +36,4 @@ def looks() -> Iterator[None]:
     while time.monotonic() < deadline:
         yield
         time.sleep(pause)
-        pause = min(2 * pause, LONGEST_PAUSE_SECONDS)
+        pause = min(2 * pause, longest_pause_seconds)
