@@ -18,7 +18,7 @@ from sequin_pipeline.environment.settings import VARIABLES
 
 READY_SECONDS = 180.0
 END_SECONDS = 40.0
-POLL_SECONDS = 0.25
+POLL_SECONDS = 1.0
 CHILDREN = {"dagster", "dagster-webserver", "dagster-daemon"}
 
 
