@@ -17,6 +17,8 @@ CONNECTORS := .venv-connectors
 DEPLOY := .venv-deploy
 LOWEST_TESTS := tests/runs/test_frame_run.py tests/runs/test_frame_dtypes.py tests/write/test_round_trip.py tests/write/test_fold.py \
   tests/normalize/test_frame.py tests/normalize/test_cast_table.py
+RANDOM_TESTS := tests/hostile tests/faults/test_source_histories.py tests/normalize/test_paths_agree.py \
+  tests/normalize/test_pages_together.py tests/operate/inference/test_proposal.py tests/write/test_fold.py
 LOWEST := .venv-lowest
 DOCS := .venv-docs
 
@@ -53,7 +55,7 @@ interop: $(STAMP)
 
 # The random tests for long, with other data each time; then those of the writers, with every batch by the same way.
 fuzz: $(STAMP)
-	SEQUIN_PIPELINE_TEST_EFFORT=$${SEQUIN_PIPELINE_TEST_EFFORT:-20} $(BIN)/python -m pytest tests/hostile tests/faults/test_source_histories.py --timeout 0 $(PYTEST)
+	SEQUIN_PIPELINE_TEST_EFFORT=$${SEQUIN_PIPELINE_TEST_EFFORT:-20} $(BIN)/python -m pytest $(RANDOM_TESTS) --timeout 0 $(PYTEST)
 	for way in "asked first" staged "in turn" "by chance"; do \
 	  $(BIN)/python -m pytest tests/write tests/faults/test_postgres_*.py --way "$$way" $(PARALLEL) $(PYTEST) || exit 1; done
 

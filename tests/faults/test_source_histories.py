@@ -17,7 +17,7 @@ from tests.hostile.effort import EFFORT
 from tests.support.racing import wait_for_activity
 from tests.support.reading import terminate
 
-HISTORIES, STEPS_EACH = 4, 7
+HISTORIES, STEPS_EACH = 3, 7
 
 
 class History:

@@ -1,4 +1,4 @@
-"""How long the random tests of this folder go on: SEQUIN_PIPELINE_TEST_EFFORT is how many times as long as `make test`, by default 1."""
+"""How long random tests go on: SEQUIN_PIPELINE_TEST_EFFORT is how many times as long as `make test`, by default 1."""
 
 import os
 

@@ -8,6 +8,7 @@ from hypothesis import strategies as st
 
 from sequin_pipeline.normalize.normalizer import Normalizer
 from sequin_pipeline.normalize.page_reader import ROW_NUMBER
+from tests.hostile.effort import EFFORT
 from tests.normalize.records import collection, column, page, record, rows, with_value
 
 DECLARED = collection(column("v", "v", "bigint"), column("status", "status"))
@@ -24,7 +25,7 @@ elements = st.sampled_from([USUAL, record(id="other", data=None), OLDER, REFUSED
 
 
 @pytest.mark.slow
-@settings(max_examples=80)
+@settings(max_examples=40 * EFFORT)
 @given(pages=st.lists(st.lists(elements, max_size=4).map(lambda records: page(*records)), min_size=1, max_size=4))
 def test_pages_together_are_the_pages_one_after_the_other(pages: list[bytes]) -> None:
     normalizer = Normalizer(DECLARED)
@@ -39,7 +40,7 @@ def test_pages_together_are_the_pages_one_after_the_other(pages: list[bytes]) ->
 
 
 @pytest.mark.slow
-@settings(max_examples=80)
+@settings(max_examples=40 * EFFORT)
 @given(pages=st.lists(st.lists(elements, max_size=4).map(lambda records: page(*records)), min_size=1, max_size=4))
 def test_what_is_read_afterwards_is_what_is_read_at_once(pages: list[bytes]) -> None:
     normalizer = Normalizer(DECLARED)

@@ -17,6 +17,7 @@ from sequin_pipeline.catalog import COLUMN_TYPES, Column
 from sequin_pipeline.errors import SourceFault
 from sequin_pipeline.normalize.normalizer import Normalizer
 from sequin_pipeline.normalize.page_reader import PageReader, ParsedPage
+from tests.hostile.effort import EFFORT
 from tests.normalize.records import collection, column, page, record, text, with_value
 
 OPTIONS: tuple[dict[str, Any], ...] = (
@@ -108,7 +109,7 @@ def assert_paths_agree(columns: tuple[Column, ...], records: bytes) -> None:
 
 @pytest.mark.slow
 @pytest.mark.parametrize("type_", COLUMN_TYPES)
-@settings(max_examples=40)
+@settings(max_examples=20 * EFFORT)
 @given(options=st.sampled_from(OPTIONS), literals=st.lists(values, min_size=1, max_size=6))
 def test_a_value_comes_out_the_same_alone_and_in_a_page(type_, options, literals):
     records = page(*(with_value(literal, id=f"rec_{at}") for at, literal in enumerate(literals)))
@@ -118,7 +119,7 @@ def test_a_value_comes_out_the_same_alone_and_in_a_page(type_, options, literals
 
 @pytest.mark.slow
 @pytest.mark.parametrize("type_", COLUMN_TYPES)
-@settings(max_examples=10)
+@settings(max_examples=5 * EFFORT)
 @given(
     options=st.sampled_from(OPTIONS),
     usual=st.sampled_from([b'"7"', b"7", b'"2024-01-31T12:00:00Z"', b'"2024-01-31"', b"true", b"null"]),
@@ -151,7 +152,7 @@ oddities = st.one_of(
 
 
 @pytest.mark.slow
-@settings(max_examples=80)
+@settings(max_examples=40 * EFFORT)
 @given(changes=st.lists(st.dictionaries(members, st.none() | oddities, max_size=3), min_size=1, max_size=4))
 def test_a_record_comes_out_the_same_alone_and_in_a_page(changes):
     columns = (
@@ -181,7 +182,7 @@ trees = st.recursive(
 
 
 @pytest.mark.slow
-@settings(max_examples=80)
+@settings(max_examples=40 * EFFORT)
 @given(
     wanted=st.lists(st.tuples(paths, st.sampled_from(["text", "integer", "jsonb"])), min_size=1, max_size=5),
     objects=st.lists(st.dictionaries(st.sampled_from(["a", "b", 'q"q']), trees, max_size=3), min_size=1, max_size=4),
@@ -194,7 +195,7 @@ def test_a_path_finds_the_same_alone_and_in_a_page(wanted, objects):
 
 
 @pytest.mark.slow
-@settings(max_examples=150)
+@settings(max_examples=75 * EFFORT)
 @given(cuts=st.lists(st.tuples(st.integers(0, 700), st.integers(0, 3), st.binary(max_size=4)), max_size=3))
 def test_whatever_a_page_holds_is_a_frame_with_rejects_or_a_fault_of_the_source(cuts):
     records = page(record(data={"v": "x"}), record(id="rec_2", data={"v": "😀\\u0041"}))

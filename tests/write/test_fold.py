@@ -16,6 +16,7 @@ from sequin_pipeline.errors import SourceUnavailable, TooManyRejects
 from sequin_pipeline.postgres.warehouse import Warehouse
 from sequin_pipeline.read.stream import RecordStream
 from sequin_pipeline.runs.collection_run import run_sync
+from tests.hostile.effort import EFFORT
 from tests.support.builders import COLUMNS, ListSource, collection, live_run_config, record
 from tests.support.fold import Fold
 from tests.support.reading import COUNT_NAMES, merges, query, raw
@@ -176,8 +177,8 @@ def test_any_history_leaves_the_fold_of_what_was_delivered(warehouse_url: str) -
 
         @given(st.randoms(use_true_random=True))
         @settings(
-            max_examples=EXAMPLES,
-            derandomize=True,
+            max_examples=EXAMPLES * EFFORT,
+            derandomize=EFFORT == 1,
             database=None,
             suppress_health_check=[HealthCheck.too_slow],  # the machine may be busy
         )

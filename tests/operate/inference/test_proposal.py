@@ -20,6 +20,7 @@ from sequin_pipeline.read.stream import RecordStream
 from sequin_pipeline.reads import Variable
 from sequin_pipeline.runs.collection_run import run_sync
 from sequin_pipeline.sources import FieldDescription
+from tests.hostile.effort import EFFORT
 from tests.operate.inference.sampled import COLLECTION, sample_of, sample_of_texts
 from tests.support.builders import ListSource, live_run_config, page_of, record
 from tests.support.reading import query
@@ -283,7 +284,7 @@ KEYS = st.sampled_from(
 
 
 @pytest.mark.slow
-@settings(max_examples=150)
+@settings(max_examples=75 * EFFORT)
 @example([{"\n": None}])
 @example([{"\r": 1, "a\tb": None}])
 @example([{"line\nbreak": [None]}])
