@@ -18,7 +18,7 @@ DEPLOY := .venv-deploy
 LOWEST_TESTS := tests/runs/test_frame_run.py tests/runs/test_frame_dtypes.py tests/write/test_round_trip.py tests/write/test_fold.py \
   tests/normalize/test_frame.py tests/normalize/test_cast_table.py
 RANDOM_TESTS := tests/hostile tests/faults/test_source_histories.py tests/normalize/test_paths_agree.py \
-  tests/normalize/test_pages_together.py tests/operate/inference/test_proposal.py tests/write/test_fold.py
+  tests/normalize/test_pages_together.py tests/operate/inference/test_proposal.py tests/write/test_fold.py tests/write/test_history_table.py
 LOWEST := .venv-lowest
 DOCS := .venv-docs
 
