@@ -13,7 +13,7 @@ import pytest
 
 from sequin_pipeline.environment.settings import VARIABLES
 from tests.sources.scripted import Reply, scripted_server
-from tests.support.checkout import CHECKOUT
+from tests.support.checkout import CHECKOUT, python_path
 from tests.support.postgres import fast_folder
 
 pytestmark = [pytest.mark.processes, pytest.mark.xdist_group("wheel")]  # built once
@@ -60,7 +60,11 @@ class Machine:
 
     def run(self, *arguments: str, **variables: str) -> "subprocess.CompletedProcess[str]":
         inherited = {name: value for name, value in os.environ.items() if name not in VARIABLES}
-        environment: Mapping[str, str] = {"PYTHONPATH": str(self.site), "SEQUIN_PIPELINE_HOME": str(self.home), **variables}
+        environment: Mapping[str, str] = {
+            "PYTHONPATH": python_path(self.site),
+            "SEQUIN_PIPELINE_HOME": str(self.home),
+            **variables,
+        }
         return subprocess.run(
             [sys.executable, "-P", "-m", "sequin_pipeline.cli", *arguments],
             capture_output=True,

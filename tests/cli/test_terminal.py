@@ -10,6 +10,7 @@ import click
 import pytest
 
 from sequin_pipeline.cli import group
+from tests.support.checkout import python_path
 from tests.support.terminal import COLUMNS, CONTROL, Terminal
 
 pytestmark = pytest.mark.processes
@@ -65,7 +66,7 @@ with progress.shown(Console(stderr=True)):
 def show(program: str, *arguments: str, **variables: str) -> Terminal:
     return Terminal(
         [sys.executable, "-c", PRELUDE + program, *arguments],
-        environment={**os.environ, "PYTHONPATH": str(Path.cwd())},
+        environment={**os.environ, "PYTHONPATH": python_path(Path.cwd())},
         folder=Path.cwd(),
         variables=variables,
     )
@@ -134,7 +135,7 @@ def test_what_is_no_terminal_gets_a_line_for_each_change_and_neither_bars_nor_co
             stdout=log,
             stderr=log,
             check=True,
-            env={**os.environ, "PYTHONPATH": str(Path.cwd())},
+            env={**os.environ, "PYTHONPATH": python_path(Path.cwd())},
         )
 
     lines = (tmp_path / "log").read_text().splitlines()

@@ -19,7 +19,7 @@ from sequin_pipeline.sandbox.server import running_sandbox
 from sequin_pipeline.sandbox.settings import Settings
 from tests.deploy.tools import BIN, needs_tools
 from tests.support.builders import record
-from tests.support.checkout import CHECKOUT
+from tests.support.checkout import CHECKOUT, python_path
 from tests.support.system import LEFT_OUT, SKIP_SYSTEM
 from tests.support.waits import wait_until
 
@@ -114,7 +114,7 @@ def shared(api: str, redis: str, warehouse_url: str, dagster_url: str) -> dict[s
         "CELERY_RESULT_BACKEND": redis[:-1] + "1",
         "SEQUIN_LOST_AFTER_SECONDS": LOST_AFTER_SECONDS,
         "DAGSTER_EVENT_BATCH_SIZE": "1000",
-        "PYTHONPATH": os.pathsep.join([str(CHECKOUT), *os.environ.get("PYTHONPATH", "").split(os.pathsep)]),
+        "PYTHONPATH": python_path(CHECKOUT),
         "PYTHONWARNINGS": "ignore",
     }
 
