@@ -8,6 +8,7 @@ from typing import Any
 import psycopg
 
 from bench.child import Contestant, ContestantFailed
+from bench.children import measure_children
 from bench.contestants import ENTRIES, PIPELINE, CannotRun, Entry
 from bench.histories import measure_histories
 from bench.many import measure_many
@@ -168,6 +169,7 @@ SECTIONS: Mapping[str, Callable[[Arena], Any]] = {  # what JSON holds
     "growth": measure_growth,
     "shards": measure_shards,
     "history": measure_histories,
+    "children": measure_children,
 }
 DEFAULT = ("sources", "rest", "dagster")
 QUICK = (*DEFAULT, "many")

@@ -27,6 +27,7 @@ def text(document: Document) -> str:
         "ticks": "A schedule that ticks every minute: CPU of daemon, code server, runs and Postgres",
         "once": "Measured apart",
         "growth": "Growth",
+        "children": "Child tables, five elements a record",
         "shards": "One collection by several runs beside each other, from a source that takes its time",
         "history": "Every version kept: what a record costs with a history table, beside dlt's scd2",
         "setup": "How this was measured",
@@ -170,6 +171,20 @@ def _rest_memory(document: Document) -> str:
     return _table(["records", "peak MiB"], rows)
 
 
+def _children(document: Document) -> str:
+    rows = [
+        [
+            each["phase"],
+            each["children"],
+            f"{each['records_per_second']:,.0f}",
+            f"{each['rows_per_second']:,.0f}",
+            _number(each["share"]),
+        ]
+        for each in document.get("children", ())
+    ]
+    return _table(["records", "children", "records/s", "rows/s", "share of the bare speed a row"], rows)
+
+
 def _many(document: Document) -> str:
     if not (many := document.get("many")):
         return ""
@@ -302,6 +317,7 @@ _BLOCKS: Mapping[str, Callable[[Document], str]] = {
     "growth": _growth,
     "shards": _shards,
     "history": _histories,
+    "children": _children,
     "setup": _setup,
 }
 

@@ -5,13 +5,14 @@ value that exists here has been checked. Knows neither Dagster nor Postgres nor 
 """
 
 import hashlib
-import re
 from collections.abc import Iterable, Mapping
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from datetime import datetime, timedelta
 from typing import Literal, get_args
 
 from sequin_pipeline.errors import CatalogError
+from sequin_pipeline.json_paths import Path as Path
+from sequin_pipeline.json_paths import parse_path as parse_path
 from sequin_pipeline.reads import Connector, RestApi
 
 ColumnType = Literal[
@@ -43,62 +44,6 @@ MAX_COLUMNS = 1600
 
 MAX_IDENTIFIER_BYTES = 63
 """This is NAMEDATALEN - 1: Postgres cuts a longer name in silence (Postgres documentation, 4.1.1)."""
-
-
-@dataclass(frozen=True)
-class Path:
-    """This value says where a value stands in a record: RFC 9535 with a leading `$.` implied, names and indexes only.
-
-    `root` is `data` for the provider's object and `record` for the envelope around it.
-    """
-
-    root: Literal["data", "record"]
-    steps: tuple[str | int, ...]
-
-    def __str__(self) -> str:
-        text = "record" if self.root == "record" else "$"
-        for step in self.steps:
-            if isinstance(step, int):
-                text += f"[{step}]"
-            elif _NAME.fullmatch(step):
-                text += f".{step}"
-            else:
-                escaped = step.replace("\\", "\\\\").replace("'", "\\'")
-                text += f"['{escaped}']"
-        return text
-
-
-_NAME = re.compile(r"[^\W\d][\w-]*")
-_STEP = re.compile(r"""\.?(?P<name>[^\W\d][\w-]*)|\[(?P<index>0|[1-9]\d{0,8})\]|\['(?P<quoted>(?:[^'\\]|\\['\\])*)'\]""")
-
-
-def parse_path(text: str) -> Path:
-    """Reads `items.data[0].price.id`, `['a.b'].c`, `record.sync.metadata`, `$.record.x` (then `record` is a key of `data`)."""
-    is_explicit = text.startswith("$")
-    rest = text[1:] if is_explicit else text
-    steps: list[str | int] = []
-    position = 0
-    while position < len(rest):
-        step = _STEP.match(rest, position)
-        leads_with_dot = rest[position] == "."
-        is_name = step is not None and step["name"] is not None
-        if step is None or (is_name and leads_with_dot != bool(steps or is_explicit)):
-            raise CatalogError(
-                f"path {text!r} is not understood at character {position + 1 + is_explicit}: write names and indexes only, "
-                "as in items.data[0].price.id or ['key with.dots'].id"
-            )
-        if is_name:
-            steps.append(step["name"])
-        elif step["index"] is not None:
-            steps.append(int(step["index"]))
-        else:
-            steps.append(re.sub(r"\\(['\\])", r"\1", step["quoted"]))
-        position = step.end()
-    if not steps:
-        raise CatalogError(f"path {text!r} is empty: name a key of the provider's object, as in customer or items.data[0].id")
-    if not is_explicit and steps[0] == "record" and len(steps) > 1 and text.startswith("record"):
-        return Path("record", tuple(steps[1:]))
-    return Path("data", tuple(steps))
 
 
 @dataclass(frozen=True)
@@ -135,6 +80,11 @@ class Column:
             # Only then, so that the columns of everybody else keep the fingerprint that they have.
             parts += ("rejects_nulls",)
         return hashlib.blake2b(repr(parts).encode(), digest_size=16).hexdigest()
+
+
+POSITION = Column("position", Path("data", ()), "integer", description="where the element stands in its list, from 0 on")
+NAME = Column("name", Path("data", ()), "text", description="the name of the member")
+"""These columns of a child table are filled from where an element stands, and not from what it is."""
 
 
 @dataclass(frozen=True)
@@ -228,6 +178,57 @@ class HistoryTable:
 
 
 @dataclass(frozen=True)
+class ChildTable:
+    """This value says which list in the object becomes a table, a row for each element: the collection's child.
+
+    `path` leads to it from the object, or from an element of the list that this one is `within`; then `name` begins with that one's.
+    `key` are values of the element that are unique within the parent, none: the position in the list. `by_name`: the path leads to an
+    object, whose members are the elements and whose names are the key. Paths of columns begin at the element; `$` is all of it.
+    """
+
+    name: str
+    table: TableName
+    path: Path
+    key: tuple[Column, ...] = ()
+    columns: tuple[Column, ...] = ()
+    by_name: bool = False
+    within: "ChildTable | None" = None
+    foreign_key: bool = False
+    description: str = ""
+
+    @property
+    def frame_name(self) -> str:
+        """This is its column in a frame, which no column can be declared as: a list of elements for each record."""
+        return f"#children {self.name}"
+
+    @property
+    def own_key(self) -> tuple[Column, ...]:
+        """These are the columns that tell an element from the others of its list."""
+        return (NAME,) if self.by_name else self.key or (POSITION,)
+
+    @property
+    def outer_key(self) -> tuple[Column, ...]:
+        """These are the columns that tell which elements of the outer lists the list stands in, those of the outermost first."""
+        if self.within is None:
+            return ()
+        own = [replace(column, name=f"{self.within.name}_{column.name}") for column in self.within.own_key]
+        return (*self.within.outer_key, *own)
+
+    @property
+    def read(self) -> tuple[Column, ...]:
+        """These are the columns that are read from an element. The members of an object have no position, which jsonb does not keep."""
+        position = () if self.by_name or not self.key else (POSITION,)
+        return (*self.outer_key, *self.own_key, *position, *self.columns)
+
+    @property
+    def fingerprint(self) -> str:
+        """This changes when existing rows may come out differently: then the table is filled again from `data`."""
+        parts = [self.within.fingerprint if self.within else "", str(self.path), self.by_name]
+        parts += [[column.name, column.fingerprint] for column in self.read]
+        return hashlib.blake2b(repr(parts).encode(), digest_size=16).hexdigest()
+
+
+@dataclass(frozen=True)
 class Collection:
     """This value is a class of objects of one provider, and the table its records land in.
 
@@ -239,7 +240,7 @@ class Collection:
     content at a newer version is unchanged. `lists_from_a_start`: a full listing begins at a time that the source chooses, so that what
     last changed before the oldest object in it does not count as deleted. `data_type` is the type of the column `data` in a table that the
     pipeline manages: `json` keeps the object as it came, byte for byte. `row_security`: whose rows such a table shows its
-    readers; None: all.
+    readers; None: all. `children` are its child tables, outer ones before those within.
     """
 
     provider: str
@@ -265,6 +266,7 @@ class Collection:
     lists_from_a_start: bool = False
     data_type: DataType = "jsonb"
     row_security: RowSecurity | None = None
+    children: tuple[ChildTable, ...] = ()
 
     @property
     def id(self) -> str:
@@ -275,6 +277,11 @@ class Collection:
     def label(self) -> str:
         """This is the name in commands, logs and the asset key, `provider/name`."""
         return f"{self.provider}/{self.name}"
+
+    @property
+    def tables(self) -> tuple[TableName, ...]:
+        """These are its table, and those of its children."""
+        return (self.table, *(child.table for child in self.children))
 
     @property
     def is_queued(self) -> bool:
@@ -328,23 +335,40 @@ def check_tables(collections: Iterable[Collection], ledger_schema: str) -> None:
 
     Raises CatalogError with the origin of the later declaration.
     """
-    seen: dict[TableName, Collection] = {}
-    tables = [
-        (table, collection)
-        for collection in collections
-        for table in (collection.table, *([collection.history_table.name] if collection.history_table else []))
-    ]
-    for table, collection in tables:
-        if table.schema == ledger_schema:
-            raise CatalogError(
-                f"collection {collection.label!r} would land in schema {table.schema!r}, which holds the ledger: "
-                "name another table with `table: {name: schema.table}`",
-                collection.origin,
-            )
-        first = seen.setdefault(table, collection)
-        if first is not collection:
-            raise CatalogError(
-                f"collections {first.label!r} ({first.origin or 'no file'}) and {collection.label!r} would both land in table "
-                f"{str(table)!r}: name another table for one of them with `table: {{name: schema.table}}`",
-                collection.origin,
-            )
+    seen: dict[TableName | str, tuple[str, Collection]] = {}
+    for collection in collections:
+        origin = collection.origin
+        children = [(f"child {child.name!r} of {collection.label!r}", child) for child in collection.children]
+        tables = [(repr(collection.label), collection.table), *((what, child.table) for what, child in children)]
+        if collection.history_table:
+            tables.append((f"the history of {collection.label!r}", collection.history_table.name))
+        for what, table in tables:
+            if table.schema == ledger_schema:
+                kind = "collection " if table is collection.table else ""
+                raise CatalogError(
+                    f"{kind}{what} would land in schema {table.schema!r}, which holds the ledger: "
+                    "name another table with `table: {name: schema.table}`",
+                    origin,
+                )
+            first, of = seen.setdefault(table, (what, collection))
+            if (first, of) != (what, collection):
+                raise CatalogError(
+                    f"collections {first} ({of.origin or 'no file'}) and {what} would both land in table "
+                    f"{str(table)!r}: name another table for one of them with `table: {{name: schema.table}}`",
+                    origin,
+                )
+    _check_assets([each for _, each in seen.values()])
+
+
+def _check_assets(collections: Iterable[Collection]) -> None:
+    """Checks that no child has the asset key of another table."""
+    labels = {collection.label: collection for collection in collections}
+    for collection in {id(each): each for each in labels.values()}.values():
+        for child in collection.children:
+            label = f"{collection.label}_{child.name}"
+            if labels.setdefault(label, collection) is not collection:
+                raise CatalogError(
+                    f"child {child.name!r} of {collection.label!r} and collection {label!r} would both be the asset {label!r}: "
+                    "give the child another name",
+                    collection.origin,
+                )

@@ -141,6 +141,8 @@ def _row(found: "Explanation") -> Iterator[str]:
         yield "row         cannot be looked for: the table has no column for the record's id"
     elif found.removed is None:
         yield "row         none"
+    for table, rows in found.children.items():
+        yield f"children    {rows:,} row{'' if rows == 1 else 's'} in {table}"
     if found.removed is None:
         return
     number, at = found.removed

@@ -3,6 +3,7 @@
 import os
 import sys
 from collections.abc import Iterator, Sequence
+from dataclasses import asdict
 from typing import TYPE_CHECKING
 
 import click
@@ -80,6 +81,7 @@ def _lines(collection: Collection, found: "DryRun") -> Iterator[str]:
         yield "  the run would begin with (not run now):"
     for change in found.changes or ():
         yield f"    {change.statement};  -- {change.lock} lock on {collection.table}"
+    yield from _child_lines(found)
     if found.filled:
         yield f"  and fill {', '.join(found.filled)} for the rows that are there, from their objects"
     yield from _history(found.history)
@@ -101,6 +103,15 @@ def _history(history: "PendingHistory | None") -> Iterator[str]:
         yield f"  and create {history.table}, with a row for each version that is delivered from then on"
     for statement in history.statements:
         yield f"  and change {history.table} first (not run now): {statement};"
+
+
+def _child_lines(found: "DryRun") -> Iterator[str]:
+    for table, changes in found.child_changes.items():
+        counts = asdict(found.children[table]) if table in found.children else {}
+        fates = ", ".join(f"{count:,} {fate}" for fate, count in counts.items() if count) or "no rows of it change"
+        yield f"  child table {table}{', which would be created' if changes is None else ''}: {fates}"
+        for change in changes or ():
+            yield f"    {change.statement};  -- {change.lock} lock on {table}"
 
 
 def _changes(changes: Sequence[tuple[str, str | None, str | None]]) -> str:

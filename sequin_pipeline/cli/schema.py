@@ -11,7 +11,7 @@ from sequin_pipeline.cli.names import plain_label, unknown_collection
 from sequin_pipeline.environment import settings as environment
 from sequin_pipeline.errors import ConfigurationError
 from sequin_pipeline.operate.models import FORMATS
-from sequin_pipeline.operate.models.table import ModelTable, history_model, model_table
+from sequin_pipeline.operate.models.table import history_model, model_tables
 
 
 @click.command()
@@ -39,11 +39,9 @@ def command(*, format_name: str, labels: Sequence[str]) -> None:
                 "ask for collections whose tables the pipeline manages"
             )
     managed = {label: collection for label, collection in collections.items() if collection.unmanaged is None}
-    tables: dict[str, list[ModelTable]] = {label: [table] for label, table in frames.tables.items()}
-    tables = {label: [model_table(one), *filter(None, [history_model(one)])] for label, one in managed.items()} | tables
+    tables = {label: [*model_tables(one), *filter(None, [history_model(one)])] for label, one in managed.items()}
+    tables |= {label: [table] for label, table in frames.tables.items()}
     for asset in () if labels else frames.untold:
         click.echo(f"asset {asset!r} is left out: its metadata has no dagster/column_schema that says its columns", err=True)
-    click.echo(
-        FORMATS[format_name]([each for label, found in tables.items() if not labels or label in labels for each in found]),
-        nl=False,
-    )
+    printed = [table for label, found in tables.items() if not labels or label in labels for table in found]
+    click.echo(FORMATS[format_name](printed), nl=False)

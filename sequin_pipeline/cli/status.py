@@ -71,6 +71,7 @@ def command(*, labels: Sequence[str], by: str | None, is_verbose: bool, sandbox:
                 held.get(str(collection.table), ()),
                 loading.get(collection.label, ()),
             )
+            | _told_children(collection, statuses)
             for collection in collections
         ]
         told = {"collections": standing, "not_declared": undeclared, "not_offered": sorted(unknown)}
@@ -105,7 +106,19 @@ def _told(
     }
 
 
+def _told_children(collection: Collection, statuses: Mapping[str, TableStatus]) -> dict[str, object]:
+    """Returns the rows of each child table, null for one that is not there yet; nothing of a collection without any."""
+    tables = [str(child.table) for child in collection.children]
+    return {"children": {table: statuses[table].rows if table in statuses else None for table in tables}} if tables else {}
+
+
 def _print(collections: Sequence[Collection], statuses: Mapping[str, TableStatus], *, is_verbose: bool) -> None:
+    _print_collections(collections, statuses, is_verbose=is_verbose)
+    for line in _child_lines(collections, statuses):
+        click.echo(line)
+
+
+def _print_collections(collections: Sequence[Collection], statuses: Mapping[str, TableStatus], *, is_verbose: bool) -> None:
     now = datetime.now(UTC)
     standing = [(collection, statuses.get(str(collection.table))) for collection in collections]
     rows = [[collection.label, str(collection.table), *_cells(status, now)] for collection, status in standing]
@@ -123,6 +136,15 @@ def _print(collections: Sequence[Collection], statuses: Mapping[str, TableStatus
     places = [[*row[:2], cursor] for row, cursor in zip(rows, cursors, strict=True)]
     below = build_table([*headings[:2], "live cursor"], places, wraps=[*headings[:2], "live cursor"])
     print_table(build_table([*headings[:3], "live cursor", *headings[3:]], wide), Group(narrow, "", below))
+
+
+def _child_lines(collections: Sequence[Collection], statuses: Mapping[str, TableStatus]) -> Iterator[str]:
+    """Yields a line for each child table, which is written with its parent and has a count of its own only."""
+    for collection in collections:
+        for place, child in enumerate(collection.children):
+            status = statuses.get(str(child.table))
+            rows = NEVER if status is None else f"{status.rows:,} row{'' if status.rows == 1 else 's'}"
+            yield f"{'' if place else chr(10)}child table {child.table} of {collection.label}: {rows}"
 
 
 def _cells(status: TableStatus | None, now: datetime) -> Iterator[str]:

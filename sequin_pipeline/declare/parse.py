@@ -10,15 +10,15 @@ from datetime import UTC, datetime, timedelta
 from sequin_pipeline.catalog import (
     MAX_COLUMNS,
     Collection,
-    Column,
     DataType,
     Queue,
     SourceAccount,
     SourceDeclaration,
     Windows,
-    parse_path,
 )
 from sequin_pipeline.declare.node import Node, check_text
+from sequin_pipeline.declare.parse_children import parse_children
+from sequin_pipeline.declare.parse_columns import parse_column
 from sequin_pipeline.declare.parse_connector import parse_connector
 from sequin_pipeline.declare.parse_rest import parse_api
 from sequin_pipeline.declare.parse_table import (
@@ -32,7 +32,6 @@ from sequin_pipeline.declare.strict_model import VARIABLE_PATTERN
 from sequin_pipeline.declare.suggestions import suggestion
 from sequin_pipeline.declare.yaml_models import (
     COLLECTION_PATTERN,
-    COLUMN_PATTERN,
     HISTORY_PATTERN,
     OWNER_PATTERN,
     PROVIDER_PATTERN,
@@ -41,7 +40,6 @@ from sequin_pipeline.declare.yaml_models import (
     TAG_PATTERN,
     TAG_VALUE_PATTERN,
     CollectionModel,
-    ColumnModel,
     ProviderModel,
     SyncModel,
     WindowsModel,
@@ -56,9 +54,6 @@ from sequin_pipeline.windows import check_windows
 
 DEFAULT_ACCOUNTS = (SourceAccount("default", SyncModel(name="default").key),)
 """A provider that declares no account has this one."""
-
-SYSTEM_COLUMNS = frozenset({"tableoid", "xmin", "cmin", "xmax", "cmax", "ctid"})
-"""Postgres refuses these as names of columns (Postgres documentation, 5.6)."""
 
 
 def collections_of(provider: ProviderModel, node: Node, *, now: datetime) -> tuple[Collection, ...]:
@@ -169,6 +164,7 @@ def _collection(
             f"room for {most:,}: leave out what is not asked for by name; the whole object stands in `data`"
         )
     data_type = _data_type(provider, name, model, node / "data")
+    table = parse_table(provider.provider, name, model.table, node=node)
     _check_shards(model.shards, source, node / "shards")
     table = parse_table(provider.provider, name, model.table, node=node)
     return Collection(
@@ -177,7 +173,7 @@ def _collection(
         table=table,
         windows=windows,
         columns=tuple(
-            _column(column_name, column, node / "columns" / column_name, prefix=provider.provider)
+            parse_column(column_name, column, node / "columns" / column_name, prefix=provider.provider)
             for column_name, column in model.columns.items()
         ),
         unmanaged=parse_unmanaged(name, model, node) if model.table and not model.table.managed else None,
@@ -198,6 +194,7 @@ def _collection(
         lists_from_a_start=source_kind(source.kind).lists_from_a_start,
         data_type=data_type,
         row_security=parse_row_security(name, model, node / "row_security"),
+        children=parse_children(name, model, node, table=table),
     )
 
 
@@ -234,44 +231,6 @@ def _history(text: str | None, node: Node) -> timedelta | None:
         return None
     check_text("history", text, HISTORY_PATTERN, node=node, rule="a number of days from 1d to 9999d, as in 30d")
     return timedelta(days=int(text.removesuffix("d")))
-
-
-def _column(name: str, model: ColumnModel, node: Node, *, prefix: str) -> Column:
-    check_text("column", name, COLUMN_PATTERN, node=node, rule="letters, digits and _, a letter or _ first, at most 63")
-    if name in RECORD_COLUMNS:
-        other = f"{prefix.replace('-', '_').lower()}_{name}"
-        raise node.refused(
-            f"column {name!r} would take the name of one that every table has ({RECORD_COLUMNS[name]}): "
-            f"choose another name, for example {other!r}"
-        )
-    if name in SYSTEM_COLUMNS:
-        raise node.refused(f"column {name!r} has a name that Postgres reserves: choose another one")
-    _check_options(name, model, node)
-    try:
-        path = parse_path(model.path)
-    except CatalogError as error:
-        raise (node / "path").refused(f"column {name!r}: {error}") from error
-    return Column(
-        name=name,
-        path=path,
-        type=model.type,
-        time_format=model.format or "iso",
-        is_required=model.required,
-        empty_as_null=model.empty_as_null,
-        assume_utc=model.assume_zone == "UTC",
-        rounds=model.round,
-        rejects_nulls=model.nulls == "reject",
-        description=model.description,
-    )
-
-
-def _check_options(name: str, model: ColumnModel, node: Node) -> None:
-    """Refuses a key that means nothing for the column's type."""
-    types = {"format": "timestamptz", "assume_zone": "timestamptz", "round": "timestamptz", "nulls": "text[]"}
-    given = {"format": model.format, "assume_zone": model.assume_zone, "round": model.round or None, "nulls": model.nulls}
-    for key, value in given.items():
-        if value is not None and model.type != types[key]:
-            raise (node / key).refused(f"column {name!r} of type {model.type} has {key!r}, which only a {types[key]} can have")
 
 
 def _windows(model: WindowsModel, node: Node, *, now: datetime) -> Windows:

@@ -41,12 +41,17 @@ def parse_table(provider: str, name: str, model: TableModel | None, *, node: Nod
         place = node / "table"
         _check_table_model(name, model, place)
         table = TableName(*model.name.split("."))
+    check_schema(f"collection {name!r}", table, place)
+    return table
+
+
+def check_schema(what: str, table: TableName, place: Node) -> None:
+    """Raises CatalogError where the table would be in a schema that Postgres reserves."""
     if table.schema.startswith("pg_") or table.schema in RESERVED_SCHEMAS:
         raise place.refused(
-            f"collection {name!r} would land in schema {table.schema!r}, which Postgres reserves: "
+            f"{what} would land in schema {table.schema!r}, which Postgres reserves: "
             "name another table with `table: {name: schema.table}`"
         )
-    return table
 
 
 def parse_history_table(name: str, model: CollectionModel, table: TableName, node: Node) -> HistoryTable | None:

@@ -113,6 +113,60 @@ class HistoryTableModel(StrictModel):
     )
 
 
+class ChildColumnModel(ColumnModel):
+    """A column of a child table is taken from an element of the list by `path` and cast to `type`."""
+
+    path: str = Field(
+        description="where the value stands in the element; $ is the element itself",
+        examples=["amount", "price.product", "$"],
+        json_schema_extra={"pattern": rf"^\$$|{PATH_PATTERN}"},
+    )
+
+
+class ChildTableModel(StrictModel):
+    """The elements land in this table, where it is not the parent's with the child's name behind it."""
+
+    name: str = Field(description="schema.table", examples=["billing.invoice_line"], json_schema_extra={"pattern": TABLE_PATTERN})
+
+
+class InnerChildModel(StrictModel):
+    """A list becomes a table: a row for each of its elements, found by the parent's id and the key."""
+
+    path: str = Field(
+        description="where the list stands in the object, or in the element of the outer list",
+        examples=["lines.data"],
+        json_schema_extra={"pattern": PATH_PATTERN},
+    )
+    key: list[str] = Field(
+        default_factory=list,
+        description="what is unique among the elements of one list: declared columns, or members of the element, taken as text; "
+        "left out: the position in the list",
+        examples=[["id"]],
+        json_schema_extra={"items": {"type": "string", "pattern": COLUMN_PATTERN}},
+    )
+    by_name: bool = Field(
+        default=False, description="path leads to an object: its members are the rows, and their names the key, in column name"
+    )
+    columns: dict[str, ChildColumnModel] = Field(
+        default_factory=dict, json_schema_extra={"propertyNames": {"pattern": COLUMN_PATTERN}}
+    )
+    table: ChildTableModel | None = None
+    foreign_key: bool = Field(
+        default=False, description="have Postgres hold the rows to those of the parent, when a batch commits"
+    )
+    description: str = Field(default="", description="becomes the comment of the table")
+
+
+class ChildModel(InnerChildModel):
+    """A list becomes a table, and so may lists within its elements."""
+
+    children: dict[str, InnerChildModel] = Field(
+        default_factory=dict,
+        description="lists within the elements, each a table of its own",
+        json_schema_extra={"propertyNames": {"pattern": COLUMN_PATTERN}},
+    )
+
+
 class WindowsModel(StrictModel):
     """Windows cut the stream into time partitions, in UTC; weeks start on Monday."""
 
@@ -137,6 +191,12 @@ class CollectionModel(StrictModel):
     description: str = Field(default="", description="becomes the comment of the table")
     columns: dict[str, ColumnModel] = Field(
         default_factory=dict, json_schema_extra={"propertyNames": {"pattern": COLUMN_PATTERN}}
+    )
+    children: dict[str, ChildModel] = Field(
+        default_factory=dict,
+        description="lists in the object that become tables, as <table>_<name>",
+        examples=[{"line": {"path": "lines.data", "key": ["id"]}}],
+        json_schema_extra={"propertyNames": {"pattern": COLUMN_PATTERN}},
     )
     table: TableModel | None = None
     indexes: list[list[str]] = Field(

@@ -38,6 +38,24 @@ class Counts:
         return tuple(getattr(self, name) for name in COUNT_NAMES)
 
 
+@dataclass(frozen=True)
+class ChildCounts:
+    """This value says what became of the elements of records that were written, and of rows whose elements are gone."""
+
+    inserted: int = 0
+    updated: int = 0
+    unchanged: int = 0
+    removed: int = 0
+
+    def __add__(self, other: "ChildCounts") -> "ChildCounts":
+        return ChildCounts(
+            self.inserted + other.inserted,
+            self.updated + other.updated,
+            self.unchanged + other.unchanged,
+            self.removed + other.removed,
+        )
+
+
 COUNT_NAMES: tuple[str, ...] = tuple(Counts.__dataclass_fields__)
 
 FATES = ("inserted", "updated", "deleted", "unchanged", "stale", "duplicate", "rejected", "forgotten")

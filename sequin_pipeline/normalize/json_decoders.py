@@ -11,6 +11,8 @@ from typing import Any
 
 import msgspec
 
+from sequin_pipeline.records import json_text
+
 NULL_RAW = msgspec.Raw(b"null")
 
 MAX_INDEX = 1_000
@@ -20,6 +22,7 @@ Each element before the wanted one is a field of every record: 8 kB of memory a 
 index of nine digits.
 """
 
+Text = bytes | memoryview | msgspec.Raw
 Steps = tuple[str | int, ...]
 
 
@@ -80,6 +83,37 @@ def decoders_of(leaves: Sequence[Leaf]) -> tuple[Decoder, ...]:
         group[0].add(leaf)
         group[1].append(leaf)
     return tuple(Decoder(members) for _, members in groups)
+
+
+class Parser:
+    """A parser decodes texts, one at a time, with one decoder."""
+
+    def __init__(self, decoder: Decoder) -> None:
+        self.decoder = decoder
+        self._decoder = msgspec.json.Decoder(decoder.type | None)
+
+    def columns(self, texts: Sequence[Text], doubtful: set[int]) -> Columns:
+        """Returns the values of each leaf, and adds the places of texts that are doubtful."""
+        return self.decoder.columns(self.rows(texts, doubtful))
+
+    def rows(self, texts: Sequence[Text], doubtful: set[int]) -> Sequence[msgspec.Struct | None]:
+        """Returns the parsed texts, with None in place of what is doubtful."""
+        decode = self._decoder.decode
+        if not doubtful:
+            try:
+                return list(map(decode, texts))
+            except json_text.REFUSALS:
+                pass
+        rows: list[msgspec.Struct | None] = []
+        for position, text in enumerate(texts):
+            row = None
+            if position not in doubtful:
+                try:
+                    row = decode(text)
+                except json_text.REFUSALS:
+                    doubtful.add(position)
+            rows.append(row)
+        return rows
 
 
 class _Branch:

@@ -16,6 +16,7 @@ import pyarrow.compute as pc
 
 from sequin_pipeline.catalog import Collection
 from sequin_pipeline.errors import SourceFault
+from sequin_pipeline.normalize.child_lists import list_array
 from sequin_pipeline.normalize.column_casts import arrow_values
 from sequin_pipeline.normalize.content_hash import HASH_BYTES, content_hashes, declaration_fingerprint, earlier_fingerprint
 from sequin_pipeline.normalize.page_reader import ROW_NUMBER, PageReader, ParsedPage, frame_schema
@@ -132,9 +133,12 @@ class Normalizer:
         self._records = RecordReader(collection)
         self._fingerprint = declaration_fingerprint(collection)
         self._earlier_fingerprint = earlier_fingerprint(collection)
-        self._derived = frozenset(column.name for column in collection.columns if column.path.root == "data")
+        self._children = {child.frame_name: child for child in collection.children}
+        self._derived = (
+            frozenset(column.name for column in collection.columns if column.path.root == "data") | self._children.keys()
+        )
         self._unhashed = TIMES_OF_OBSERVATION if collection.observes_time else frozenset[str]()
-        self._schema = frame_schema(collection.columns)
+        self._schema = frame_schema(collection.columns, collection.children)
         self._declared_types = {column.name: column.type for column in collection.columns}
 
     def __call__(self, records: bytes) -> NormalizedPages:
@@ -219,7 +223,8 @@ class Normalizer:
     @property
     def earlier_names(self) -> list[str]:
         """These are the columns that `earlier_hashes` takes, in its order."""
-        return [name for name in self._schema.names if name not in self._unhashed and name != ROW_NUMBER]
+        left_out = {*self._unhashed, *self._children, ROW_NUMBER}
+        return [name for name in self._schema.names if name not in left_out]
 
     def earlier_hashes(self, rows: pa.Table) -> pa.Array:
         """Returns for each of some rows the hash that builds before the present framing have stored with it."""
@@ -248,6 +253,8 @@ class Normalizer:
         for name, arrow_type in zip(schema.names, schema.types, strict=True):
             if name == ROW_NUMBER:
                 arrays.append(pa.array([position for position, _ in found], arrow_type))
+            elif name in self._children:
+                arrays.append(list_array(self._children[name], [record.lists.get(name) for _, record in found]))
             elif name in self._declared_types:
                 arrays.append(arrow_values(self._declared_types[name], [record.values[name] for _, record in found]))
             else:

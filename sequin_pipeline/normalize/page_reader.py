@@ -21,15 +21,15 @@ import numpy as np
 import pyarrow as pa
 import pyarrow.compute as pc
 
-from sequin_pipeline.catalog import Collection, Column, Path
+from sequin_pipeline.catalog import ChildTable, Collection, Column, Path
+from sequin_pipeline.normalize.child_lists import ChildReader, child_readers, list_type
 from sequin_pipeline.normalize.column_casts import cast_column, leaf_of, positions, raw_strings, slices
-from sequin_pipeline.normalize.json_decoders import NULL_RAW, Columns, Decoder, Leaf, decoders_of, is_readable
+from sequin_pipeline.normalize.json_decoders import NULL_RAW, Columns, Leaf, Parser, decoders_of, is_readable
 from sequin_pipeline.normalize.value_casts import STORAGE
 from sequin_pipeline.records import json_text
 from sequin_pipeline.records.envelope import EMPTY_OBJECT, ENVELOPE_SCHEMA, MAX_UPDATED_IDX, MIN_UPDATED_IDX
 from sequin_pipeline.records.fields import FIELDS, RecordField
 
-Text = bytes | memoryview | msgspec.Raw
 _Text = Annotated[str, msgspec.Meta(min_length=1)]
 _Version = Annotated[int, msgspec.Meta(ge=MIN_UPDATED_IDX, le=MAX_UPDATED_IDX)]
 
@@ -65,9 +65,13 @@ DECODED_TOGETHER = 1_000
 """One text that msgspec refuses has so many of its neighbours decoded again, one by one."""
 
 
-def frame_schema(columns: Sequence[Column]) -> pa.Schema:
-    """Returns the frame's columns except the content hash: the envelope's, these declared ones, `data`, and the position in the pages."""
+def frame_schema(columns: Sequence[Column], children: Sequence[ChildTable] = ()) -> pa.Schema:
+    """Returns the frame's columns except the content hash.
+
+    That is the envelope's, these declared ones, the lists of these child tables, `data`, and the position in the pages.
+    """
     declared = [pa.field(column.name, STORAGE[column.type].arrow) for column in columns]
+    declared += [pa.field(child.frame_name, list_type(child)) for child in children]
     return pa.schema([*ENVELOPE_SCHEMA, *declared, pa.field("data", pa.string()), pa.field(ROW_NUMBER, pa.int32())])
 
 
@@ -105,18 +109,23 @@ class PageReader:
         self.eager_columns = tuple(column for column in collection.columns if column.path.root == "record")
         self._lazy_columns = tuple(column for column in collection.columns if column.path.root == "data")
         self._columns = collection.columns
-        self._is_readable = all(is_readable(column.path.steps) for column in collection.columns)
+        self._children = collection.children
+        self._child_readers: tuple[ChildReader, ...] = child_readers(collection.children)
+        self._is_readable = all(is_readable(column.path.steps) for column in collection.columns) and all(
+            reader.is_readable for reader in self._child_readers
+        )
         readable = [column for column in collection.columns if is_readable(column.path.steps)]
         self._leaves = {column.name: leaf_of(column) for column in readable}
         self._collection_id = Leaf(("collection_id",), Literal[collection.id])
         record_leaves = [self._leaves[column.name] for column in readable if column.path.root == "record"]
         data_leaves = [self._leaves[column.name] for column in readable if column.path.root == "data"]
+        data_leaves += [reader.leaf for reader in self._child_readers if self._is_readable]
         envelope, *others = decoders_of([self._collection_id, *_ENVELOPE_LEAVES.values(), _DATA, *record_leaves])
         page_type: Any = list[envelope.type]  # type: ignore[name-defined] # made at run time
         self._page = msgspec.json.Decoder(page_type)
-        self._envelope = _Parser(envelope)
-        self._record_parsers = [_Parser(decoder) for decoder in others]
-        self._data_parsers = [_Parser(decoder) for decoder in decoders_of(data_leaves)]
+        self._envelope = Parser(envelope)
+        self._record_parsers = [Parser(decoder) for decoder in others]
+        self._data_parsers = [Parser(decoder) for decoder in decoders_of(data_leaves)]
 
     def parse(self, records: bytes, *, lazily: bool = False) -> ParsedPage:
         """Parses one page; raises ValueError where `records` is not the JSON text of an array."""
@@ -144,11 +153,14 @@ class PageReader:
         arrays = {name: self._envelope_array(name, values[leaf], doubtful) for name, leaf in _ENVELOPE_LEAVES.items()}
         for column in columns:
             arrays[column.name] = self._declared_array(column, values, data, doubtful)
+        children = () if pages[0].is_lazy else self._children
+        if children:
+            arrays |= self._child_arrays(values, len(data), doubtful)
         arrays["data"] = data
         arrays[ROW_NUMBER] = pa.array(np.arange(len(data), dtype=np.int32))
         if not self._is_readable:
             doubtful.update(range(len(data)))
-        table = pa.Table.from_arrays(list(arrays.values()), schema=frame_schema(columns))
+        table = pa.Table.from_arrays(list(arrays.values()), schema=frame_schema(columns, children))
         return table, frozenset(doubtful)
 
     def read_declared(self, data: pa.Array) -> tuple[Mapping[str, pa.Array], frozenset[int]]:
@@ -162,9 +174,9 @@ class PageReader:
                 for leaf, column_values in parser.columns(texts[start : start + DECODED_TOGETHER], odd).items():
                     values.setdefault(leaf, []).extend(column_values)
                 doubtful.update(start + position for position in odd)
-        return {column.name: self._declared_array(column, values, data, doubtful) for column in self._lazy_columns}, frozenset(
-            doubtful
-        )
+        arrays = {column.name: self._declared_array(column, values, data, doubtful) for column in self._lazy_columns}
+        arrays |= self._child_arrays(values, len(data), doubtful)
+        return arrays, frozenset(doubtful)
 
     def _rows(self, page: bytes, doubtful: set[int]) -> Sequence[msgspec.Struct | None]:
         if json_text.is_harmless(page):
@@ -200,6 +212,14 @@ class PageReader:
             doubtful.update(positions(pc.is_null(array)))
         return array
 
+    def _child_arrays(self, values: Mapping[Leaf, Sequence[Any]], rows: int, doubtful: set[int]) -> dict[str, pa.Array]:
+        if not self._is_readable:
+            return {child.frame_name: pa.nulls(rows, list_type(child)) for child in self._children}
+        arrays: dict[str, pa.Array] = {}
+        for reader in self._child_readers:
+            arrays |= reader.read(values[reader.leaf], doubtful)
+        return {child.frame_name: arrays[child.frame_name] for child in self._children}
+
     def _declared_array(
         self, column: Column, values: Mapping[Leaf, Sequence[Any]], data: pa.Array, doubtful: set[int]
     ) -> pa.Array:
@@ -210,33 +230,3 @@ class PageReader:
         if column.is_required and cast.array.null_count:
             doubtful.update(positions(pc.and_(pc.is_null(cast.array), pc.is_valid(data))))
         return cast.array
-
-
-class _Parser:
-    """A parser decodes texts, one at a time, with one decoder."""
-
-    def __init__(self, decoder: Decoder) -> None:
-        self.decoder = decoder
-        self._decoder = msgspec.json.Decoder(decoder.type | None)
-
-    def columns(self, texts: Sequence[Text], doubtful: set[int]) -> Columns:
-        return self.decoder.columns(self.rows(texts, doubtful))
-
-    def rows(self, texts: Sequence[Text], doubtful: set[int]) -> Sequence[msgspec.Struct | None]:
-        """Returns the parsed texts, with None in place of what is doubtful."""
-        decode = self._decoder.decode
-        if not doubtful:
-            try:
-                return list(map(decode, texts))
-            except json_text.REFUSALS:
-                pass
-        rows: list[msgspec.Struct | None] = []
-        for position, text in enumerate(texts):
-            row = None
-            if position not in doubtful:
-                try:
-                    row = decode(text)
-                except json_text.REFUSALS:
-                    doubtful.add(position)
-            rows.append(row)
-        return rows

@@ -3,10 +3,11 @@
 It is about ten times slower than page_reader.py, and the one of the two that is right by definition.
 """
 
-from collections.abc import Mapping
-from dataclasses import dataclass, fields
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field, fields
 
 from sequin_pipeline.catalog import Collection, Column
+from sequin_pipeline.normalize.child_elements import Element, ListMisfit, read_lists
 from sequin_pipeline.normalize.json_decoders import Steps
 from sequin_pipeline.normalize.value_casts import Value, cast
 from sequin_pipeline.records import json_text
@@ -19,12 +20,14 @@ from sequin_pipeline.records.literals import InvalidLiteral
 class ExactRecord:
     """This value is a record as the frame holds it, by column name, and why some declared values do not fit (they are None).
 
-    `missing` names the required columns among those.
+    `missing` names the required columns among those. `lists` are the rows of child tables, by the frame's names; empty where one of them
+    does not fit.
     """
 
     values: Mapping[str, Value]
     misfits: tuple[str, ...] = ()
     missing: tuple[str, ...] = ()
+    lists: Mapping[str, Sequence[Element]] = field(default_factory=dict)
 
 
 class RecordReader:
@@ -57,7 +60,7 @@ class RecordReader:
                 envelope.id,
             )
         roots = {"record": record, "data": {} if data is None else json_text.members(data)}
-        values: dict[str, Value] = {field.name: getattr(envelope, field.name) for field in fields(Envelope)}
+        values: dict[str, Value] = {one.name: getattr(envelope, one.name) for one in fields(Envelope)}
         values["data"] = None if data is None else data.decode()
         misfits, missing = [], []
         for column in self._collection.columns:
@@ -69,7 +72,14 @@ class RecordReader:
                 misfits.append(_misfit(column, found, invalid))
                 if isinstance(invalid, Missing):
                     missing.append(column.name)
-        return ExactRecord(values, tuple(misfits), tuple(missing))
+        lists, misfit = self._lists(data)
+        return ExactRecord(values, (*misfits, *misfit), tuple(missing), lists)
+
+    def _lists(self, data: bytes | None) -> tuple[Mapping[str, list[Element]], list[str]]:
+        try:
+            return read_lists(self._collection.children, data), []
+        except ListMisfit as misfit:
+            return {}, [str(misfit)]
 
 
 class Missing(InvalidLiteral):
@@ -86,17 +96,7 @@ def _cast(column: Column, raw: bytes, *, carries_object: bool) -> Value:
 def _find(root: Mapping[str, bytes], steps: Steps) -> bytes:
     """Returns the text of the value at a path, or `null` where the path leads nowhere."""
     found = root.get(steps[0], b"null") if isinstance(steps[0], str) else b"null"
-    for step in steps[1:]:
-        found = _part(found, step)
-    return found
-
-
-def _part(raw: bytes, step: str | int) -> bytes:
-    kind = kind_of(raw)
-    if isinstance(step, str):
-        return json_text.members(raw).get(step, b"null") if kind == "object" else b"null"
-    elements = json_text.elements(raw) if kind == "array" else []
-    return elements[step] if step < len(elements) else b"null"
+    return json_text.find_value(found, steps[1:])
 
 
 def _misfit(column: Column, found: bytes, invalid: InvalidLiteral) -> str:

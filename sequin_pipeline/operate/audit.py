@@ -4,15 +4,16 @@ It only reads, and knows no Dagster. Each question is one statement; offenders a
 """
 
 from collections.abc import Mapping
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from functools import partial
 
 from psycopg import sql
 
-from sequin_pipeline.catalog import Collection
+from sequin_pipeline.catalog import ChildTable, Collection, TableName
 from sequin_pipeline.ledger.ledger import Ledger
 from sequin_pipeline.ledger.schema import DEFAULT_SCHEMA, migrate
 from sequin_pipeline.postgres.warehouse import Connection, without_limits
+from sequin_pipeline.table.target import PARENT_ID, child_label, collection_target
 
 SHOWN = 10
 
@@ -32,6 +33,40 @@ class TableAudit:
     missing: Mapping[str, tuple[str, ...]] = field(default_factory=dict)
 
 
+@dataclass(frozen=True)
+class ChildAudit:
+    """This value is what was found of a child table: counts as of a table, and the first SHOWN parents whose rows are not there."""
+
+    table: TableAudit
+    orphaned: tuple[str, ...] = ()
+
+
+def audit_child(connection: Connection, collection: Collection, child: ChildTable, *, schema: str = DEFAULT_SCHEMA) -> ChildAudit:
+    """Audits a child table; raises psycopg.Error."""
+    migrate(connection, schema)
+    return without_limits(partial(_audit_child, collection=collection, child=child, schema=schema))(connection)
+
+
+def _audit_child(connection: Connection, collection: Collection, child: ChildTable, schema: str) -> ChildAudit:
+    table = _audit_rows(connection, child.table, Ledger(str(child.table), child_label(collection, child), schema))
+    if table.rows is None:
+        return ChildAudit(table)
+    parent = collection_target(collection)
+    found = connection.execute(
+        sql.SQL(
+            "select distinct c.{parent_id} from {child} c"
+            " where not exists (select from {parent} t where t.{key}::text = c.{parent_id}) limit {shown}"
+        ).format(
+            parent_id=sql.Identifier(PARENT_ID),
+            child=sql.Identifier(child.table.schema, child.table.name),
+            parent=sql.Identifier(collection.table.schema, collection.table.name),
+            key=sql.Identifier(parent.column("id").table_name),
+            shown=sql.Literal(SHOWN),
+        )
+    ).fetchall()
+    return ChildAudit(table, tuple(sorted(str(row[0]) for row in found)))
+
+
 def audit_table(connection: Connection, collection: Collection, *, schema: str = DEFAULT_SCHEMA) -> TableAudit:
     """Audits a collection's table; raises psycopg.Error."""
     migrate(connection, schema)
@@ -39,21 +74,27 @@ def audit_table(connection: Connection, collection: Collection, *, schema: str =
 
 
 def _audit(connection: Connection, collection: Collection, schema: str) -> TableAudit:
-    ledger = Ledger(str(collection.table), collection.label, schema)
+    found = _audit_rows(connection, collection.table, Ledger(str(collection.table), collection.label, schema))
+    if found.rows is None:
+        return found
+    table = sql.Identifier(collection.table.schema, collection.table.name)
+    return replace(
+        found,
+        is_unmanaged=collection.unmanaged is not None,
+        missing={} if collection.unmanaged else _missing(connection, table, collection),
+    )
+
+
+def _audit_rows(connection: Connection, name: TableName, ledger: Ledger) -> TableAudit:
     record = ledger.find_table(connection)
     if record is None:
         return TableAudit(rows=None, expected_rows=None)
-    table = sql.Identifier(collection.table.schema, collection.table.name)
+    table = sql.Identifier(name.schema, name.name)
     found = connection.execute("select to_regclass(%s) is not null", (table.as_string(connection),)).fetchone()
     if found != (True,):
         return TableAudit(rows=None, expected_rows=record.row_count)
     rows, expected_rows = _count(connection, table, ledger)
-    return TableAudit(
-        rows=rows,
-        expected_rows=expected_rows,
-        is_unmanaged=collection.unmanaged is not None,
-        missing={} if collection.unmanaged else _missing(connection, table, collection),
-    )
+    return TableAudit(rows=rows, expected_rows=expected_rows)
 
 
 def _count(connection: Connection, table: sql.Identifier, ledger: Ledger) -> tuple[int, int]:

@@ -5,7 +5,7 @@ LOCK_TIMEOUT_SECONDS. While it is open, others wait for the rows that it would c
 for a moment: what would be altered is reported.
 """
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 
 import msgspec
@@ -15,7 +15,7 @@ from psycopg import sql
 from sequin_pipeline.catalog import Collection
 from sequin_pipeline.errors import ConfigurationError
 from sequin_pipeline.ledger.columns import known_fingerprints
-from sequin_pipeline.ledger.counts import Counts
+from sequin_pipeline.ledger.counts import ChildCounts, Counts
 from sequin_pipeline.ledger.forgets import read_forgotten
 from sequin_pipeline.ledger.ledger import Ledger, TableRecord
 from sequin_pipeline.ledger.schema import DEFAULT_SCHEMA, VERSION, check_server, check_version, ledger_version
@@ -26,6 +26,7 @@ from sequin_pipeline.postgres.warehouse import Connection, Warehouse, explain, l
 from sequin_pipeline.read.stream import RecordStream, Room, RunConfig
 from sequin_pipeline.records.forgotten import NOTHING_FORGOTTEN
 from sequin_pipeline.sources import Source
+from sequin_pipeline.table.child_tables import existing_children, pending_children
 from sequin_pipeline.table.ddl import create_table
 from sequin_pipeline.table.history_table import PendingHistory, pending_history
 from sequin_pipeline.table.managed import PendingChange, existing_columns, pending_changes
@@ -34,8 +35,9 @@ from sequin_pipeline.table.write_access import tell_access
 from sequin_pipeline.write import staging
 from sequin_pipeline.write.bad_rows import find_refused
 from sequin_pipeline.write.batch import Batch, Place, build_batch
+from sequin_pipeline.write.child_rows import added
 from sequin_pipeline.write.forgotten_rows import without_forgotten
-from sequin_pipeline.write.merge import RowsRefused, merge_in_parts, merge_rows
+from sequin_pipeline.write.merge import Merged, RowsRefused, merge_in_parts, merge_rows
 from sequin_pipeline.write.misfits import take_out_misfits
 from sequin_pipeline.write.prepare import PageGroup
 
@@ -63,7 +65,8 @@ class DryRun:
 
     `changes` None: it would create the table. `filled` are columns that would be filled for existing rows, `swept` is how many rows
     that are marked as deleted would be removed, `rejects` and `differences` are samples, `remarks` say what there is to say of
-    its triggers and policies. `history` is what would be done to have the history table.
+    its triggers and policies. `history` is what would be done to have the history table. `child_changes` are of child tables, by name,
+    and `children` what would become of their rows.
     """
 
     counts: Counts
@@ -76,6 +79,8 @@ class DryRun:
     differences: tuple[Difference, ...]
     remarks: tuple[str, ...] = ()
     history: PendingHistory | None = None
+    child_changes: Mapping[str, tuple[PendingChange, ...] | None] = field(default_factory=dict)
+    children: Mapping[str, ChildCounts] = field(default_factory=dict)
 
 
 @dataclass(frozen=True)
@@ -91,6 +96,7 @@ class _Start:
     target: Target
     remarks: tuple[str, ...] = ()
     history: PendingHistory | None = None
+    child_changes: Mapping[str, tuple[PendingChange, ...] | None] = field(default_factory=dict)
 
 
 def dry_run(source: Source, warehouse: Warehouse, collection: Collection, *, schema: str = DEFAULT_SCHEMA) -> DryRun:
@@ -124,9 +130,12 @@ def _look(connection: Connection, collection: Collection, ledger: Ledger, source
     record = ledger.find_table(connection) if version is not None else None
     changes = pending_changes(connection, target, record, source=source.identity)
     history = pending_history(connection, declared, ledger, has_ledger=version == VERSION)
+    child_changes = pending_children(connection, target, ledger, source=source.identity, has_ledger=version is not None)
+    target = replace(target, children=existing_children(connection, target, child_changes))
     if record is None or changes is None:
         taken = target if changes is None else existing_columns(connection, target)
-        return _Start(version is not None, record, None, changes, (), 0, taken, tell_access(connection, target), history)
+        remarks = tell_access(connection, target)
+        return _Start(version is not None, record, None, changes, (), 0, taken, remarks, history, child_changes)
     lowest = min(ledger.live_cursors(connection), key=lambda lane: lane.seq, default=None)
     known = known_fingerprints(connection, ledger)
     return _Start(
@@ -134,16 +143,26 @@ def _look(connection: Connection, collection: Collection, ledger: Ledger, source
         record=record,
         cursor=lowest.cursor if lowest else None,
         changes=changes,
-        filled=tuple(
-            column.name
-            for column in collection.columns
-            if column.path.root == "data" and known.get(column.name) != column.fingerprint and not target.is_unmanaged
-        ),
+        filled=() if target.is_unmanaged else _filled(collection, known, child_changes),
         remarks=tell_access(connection, target),
         history=history,
         swept=_marked(connection, target) if target.removes and record.on_delete != "remove" and not target.is_unmanaged else 0,
         target=replace(existing_columns(connection, target), has_removed_rows=ledger.has_removed_rows(connection)),
+        child_changes=child_changes,
     )
+
+
+def _filled(
+    collection: Collection, known: Mapping[str, str], child_changes: Mapping[str, tuple[PendingChange, ...] | None]
+) -> tuple[str, ...]:
+    """Returns the columns that would be filled, and the child tables by name."""
+    columns = [one.name for one in collection.columns if one.path.root == "data" and known.get(one.name) != one.fingerprint]
+    children = [
+        str(child.table)
+        for child in collection.children
+        if known.get(child.frame_name) != child.fingerprint or child_changes[str(child.table)] is None
+    ]
+    return (*columns, *children)
 
 
 def _marked(connection: Connection, target: Target) -> int:
@@ -167,10 +186,14 @@ def _apply(
     connection: Connection, before: Connection, collection: Collection, ledger: Ledger, *, start: _Start, spool: Spool
 ) -> DryRun:
     counts, rejects, differences = Counts(), list[Reject](), list[Difference]()
+    children = dict[str, ChildCounts]()
     with connection.transaction(force_rollback=True):
         limit_lock_waits(connection, LOCK_TIMEOUT_SECONDS)
         if start.changes is None:
             create_table(connection, start.target)
+        for child in start.target.children:
+            if start.child_changes[str(child.target.table)] is None:
+                create_table(connection, child.target)
         is_current = ledger_version(connection, ledger.schema) == VERSION
         versions = ledger.table("versions") if is_current else _stand_in(connection, ledger if start.has_ledger else None)
         forgotten = read_forgotten(connection, ledger.schema) if is_current else NOTHING_FORGOTTEN
@@ -181,7 +204,8 @@ def _apply(
                 pages = [take_out_misfits(start.target, page) for page in pages]
             batch, refused, merged = _merge(connection, start.target, pages, versions)
             taken_out = [*(reject for page in pages for reject in page.rejects), *refused.values()]
-            counts += _counts(batch, merged, rejected=len(taken_out), forgotten=group.forgotten)
+            counts += _counts(batch, sum(merged.counts.values(), Counts()), rejected=len(taken_out), forgotten=group.forgotten)
+            children = added(children, merged.children)
             rejects += taken_out[: SHOWN_DIFFERENCES - len(rejects)]
             differences += _differences(connection, before, start, batch, wanted=SHOWN_DIFFERENCES - len(differences))
     return DryRun(
@@ -195,6 +219,8 @@ def _apply(
         differences=tuple(differences),
         remarks=start.remarks,
         history=start.history,
+        child_changes=start.child_changes,
+        children=children,
     )
 
 
@@ -228,7 +254,7 @@ def _batches(collection: Collection, spool: Spool) -> Iterator[list[NormalizedPa
 
 def _merge(
     connection: Connection, target: Target, pages: Sequence[NormalizedPages], versions: sql.Identifier
-) -> tuple[Batch, dict[Place, Reject], Counts]:
+) -> tuple[Batch, dict[Place, Reject], Merged]:
     refused: dict[Place, Reject] = {}
     parts: Sequence[Sequence[int]] = ()
     while True:
@@ -257,8 +283,8 @@ def _merge(
             continue
         if len(batch):
             # Its commit, which would empty it, never comes.
-            connection.execute(sql.SQL("truncate {}").format(encoded.staging.identifier))
-        return batch, refused, sum(merged.counts.values(), Counts())
+            staging.empty(connection, encoded)
+        return batch, refused, merged
 
 
 def _counts(batch: Batch, merged: Counts, *, rejected: int, forgotten: int) -> Counts:

@@ -3,7 +3,7 @@
 That is its row, its version or tombstone, its rejects, its history, what last wrote it, and what the source holds now.
 """
 
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from datetime import UTC, datetime
 from itertools import islice
@@ -19,13 +19,13 @@ from sequin_pipeline.ledger.rejects import KeptReject, rejects_holding, rejects_
 from sequin_pipeline.normalize.normalizer import Normalizer
 from sequin_pipeline.operate.row_text import RowText, rows_as_text
 from sequin_pipeline.operate.source_lookup import is_as_stored, subjects_of
-from sequin_pipeline.postgres.rows import fetch_rows
+from sequin_pipeline.postgres.rows import fetch_rows, fetch_value
 from sequin_pipeline.postgres.warehouse import Connection
 from sequin_pipeline.records import json_text
 from sequin_pipeline.records.envelope import derived_id
 from sequin_pipeline.records.forgotten import Subject
 from sequin_pipeline.sources import ReadRequest, Source
-from sequin_pipeline.table.target import TENANT_COLUMNS, Target, collection_target
+from sequin_pipeline.table.target import PARENT_ID, TENANT_COLUMNS, Target, collection_target
 from sequin_pipeline.windows import SLACK
 from sequin_pipeline.write.history import HistoryEntry, history_of
 from sequin_pipeline.write.history_table import KeptVersion, versions_of
@@ -82,6 +82,7 @@ class Explanation:
     `tells_id`: the table has a column for the record's id, by which its row can be found. `removed` is the version that removed the
     row, or the last one of a table that has no column for versions, and when. `forgotten` is the request for which no run writes it.
     `versions` are the newest of the history table.
+    `children`: how many rows the record has in each child table that is there.
     """
 
     table: TableRecord | None
@@ -94,6 +95,7 @@ class Explanation:
     versions: Sequence[KeptVersion]
     position: str | None
     forgotten: ForgetRequest | None = None
+    children: Mapping[str, int] = field(default_factory=dict)
 
     @property
     def is_known(self) -> bool:
@@ -144,6 +146,7 @@ def explain_record(
         versions=versions_of(connection, target, record_id),
         position=position[1] if position else None,
         forgotten=find_forgotten(connection, ledger, _subjects(collection, target, record_id, row, sync_id=sync_id)),
+        children=_children(connection, target, record_id),
     )
 
 
@@ -164,6 +167,17 @@ def _subjects(
         told = row.values.get(target.column(kind).table_name) if row and target.is_stored(kind) else None
         if told is not None:
             yield Subject("sync_id" if kind == "sync_id" else "internal_id", told)
+
+
+def _children(connection: Connection, target: Target, record_id: str) -> dict[str, int]:
+    """Counts by the index of each child table's key."""
+    counts = {}
+    for child in target.children:
+        table = sql.Identifier(child.target.table.schema, child.target.table.name)
+        if fetch_value(connection, "select to_regclass(%s) is not null", (table.as_string(connection),)):
+            counting = sql.SQL("select count(*) from {} where {} = %s").format(table, sql.Identifier(PARENT_ID))
+            counts[str(child.target.table)] = int(fetch_value(connection, counting, (record_id,)))
+    return counts
 
 
 def find_by_upstream_id(

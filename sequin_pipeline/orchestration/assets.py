@@ -9,6 +9,7 @@ import dagster as dg
 
 from sequin_pipeline.catalog import Collection
 from sequin_pipeline.errors import SourceError
+from sequin_pipeline.orchestration.child_assets import child_events
 from sequin_pipeline.orchestration.dagster_errors import failing
 from sequin_pipeline.orchestration.earlier_checks import results_of_failed_run
 from sequin_pipeline.orchestration.partitions import build_partitions
@@ -33,6 +34,10 @@ POOL = "records_api"
 
 RETRY_POLICY = dg.RetryPolicy(max_retries=3, delay=30, backoff=dg.Backoff.EXPONENTIAL, jitter=dg.Jitter.PLUS_MINUS)
 """Steps are retried on top of single requests and batches, for an outage of minutes; errors that will not pass allow no retries."""
+
+
+Told = dg.MaterializeResult[None] | dg.AssetMaterialization | dg.AssetObservation | dg.AssetCheckResult
+"""A collection's step yields these; materializations are of its child tables."""
 
 
 def asset_key(collection: Collection) -> dg.AssetKey:
@@ -119,9 +124,7 @@ def build_asset(collection: Collection, *, retry_policy: dg.RetryPolicy = RETRY_
         check_specs=build_check_specs(key, collection),
         output_required=False,
     )
-    def records(
-        context: dg.AssetExecutionContext, config: CollectionConfig
-    ) -> Iterator[dg.MaterializeResult[None] | dg.AssetObservation | dg.AssetCheckResult]:
+    def records(context: dg.AssetExecutionContext, config: CollectionConfig) -> Iterator[Told]:
         with failing():
             stream = RecordStream(
                 read_run_config(context, config, collection), getattr(context.resources, SOURCE).open(collection)
@@ -132,13 +135,15 @@ def build_asset(collection: Collection, *, retry_policy: dg.RetryPolicy = RETRY_
                 yield from results_of_failed_run(context, {key: collection}, getattr(context.resources, IO_MANAGER).waiting)
                 raise
         yield source_observation(source_key(collection), outcome)
-        if restriction := _restriction(stream.run_config, outcome):
+        restriction = _restriction(stream.run_config, outcome)
+        if restriction:
             # A materialization would say that its windows are done, while the records of the other syncs have not been read.
             yield from restricted_observations(key, outcome, restriction)
         else:
             if stream.run_config.has_many_windows:
                 yield from window_observations(key, outcome)
             yield _materialized(context, stream.run_config, outcome)
+        yield from child_events(collection, outcome, restriction)
         yield from check_results(key, collection, outcome)
 
     return records

@@ -24,6 +24,7 @@ from sequin_pipeline.ledger.schema import DEFAULT_SCHEMA
 from sequin_pipeline.orchestration.across_files import Declaration, checked_collections, run_together, schedule_of
 from sequin_pipeline.orchestration.alerts import build_alert_sensors
 from sequin_pipeline.orchestration.assets import build_asset, build_source
+from sequin_pipeline.orchestration.child_assets import build_child_specs
 from sequin_pipeline.orchestration.freshness import build_freshness
 from sequin_pipeline.orchestration.lost_runs import build_lost_runs_sensor
 from sequin_pipeline.orchestration.project_resources import is_of_project, missing_resources
@@ -137,7 +138,7 @@ class CollectionSync(dg.Component, dg.Resolvable):
         collections = [collection for file in together for collection in file.collections]
         assets = build_queue_assets(collections) if self.is_queued else list(map(build_asset, collections))
         return dg.Definitions.merge(
-            dg.Definitions(assets=assets),
+            dg.Definitions(assets=[*assets, *(spec for collection in collections for spec in build_child_specs(collection))]),
             build_job_and_schedule(collections, cron=schedule_of(together), skip_empty=self.skip_empty),
         )
 

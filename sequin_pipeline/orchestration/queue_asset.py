@@ -12,7 +12,8 @@ import dagster as dg
 from sequin_pipeline.catalog import Collection, Queue
 from sequin_pipeline.errors import SourceError
 from sequin_pipeline.ledger.counts import Counts
-from sequin_pipeline.orchestration.assets import POOL, RETRY_POLICY, asset_key, build_spec, group_name, run_name
+from sequin_pipeline.orchestration.assets import POOL, RETRY_POLICY, Told, asset_key, build_spec, group_name, run_name
+from sequin_pipeline.orchestration.child_assets import child_events
 from sequin_pipeline.orchestration.dagster_errors import failing
 from sequin_pipeline.orchestration.earlier_checks import results_of_failed_run
 from sequin_pipeline.orchestration.executor import BESIDE_TAG
@@ -61,9 +62,7 @@ def build_queue_asset(collections: Sequence[Collection], *, retry_policy: dg.Ret
         op_tags=_op_tags(queue),
         required_resource_keys={SOURCE, IO_MANAGER},
     )
-    def deliveries(
-        context: dg.AssetExecutionContext, config: QueueConfig
-    ) -> Iterator[dg.MaterializeResult[None] | dg.AssetObservation | dg.AssetCheckResult]:
+    def deliveries(context: dg.AssetExecutionContext, config: QueueConfig) -> Iterator[Told]:
         with failing():
             try:
                 outcome = _drain(context, config, collections)
@@ -74,6 +73,7 @@ def build_queue_asset(collections: Sequence[Collection], *, retry_policy: dg.Ret
         for collection in collections:
             yield source_observation(source_key(collection), outcome.collections[collection.label])
             yield _result(collection, outcome)
+            yield from child_events(collection, outcome.collections[collection.label], {})
         with failing():
             _check_all(collections, outcome)
 
@@ -101,13 +101,12 @@ def _build_step_beside(collections: Sequence[Collection], number: int, *, retry_
         op_tags=_op_tags(queue),
         required_resource_keys={SOURCE, IO_MANAGER},
     )
-    def deliveries(
-        context: dg.AssetExecutionContext, config: QueueConfig
-    ) -> Iterator[dg.MaterializeResult[None] | dg.AssetObservation]:
+    def deliveries(context: dg.AssetExecutionContext, config: QueueConfig) -> Iterator[Told]:
         with failing():
             outcome = _drain(context, config, collections)
         for collection in collections:
             yield dg.AssetObservation(asset_key(collection), metadata=_metadata(collection, outcome))
+            yield from child_events(collection, outcome.collections[collection.label], {"step": str(number)})
         counts = sum((of_one.counts for of_one in outcome.collections.values()), Counts())
         yield dg.MaterializeResult(asset_key=spec.key, metadata={**count_metadata(counts), "undeclared": _undeclared(outcome)})
         with failing():

@@ -9,9 +9,10 @@ from collections.abc import Iterator, Sequence
 
 import dagster as dg
 
-from sequin_pipeline.catalog import Collection
-from sequin_pipeline.operate.audit import SHOWN, TableAudit, audit_table
+from sequin_pipeline.catalog import ChildTable, Collection
+from sequin_pipeline.operate.audit import SHOWN, ChildAudit, TableAudit, audit_child, audit_table
 from sequin_pipeline.orchestration.assets import asset_key
+from sequin_pipeline.orchestration.child_assets import child_key
 from sequin_pipeline.orchestration.chosen_executor import chosen_executor
 from sequin_pipeline.orchestration.resources import WAREHOUSE
 from sequin_pipeline.postgres.warehouse import attempt
@@ -25,14 +26,25 @@ DESCRIPTIONS = {
 }
 
 
+CHILD_DESCRIPTIONS = {
+    "table_row_count": DESCRIPTIONS["table_row_count"],
+    "table_parents": "Every row has its parent.",
+}
+
+
 def check_keys(collection: Collection) -> list[dg.AssetCheckKey]:
-    """Returns the keys of the collection's checks over its whole table."""
-    return [dg.AssetCheckKey(asset_key(collection), name) for name in DESCRIPTIONS]
+    """Returns the keys of the collection's checks over its whole table, and over its child tables."""
+    children = [child_key(collection, child) for child in collection.children]
+    return [
+        *(dg.AssetCheckKey(asset_key(collection), name) for name in DESCRIPTIONS),
+        *(dg.AssetCheckKey(key, name) for key in children for name in CHILD_DESCRIPTIONS),
+    ]
 
 
 def build_table_checks(collections: Sequence[Collection]) -> dg.Definitions:
     """Builds one step per collection."""
-    return dg.Definitions(asset_checks=[_build_checks(collection) for collection in collections])
+    children = [_build_child_checks(collection, child) for collection in collections for child in collection.children]
+    return dg.Definitions(asset_checks=[*map(_build_checks, collections), *children])
 
 
 def build_table_check_job(collections: Sequence[Collection]) -> dg.Definitions:
@@ -78,6 +90,42 @@ def _build_checks(collection: Collection) -> dg.AssetChecksDefinition:
         yield from table_results(key, attempt(look, f"looking at table {str(collection.table)!r} of {collection.label!r}"))
 
     return table_checks
+
+
+def _build_child_checks(collection: Collection, child: ChildTable) -> dg.AssetChecksDefinition:
+    key = child_key(collection, child)
+
+    @dg.multi_asset_check(
+        name=f"{key.to_python_identifier()}_table_checks",
+        specs=[dg.AssetCheckSpec(name, asset=key, description=description) for name, description in CHILD_DESCRIPTIONS.items()],
+        required_resource_keys={WAREHOUSE},
+    )
+    def table_checks(context: dg.AssetCheckExecutionContext) -> Iterator[dg.AssetCheckResult]:
+        warehouse = getattr(context.resources, WAREHOUSE).open()
+
+        def look() -> ChildAudit:
+            with warehouse.connect() as connection:
+                return audit_child(connection, collection, child)
+
+        yield from child_results(key, attempt(look, f"looking at table {str(child.table)!r} of {collection.label!r}"))
+
+    return table_checks
+
+
+def child_results(key: dg.AssetKey, audit: ChildAudit) -> Iterator[dg.AssetCheckResult]:
+    """Yields one result for each description of a child table, in their order."""
+    yield _row_count(key, audit.table)
+    told = ", ".join(map(repr, audit.orphaned))
+    yield dg.AssetCheckResult(
+        check_name="table_parents",
+        asset_key=key,
+        passed=not audit.orphaned,
+        severity=dg.AssetCheckSeverity.ERROR,
+        description=f"rows of parents that are not there: {told}. Somebody else removed these, and not their children"
+        if audit.orphaned
+        else "every row has its parent",
+        metadata={"orphaned": dg.MetadataValue.json(list(audit.orphaned))},
+    )
 
 
 def _row_count(key: dg.AssetKey, audit: TableAudit) -> dg.AssetCheckResult:

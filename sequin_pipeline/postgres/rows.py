@@ -32,3 +32,8 @@ def fetch_rows(
     """Returns every row."""
     with connection.cursor(row_factory=args_row(make)) as cursor:
         return cursor.execute(statement, parameters).fetchall()
+
+
+def wal_bytes_since(connection: Connection, start: object) -> int:
+    """Returns how much write-ahead log the server has written since then, by whomever."""
+    return int(fetch_value(connection, "select pg_wal_lsn_diff(pg_current_wal_insert_lsn(), %s::pg_lsn)::bigint", (start,)))

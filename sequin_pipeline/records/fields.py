@@ -90,6 +90,19 @@ RECORD_COLUMNS: Mapping[str, str] = {
 }
 """Every managed table has these columns, with these comments; a declared column must not take one of their names."""
 
+CHILD_COLUMNS: Mapping[str, str] = {
+    "parent_id": "the id of the record in whose object the element stands",
+    "position": "where the element stands in its list, from 0 on",
+    "name": "the name of the member",
+    "sync_id": "the parent's sync_id",
+    "internal_id": "the parent's internal_id",
+    "updated_idx": "the parent's version with which this row was last written",
+    "deleted": "true once the parent was deleted",
+    **STAMPS,
+    "data": "the element, whole",
+}
+"""Child tables have these columns, with these comments; a declared column of a child must not take one of their names."""
+
 
 def compose_envelope(collection_id: str, values: Mapping[str, object]) -> dict[str, Any]:
     """Returns a record of these values by column, without an object, as the source would have sent it."""

@@ -5,7 +5,7 @@ text: then a scan of quotes and brackets finds the parts, so that the fault stay
 """
 
 import re
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator, Mapping, Sequence
 from typing import Literal
 
 import msgspec
@@ -57,6 +57,24 @@ def members(record: bytes) -> dict[str, bytes]:
         return {key: bytes(value) for key, value in _raw_members.decode(record).items()}
     except REFUSALS:
         return dict(_scanned_members(record.strip(SPACE)))
+
+
+def elements_or_members(text: bytes) -> list[bytes]:
+    """Returns the texts of what a list or an object has. Raises ValueError where `text` is neither."""
+    return elements(text) if kind_of(text) == "array" else list(members(text).values())
+
+
+def find_value(text: bytes, steps: Sequence[str | int]) -> bytes:
+    """Returns the text of the value at a path, or `null` where the path leads nowhere."""
+    found = text
+    for step in steps:
+        kind = kind_of(found)
+        if isinstance(step, str):
+            found = members(found).get(step, b"null") if kind == "object" else b"null"
+        else:
+            parts = elements(found) if kind == "array" else []
+            found = parts[step] if step < len(parts) else b"null"
+    return found
 
 
 def _scanned_members(record: bytes) -> Iterator[tuple[str, bytes]]:

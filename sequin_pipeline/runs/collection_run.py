@@ -34,6 +34,7 @@ from sequin_pipeline.runs.replay_rejects import RESTING_SECONDS, retry_waiting
 from sequin_pipeline.runs.settle import resolve_outdated
 from sequin_pipeline.runs.start import owns_cursor, start_run, sweep
 from sequin_pipeline.sources import Listed, Page
+from sequin_pipeline.table.child_tables import rows_of_children
 from sequin_pipeline.table.indexes import create_missing
 from sequin_pipeline.write.job import WriteJob
 from sequin_pipeline.write.lanes import Finished, Lanes
@@ -312,6 +313,7 @@ class CollectionRun:
             if self._totals.records:
                 prune(connection, self._ledger)
             record, held = self._ledger.find_table(connection), find_held(connection, self._ledger)
+            child_rows = rows_of_children(connection, self._job.target, self._ledger)
         return self._totals.outcome(
             rows=record.row_count if record else 0,
             cursor=self._position.after,
@@ -320,6 +322,7 @@ class CollectionRun:
             drift=drift,
             held_deletes=held,
             lanes=self._lane_count,
+            child_rows=child_rows,
         )
 
     def _lag_seconds(self, *, reached_end: bool) -> float | None:

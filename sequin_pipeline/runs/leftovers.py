@@ -18,6 +18,7 @@ from sequin_pipeline.postgres.session import Session
 from sequin_pipeline.postgres.warehouse import Connection, without_limits
 from sequin_pipeline.sources import SourceIdentity
 from sequin_pipeline.table.target import Target
+from sequin_pipeline.write.child_rows import mark_children
 
 logger = logging.getLogger("sequin_pipeline.leftovers")
 
@@ -112,18 +113,23 @@ def mark_leftovers(connection: Connection, ledger: Ledger, target: Target, censu
             " where {is_left} and (%(after)s::text is null or t.{id}::text > %(after)s) order by t.{id}::text limit %(limit)s),"
             # Places are found quickly; in a partitioned table each part has them anew.
             " marked as (update {table} t set {changes} where t.ctid = any(array(select place from due))"
-            " and (t.tableoid, t.ctid) in (select part, place from due) and {is_unchanged} returning {told}){closed}"
+            " and (t.tableoid, t.ctid) in (select part, place from due) and {is_unchanged} returning {told}){closed}{children}"
             " select (select count(*) from marked), (select max(id) from due)"
         ).format(
             **_parts(ledger, target),
             changes=sql.SQL(", ").join(changes),
-            told=sql.SQL("t.id, t.updated_idx" if target.history_table else "1"),
+            told=sql.SQL("t.id, t.updated_idx") if target.history_table else sql.SQL("t.{}::text as id").format(_id(target)),
             closed=_closed(target),
+            children=mark_children(target),
         ),
         {**_values(ledger, census), "after": after, "limit": MARKED_ROWS},
     )
     assert found is not None  # noqa: S101 - an aggregate
     return found
+
+
+def _id(target: Target) -> sql.Identifier:
+    return sql.Identifier(target.column("id").table_name)
 
 
 def _closed(target: Target) -> sql.Composable:

@@ -123,7 +123,9 @@ def _is_declared_anew(connection: Connection, collection: Collection, ledger: Le
     if target.is_unmanaged:
         return False
     known = known_fingerprints(connection, ledger)
-    return any(known.get(column.name) != column.fingerprint for column in collection.columns if column.path.root == "data")
+    declared = {column.name: column.fingerprint for column in collection.columns if column.path.root == "data"}
+    declared |= {child.frame_name: child.fingerprint for child in collection.children}
+    return any(known.get(name) != fingerprint for name, fingerprint in declared.items())
 
 
 def _find_news(

@@ -7,14 +7,17 @@ from dataclasses import dataclass, field, replace
 from datetime import datetime
 from functools import reduce
 
-from sequin_pipeline.ledger.counts import Counts
+from sequin_pipeline.ledger.counts import ChildCounts, Counts
 from sequin_pipeline.ledger.drift import Drift, Sample
 from sequin_pipeline.ledger.held_deletes import HeldDeletes
 from sequin_pipeline.ledger.rejects import PARENT, WAITING, OpenRejects, content_hash
 from sequin_pipeline.ledger.syncs import SyncCount, add_up
 from sequin_pipeline.read.stream import Portion
 from sequin_pipeline.runs.bottleneck import bottleneck
+from sequin_pipeline.write.child_rows import added
 from sequin_pipeline.write.job import Committed
+
+NO_ROWS: Mapping[str, int] = {}
 
 
 @dataclass(frozen=True)
@@ -39,7 +42,8 @@ class SyncOutcome:
     up before, and `settled` waited for another row or version, and were stored when the run ended; of what an earlier attempt at the
     run rejected, nothing is counted. `held_deletes` are those of the table that wait to be accepted, of all runs. `seconds` are by stage,
     and with lanes add up to more than `total`; `lanes` is None where collections of a queue share them. `notes` are what the source had
-    to say. `is_partial`: shards of a first load are left, so that no window is complete. `syncs`: what came of each sync.
+    to say. `is_partial`: shards of a first load are left, so that no window is complete. `syncs`: what came of each sync, `children` of the
+    rows of each child table, which then had so many `child_rows`.
     """
 
     counts: Counts
@@ -69,6 +73,8 @@ class SyncOutcome:
     lanes: int | None = 1
     is_partial: bool = False
     syncs: tuple[SyncCount, ...] = ()
+    children: Mapping[str, ChildCounts] = field(default_factory=dict)
+    child_rows: Mapping[str, int] = field(default_factory=dict)
 
     @property
     def bottleneck(self) -> str | None:
@@ -110,6 +116,7 @@ def _sum(one: SyncOutcome, then: SyncOutcome) -> SyncOutcome:
         settled=one.settled + then.settled,
         rate_limit_seconds=one.rate_limit_seconds + then.rate_limit_seconds,
         syncs=tuple(add_up((*one.syncs, *then.syncs)).values()),
+        children=added(one.children, then.children),
         seconds={stage: one.seconds.get(stage, 0.0) + then.seconds.get(stage, 0.0) for stage in {**one.seconds, **then.seconds}},
         notes=tuple(dict.fromkeys([*one.notes, *then.notes])),
         required_missing=dict(Counter(one.required_missing) + Counter(then.required_missing)),
@@ -136,6 +143,7 @@ class Totals:
         self._required_missing: Counter[str] = Counter()
         self._rate_limit_seconds = 0.0
         self._syncs: dict[str, SyncCount] = {}
+        self._children: dict[str, ChildCounts] = {}
 
     @property
     def seconds(self) -> float:
@@ -178,6 +186,7 @@ class Totals:
         for stage, seconds in committed.seconds.items():
             self._seconds[stage] += seconds
         self._syncs = add_up((*self._syncs.values(), *committed.syncs))
+        self._children = added(self._children, committed.children)
         self._sums["wal_bytes"] += committed.wal_bytes
         self._sums["discarded"] += committed.discarded
         self._sums["missing_parents"] += sum(reject.reject_class == PARENT for reject in committed.rejects)
@@ -194,6 +203,7 @@ class Totals:
         drift: Drift,
         held_deletes: tuple[HeldDeletes, ...],
         lanes: int = 1,
+        child_rows: Mapping[str, int] = NO_ROWS,
     ) -> SyncOutcome:
         """Returns what the run has come to."""
         return SyncOutcome(
@@ -223,4 +233,6 @@ class Totals:
             held_deletes=held_deletes,
             lanes=lanes,
             syncs=tuple(self._syncs.values()),
+            children=self._children,
+            child_rows=child_rows,
         )

@@ -23,6 +23,7 @@ from sequin_pipeline.postgres.warehouse import Connection, Warehouse, without_li
 from sequin_pipeline.records.fields import FIELD_NAMES, compose_envelope
 from sequin_pipeline.table.managed import Preparation
 from sequin_pipeline.table.target import Target, collection_target
+from sequin_pipeline.write.child_rows import count_rows, remove_orphans
 from sequin_pipeline.write.job import WriteJob
 from sequin_pipeline.write.prepare import PageGroup
 from sequin_pipeline.write.writer import TableWriter
@@ -40,7 +41,7 @@ def declare_columns(connection: Connection, ledger: Ledger, collection: Collecti
     it is filled again should it ever come back.
     """
     known = known_fingerprints(connection, ledger)
-    declared = {column.name: column.fingerprint for column in collection.columns}
+    declared = _fingerprints(collection)
     if known == declared:
         return
     record = preparation.record or ledger.find_table(connection)
@@ -52,6 +53,15 @@ def declare_columns(connection: Connection, ledger: Ledger, collection: Collecti
                 # What stood only in the envelope is not kept: such a column fills with the versions that come.
                 is_filled = is_empty or column.path.root == "record"
                 declare_column(connection, ledger, column.name, column.fingerprint, is_filled=is_filled)
+        for child in collection.children:
+            if known.get(child.frame_name) != child.fingerprint:
+                declare_column(connection, ledger, child.frame_name, child.fingerprint, is_filled=is_empty)
+
+
+def _fingerprints(collection: Collection) -> dict[str, str]:
+    """Returns by the frame's names what columns and child tables are filled by."""
+    children = {child.frame_name: child.fingerprint for child in collection.children}
+    return {column.name: column.fingerprint for column in collection.columns} | children
 
 
 def refill(warehouse: Warehouse, ledger: Ledger, collection: Collection, *, run_id: str) -> int:
@@ -70,23 +80,40 @@ def refill(warehouse: Warehouse, ledger: Ledger, collection: Collection, *, run_
             columns=tuple(replace(column, is_required=False) for column in collection.columns if column.path.root == "data"),
         )
         # The others stand as the source wrote them, which `data` no longer tells: jsonb has made 1000 of 1e3 and 0 of -0.
-        waiting = replace(lenient, columns=tuple(column for column in lenient.columns if column.name in unfilled))
+        waiting = replace(
+            lenient,
+            columns=tuple(column for column in lenient.columns if column.name in unfilled),
+            children=tuple(child for child in lenient.children if child.frame_name in unfilled),
+        )
         # What was told of a version stays as it was told in the history table; the next delivery of it brings the new columns.
-        target = replace(collection_target(waiting), has_removed_rows=has_removed_rows, trusts_hash=False, history_table=None)
+        target = replace(
+            collection_target(waiting),
+            has_removed_rows=has_removed_rows,
+            trusts_hash=False,
+            history_table=None,
+            fills_children=bool(waiting.children),
+        )
         filling = _Refill(session, WriteJob(target, ledger, run_id, "refill"), Normalizer(lenient, nulls_unfit=True))
-        logger.info("filling %s of %s from the objects that are stored", ", ".join(sorted(unfilled)), target.table)
-        emptying = partial(_empty, target=target, columns=sorted(unfilled))
-        changed = session.attempt(without_limits(emptying), f"emptying columns of rows of {label!r} that carry no object")
+        told = ", ".join([*sorted(column.name for column in waiting.columns), *(str(child.table) for child in waiting.children)])
+        logger.info("filling %s of %s from the objects that are stored", told, target.table)
+        changed, columns = 0, [column.name for column in waiting.columns]
+        if columns:
+            emptying = partial(_empty, target=target, columns=sorted(columns))
+            changed = session.attempt(without_limits(emptying), f"emptying columns of rows of {label!r} that carry no object")
         # Columns that wait from different places begin again together: what is filled already comes out unchanged.
         places = set(unfilled.values())
         after = places.pop() if len(places) == 1 else None
-        fingerprints = {column.name: column.fingerprint for column in collection.columns if column.name in unfilled}
+        fingerprints = {name: fingerprint for name, fingerprint in _fingerprints(collection).items() if name in unfilled}
         while True:
             rows = session.attempt(without_limits(partial(_rows, target=target, after=after)), f"reading back {label!r}")
+            before = after
             if rows:
                 changed += filling.write(_records(collection, rows))
                 after = str(rows[-1][0])
             is_last = len(rows) < REFILL_ROWS
+            if waiting.children:
+                cleaning = partial(_clean, target=target, ledger=ledger, after=before, last=None if is_last else after)
+                session.attempt(without_limits(cleaning), f"removing children of {label!r} that have no parent")
             noting = partial(_note, ledger=ledger, columns=fingerprints, rows=() if is_last else rows)
             session.attempt(noting, f"noting the refill of {label!r}")
             if is_last:
@@ -112,7 +139,9 @@ class _Refill:
         fitting = set(page.frame["id"]) - {reject.record_id for reject in (*rejects, *committed.rejects)}
         settling = partial(settle_refilled, ledger=ledger, record_ids=sorted(fitting))
         self._session.attempt(settling, "settling what fits by now")
-        return sum(counts.rewritten for counts in committed.counts.values())
+        changed = sum(counts.rewritten for counts in committed.counts.values())
+        # Of rows that are as they were, some may have got children.
+        return max(changed, min(len(page.frame), sum(each.inserted + each.updated for each in committed.children.values())))
 
 
 def _keep(connection: Connection, *, ledger: Ledger, rejects: Sequence[Reject], run_id: str) -> None:
@@ -154,6 +183,12 @@ def _empty(connection: Connection, *, target: Target, columns: Sequence[str]) ->
             sql.SQL(" or ").join(sql.SQL("{} is not null").format(name) for name in names),
         )
     ).rowcount
+
+
+def _clean(connection: Connection, *, target: Target, ledger: Ledger, after: str | None, last: str | None) -> None:
+    """Removes what child tables have kept of parents that went, or lost their object, while nobody declared them."""
+    with connection.transaction():
+        count_rows(connection, ledger, remove_orphans(connection, target, after=after, last=last))
 
 
 def _rows(connection: Connection, *, target: Target, after: str | None) -> Sequence[tuple[object, ...]]:

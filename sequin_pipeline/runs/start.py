@@ -19,11 +19,13 @@ from sequin_pipeline.runs.heartbeat import Heartbeat
 from sequin_pipeline.runs.history_seed import seed_history
 from sequin_pipeline.runs.refill import declare_columns, refill
 from sequin_pipeline.sources import Source
+from sequin_pipeline.table.child_tables import prepare_children
 from sequin_pipeline.table.history_table import prepare_history_table
 from sequin_pipeline.table.managed import Preparation, prepare_table
 from sequin_pipeline.table.target import Target, collection_target
 from sequin_pipeline.table.write_access import tell_access
 from sequin_pipeline.windows import SLACK
+from sequin_pipeline.write.child_rows import count_rows, remove_orphans
 from sequin_pipeline.write.removals import sweep_marked
 
 logger = logging.getLogger("sequin_pipeline.start")
@@ -108,6 +110,8 @@ def prepare_collection_table(connection: Connection, ledger: Ledger, run_config:
         others=run_config.others if run_config.adopt and owns_cursor(run_config, source) else None,
     )
     prepare_history_table(connection, preparation.target, ledger, adopt=run_config.adopt)
+    if preparation.target.children:
+        prepare_children(connection, preparation.target, ledger, source=source.identity, adopt=run_config.adopt)
     adopt_undeclared(connection, ledger)
     if not preparation.target.is_unmanaged:
         declare_columns(connection, ledger, run_config.collection, preparation)
@@ -140,6 +144,8 @@ def sweep(connection: Connection, ledger: Ledger, target: Target, heartbeat: Hea
         with connection.transaction():
             lift_limits(connection)
             swept = sweep_marked(connection, target, versions=ledger.table("versions"), after=after)
+            if swept.removed:
+                count_rows(connection, ledger, remove_orphans(connection, target, after=after, last=swept.last))
             ledger.add_rows(connection, -swept.removed)
             heartbeat.beat(connection)
         removed, kept, after = removed + swept.removed, kept + swept.due - swept.removed, swept.last

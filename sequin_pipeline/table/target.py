@@ -9,9 +9,9 @@ from dataclasses import dataclass, field, replace
 from datetime import timedelta
 from typing import Literal
 
-from sequin_pipeline.catalog import Collection, HistoryTable, OnDelete, RowSecurity, TableName, UnmanagedTable
+from sequin_pipeline.catalog import ChildTable, Collection, HistoryTable, OnDelete, RowSecurity, TableName, UnmanagedTable
 from sequin_pipeline.normalize.value_casts import STORAGE
-from sequin_pipeline.records.fields import FIELDS, RECORD_COLUMNS
+from sequin_pipeline.records.fields import CHILD_COLUMNS, FIELDS, RECORD_COLUMNS
 from sequin_pipeline.table.type_limits import Limit
 
 ColumnScope = Literal["batch", "staging", "table"]
@@ -26,6 +26,10 @@ A `json` column keeps all of its text, and has no equality at all: its image is 
 
 TENANT_COLUMNS = ("sync_id", "internal_id")
 """These columns of ours say whose a row is."""
+
+
+PARENT_ID = "parent_id"
+"""This column of a child table has the id of its parent's row."""
 
 
 @dataclass(frozen=True)
@@ -74,7 +78,9 @@ class Target:
     where a column has been lost. `rechecks_text`: nor does it where text that is more than ASCII is stored, which a session of another
     encoding may have changed on its way. `created_at` and `changed_at` are stamped here and never compared.
     `history`: how long the ledger keeps what became of each record; None: nothing is kept. `row_security`: which rows a managed table shows
-    its readers; None: all. `history_table` keeps the versions themselves.
+    its readers; None: all. `history_table` keeps the versions themselves. `uncompared` columns say nothing about whether two rows are the
+    same. `children` are the tables of elements of lists in the object; `fills_children` has them written for rows that the table holds at
+    the version that comes, too.
 
     `unmanaged`: the table belongs to an application, and unmanaged.py has to look at it before the first row. Names of columns here are
     the frame's; `stamp_casts` turns the present moment into a value of a stamped column of the table. `descriptions` are what the stamped
@@ -105,6 +111,9 @@ class Target:
     is_partitioned: bool = False
     stamp_casts: Mapping[str, str] = field(default_factory=dict, hash=False)
     descriptions: Mapping[str, str] = field(default_factory=dict, hash=False)
+    uncompared: tuple[str, ...] = ()
+    children: tuple["ChildTarget", ...] = ()
+    fills_children: bool = False
     column_names: tuple[str, ...] = field(init=False)
 
     def __post_init__(self) -> None:
@@ -144,7 +153,7 @@ class Target:
 
         Where versions are times of observation, two rows of any versions may differ in them.
         """
-        apart = {*self.key, self.version, self.content_hash, self.stream_time if self.observes_time else None}
+        apart = {*self.key, *self.uncompared, self.version, self.content_hash, self.stream_time if self.observes_time else None}
         return tuple(column for column in self.stored if column.name not in apart)
 
     @property
@@ -178,6 +187,14 @@ class Target:
     def column(self, name: str) -> TargetColumn:
         """Returns the column by the frame's name."""
         return self.columns[self.column_names.index(name)]
+
+
+@dataclass(frozen=True)
+class ChildTarget:
+    """This value is a child table: `declared` as the catalog has it, `target` as rows are written to it."""
+
+    declared: ChildTable
+    target: Target
 
 
 def collection_target(collection: Collection) -> Target:
@@ -265,4 +282,54 @@ def _managed_target(collection: Collection) -> Target:
         row_security=collection.row_security,
         history_table=collection.history_table,
         description=collection.description,
+        children=tuple(ChildTarget(child, _child_target(collection, child)) for child in collection.children),
+    )
+
+
+def child_label(collection: Collection, child: ChildTable) -> str:
+    """Returns the name of a child table in commands, logs and its asset's key, as in `stripe/invoice_line`."""
+    return f"{collection.label}_{child.name}"
+
+
+def _child_target(collection: Collection, child: ChildTable) -> Target:
+    """Returns a table whose rows have no version of their own: who writes them holds the lock of their parent's row."""
+    key = [column.name for column in (*child.outer_key, *child.own_key)]
+    declared = [
+        TargetColumn(
+            column.name,
+            column.type,
+            STORAGE[column.type].staging,
+            STORAGE[column.type].cast,
+            keeps_digits=column.type in DIGIT_KEEPING_TYPES,
+            is_nullable=column.name not in (*key, "position"),
+            description=column.description,
+        )
+        for column in child.read
+    ]
+
+    def of_parent(name: str, kind: str, *, is_nullable: bool = False) -> TargetColumn:
+        return TargetColumn(name, kind, kind, is_nullable=is_nullable, description=CHILD_COLUMNS[name])
+
+    return Target(
+        table=child.table,
+        label=child_label(collection, child),
+        columns=(
+            of_parent(PARENT_ID, "text"),
+            *declared[: len(key)],
+            of_parent("sync_id", "text", is_nullable=True),
+            of_parent("internal_id", "text", is_nullable=True),
+            of_parent("updated_idx", "bigint"),
+            of_parent("deleted", "boolean"),
+            *declared[len(key) :],
+            TargetColumn(
+                "data", collection.data_type, "text", collection.data_type, keeps_digits=True, description=CHILD_COLUMNS["data"]
+            ),
+        ),
+        key=(PARENT_ID, *key),
+        created_at="inserted_at",
+        changed_at="updated_at",
+        data="data",
+        uncompared=("updated_idx",),
+        row_security=collection.row_security,
+        description=child.description or f"Elements of {child.path} in the objects of {collection.table}.",
     )

@@ -17,7 +17,7 @@ from sequin_pipeline.normalize.normalizer import NormalizedPages, Reject
 from sequin_pipeline.postgres.warehouse import Connection, limit_lock_waits
 from sequin_pipeline.table.target import Target
 from sequin_pipeline.write import staging
-from sequin_pipeline.write.batch import OBJECT_VERSION, Batch, Place
+from sequin_pipeline.write.batch import OBJECT_VERSION, Batch, Place, object_names
 from sequin_pipeline.write.merge import RowsRefused, merge_rows
 
 PARTS = 8
@@ -96,7 +96,7 @@ class _Search:
     def prepare(self) -> None:
         """Makes the staging table once for all parts: what a refused part makes is taken back with it."""
         with self.connection.cursor() as cursor:
-            staging.create(cursor, staging.encode(self.target, self.batch.part(range(1))).staging)
+            staging.create_all(cursor, staging.encode(self.target, self.batch.part(range(1))))
 
     def divide(self, rows: Sequence[int]) -> None:
         """Divides the rows until those that are refused are found.
@@ -152,7 +152,7 @@ class _Search:
         with self.connection.transaction():
             encoded = staging.encode(self.target, part)
             merge_rows(self.connection, encoded, window_starts=self.window_starts, versions=self.versions)
-            self.connection.execute(sql.SQL("truncate {}").format(encoded.staging.identifier))
+            staging.empty(self.connection, encoded)
 
     def _note(self, row: Batch, refusal: RowsRefused) -> None:
         place = self._place_at_fault(row)
@@ -200,7 +200,7 @@ def _left_out_class(target: Target, standing: str) -> str:
 
 def without_objects(target: Target, batch: Batch) -> Batch:
     """Returns the batch, of bare tombstones only, as if none of them carried an object."""
-    emptied = {OBJECT_VERSION, *(column.name for column in target.columns if column.is_object)}
+    emptied = {OBJECT_VERSION, *object_names(target)}
     columns = {
         name: pa.nulls(len(values), values.type) if name in emptied else values
         for name, values in zip(batch.delivered.column_names, batch.delivered.columns, strict=True)

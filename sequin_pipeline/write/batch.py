@@ -246,7 +246,8 @@ def _gather(target: Target, pages: Sequence[NormalizedPages], without: frozenset
     page_of = np.repeat(np.arange(len(tables)), [len(table) for table in tables])
     rows = pa.concat_tables(tables)
     position_of = rows.column(ROW_NUMBER).to_numpy().astype(np.int64)
-    rows = rows.select([name for name in target.column_names if name in rows.column_names])
+    wanted = (*target.column_names, *(child.declared.frame_name for child in target.children))
+    rows = rows.select([name for name in wanted if name in rows.column_names])
     if without:
         is_kept = np.array(
             [Place(int(page), int(at)) not in without for page, at in zip(page_of, position_of, strict=True)], dtype=bool
@@ -331,11 +332,15 @@ def _with_carried_objects(
         origin = carried.get(keys.iloc[newest[at]])
         object_versions[at] = None if origin is None else int(versions[origin])
         object_rows[at] = newest[at] if origin is None else origin
-    object_names = {column.name for column in target.columns if column.is_object}
-    taken = {
-        name: rows.column(name).take(pa.array(object_rows if name in object_names else newest)) for name in rows.column_names
-    }
+    of_object = object_names(target)
+    taken = {name: rows.column(name).take(pa.array(object_rows if name in of_object else newest)) for name in rows.column_names}
     return pa.table({**taken, OBJECT_VERSION: pa.array(object_versions, pa.int64())}), object_rows
+
+
+def object_names(target: Target) -> set[str]:
+    """Returns the frame's columns that come from the provider's object."""
+    declared = {column.name for column in target.columns if column.is_object}
+    return declared | {child.declared.frame_name for child in target.children}
 
 
 def _keys(target: Target, rows: pa.Table) -> "pd.Series[Any]":

@@ -39,13 +39,14 @@ class CopyBatch:
 def can_copy(target: Target) -> bool:
     """Tells whether nothing but the key decides what is new to the table, and what is sent is what is stored.
 
-    Not so where removed rows are remembered, where a history tells what became of each record, and in an application's table, whose
-    types are its own.
+    Not so where removed rows are remembered, where a history tells what became of each record, where elements of the records go to
+    child tables, and in an application's table, whose types are its own.
     """
     return (
         not target.updates_in_place
         and not target.remembers
         and target.history is None
+        and not target.children
         and all(_travels_as(column) is not None for column in target.columns)
     )
 

@@ -1,9 +1,10 @@
 """This module holds what the writers of one table share in a run, and what comes of a batch."""
 
-from dataclasses import dataclass
+from collections.abc import Mapping
+from dataclasses import dataclass, field
 from datetime import datetime
 
-from sequin_pipeline.ledger.counts import Counts
+from sequin_pipeline.ledger.counts import ChildCounts, Counts
 from sequin_pipeline.ledger.ledger import Ledger
 from sequin_pipeline.ledger.syncs import SyncCount
 from sequin_pipeline.normalize.normalizer import Reject
@@ -35,7 +36,7 @@ class Committed:
     """This value says what the attempt that committed did.
 
     It has counts by key of the window, rejects taken out (`discarded` of them given up before, those that wait for a parent
-    aside), what it cost, and what came of each sync.
+    aside), what it cost, what came of each sync, and of the rows of each child table.
     """
 
     counts: dict[str, Counts]
@@ -45,3 +46,4 @@ class Committed:
     wal_bytes: int
     seconds: dict[str, float]
     syncs: tuple[SyncCount, ...] = ()
+    children: Mapping[str, ChildCounts] = field(default_factory=dict)

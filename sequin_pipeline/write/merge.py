@@ -9,7 +9,7 @@ import time
 from collections import defaultdict
 from collections.abc import Callable, Iterable, Sequence
 from contextlib import AbstractContextManager, nullcontext
-from dataclasses import asdict, dataclass, field, replace
+from dataclasses import dataclass, field
 from datetime import datetime
 from functools import partial
 
@@ -17,41 +17,19 @@ import numpy as np
 import psycopg
 from psycopg import sql
 
-from sequin_pipeline.ledger.counts import Counts
+from sequin_pipeline.ledger.counts import ChildCounts, Counts
 from sequin_pipeline.postgres.rows import fetch_rows, fetch_value
 from sequin_pipeline.postgres.warehouse import Connection, is_about_a_record, session_limits
+from sequin_pipeline.write.child_rows import added, prepare_parents, write_children
 from sequin_pipeline.write.history import BatchHistory
 from sequin_pipeline.write.merge_statements import MergeStatements, merge_statement
+from sequin_pipeline.write.refusal import RowsRefused as RowsRefused
 from sequin_pipeline.write.removals import lock_buckets
-from sequin_pipeline.write.staging import EncodedBatch, encode, fill
+from sequin_pipeline.write.staging import EncodedBatch, empty, encode, fill
+from sequin_pipeline.write.tally import Tally
 
 Waiting = Callable[[], AbstractContextManager[None]]
 """This is done while the server works by itself on a statement that takes long."""
-
-
-class RowsRefused(Exception):
-    """Postgres refused some row of the batch: which one is to be found.
-
-    `error` None: it said nothing, and left the row out, which stands now as `standing` says.
-    """
-
-    def __init__(self, error: psycopg.Error | None, *, standing: str = "") -> None:
-        super().__init__(str(error or "a row was left out"))
-        self.error = error
-        self.standing = standing
-
-    @property
-    def is_conflict(self) -> bool:
-        """This is true where another row holds a value that this one takes (a unique or an exclusion constraint)."""
-        return self.error is not None and self.error.sqlstate in ("23505", "23P01")
-
-    @property
-    def waits_for_another(self) -> bool:
-        """This is true where another row stands in the way, or is missing.
-
-        The same row may pass once that one has been merged.
-        """
-        return self.is_conflict or (self.error is not None and self.error.sqlstate == "23503")
 
 
 class ShortWayRefused(Exception):
@@ -69,12 +47,14 @@ class ShortWayRefused(Exception):
 class Merged:
     """This value says what became of the staged rows, by index of the window.
 
-    `fetched` is left to whoever knows what was not staged. It also has the bytes copied, and the seconds of each stage.
+    `fetched` is left to whoever knows what was not staged. It also has the bytes copied, the seconds of each stage, and what became of
+    the rows of child tables, by their table's name.
     """
 
     counts: dict[int, Counts]
     copied_bytes: int = 0
     seconds: dict[str, float] = field(default_factory=dict)
+    children: dict[str, ChildCounts] = field(default_factory=dict)
 
 
 def merge_rows(
@@ -129,18 +109,19 @@ def _merge_each(
         # All of them, and so in order, before the first part.
         with connection.cursor() as cursor:
             lock_buckets(cursor, encoded.target, encoded.batch)
-    counts, seconds = dict[int, Counts](), defaultdict[str, float](float)
+    counts, seconds, children = dict[int, Counts](), defaultdict[str, float](float), dict[str, ChildCounts]()
     copied_bytes = 0
     for rows in parts:
         part = encode(encoded.target, encoded.batch.part(rows))
         merged = merge(part)
-        connection.execute(sql.SQL("truncate {}").format(part.staging.identifier))
+        empty(connection, part)
         for window, told in merged.counts.items():
             counts[window] = counts.get(window, Counts()) + told
         for stage, spent in merged.seconds.items():
             seconds[stage] += spent
         copied_bytes += merged.copied_bytes
-    return Merged(counts, copied_bytes=copied_bytes, seconds=dict(seconds))
+        children = added(children, merged.children)
+    return Merged(counts, copied_bytes=copied_bytes, seconds=dict(seconds), children=children)
 
 
 def _merge(
@@ -173,11 +154,13 @@ def _merge(
     with connection.cursor() as cursor:
         pin_plan(connection)
         fill(cursor, encoded)
+        if encoded.target.children:
+            prepare_parents(cursor, encoded)
         copied = time.perf_counter()
         if encoded.target.locks_buckets:
             lock_buckets(cursor, encoded.target, encoded.batch)
         with waiting():
-            tallies = fetch_rows(connection, _Tally, merge_statement(statements), parameters)
+            tallies = fetch_rows(connection, Tally, merge_statement(statements), parameters)
         if not all(tally.is_settled for tally in tallies):
             left_out = fetch_value(connection, statements.find_left_out(), parameters)
             if left_out is not None:
@@ -186,11 +169,13 @@ def _merge(
                 cursor.execute(statements.log_outranked(), parameters)
             equal_now = dict(fetch_rows(connection, _pair, statements.count_equal(), parameters))
             tallies = [tally.settled(equal_now.get(tally.window, 0)) for tally in tallies]
+        children = write_children(connection, encoded, tallies, versions=versions) if encoded.target.children else {}
     merged = time.perf_counter()
     return Merged(
         {int(windows[0]) if is_one_window else tally.window: tally.counts() for tally in tallies},
-        copied_bytes=len(encoded.payload),
+        copied_bytes=encoded.copied_bytes,
         seconds={"copy": copied - started, "merge": merged - copied},
+        children=children,
     )
 
 
@@ -215,49 +200,6 @@ def _merge_by_window(
         parts,
         partial(_merge, connection, window_starts=window_starts, versions=versions, history=history),
     )
-
-
-@dataclass(frozen=True)
-class _Tally:
-    """This value is one row of the merge statement's answer: how many rows of a window were staged, and what became of them."""
-
-    window: int
-    staged: int
-    inserted: int
-    updated: int
-    deleted: int
-    unchanged: int
-    stale: int
-    created: int
-    removed: int
-    rewritten: int
-    gone: int
-
-    @property
-    def is_settled(self) -> bool:
-        told = self.inserted + self.updated + self.deleted + self.unchanged + self.stale
-        return self.staged == told and self.gone == self.removed
-
-    def settled(self, equal_now: int) -> "_Tally":
-        """Returns the tally with what a second look found.
-
-        Rows that a concurrent writer took between the snapshot and their lock came back from nowhere. The second look is exact,
-        for this transaction now holds those rows: what stands there as staged is unchanged, the rest has been outranked.
-        """
-        deleted = self.deleted - self.gone + self.removed
-        applied = self.inserted + self.updated + deleted
-        unchanged = max(0, equal_now - applied)
-        return replace(
-            self,
-            deleted=deleted,
-            unchanged=unchanged,
-            stale=self.staged - applied - unchanged,
-            rewritten=min(self.rewritten, self.updated + deleted),
-        )
-
-    def counts(self) -> Counts:
-        fates = {name: value for name, value in asdict(self).items() if name not in ("window", "staged", "gone")}
-        return Counts(**fates)
 
 
 def pin_plan(connection: Connection) -> None:

@@ -12,6 +12,7 @@ from psycopg import sql
 from sequin_pipeline.postgres.percent_signs import with_parameters
 from sequin_pipeline.write.removals import STAGED, row_id
 from sequin_pipeline.write.row_expressions import EXCLUDED, STORED, RowExpressions, staged_value
+from sequin_pipeline.write.staging import APPLIED
 
 WRITING_STANDINGS = ("new", "newer", "rewrite", "rewrite of a tombstone")
 REMOVING_STANDINGS = ("gone", "gone before")
@@ -45,6 +46,8 @@ class MergeStatements(RowExpressions):
         if self.target.updates_in_place:
             parts.append(self._updated())
         parts.append(self._written())
+        if self.target.children:
+            parts.append(self._applied())
         if self.history is not None:
             parts.append(self._logged())
         return sql.SQL("with {} {}").format(sql.SQL(", ").join(parts), self._tally())
@@ -198,9 +201,19 @@ class MergeStatements(RowExpressions):
         )
 
     def _told(self) -> sql.Composed:
-        return sql.SQL("{}{}").format(
-            sql.SQL("" if self.history is None else ", "),
-            sql.SQL("") if self.history is None else sql.SQL("{} as id").format(row_id(self.target, STORED)),
+        is_told = self.history is not None or self.target.children
+        return sql.SQL(", {} as id").format(row_id(self.target, STORED)) if is_told else sql.SQL("").format()
+
+    def _applied(self) -> sql.Composed:
+        """Composes the note of the rows whose children are to be brought in line: those that this statement wrote or removed."""
+        sources = [
+            "written",
+            *(["updated"] if self.target.updates_in_place else []),
+            *(["removed"] if self.target.removes else []),
+        ]
+        return sql.SQL("applied as (insert into {applied} (id) {ids})").format(
+            applied=APPLIED,
+            ids=sql.SQL(" union all ").join(sql.SQL("select id from {}").format(sql.Identifier(source)) for source in sources),
         )
 
     def _logged(self) -> sql.Composed:
@@ -289,8 +302,13 @@ class MergeStatements(RowExpressions):
         return sql.SQL(
             "removed as (delete from {table} t using (select {columns}, seen.window_index"
             " from seen join {staging} s on s.ctid = seen.tid where seen.standing = 'gone' offset 0) s"
-            " where {key_equal} and {outranked} returning s.window_index)"
-        ).format(**self._names, columns=sql.SQL(", ").join(columns), outranked=sql.SQL(outranked).format(**self._names))
+            " where {key_equal} and {outranked} returning s.window_index{told})"
+        ).format(
+            **self._names,
+            told=self._told(),
+            columns=sql.SQL(", ").join(columns),
+            outranked=sql.SQL(outranked).format(**self._names),
+        )
 
     def _tally(self) -> sql.Composed:
         """Composes the counts of the answer.

@@ -75,6 +75,7 @@ def can_update(target: Target, batch: Batch) -> bool:
         and not target.remembers
         and not target.observes_time
         and target.history is None
+        and not target.children
     )
 
 

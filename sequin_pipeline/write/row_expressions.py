@@ -234,6 +234,7 @@ class RowExpressions:
 
 
 def all_equal(columns: Sequence[TargetColumn], incoming: sql.SQL) -> sql.Composed:
+    """Composes whether row `t` has the same values in these columns as the incoming one."""
     kept = [column for column in columns if column.keeps_digits]
     equal = [
         sql.SQL("t.{name}{form} is not distinct from {value}{form}").format(

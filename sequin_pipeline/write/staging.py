@@ -4,20 +4,27 @@ JSON, numeric and arrays travel as text, so that casting and compressing are pai
 """
 
 import hashlib
+from collections.abc import Sequence
 from dataclasses import dataclass, field
 
 import psycopg
+import pyarrow as pa
 from psycopg import sql
 
 from sequin_pipeline.postgres import copy_binary
+from sequin_pipeline.postgres.warehouse import Connection
 from sequin_pipeline.table.target import Target
 from sequin_pipeline.write.batch import OBJECT_VERSION, Batch
+from sequin_pipeline.write.child_batch import elements_of
 
 MAX_STAGING_TABLES = 8
 """A session keeps at most so many.
 
 Each `on commit delete rows` table of a session is truncated at every commit: 0.2 ms with one, 2 ms with eleven.
 """
+
+APPLIED = sql.Identifier("pg_temp", "applied_parents")
+"""Of a target with children, this is the session's table of the rows that a merge has written or removed."""
 
 TEMP_BUFFERS = "32MB"
 """A batch fits into these buffers four times.
@@ -33,18 +40,20 @@ Cursor = psycopg.Cursor[tuple[object, ...]]
 class Staging:
     """This value is a staging table by its columns and their types.
 
-    The name hangs on all of them, so that no shape is taken for another, and on whether it is for versions: those of a batch are
-    staged beside its rows.
+    The name hangs on all of them, so that no shape is taken for another, and on what it is for: versions and elements of a batch are
+    staged beside its rows, each child table's elements apart.
     """
 
     columns: tuple[tuple[str, str], ...]
     is_for_versions: bool = False
+    use: str = ""
 
     @property
     def name(self) -> str:
         """This is the unqualified name: the table lives in the session's temporary schema."""
         prefix = "staging_versions_" if self.is_for_versions else "staging_"
-        return prefix + hashlib.blake2b(repr(self.columns).encode(), digest_size=8).hexdigest()
+        told = repr(self.columns) + self.use
+        return prefix + hashlib.blake2b(told.encode(), digest_size=8).hexdigest()
 
     @property
     def identifier(self) -> sql.Identifier:
@@ -64,6 +73,27 @@ class EncodedBatch:
     staging: Staging = field(repr=False)
     payload: memoryview = field(repr=False)
     versions: "EncodedBatch | None" = field(default=None, repr=False)
+    children: "tuple[EncodedChild, ...]" = field(default=(), repr=False)
+
+    @property
+    def copied_bytes(self) -> int:
+        """These are the bytes of the batch and of its elements."""
+        return sum(len(part.payload) for part in self.parts)
+
+    @property
+    def parts(self) -> "tuple[EncodedBatch | EncodedChild, ...]":
+        """These are the rows of the table, and then those of each child table."""
+        return (self, *self.children)
+
+
+@dataclass(frozen=True)
+class EncodedChild:
+    """This value holds the elements of a batch's records that go to one child table, as bytes."""
+
+    target: Target
+    staging: Staging
+    payload: memoryview = field(repr=False)
+    rows: int
 
 
 def encode(target: Target, batch: Batch) -> EncodedBatch:
@@ -90,25 +120,58 @@ def _encode(target: Target, batch: Batch, staging: Staging, versions: EncodedBat
         # What is all known may not even have all columns.
         return EncodedBatch(target, batch, staging, memoryview(b""), versions)
     rows = batch.select([name for name, _ in staging.columns])
-    return EncodedBatch(target, batch, staging, copy_binary.encode(rows, [kind for _, kind in staging.columns]), versions)
+    # Elements go with the newest versions alone.
+    of = () if staging.is_for_versions else target.children
+    children = tuple(_encode_child(child.target, elements_of(target, batch, child)) for child in of)
+    payload = copy_binary.encode(rows, [kind for _, kind in staging.columns])
+    return EncodedBatch(target, batch, staging, payload, versions, children)
+
+
+def _encode_child(target: Target, elements: pa.Table) -> EncodedChild:
+    columns = tuple((column.name, column.staging) for column in target.columns)
+    payload = copy_binary.encode(elements, [kind for _, kind in columns]) if len(elements) else memoryview(b"")
+    return EncodedChild(target, Staging(columns, use=target.label), payload, len(elements))
 
 
 def fill(cursor: Cursor, encoded: EncodedBatch) -> None:
     """Creates the session's staging table where it is missing and copies the batch into it; the commit empties it."""
-    create(cursor, encoded.staging)
-    with cursor.copy(sql.SQL("copy {} from stdin (format binary)").format(encoded.staging.identifier)) as copy:
-        copy.write(encoded.payload)
+    create_all(cursor, encoded)
+    for part in encoded.parts:
+        if part.payload:
+            with cursor.copy(sql.SQL("copy {} from stdin (format binary)").format(part.staging.identifier)) as copy:
+                copy.write(part.payload)
 
 
-def create(cursor: Cursor, staging: Staging) -> None:
-    """Makes the session's staging table, where it is missing."""
+def empty(connection: Connection, encoded: EncodedBatch) -> None:
+    """Empties the staging tables of a batch before the transaction ends."""
+    tables = [part.staging.identifier for part in encoded.parts]
+    tables += [APPLIED] if encoded.target.children else []
+    connection.execute(sql.SQL("truncate {}").format(sql.SQL(", ").join(tables)))
+
+
+def create_all(cursor: Cursor, encoded: EncodedBatch) -> None:
+    """Makes the session's staging tables for a batch, where they are missing."""
+    stagings = [part.staging for part in encoded.parts]
+    for staging in stagings:
+        create(cursor, staging, kept=stagings)
+    if encoded.target.children:
+        cursor.execute(
+            "do $$ begin if to_regclass('pg_temp.applied_parents') is null then"
+            " create temp table applied_parents (id text not null, is_kept boolean not null default false) on commit delete rows;"
+            " end if; end $$"
+        )
+
+
+def create(cursor: Cursor, staging: Staging, *, kept: Sequence[Staging] = ()) -> None:
+    """Makes the session's staging table, where it is missing; those that are `kept` are not dropped for it."""
     cursor.execute(
         "select relname from pg_class where relnamespace = pg_my_temp_schema() and relkind = 'r' and starts_with(relname, 'staging_')"
     )
     existing = [str(row[0]) for row in cursor.fetchall()]
     if staging.name in existing:
         return
-    for surplus in existing[MAX_STAGING_TABLES - 1 :]:
+    names = {each.name for each in kept}
+    for surplus in [name for name in existing if name not in names][max(0, MAX_STAGING_TABLES - len(kept or (staging,))) :]:
         cursor.execute(sql.SQL("drop table {}").format(sql.Identifier("pg_temp", surplus)))
     _make_room(cursor)
     # toast_tuple_target: a row of a few kB stays in line and uncompressed while it is only being looked at.

@@ -21,13 +21,14 @@ from sequin_pipeline.ledger.listings import remember
 from sequin_pipeline.ledger.rejects import PARENT, count_discarded, record_rejects, settle_delivered
 from sequin_pipeline.ledger.syncs import record_syncs
 from sequin_pipeline.normalize.normalizer import Reject
-from sequin_pipeline.postgres.rows import fetch_value
+from sequin_pipeline.postgres.rows import wal_bytes_since
 from sequin_pipeline.postgres.session import Session
 from sequin_pipeline.postgres.warehouse import Connection, explain
 from sequin_pipeline.records.forgotten import NOTHING_FORGOTTEN
 from sequin_pipeline.write.bad_rows import SearchResult, find_refused
 from sequin_pipeline.write.batch import Batch, Place
 from sequin_pipeline.write.buckets import Lane
+from sequin_pipeline.write.child_rows import count_rows
 from sequin_pipeline.write.counting import count_by_window
 from sequin_pipeline.write.forgotten_rows import without_forgotten
 from sequin_pipeline.write.history import BatchHistory, batch_history, record_passed_over
@@ -216,8 +217,9 @@ class TableWriter:
                 waiting=self._right_of_way.ceded,
             )
             counts = count_by_window(prepared, merged, self._window_keys)
+            count_rows(connection, self._job.ledger, merged.children)
             discarded = self._record_beside(connection, prepared, counts, history)
-            wal_bytes = _wal_bytes_since(connection, wal_start)
+            wal_bytes = wal_bytes_since(connection, wal_start)
             if self._job.mode in DELIVERING_MODES:
                 record_syncs(connection, self._job.ledger, prepared.syncs)
             self._record_merge(connection, batch_id, prepared, counts, merged, wal_bytes=wal_bytes)
@@ -233,6 +235,7 @@ class TableWriter:
             wal_bytes=wal_bytes,
             seconds={**merged.seconds, "ledger": ledger_seconds, "commit": commit_seconds},
             syncs=prepared.syncs,
+            children=merged.children,
         )
 
     def _record_beside(
@@ -337,7 +340,3 @@ class TableWriter:
             f"while writing a batch of {self._job.target.label!r}, others changed its rows in table {str(self._job.target.table)!r} "
             f"each of {searches_in_vain} times: run again when fewer write there"
         ) from refusal
-
-
-def _wal_bytes_since(connection: Connection, start: object) -> int:
-    return int(fetch_value(connection, "select pg_wal_lsn_diff(pg_current_wal_insert_lsn(), %s::pg_lsn)::bigint", (start,)))

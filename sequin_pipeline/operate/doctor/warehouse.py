@@ -15,6 +15,7 @@ from sequin_pipeline.operate.doctor.finding import Finding, Patient, clock_findi
 from sequin_pipeline.postgres.session_limits import limits_in_force
 from sequin_pipeline.postgres.warehouse import Connection, Warehouse
 from sequin_pipeline.sources.registry import open_source
+from sequin_pipeline.table.child_tables import pending_children
 from sequin_pipeline.table.history_table import pending_history
 from sequin_pipeline.table.managed import pending_changes
 from sequin_pipeline.table.row_security import open_ways
@@ -172,12 +173,14 @@ def tables(connection: Connection, patient: Patient) -> Iterator[Finding]:
             record = of.find_table(connection) if version is not None else None
             changes = pending_changes(connection, target, record, source=source)
             history = pending_history(connection, target, of, has_ledger=version == VERSION)
+            children = pending_children(connection, target, of, source=source, has_ledger=version is not None)
         except PipelineError as error:
             yield Finding("tables", "problem", str(error), "the message says what to do")
             continue
         for told in tell_access(connection, target):
             yield Finding("tables", "ok", told)
-        counts["to be created" if changes is None else "to be changed" if changes else "ready"] += 1
+        for found in (changes, *children.values()):
+            counts["to be created" if found is None else "to be changed" if found else "ready"] += 1
         if history is not None:
             counts["to be created" if history.creates else "to be changed" if history.statements else "ready"] += 1
     summed = ", ".join(f"{count} {what}" for what, count in counts.items() if count)

@@ -51,7 +51,7 @@ def remove_rows(
     """
     if not _can_hold(connection, table, subject):
         return Part()
-    due = fetch_rows(connection, _Row, _select(table, subject, schema), {**_values(table, subject), "after": after and after[0]})
+    due = fetch_rows(connection, _Row, _select(table, subject, schema), {**_values(table, subject), **_behind(after)})
     if not due:
         return Part()
     gone = connection.execute(
@@ -67,7 +67,7 @@ def remove_rows(
     removed = Counter({place_of(table): gone}) + remove_traces(connection, ledger, _traces(due, subject))
     # Of versions, the last record may have more: where all are kept, nothing would ever be behind them.
     has_more = len(due) == FORGET_ROWS and (gone > 0 or not table.repeats_ids)
-    return Part(removed, len(due) - gone, (due[-1].order,) if has_more else None)
+    return Part(removed, len(due) - gone, (due[-1].order, due[-1].place) if has_more else None)
 
 
 def _can_hold(connection: Connection, table: ForgetTable, subject: Subject) -> bool:
@@ -84,6 +84,11 @@ class _Row:
     upstream_id: str | None
     sync_id: str | None
     row_id: str | None
+
+
+def _behind(after: tuple[object, ...] | None) -> dict[str, object]:
+    order, place = after or (None, None)
+    return {"after": order, "place": place}
 
 
 def _traces(rows: Sequence[_Row], subject: Subject) -> Traces:
@@ -104,18 +109,24 @@ def _select(table: ForgetTable, subject: Subject, schema: str) -> sql.Composed:
     order = stored("id") if "id" in table.columns else sql.SQL("t.ctid::text")
     return sql.SQL(
         "select t.tableoid::bigint, t.ctid::text, {order}, {id}, {upstream_id}, {sync_id}, {row_id} from {table} t"
-        " where {is_due} and (%(after)s::text is null or {order} {behind} %(after)s) order by {order} limit {limit}"
+        " where {is_due} and (%(after)s::text is null or {is_behind}) order by {order}{then} limit {limit}"
         # A row that is being changed by its application is waited for.
         " for update"
     ).format(
         order=order,
-        behind=sql.SQL(">=" if table.repeats_ids else ">"),
         id=stored("id"),
         upstream_id=stored("upstream_id"),
         sync_id=stored("sync_id"),
         row_id=_row_id(table),
         table=table.identifier,
         is_due=_is_due(table, subject, schema),
+        # Of one record there may be more rows than a part has.
+        is_behind=sql.SQL(
+            "({order} >= %(after)s and ({order}, t.ctid::text) > (%(after)s, %(place)s))"
+            if table.is_child
+            else "{order} {behind} %(after)s"
+        ).format(order=order, behind=sql.SQL(">=" if table.repeats_ids else ">")),
+        then=sql.SQL(", t.ctid::text" if table.is_child else ""),
         limit=sql.Literal(FORGET_ROWS),
     )
 

@@ -14,10 +14,14 @@ from sequin_pipeline.ledger.ledger import Ledger
 from sequin_pipeline.postgres.rows import fetch_rows, fetch_value
 from sequin_pipeline.postgres.warehouse import Connection
 from sequin_pipeline.records.forgotten import Subject
-from sequin_pipeline.table.target import collection_target
+from sequin_pipeline.table.managed import FRAME_SOURCE
+from sequin_pipeline.table.target import PARENT_ID, TENANT_COLUMNS, collection_target
 
 ORIGIN_COLUMNS = ("id", "upstream_id", "sync_id", "internal_id")
 """These columns of ours say which record a row is, and whose."""
+
+CHILD_ORIGINS: Mapping[str, str] = {"id": PARENT_ID, **{name: name for name in TENANT_COLUMNS}}
+"""In a child table these columns say it."""
 
 
 @dataclass(frozen=True)
@@ -27,7 +31,8 @@ class ForgetTable:
     `columns` names the table's column for each of ORIGIN_COLUMNS that it has, `key` the table's columns that the ledger names a row by.
     `version` is the column that only rows of ours have a value in, where it is an application's table; `keeps_versions`: the ledger
     has the versions of all rows of ours. `may_delete`: its rows may be deleted, which an application's
-    (`is_application`) must allow. `repeats_ids`: it has a row for each version of a record.
+    (`is_application`) must allow. `repeats_ids`: it has a row for each version of a record. `is_child`: it holds elements of records,
+    several of each, and its label begins with theirs.
     """
 
     table: TableName
@@ -39,6 +44,7 @@ class ForgetTable:
     may_delete: bool = True
     is_application: bool = False
     repeats_ids: bool = False
+    is_child: bool = False
 
     @property
     def identifier(self) -> sql.Identifier:
@@ -55,7 +61,9 @@ class ForgetTable:
 
     def may_hold(self, subject: Subject) -> bool:
         """Tells whether rows of the subject could be here at all."""
-        return subject.kind != "record" or subject.label == self.label
+        if subject.kind != "record" or subject.label == self.label:
+            return True
+        return self.is_child and self.label.startswith(f"{subject.label}_")
 
 
 Kind = Callable[[Connection, Iterable[Collection], str], Iterator[ForgetTable]]
@@ -65,6 +73,9 @@ def collection_tables(connection: Connection, collections: Iterable[Collection],
     """Yields the tables of declared collections, those of applications too."""
     for collection in collections:
         target = collection_target(collection)
+        # Before their parents, on which they may have a foreign key; those within others before these.
+        for child in reversed(target.children):
+            yield ForgetTable(child.target.table, child.target.label, CHILD_ORIGINS, child.target.key, is_child=True)
         yield ForgetTable(
             collection.table,
             collection.label,
@@ -81,16 +92,20 @@ def collection_tables(connection: Connection, collections: Iterable[Collection],
 
 def other_tables(connection: Connection, collections: Iterable[Collection], schema: str) -> Iterator[ForgetTable]:
     """Yields the tables that only the ledger knows: of frames, and of collections that are declared no longer."""
-    known = {str(collection.table) for collection in collections}
+    known = {str(table) for collection in collections for table in collection.tables}
     found = fetch_rows(
         connection,
         lambda *columns: columns,
-        sql.SQL("select table_name, label from {} order by table_name").format(sql.Identifier(schema, "tables")),
+        sql.SQL("select table_name, label, source_kind from {} order by table_name").format(sql.Identifier(schema, "tables")),
     )
-    for name, label in found:
+    for name, label, kind in found:
         table = TableName(*name.split(".", 1))
-        if name not in known:
-            columns = _text_columns(connection, table)
+        if name in known:
+            continue
+        columns = _text_columns(connection, table)
+        if kind != FRAME_SOURCE.kind and PARENT_ID in columns and "upstream_id" not in columns:
+            yield ForgetTable(table, label, CHILD_ORIGINS, (), is_child=True)
+        else:
             yield ForgetTable(
                 table, label, {one: one for one in ORIGIN_COLUMNS if one in columns}, ("id",) if "id" in columns else ()
             )

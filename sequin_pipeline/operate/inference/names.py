@@ -5,7 +5,7 @@ import unicodedata
 from collections.abc import Iterable, Mapping
 
 from sequin_pipeline.catalog import MAX_IDENTIFIER_BYTES
-from sequin_pipeline.declare.parse import SYSTEM_COLUMNS
+from sequin_pipeline.declare.parse_columns import SYSTEM_COLUMNS
 from sequin_pipeline.records.fields import RECORD_COLUMNS
 
 _HUMP = re.compile(r"(?<=[a-z0-9])(?=[A-Z])")
@@ -20,13 +20,16 @@ def snake_case(text: str) -> str:
     return words if words[:1].isalpha() else f"n_{words}".rstrip("_")
 
 
-def column_names(provider: str, fields: Iterable[tuple[str, ...]]) -> Mapping[tuple[str, ...], str]:
+def column_names(
+    provider: str, fields: Iterable[tuple[str, ...]], *, reserved: Iterable[str] = RECORD_COLUMNS
+) -> Mapping[tuple[str, ...], str]:
     """Returns, by steps, a name that declare/parse.py accepts; `<provider>_` stands before one that every table has."""
-    taken = {*RECORD_COLUMNS, *SYSTEM_COLUMNS}
+    of_table = {*reserved, *SYSTEM_COLUMNS}
+    taken = set(of_table)
     chosen: dict[tuple[str, ...], str] = {}
     for steps in fields:
         name = snake_case("_".join(steps))
-        if name in taken and steps not in chosen and name in {*RECORD_COLUMNS, *SYSTEM_COLUMNS}:
+        if name in taken and steps not in chosen and name in of_table:
             name = f"{snake_case(provider)}_{name}"
         name = name[: MAX_IDENTIFIER_BYTES - _COUNT_CHARACTERS]
         candidate, number = name, 2

@@ -9,6 +9,7 @@ import yaml
 
 from sequin_pipeline.catalog import Collection, Column, Path, SourceDeclaration
 from sequin_pipeline.declare.parse import DEFAULT_ACCOUNTS
+from sequin_pipeline.operate.inference.children import ProposedChild, propose_children
 from sequin_pipeline.operate.inference.connector_keys import connector_keys, option_keys, stream_keys
 from sequin_pipeline.operate.inference.examples import example_of
 from sequin_pipeline.operate.inference.names import column_names
@@ -32,6 +33,8 @@ class ProposedColumn:
 class Proposal:
     """A proposal has columns, `keys` as further YAML values of the collection, and `remarks` as comments; the sample is from `source`.
 
+    `children` are lists that could be tables, written as comments.
+
     `untold` are columns of fields that are null throughout the sample, so that nothing tells their types: they are written as comments.
 
     `refused_records` of the sample are those that the table would refuse though they fit the declaration; `is_refused`: it would
@@ -47,6 +50,7 @@ class Proposal:
     refused_records: int = 0
     is_refused: bool = False
     untold: tuple[ProposedColumn, ...] = ()
+    children: tuple[ProposedChild, ...] = ()
 
 
 def propose(collection: Collection, sample: Sample, described: Sequence[FieldDescription]) -> Proposal:
@@ -71,6 +75,7 @@ def propose(collection: Collection, sample: Sample, described: Sequence[FieldDes
         tuple(column for column, told in zip(columns, is_told, strict=True) if told),
         source=collection.source,
         untold=tuple(column for column, told in zip(columns, is_told, strict=True) if not told),
+        children=propose_children(collection.provider, sample),
     )
 
 
@@ -87,7 +92,21 @@ def written(proposal: Proposal, heading: Sequence[str] = ()) -> str:
     lines.append("      columns:" if proposal.columns else "      columns: {}")
     lines += [f"        {_declaration(item)}  # {_remark(item)}" for item in proposal.columns]
     lines += [f"        # {_declaration(item)}  # {_remark(item)}" for item in proposal.untold]
+    if proposal.children:
+        lines.append("      # Lists that could be tables of their own:")
+        lines += [f"      # {line}" for line in children_lines(proposal.children)]
     return "\n".join(lines) + "\n"
+
+
+def children_lines(children: Sequence[ProposedChild]) -> list[str]:
+    """Returns the key of a collection that makes tables of these lists, line by line."""
+    lines = ["children:"]
+    for child in children:
+        lines += [f"  {_flow(child.name)}:", f"    {_flow({'path': path_text(child.path)})}"]
+        lines += ["    key: [id]"] if child.has_key else []
+        lines += ["    columns:"] if child.columns else []
+        lines += [f"      {_flow({column.name: _keys_of(column)})}" for column in child.columns]
+    return lines
 
 
 def _source_keys(source: SourceDeclaration) -> dict[str, object]:

@@ -83,6 +83,11 @@ def fields_of(sample: Sample, *, wholes: bool = False) -> tuple[SampledField, ..
     return tuple(_fields(sample.objects, (), of=len(sample.objects), wholes=wholes))
 
 
+def fields_of_objects(objects: Sequence[bytes]) -> tuple[SampledField, ...]:
+    """Returns every field of these objects, as of those of a sample."""
+    return tuple(_fields(objects, (), of=len(objects), wholes=False))
+
+
 def _fields(objects: Sequence[bytes], prefix: tuple[str, ...], *, of: int, wholes: bool) -> Iterator[SampledField]:
     values: dict[str, list[bytes]] = {}
     for text in objects:
@@ -92,14 +97,15 @@ def _fields(objects: Sequence[bytes], prefix: tuple[str, ...], *, of: int, whole
                 found.append(value)
     for key, found in values.items():
         steps = (*prefix, key)
-        has_parts = len(steps) < MAX_DEPTH and _are_alike(found)
+        has_parts = len(steps) < MAX_DEPTH and are_alike(found)
         if wholes or not has_parts:
             yield SampledField(steps, tuple(found), of)
         if has_parts:
             yield from _fields(found, steps, of=of, wholes=wholes)
 
 
-def _are_alike(values: Sequence[bytes]) -> bool:
+def are_alike(values: Sequence[bytes]) -> bool:
+    """Says whether values are objects with the same fields, rather than maps, whose keys are data."""
     if len(values) < MIN_ALIKE or any(kind_of(value) != "object" for value in values):
         return False
     keys = Counter(key for value in values for key in json_text.members(value))

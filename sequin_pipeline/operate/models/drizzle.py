@@ -4,7 +4,7 @@ from collections.abc import Mapping, Sequence
 
 from sequin_pipeline.operate.models.names import camel_case, distinct
 from sequin_pipeline.operate.models.table import ModelColumn, ModelTable
-from sequin_pipeline.operate.models.typescript import doc_comment, literal, model_names, property_names
+from sequin_pipeline.operate.models.typescript import belonging, doc_comment, literal, model_names, property_names
 from sequin_pipeline.table.row_security import POLICY, STORED_CONDITION
 
 _BUILDERS: Mapping[str, tuple[str, str, str]] = {
@@ -33,6 +33,8 @@ def drizzle_models(tables: Sequence[ModelTable]) -> str:
         builders.add("index")
     if any(table.is_by_tenant for table in tables):
         builders.add("pgPolicy")
+    if any(len(table.key) > 1 for table in tables):
+        builders.add("primaryKey")
     factories = {"pgTable" if table.name.schema == "public" else "pgSchema" for table in tables}
     lines = ['import { sql } from "drizzle-orm";'] if "pgPolicy" in builders else []
     lines += [f'import {{ {", ".join(sorted(builders | factories))} }} from "drizzle-orm/pg-core";', ""]
@@ -40,11 +42,11 @@ def drizzle_models(tables: Sequence[ModelTable]) -> str:
     for table in tables:
         factory = f"{schemas[table.name.schema]}.table" if table.name.schema in schemas else "pgTable"
         properties = property_names(table)
-        lines += ["", *doc_comment(table.description), *doc_comment(table.remark)]
+        lines += ["", *doc_comment(f"{table.description} {belonging(table, names)}"), *doc_comment(table.remark)]
         lines.append(f"export const {camel_case(names[str(table.name)])} = {factory}({literal(table.name.name)}, {{")
         for column in table.columns:
             lines += doc_comment(column.description, indent="  ")
-            lines.append(f"  {properties[column.name]}: {_definition(column)},")
+            lines.append(f"  {properties[column.name]}: {_definition(column, is_only_key=len(table.key) == 1)},")
         lines.append(_end(table, properties))
     return "\n".join(lines) + "\n"
 
@@ -56,7 +58,9 @@ def _schema_names(tables: Sequence[ModelTable], *, taken: Sequence[str]) -> Mapp
 
 
 def _end(table: ModelTable, properties: Mapping[str, str]) -> str:
-    indexes = [
+    keys = [f"primaryKey({{ columns: [{', '.join(f'table.{properties[name]}' for name in table.key)}] }})"]
+    indexes = keys if len(table.key) > 1 else []
+    indexes += [
         f"index({literal(index.name)}).on({', '.join(f'table.{properties[column]}' for column in index.columns)})"
         for index in table.indexes
     ]
@@ -70,8 +74,8 @@ def _end(table: ModelTable, properties: Mapping[str, str]) -> str:
     return f"}}, (table) => [{', '.join(extras)}]);" if extras else "});"
 
 
-def _definition(column: ModelColumn) -> str:
+def _definition(column: ModelColumn, *, is_only_key: bool) -> str:
     builder, options, suffix = _BUILDERS[column.type]
     arguments = ", ".join(filter(None, (literal(column.name), options)))
-    constraint = ".primaryKey()" if column.is_key else "" if column.is_nullable else ".notNull()"
+    constraint = ".primaryKey()" if column.is_key and is_only_key else "" if column.is_nullable else ".notNull()"
     return f"{builder}({arguments}){suffix}{constraint}"

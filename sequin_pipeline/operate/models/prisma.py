@@ -3,7 +3,7 @@
 from collections.abc import Mapping, Sequence
 
 from sequin_pipeline.operate.models.table import ModelColumn, ModelTable
-from sequin_pipeline.operate.models.typescript import literal, model_names, one_line, property_names
+from sequin_pipeline.operate.models.typescript import belonging, literal, model_names, one_line, property_names
 
 _TYPES: Mapping[str, tuple[str, str]] = {
     "text": ("String", ""),
@@ -33,9 +33,12 @@ def prisma_models(tables: Sequence[ModelTable]) -> str:
     for table in tables:
         properties = property_names(table)
         fields = [
-            line for column in table.columns for line in (*_comments(column), f"  {_field(properties[column.name], column)}")
+            line
+            for column in table.columns
+            for line in (*_comments(column), f"  {_field(properties[column.name], column, is_only_key=len(table.key) == 1)}")
         ]
-        mapping = ["", f"  @@map({literal(table.name.name)})", f"  @@schema({literal(table.name.schema)})"]
+        keys = [f"  @@id([{', '.join(properties[name] for name in table.key)}])"] if len(table.key) > 1 else []
+        mapping = ["", *keys, f"  @@map({literal(table.name.name)})", f"  @@schema({literal(table.name.schema)})"]
         indexes = [
             f"  @@index([{', '.join(properties[column] for column in index.columns)}], map: {literal(index.name)})"
             for index in table.indexes
@@ -43,6 +46,7 @@ def prisma_models(tables: Sequence[ModelTable]) -> str:
         lines = [
             *_comment(table.description),
             *_comment(table.remark),
+            *_comment(belonging(table, names)),
             f"model {names[str(table.name)]} {{",
             *fields,
             *mapping,
@@ -53,11 +57,11 @@ def prisma_models(tables: Sequence[ModelTable]) -> str:
     return "\n\n".join(blocks) + "\n"
 
 
-def _field(name: str, column: ModelColumn) -> str:
+def _field(name: str, column: ModelColumn, *, is_only_key: bool) -> str:
     kind, native = _TYPES[column.type]
     is_optional = column.is_nullable and not kind.endswith("[]")
     renamed = "" if name == column.name else f"@map({literal(column.name)})"
-    parts = (name, f"{kind}{'?' if is_optional else ''}", "@id" if column.is_key else "", renamed, native)
+    parts = (name, f"{kind}{'?' if is_optional else ''}", "@id" if column.is_key and is_only_key else "", renamed, native)
     return " ".join(filter(None, parts))
 
 

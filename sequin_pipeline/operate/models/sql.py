@@ -4,7 +4,7 @@ from collections.abc import Sequence
 
 from psycopg import sql
 
-from sequin_pipeline.operate.models.table import ModelColumn, ModelTable
+from sequin_pipeline.operate.models.table import ModelColumn, ModelParent, ModelTable
 from sequin_pipeline.table.row_security import creating_statements
 
 
@@ -17,6 +17,7 @@ def sql_models(tables: Sequence[ModelTable]) -> str:
     statements = [sql.SQL("create schema if not exists {};").format(sql.Identifier(schema)) for schema in schemas]
     for table in tables:
         statements += [_create(table), *_security(table), *_indexes(table), *_comments(table)]
+    statements += [_foreign_key(table, table.parent) for table in tables if table.parent is not None and table.parent.constraint]
     return "\n\n".join(statement.as_string() for statement in statements) + "\n"
 
 
@@ -24,6 +25,16 @@ def _create(table: ModelTable) -> sql.Composed:
     key = sql.SQL(", ").join(sql.Identifier(column.name) for column in table.columns if column.is_key)
     lines = [*map(_definition, table.columns), sql.SQL("    primary key ({})").format(key)]
     return sql.SQL("create table {} (\n{}\n);").format(_identifier(table), sql.SQL(",\n").join(lines))
+
+
+def _foreign_key(table: ModelTable, parent: ModelParent) -> sql.Composed:
+    return sql.SQL("alter table {} add constraint {} foreign key ({}) references {} ({}) deferrable initially deferred;").format(
+        _identifier(table),
+        sql.Identifier(parent.constraint or ""),
+        sql.SQL(", ").join(map(sql.Identifier, parent.columns)),
+        sql.Identifier(parent.name.schema, parent.name.name),
+        sql.SQL(", ").join(map(sql.Identifier, parent.to_columns)),
+    )
 
 
 def _definition(column: ModelColumn) -> sql.Composed:

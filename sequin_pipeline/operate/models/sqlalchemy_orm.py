@@ -6,7 +6,7 @@ import re
 from collections.abc import Mapping, Sequence
 
 from sequin_pipeline.operate.models.names import distinct, pascal_case
-from sequin_pipeline.operate.models.table import ModelColumn, ModelTable
+from sequin_pipeline.operate.models.table import ModelColumn, ModelParent, ModelTable
 
 _TYPES: Mapping[str, tuple[str, str]] = {
     "text": ("Text", "str"),
@@ -33,7 +33,7 @@ _IMPORTS: Mapping[str, frozenset[str]] = {
         {"ARRAY", "BigInteger", "Boolean", "Date", "DateTime", "Double", "Index", "Integer", "Numeric", "Text", "Uuid"}
     ),
     "sqlalchemy.dialects.postgresql": frozenset({"JSON", "JSONB"}),
-    "sqlalchemy.orm": frozenset({"DeclarativeBase", "Mapped", "mapped_column"}),
+    "sqlalchemy.orm": frozenset({"DeclarativeBase", "Mapped", "mapped_column", "relationship"}),
 }
 
 _NAMES = re.compile(r"[A-Za-z_]+")
@@ -46,7 +46,7 @@ def sqlalchemy_models(tables: Sequence[ModelTable]) -> str:
     """Returns a module with a class for each table on a base of its own: replace that by your own."""
     names = distinct([("", "Base"), *((str(t.name), pascal_case(f"{t.name.schema}_{t.name.name}")) for t in tables)])
     classes = ["class Base(DeclarativeBase):\n    pass\n"]
-    classes += ["\n".join(_lines(names[str(table.name)], table)) + "\n" for table in tables]
+    classes += ["\n".join(_lines(names[str(table.name)], table, names)) + "\n" for table in tables]
     return "\n\n".join([_imports(tables), *classes])
 
 
@@ -56,12 +56,18 @@ def _imports(tables: Sequence[ModelTable]) -> str:
     }
     if any(table.indexes for table in tables):
         types.add("Index")
-    used = types | _IMPORTS["sqlalchemy.orm"]
+    used = types | (_IMPORTS["sqlalchemy.orm"] - (set() if any(_parent(table, tables) for table in tables) else {"relationship"}))
     lines = [f"from {module} import {', '.join(sorted(names & used))}" for module, names in _IMPORTS.items() if names & used]
     return "\n".join(lines) + "\n"
 
 
-def _lines(name: str, table: ModelTable) -> list[str]:
+def _parent(table: ModelTable, tables: Sequence[ModelTable]) -> ModelParent | None:
+    """Returns what the rows of a child table belong to, where that is printed, too."""
+    is_printed = table.parent is not None and any(other.name == table.parent.name for other in tables)
+    return table.parent if is_printed else None
+
+
+def _lines(name: str, table: ModelTable, names: Mapping[str, str]) -> list[str]:
     attributes = distinct((column.name, _attribute(column.name)) for column in table.columns)
     indexes = "".join(f"Index({', '.join(map(_literal, (index.name, *index.columns)))}), " for index in table.indexes)
     comment = f', "comment": {_literal(table.description)}' if table.description else ""
@@ -72,7 +78,20 @@ def _lines(name: str, table: ModelTable) -> list[str]:
         f'    __table_args__ = ({indexes}{{"schema": {_literal(table.name.schema)}{comment}}},)',
         "",
         *(f"    {attributes[column.name]}: {_definition(column)}" for column in table.columns),
+        *_relationship(name, table, attributes, names),
     ]
+
+
+def _relationship(name: str, table: ModelTable, attributes: Mapping[str, str], names: Mapping[str, str]) -> list[str]:
+    """Returns the way to the parent, which is only read: the pipeline writes both."""
+    if table.parent is None or str(table.parent.name) not in names:
+        return []
+    outer = names[str(table.parent.name)]
+    pairs = zip(table.parent.columns, table.parent.to_columns, strict=True)
+    joins = [f"foreign({name}.{attributes[own]}) == {outer}.{_attribute(theirs)}" for own, theirs in pairs]
+    joined = joins[0] if len(joins) == 1 else f"and_({', '.join(joins)})"
+    attribute = distinct([*attributes.items(), ("", "parent")])[""]
+    return ["", f'    {attribute}: Mapped["{outer}"] = relationship(primaryjoin={_literal(joined)}, viewonly=True)']
 
 
 def _attribute(name: str) -> str:

@@ -4,7 +4,7 @@ from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING
 
 from sequin_pipeline.catalog import Collection, TableName
-from sequin_pipeline.records.fields import RECORD_COLUMNS
+from sequin_pipeline.records.fields import CHILD_COLUMNS, RECORD_COLUMNS
 from sequin_pipeline.table.indexes import index_name
 from sequin_pipeline.table.row_security import SETTING
 
@@ -36,10 +36,21 @@ class ModelIndex:
 
 
 @dataclass(frozen=True)
+class ModelParent:
+    """This value says to which row of another table each row belongs; `constraint` is the foreign key that says it, too."""
+
+    name: TableName
+    columns: tuple[str, ...]
+    to_columns: tuple[str, ...]
+    constraint: str | None = None
+
+
+@dataclass(frozen=True)
 class ModelTable:
     """This value is a table; its columns stand in the order in which the pipeline creates them.
 
-    `indexes` are those beside the primary key's. `is_by_tenant`: readers see the rows of one tenant only.
+    `indexes` are those beside the primary key's. `is_by_tenant`: readers see the rows of one tenant only. `parent` is the table that a
+    child table's rows belong to.
     """
 
     name: TableName
@@ -47,6 +58,7 @@ class ModelTable:
     description: str
     indexes: tuple[ModelIndex, ...] = ()
     is_by_tenant: bool = False
+    parent: ModelParent | None = None
 
     @property
     def remark(self) -> str:
@@ -54,6 +66,40 @@ class ModelTable:
         if not self.is_by_tenant:
             return ""
         return f"Readers see the rows of one tenant: select set_config('{SETTING}', its internal_id, true) in each transaction."
+
+    @property
+    def key(self) -> tuple[str, ...]:
+        """These are the columns of the primary key."""
+        return tuple(column.name for column in self.columns if column.is_key)
+
+
+def model_tables(collection: Collection) -> list[ModelTable]:
+    """Returns the collection's table, and those of its children behind it."""
+    # Not above, as in model_table.
+    from sequin_pipeline.table.child_tables import foreign_key
+    from sequin_pipeline.table.target import collection_target
+
+    parent = collection_target(collection)
+    found = [model_table(collection)]
+    for child in parent.children:
+        outer = next((each.target for each in parent.children if each.declared == child.declared.within), parent)
+        key = foreign_key(parent, child)
+        belongs = ModelParent(outer.table, child.target.key[: len(outer.key)], outer.key, key.name if key else None)
+        written = tuple(
+            ModelColumn(column.name, column.type, column.is_nullable, column.name in child.target.key, column.description)
+            for column in child.target.columns
+        )
+        stamps = tuple(
+            ModelColumn(name, "timestamptz", is_nullable=False, is_key=False, description=CHILD_COLUMNS[name])
+            for name in child.target.stamps
+        )
+        is_by_tenant = child.target.row_security is not None
+        found.append(
+            ModelTable(
+                child.target.table, (*written, *stamps), child.target.description, is_by_tenant=is_by_tenant, parent=belongs
+            )
+        )
+    return found
 
 
 def model_table(collection: Collection) -> ModelTable:

@@ -3,7 +3,7 @@
 from collections.abc import Mapping, Sequence
 
 from sequin_pipeline.operate.models.table import ModelColumn, ModelIndex, ModelTable
-from sequin_pipeline.operate.models.typescript import doc_comment, literal, model_names, property_names
+from sequin_pipeline.operate.models.typescript import belonging, doc_comment, literal, model_names, property_names
 
 _TYPES: Mapping[str, tuple[str, str]] = {
     "text": ("text", "string"),
@@ -29,13 +29,13 @@ def typeorm_models(tables: Sequence[ModelTable]) -> str:
     """Returns a module that exports for each table an interface, and its entity as `<interface>Entity`."""
     names = model_names(tables)
     blocks = ['import { EntitySchema } from "typeorm";']
-    blocks += ["\n".join(_lines(names[str(table.name)], table)) for table in tables]
+    blocks += ["\n".join(_lines(names[str(table.name)], table, belonging(table, names))) for table in tables]
     return "\n\n".join(blocks) + "\n"
 
 
-def _lines(name: str, table: ModelTable) -> list[str]:
+def _lines(name: str, table: ModelTable, belongs: str) -> list[str]:
     properties = property_names(table)
-    lines = [*doc_comment(table.description), *doc_comment(table.remark), f"export interface {name} {{"]
+    lines = [*doc_comment(f"{table.description} {belongs}"), *doc_comment(table.remark), f"export interface {name} {{"]
     for column in table.columns:
         null = " | null" if column.is_nullable else ""
         lines += doc_comment(column.description, indent="  ")

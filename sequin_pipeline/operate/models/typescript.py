@@ -28,6 +28,15 @@ def model_names(tables: Sequence[ModelTable]) -> Mapping[str, str]:
     return distinct((str(table.name), pascal_case(f"{table.name.schema}_{table.name.name}")) for table in tables)
 
 
+def belonging(table: ModelTable, names: Mapping[str, str]) -> str:
+    """Returns a sentence that says to which row of its parent each row of a child table belongs; nothing for any other table."""
+    if table.parent is None:
+        return ""
+    outer = names.get(str(table.parent.name), str(table.parent.name))
+    equal = " and ".join(f"{theirs} = {own}" for own, theirs in zip(table.parent.columns, table.parent.to_columns, strict=True))
+    return f"Each row belongs to the row of {outer} with {equal}."
+
+
 def property_names(table: ModelTable) -> Mapping[str, str]:
     """Returns, by column, a camelCase name that is no other column's."""
     return distinct((column.name, camel_case(column.name)) for column in table.columns)

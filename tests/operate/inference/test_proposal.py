@@ -358,3 +358,33 @@ def test_nulls_within_arrays_are_said(values: list[str], said: str | None) -> No
     [line] = [line for line in text.splitlines() if "path: x" in line]
     assert ("text[]" in line, "nulls within" in line) == (True, said is not None)
     assert said is None or said in line
+
+
+def test_lists_of_objects_are_proposed_as_tables_in_comments_that_take_them_all() -> None:
+    lines = [{"id": f"li_{number}", "amount": number, "price": {"id": "p"}, "position": 1} for number in range(4)]
+    objects: list[dict[str, object]] = [
+        {"lines": {"data": lines, "has_more": False}, "tags": ["a"], "steps": [{"at": 1}, {"at": 1}]} for _ in range(10)
+    ]
+
+    text = printed(sample_of(*objects))
+
+    comment = text[text.index("      # Lists that could be tables") :]
+    assert comment == (
+        "      # Lists that could be tables of their own:\n"
+        "      # children:\n"
+        "      #   lines:\n"
+        "      #     path: lines.data\n"
+        "      #     key: [id]\n"
+        "      #     columns:\n"
+        "      #       amount: {path: amount, type: bigint}\n"
+        "      #       price_id: {path: price.id, type: text}\n"
+        "      #       demo_position: {path: position, type: bigint}\n"
+        "      #   steps:\n"
+        "      #     path: steps\n"
+        "      #     columns:\n"
+        "      #       at: {path: at, type: bigint}\n"
+    )
+    asked = declared(text.replace("      # Lists that could be tables of their own:\n", "").replace("      # ", "      "))
+    assert [child.name for child in asked.children] == ["lines", "steps"]
+    rows = Normalizer(asked)(sample_of(*objects).pages[0])
+    assert (len(rows.frame), rows.rejects) == (10, ())
