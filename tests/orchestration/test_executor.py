@@ -5,6 +5,8 @@ import multiprocessing
 import os
 import subprocess
 import sys
+from collections.abc import Iterator
+from multiprocessing import forkserver
 from pathlib import Path
 
 import dagster as dg
@@ -45,8 +47,12 @@ def queue_job() -> dg.JobDefinition:
 
 
 @pytest.fixture
-def surroundings(empty_url: str, dagster_url: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> str:
-    """Three collections declared, and the variables that their runs read but for the API's. Returns the warehouse."""
+def surroundings(empty_url: str, dagster_url: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[str]:
+    """Three collections declared, and the variables that their runs read but for the API's. Yields the warehouse.
+
+    Processes are forked from one that has the variables of the first run: another test's, which would end with ours.
+    """
+    forkserver._forkserver._stop()
     folder = tmp_path / "defs" / "demo"
     folder.mkdir(parents=True)
     collections = ", ".join(f"{name}: {{}}" for name in NAMES)
@@ -57,7 +63,8 @@ def surroundings(empty_url: str, dagster_url: str, tmp_path: Path, monkeypatch: 
     monkeypatch.setenv("WAREHOUSE_URL", empty_url)
     monkeypatch.setenv("SEQUIN_API_TOKEN", "none is needed")
     monkeypatch.setenv("DAGSTER_POSTGRES_URL", dagster_url.replace("postgresql://", "postgresql+psycopg2://", 1))
-    return empty_url
+    yield empty_url
+    forkserver._forkserver._stop()
 
 
 def run(tags: dict[str, str], *, names: tuple[str, ...] = NAMES) -> tuple[bool, set[str]]:
