@@ -29,6 +29,8 @@ from sequin_pipeline.write.merge import Waiting, pin_plan
 WORTHWHILE_SHARE = 0.5
 """Below this share of the last batch's rows that were known, or new, asking costs more than it saves."""
 
+ESCAPE = b"\\u"
+
 PAUSE_BATCHES = 16
 """So many batches are merged after one that could only be merged: to write rows in vain costs as much as to merge them."""
 
@@ -208,20 +210,32 @@ def ask(
 
 
 def _has_more_than_ascii(target: Target, batch: Batch) -> Flags:
-    found = np.zeros(len(batch.delivered), dtype=bool)
-    for column in target.stored:
-        if column.staging == "text" and column.name not in batch.delivered.column_names:
-            # Not read yet: it may hold what is an escape in the object.
-            objects = batch.delivered.column(target.data or "")
-            found |= pc.match_substring(objects, "\\u").fill_null(False).to_numpy(zero_copy_only=False)
-        elif column.staging == "text":
-            values = batch.delivered.column(column.name)
-            if pa.types.is_list(values.type):
-                values = pa.chunked_array(
-                    [pa.array(["".join(filter(None, item or ())) for item in values.to_pylist()], pa.string())]
-                )
-            found |= ~pc.string_is_ascii(values.cast(pa.string())).fill_null(True).to_numpy(zero_copy_only=False)
+    names = [column.name for column in target.stored if column.staging == "text"]
+    delivered = batch.delivered
+    found = np.zeros(len(delivered), dtype=bool)
+    for name in names:
+        if name in delivered.column_names:
+            found |= ~pc.string_is_ascii(_texts(delivered.column(name))).fill_null(True).to_numpy(zero_copy_only=False)
+    if not set(names) <= set(delivered.column_names):
+        # What has not been read yet may hold what is an escape in the object.
+        found |= _has_escapes(delivered.column(target.data or ""))
     return found[batch.order]
+
+
+def _texts(values: pa.ChunkedArray) -> pa.ChunkedArray:
+    if pa.types.is_list(values.type):
+        return pa.chunked_array([pa.array(["".join(filter(None, item or ())) for item in values.to_pylist()], pa.string())])
+    return values.cast(pa.string())
+
+
+def _has_escapes(objects: pa.ChunkedArray) -> Flags:
+    """Tells which objects may hold a character as an escape; that there is none at all is found in a tenth of the time."""
+    buffers = (chunk.buffers()[-1] for chunk in objects.chunks)
+    contents = (b"" if buffer is None else buffer.to_pybytes() for buffer in buffers)
+    # One character is looked for ten times as fast as two.
+    if not any(ESCAPE[:1] in content and ESCAPE in content for content in contents):
+        return np.zeros(len(objects), dtype=bool)
+    return np.asarray(pc.match_substring(objects, ESCAPE.decode()).fill_null(False))
 
 
 def _no_tombstones(rows: int) -> pa.ChunkedArray:

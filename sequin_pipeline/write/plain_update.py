@@ -41,11 +41,14 @@ class UpdateStatements(RowExpressions):
 
     def count_standing(self) -> sql.Composed:
         """Composes a count by window of the rows that the table holds now as staged, and of those that it holds newer."""
+        # A trigger may have changed what was just written. An equal hash does not tell that from text in another encoding.
+        is_ascii = self._is_ascii() if self.target.rechecks_text else sql.SQL("")
+        known = sql.SQL("({}{})").format(self._is_known_by_hash(), is_ascii)
         return sql.SQL(
             "select {window}, count(*) filter (where t.is_equal), count(*) filter (where t.is_newer) from {staging} s"
             " left join lateral (select t.{tv} > s.{v} as is_newer, t.{tv} = s.{v} and ({same} or {known}) as is_equal"
             " from {table} t where {key_equal} offset 0) t on true group by 1"
-        ).format(**self._names, window=self._window(STAGED), same=self._same(STAGED), known=self._is_known_by_hash())
+        ).format(**self._names, window=self._window(STAGED), same=self._same(STAGED), known=known)
 
 
 @dataclass(frozen=True)

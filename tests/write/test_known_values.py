@@ -106,6 +106,21 @@ def test_a_row_of_an_earlier_build_gets_the_present_hash_when_it_changes(warehou
     assert {name for name in fresh if fresh[name] == present[name]} == {"fresh"}
 
 
+# ---- text that was stored in another encoding
+
+
+def test_a_full_read_finds_text_that_came_as_an_escape_garbled(warehouse_url: str) -> None:
+    sent = record("odd", 5, data={"status": "é", "amount": 1})
+    sync(warehouse_url, [*GOOD, sent], of=thing(STATUS, AMOUNT))
+    execute(warehouse_url, "update demo.thing set status = 'Ã©' where id = 'odd'")
+
+    with going("asked first"):
+        counts = read_again(warehouse_url, thing(STATUS, AMOUNT), GOOD, GOOD, [*GOOD[:3], sent])
+
+    assert counts == Counts(fetched=12, updated=1, unchanged=11, rewritten=1)
+    assert query(warehouse_url, "select status from demo.thing where id = 'odd'") == [("é",)]
+
+
 # ---- values that do not fit
 
 GOOD: list[Record] = [record(f"good{number}", 5) for number in range(4)]
