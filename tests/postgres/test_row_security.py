@@ -12,7 +12,7 @@ import pytest
 from sqlalchemy import Connection, create_engine, event, func, select
 from sqlalchemy.orm import Session
 
-from sequin_pipeline.catalog import Collection, TableName
+from sequin_pipeline.catalog import ChildTable, Collection, Column, HistoryTable, TableName, parse_path
 from sequin_pipeline.environment.settings import Settings
 from sequin_pipeline.errors import TableRefused
 from sequin_pipeline.ledger.counts import Counts
@@ -60,9 +60,9 @@ def read(*pages: list[dict[str, object]]) -> ListSource:
     return ListSource(pages, SourceIdentity("sequin", API))
 
 
-def seen(url: str, tenant: str | None, table: str = "demo.thing") -> list[object]:
+def seen(url: str, tenant: str | None, table: str = "demo.thing", *, column: str = "id") -> list[object]:
     with reading_as(url, tenant) as connection:
-        return [one for (one,) in connection.execute(f"select id from {table} order by id").fetchall()]
+        return [one for (one,) in connection.execute(f"select {column} from {table} order by 1").fetchall()]
 
 
 def policies(url: str) -> list[tuple[object, ...]]:
@@ -320,6 +320,25 @@ def test_doctor_names_the_ways_around_it(roles: Roles) -> None:
     ]
     assert len(seen(reader, None, "demo.leaking")) == 4
     assert not has_invokers or len(seen(writer, "tenant-1", "demo.invoking")) == 4
+
+
+def test_tables_beside_it_are_secured_and_watched_as_it_is(roles: Roles) -> None:
+    _, writer, reader = roles
+    line = Column("amount", parse_path("amount"), "bigint")
+    child = ChildTable("line", TableName("demo", "thing_line"), parse_path("lines"), (line,))
+    of = replace(SECURED, children=(child,), history_table=HistoryTable(TableName("demo", "thing_history")))
+    lined = [{**one, "data": {"lines": [{"amount": 1}, {"amount": 2}]}} for one in BOTH]
+
+    sync(writer, source=read(lined), of=of)
+    execute(writer, *(f"create view demo.leaking_{name} as select * from demo.thing_{name}" for name in ("history", "line")))
+
+    assert [seen(reader, tenant, "demo.thing_line", column="parent_id") for tenant in ("tenant-1", None)] == [["a", "a"], []]
+    assert [seen(reader, tenant, "demo.thing_history") for tenant in ("tenant-1", None)] == [["a"], []]
+    assert [seen(reader, tenant, "demo.thing_as_of(now())") for tenant in ("tenant-1", None)] == [["a"], []]
+    assert [finding.said.split()[1] for finding in doctor(writer, of) if finding.check == "row security"] == [
+        "demo.leaking_line",
+        "demo.leaking_history",
+    ]
 
 
 def test_a_role_that_does_not_own_the_table_is_refused_with_the_statements(roles: Roles) -> None:
