@@ -1,7 +1,8 @@
 """This module fills columns of rows that are there already, after their declaration was added or changed.
 
-`data` is read back through the same normalizing and written by the same merge, at the versions that are stored: a row that changes
-meanwhile wins. In batches by key, resumable. A value that does not fit stays null, with an open reject that names the row.
+`data` is read back through the same normalizing and written by the same merge, at the versions that are stored. Rows that somebody
+changes meanwhile win: they are read again. In batches by key, resumable. A value that does not fit stays null, with an open reject that
+names the row.
 """
 
 import json
@@ -26,6 +27,7 @@ from sequin_pipeline.table.target import Target, collection_target
 from sequin_pipeline.write.child_rows import count_rows, remove_orphans
 from sequin_pipeline.write.job import WriteJob
 from sequin_pipeline.write.prepare import PageGroup
+from sequin_pipeline.write.read_back import ChangedMeanwhile
 from sequin_pipeline.write.writer import TableWriter
 
 logger = logging.getLogger("sequin_pipeline.refill")
@@ -105,12 +107,11 @@ def refill(warehouse: Warehouse, ledger: Ledger, collection: Collection, *, run_
         after = places.pop() if len(places) == 1 else None
         fingerprints = {name: fingerprint for name, fingerprint in _fingerprints(collection).items() if name in unfilled}
         while True:
-            rows = session.attempt(without_limits(partial(_rows, target=target, after=after)), f"reading back {label!r}")
             before = after
+            rows, filled, is_last = filling.fill(collection, after=after)
+            changed += filled
             if rows:
-                changed += filling.write(_records(collection, rows))
                 after = str(rows[-1][0])
-            is_last = len(rows) < REFILL_ROWS
             if waiting.children:
                 cleaning = partial(_clean, target=target, ledger=ledger, after=before, last=None if is_last else after)
                 session.attempt(without_limits(cleaning), f"removing children of {label!r} that have no parent")
@@ -121,7 +122,7 @@ def refill(warehouse: Warehouse, ledger: Ledger, collection: Collection, *, run_
 
 
 class _Refill:
-    """This class is the writing half: rows that were read back become rows again, and values that do not fit become rejects."""
+    """This class reads rows back: they become rows again, and values that do not fit become rejects."""
 
     def __init__(self, session: Session, job: WriteJob, normalize: Normalizer) -> None:
         self._session = session
@@ -129,13 +130,26 @@ class _Refill:
         self._normalize = normalize
         self._writer = TableWriter(session, job)
 
-    def write(self, records: bytes) -> int:
-        """Commits a batch; returns how many rows changed."""
-        page, ledger = self._normalize(records), self._job.ledger
+    def fill(self, collection: Collection, *, after: str | None) -> tuple[Sequence[tuple[object, ...]], int, bool]:
+        """Fills the next rows; returns them, how many of them changed, and whether they are the last."""
+        limit, label = REFILL_ROWS, collection.label
+        while True:
+            reading = partial(_rows, target=self._job.target, after=after, limit=limit)
+            rows = self._session.attempt(without_limits(reading), f"reading back {label!r}")
+            try:
+                return rows, self._write(collection, rows) if rows else 0, len(rows) < limit
+            except ChangedMeanwhile:
+                # Of fewer rows, read and written in less time, fewer change.
+                limit = max(1, limit // 2)
+
+    def _write(self, collection: Collection, rows: Sequence[tuple[object, ...]]) -> int:
+        """Commits rows; returns how many of them changed. Raises ChangedMeanwhile."""
+        page, ledger = self._normalize(_records(collection, rows)), self._job.ledger
         rejects = [replace(reject, reject_class="refill") for reject in page.rejects]
         keeping = partial(_keep, ledger=ledger, rejects=rejects, run_id=self._job.run_id)
         self._session.attempt(keeping, "keeping values that do not fit")
-        committed = self._writer.write(PageGroup(pages=(replace(page, rejects=()),)))
+        read_as = {str(row[0]): str(row[-1]) for row in rows}
+        committed = self._writer.write(PageGroup(pages=(replace(page, rejects=()),), read_as=read_as))
         fitting = set(page.frame["id"]) - {reject.record_id for reject in (*rejects, *committed.rejects)}
         settling = partial(settle_refilled, ledger=ledger, record_ids=sorted(fitting))
         self._session.attempt(settling, "settling what fits by now")
@@ -191,27 +205,27 @@ def _clean(connection: Connection, *, target: Target, ledger: Ledger, after: str
         count_rows(connection, ledger, remove_orphans(connection, target, after=after, last=last))
 
 
-def _rows(connection: Connection, *, target: Target, after: str | None) -> Sequence[tuple[object, ...]]:
+def _rows(connection: Connection, *, target: Target, after: str | None, limit: int) -> Sequence[tuple[object, ...]]:
     """Returns the next rows that carry an object, in the order of the key, on whose index this leans.
 
-    A row has the record's fields, then `data`.
+    A row has the record's fields, then `data`, then the transaction that wrote it.
     """
     return connection.execute(
         sql.SQL(
-            "select {fields}, data::text from {table} where data is not null and (%(after)s::text is null or id > %(after)s)"
+            "select {fields}, data::text, xmin::text from {table} where data is not null and (%(after)s::text is null or id > %(after)s)"
             " order by id limit %(limit)s"
         ).format(
             fields=sql.SQL(", ").join(map(sql.Identifier, FIELD_NAMES)),
             table=sql.Identifier(target.table.schema, target.table.name),
         ),
-        {"after": after, "limit": REFILL_ROWS},
+        {"after": after, "limit": limit},
     ).fetchall()
 
 
 def _records(collection: Collection, rows: Sequence[tuple[object, ...]]) -> bytes:
     """Returns the rows as the source would have sent them, as far as they are kept."""
     records = []
-    for *fields, data in rows:
+    for *fields, data, _ in rows:
         envelope = compose_envelope(collection.id, dict(zip(FIELD_NAMES, fields, strict=True)))
         records.append(json.dumps(envelope, ensure_ascii=False)[:-1] + f', "data": {data}}}')
     return ("[" + ",".join(records) + "]").encode()

@@ -32,7 +32,8 @@ class PageGroup:
     `position` is where the stream stands behind the pages, and `moves_cursor` whether the live cursor goes there. `passed` are the
     positions on the way that the ledger keeps, already thinned out. `listed` is what the pages say of listings, and `held` what such
     a listing did not see, if that is too much to be deleted unasked. `forgotten_keys` are those of the rows that were taken out of the
-    pages because they are forgotten, `forgotten_rejects` how many rejects were.
+    pages because they are forgotten, `forgotten_rejects` how many rejects were. `read_as`, of pages that were read from the table itself,
+    tells by id who had written each row when it was read.
     """
 
     pages: tuple[NormalizedPages, ...]
@@ -43,6 +44,7 @@ class PageGroup:
     held: HeldDeletes | None = None
     forgotten_keys: tuple[str, ...] = field(default=(), repr=False)
     forgotten_rejects: int = 0
+    read_as: Mapping[str, str] = field(default_factory=dict, repr=False)
 
     @property
     def forgotten(self) -> int:

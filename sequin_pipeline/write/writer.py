@@ -39,6 +39,7 @@ from sequin_pipeline.write.known_rows import Answer, Asking, Question, ask
 from sequin_pipeline.write.merge import Merged, RowsRefused, ShortWayRefused
 from sequin_pipeline.write.needed_rows import find_needed
 from sequin_pipeline.write.prepare import NOTHING_REFUSED, PageGroup, Prepared, prepare
+from sequin_pipeline.write.read_back import ChangedMeanwhile, hold_as_read
 from sequin_pipeline.write.ways import Encoded, Parts, encode_needed, encode_to_merge, write_rows
 
 logger = logging.getLogger("sequin_pipeline.writer")
@@ -100,7 +101,11 @@ class TableWriter:
         return self.commit(self.prepare(group))
 
     def commit(self, prepared: Prepared) -> Committed:
-        """Commits one batch. Raises RunFenced when another run has moved the cursor, WarehouseError else; then nothing was written."""
+        """Commits one batch.
+
+        Raises RunFenced when another run has moved the cursor, ChangedMeanwhile when rows that were read back are others by now,
+        WarehouseError else; then nothing was written.
+        """
         batch_id = uuid4()
         refused: dict[Place, Reject] = {}
         started = time.perf_counter()
@@ -177,7 +182,7 @@ class TableWriter:
                 return self._recalled(connection, batch_id, prepared.rejects)
             try:
                 return self._transact(connection, batch_id, prepared, encoded, parts)
-            except (RunFenced, psycopg.errors.UniqueViolation):
+            except (RunFenced, ChangedMeanwhile, psycopg.errors.UniqueViolation):
                 # The attempt before was still committing, it seems: what it had locked made this one wait, and then stopped it.
                 if attempts > 1 and ledger.has_batch(connection, batch_id):
                     return self._recalled(connection, batch_id, prepared.rejects)
@@ -207,6 +212,7 @@ class TableWriter:
             begin_batch(connection, self._job.ledger.schema, self._session.warehouse.lock_timeout_seconds)
             moved = self._fence(connection, prepared.group)
             wal_start = check_generation(connection, self._job.ledger.schema, prepared.generation)
+            hold_as_read(connection, self._job.target, prepared.batch, prepared.group.read_as)
             merged = write_rows(
                 connection,
                 encoded,

@@ -230,7 +230,7 @@ def test_a_row_that_changes_while_its_column_is_filled_wins(warehouse_url: str) 
         outcome = running.result()
 
     assert query(warehouse_url, "select id, updated_idx, twice from demo.thing order by id") == [("a", 2, "2"), ("b", 1, "1")]
-    assert merges(warehouse_url, "refill") == [{"fetched": 2, "updated": 1, "stale": 1, "rewritten": 1}]
+    assert merges(warehouse_url, "refill") == [{"fetched": 2, "updated": 1, "unchanged": 1, "rewritten": 1}]
     assert outcome.refilled == 1
 
 
