@@ -5,6 +5,7 @@ from dataclasses import dataclass
 
 from psycopg import sql
 
+from sequin_pipeline.catalog import POSITION
 from sequin_pipeline.errors import TableRefused
 from sequin_pipeline.postgres.session_limits import PLAINLY
 from sequin_pipeline.postgres.warehouse import Connection
@@ -71,6 +72,8 @@ def check_found(connection: Connection, target: Target, found: FoundTable) -> No
                 f"table {table!r} of {target.label!r} has no column {name!r}, which is its key: this is not a table of records; "
                 "name another one in the YAML with `table: {name: schema.table}`"
             )
+    if target.is_child and POSITION.name in found.types and POSITION.name not in target.column_names:
+        raise _refused_position(connection, target)
     for column in target.columns:
         wanted, is_there = _SPELLED.get(column.type, column.type), found.types.get(column.name, "")
         if is_there and is_there != wanted:
@@ -96,6 +99,17 @@ def check_found(connection: Connection, target: Target, found: FoundTable) -> No
             f"table {table!r} of {target.label!r} has no primary key or unique constraint on ({key}), by which versions of a row "
             f"replace each other: add one, as in `{alter.as_string(connection)}`"
         )
+
+
+def _refused_position(connection: Connection, target: Target) -> TableRefused:
+    alter = sql.SQL("alter table {} drop column {}").format(
+        sql.Identifier(target.table.schema, target.table.name), sql.Identifier(POSITION.name)
+    )
+    return TableRefused(
+        f"table {str(target.table)!r} of {target.label!r} has a column {POSITION.name!r}, since its rows were elements of a list: now they "
+        "are the members of an object, which have no positions. Name another table in the YAML with `table: {name: schema.table}`, drop "
+        f"this one, or run `{alter.as_string(connection)}`"
+    )
 
 
 def _dependent_views(connection: Connection, target: Target) -> list[str]:

@@ -80,7 +80,7 @@ class Target:
     `history`: how long the ledger keeps what became of each record; None: nothing is kept. `row_security`: which rows a managed table shows
     its readers; None: all. `history_table` keeps the versions themselves. `uncompared` columns say nothing about whether two rows are the
     same. `children` are the tables of elements of lists in the object; `fills_children` has them written for rows that the table holds at
-    the version that comes, too.
+    the version that comes, too; `is_child` is true of such a table itself.
 
     `unmanaged`: the table belongs to an application, and unmanaged.py has to look at it before the first row. Names of columns here are
     the frame's; `stamp_casts` turns the present moment into a value of a stamped column of the table. `descriptions` are what the stamped
@@ -114,6 +114,7 @@ class Target:
     uncompared: tuple[str, ...] = ()
     children: tuple["ChildTarget", ...] = ()
     fills_children: bool = False
+    is_child: bool = False
     column_names: tuple[str, ...] = field(init=False)
 
     def __post_init__(self) -> None:
@@ -330,6 +331,7 @@ def _child_target(collection: Collection, child: ChildTable) -> Target:
         changed_at="updated_at",
         data="data",
         uncompared=("updated_idx",),
+        is_child=True,
         row_security=collection.row_security,
         description=child.description or f"Elements of {child.path} in the objects of {collection.table}.",
     )

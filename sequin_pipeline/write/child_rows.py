@@ -87,7 +87,7 @@ def write_children(
             changed = _follow_parents(connection, encoded, child, is_kept)
         if child.rows and not are_all_applied:
             connection.execute(_leave_out(child))
-        removed = connection.execute(_remove_gone(child.target, child.staging)).rowcount
+        removed = _remove(connection, child)
         merged = _merge(connection, child, versions) if child.rows else ChildCounts()
         counts[str(child.target.table)] = merged + ChildCounts(updated=changed, removed=removed)
     return counts
@@ -125,12 +125,13 @@ def mark_children(target: Target) -> sql.Composed:
             ", {name} as (update {child} c set deleted = true, {changed_at} = now() from marked"
             " where c.{parent_id} = marked.id and not c.deleted)"
         ).format(
-            name=sql.Identifier(child.declared.frame_name),
+            # A child's own name may be longer than what Postgres tells apart.
+            name=sql.Identifier(f"children_{number}"),
             child=_table(child.target),
             changed_at=sql.Identifier(child.target.changed_at or ""),
             parent_id=sql.Identifier(PARENT_ID),
         )
-        for child in target.children
+        for number, child in enumerate(target.children)
     ]
     return sql.SQL("").join(parts)
 
@@ -144,12 +145,13 @@ def _find_kept(connection: Connection, encoded: EncodedBatch, is_kept: "np.ndarr
     connection.execute(sql.SQL("update {} set is_kept = true where id = any(%s)").format(APPLIED), (kept,))
     if not carrying:
         return
-    # What was carried over may have been outranked by what stands there. `is true` keeps the planner from making a join of it, which would
-    # be quadratic under the pinned plan.
+    # What was carried over may have been outranked by what stood there: then that stands there still. Of a row that was created nothing
+    # did, and what differs a trigger has made; of the others that cannot be told. `is true` keeps the planner from making a join of it,
+    # which would be quadratic under the pinned plan.
     data = target.column(target.data or "")
     connection.execute(
         sql.SQL(
-            "update {applied} set is_kept = true where (id in (select s.{key} from {staging} s"
+            "update {applied} set is_kept = true where not is_created and (id in (select s.{key} from {staging} s"
             " left join lateral (select {same} as is_same from {table} t where t.{stored_key} = {staged_key} offset 0) t on true"
             " where s.{key} = any(%s) and t.is_same is not true)) is true"
         ).format(
@@ -203,23 +205,39 @@ def _leave_out(child: EncodedChild) -> sql.Composed:
     )
 
 
+def _remove(connection: Connection, child: EncodedChild) -> int:
+    ((due, removed),) = fetch_rows(connection, _pair, _remove_gone(child.target, child.staging))
+    if removed != due:
+        raise RowsRefused(None, standing="gone")
+    return removed
+
+
+def _pair(due: int, removed: int) -> tuple[int, int]:
+    return due, removed
+
+
 @cache
 def _remove_gone(target: Target, staging: Staging) -> sql.Composed:
-    """Composes the removal of rows whose elements are not in the parent's list any more.
+    """Composes the removal of rows whose elements are not in the parent's list any more, and the counts of those due and removed.
 
     Leans on the child's key, by its first column. What is stored and what is staged are brought together by grouping: a join of two
     results without an index would be quadratic under the pinned plan.
     """
     keys = [target.column(name) for name in target.key]
     names = _joined([sql.Identifier(column.name) for column in keys])
+    # A key may have any name but one that begins like this.
+    is_stored = sql.Identifier("#is_stored")
     return sql.SQL(
         "with stored as materialized (select t.* from {applied} a cross join lateral"
-        " (select {stored} from {table} t where t.{parent} = a.id offset 0) t where not a.is_kept)"
-        " delete from {table} t using (select {names} from (select {names}, true as is_stored from stored"
+        " (select {stored} from {table} t where t.{parent} = a.id offset 0) t where not a.is_kept),"
+        " due as materialized (select {names} from (select {names}, true as {is_stored} from stored"
         " union all select {staged}, false from {staging} s where exists (select from stored)) one"
-        " group by {names} having bool_and(is_stored) offset 0) s where {equal}"
+        " group by {names} having bool_and({is_stored})),"
+        " gone as (delete from {table} t using (select {names} from due offset 0) s where {equal} returning 1)"
+        " select (select count(*) from due), (select count(*) from gone)"
     ).format(
         applied=APPLIED,
+        is_stored=is_stored,
         stored=_joined([sql.SQL("t.{} as {}").format(sql.Identifier(one.table_name), sql.Identifier(one.name)) for one in keys]),
         table=_table(target),
         parent=sql.Identifier(target.column(PARENT_ID).table_name),

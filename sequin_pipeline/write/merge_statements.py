@@ -6,6 +6,7 @@ statements `t` is the target, `s` staging, `k` the version that the ledger remem
 
 from dataclasses import dataclass, field
 from functools import cache
+from typing import LiteralString
 
 from psycopg import sql
 
@@ -206,14 +207,13 @@ class MergeStatements(RowExpressions):
 
     def _applied(self) -> sql.Composed:
         """Composes the note of the rows whose children are to be brought in line: those that this statement wrote or removed."""
-        sources = [
-            "written",
-            *(["updated"] if self.target.updates_in_place else []),
-            *(["removed"] if self.target.removes else []),
+        sources: list[LiteralString] = [
+            "select id, is_created from written",
+            *(["select id, false from updated"] if self.target.updates_in_place else []),
+            *(["select id, false from removed"] if self.target.removes else []),
         ]
-        return sql.SQL("applied as (insert into {applied} (id) {ids})").format(
-            applied=APPLIED,
-            ids=sql.SQL(" union all ").join(sql.SQL("select id from {}").format(sql.Identifier(source)) for source in sources),
+        return sql.SQL("applied as (insert into {applied} (id, is_created) {rows})").format(
+            applied=APPLIED, rows=sql.SQL(" union all ").join(map(sql.SQL, sources))
         )
 
     def _logged(self) -> sql.Composed:

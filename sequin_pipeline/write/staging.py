@@ -157,7 +157,8 @@ def create_all(cursor: Cursor, encoded: EncodedBatch) -> None:
     if encoded.target.children:
         cursor.execute(
             "do $$ begin if to_regclass('pg_temp.applied_parents') is null then"
-            " create temp table applied_parents (id text not null, is_kept boolean not null default false) on commit delete rows;"
+            " create temp table applied_parents (id text not null, is_created boolean not null default false,"
+            " is_kept boolean not null default false) on commit delete rows;"
             " end if; end $$"
         )
 

@@ -14,7 +14,7 @@ from uuid import UUID, uuid4
 import psycopg
 
 from sequin_pipeline.errors import RunFenced, WarehouseUnavailable
-from sequin_pipeline.ledger.counts import Counts
+from sequin_pipeline.ledger.counts import ChildCounts, Counts
 from sequin_pipeline.ledger.forgets import ForgottenMeanwhile, begin_batch, check_generation, read_forgotten
 from sequin_pipeline.ledger.ledger import LiveCursor, MergeRecord
 from sequin_pipeline.ledger.listings import remember
@@ -79,6 +79,7 @@ class TableWriter:
         self._cursor = cursor
         self._right_of_way = right_of_way or RightOfWay()
         self._window_keys = job.window_keys or ("",)
+        self._children: Mapping[str, ChildCounts] = {}  # of the last attempt that came as far as its commit
 
     def prepare(self, group: PageGroup, *, without: Mapping[Place, Reject] = NOTHING_REFUSED) -> Prepared:
         """Makes the bytes of the next batch; needs no connection, so that it can be done while the last one is being committed.
@@ -199,7 +200,7 @@ class TableWriter:
             if cursor.lane == self.lane.index and cursor.run_id == self._job.run_id:
                 self._cursor = cursor
         counts, discarded = self._job.ledger.batch_counts(connection, batch_id), self._count_discarded(connection, rejects)
-        return Committed(counts, rejects, discarded, copied_bytes=0, wal_bytes=0, seconds={})
+        return Committed(counts, rejects, discarded, copied_bytes=0, wal_bytes=0, seconds={}, children=self._children)
 
     def _count_discarded(self, connection: Connection, rejects: tuple[Reject, ...]) -> int:
         return count_discarded(connection, self._job.ledger, [one for one in rejects if one.reject_class != PARENT])
@@ -229,6 +230,7 @@ class TableWriter:
             if self._job.mode in DELIVERING_MODES:
                 record_syncs(connection, self._job.ledger, prepared.syncs)
             self._record_merge(connection, batch_id, prepared, counts, merged, wal_bytes=wal_bytes)
+            self._children = merged.children
             before_commit = time.perf_counter()
         commit_seconds = time.perf_counter() - before_commit
         self._cursor = moved

@@ -9,11 +9,13 @@ import psycopg
 import pytest
 
 from sequin_pipeline.errors import WarehouseError, WarehouseUnavailable
+from sequin_pipeline.ledger.counts import ChildCounts
 from sequin_pipeline.postgres.warehouse import ATTEMPTS, LONGEST_WAIT_SECONDS, Warehouse
 from sequin_pipeline.read.stream import RecordStream, RunConfig
 from sequin_pipeline.runs.collection_run import run_sync
 from sequin_pipeline.sources import Page, ReadRequest
 from tests.support.builders import EPOCH, ListSource, collection, live_run_config, record
+from tests.support.children import with_children
 from tests.support.postgres import PostgresServer
 from tests.support.proxy import commit_losing_proxy
 from tests.support.racing import holding, wait_for_activity, wait_until_blocked
@@ -224,6 +226,26 @@ def test_a_commit_whose_answer_is_lost_is_done_and_counted_once(
     assert query(warehouse_url, "select seen from sequin_pipeline.rejects") == [(1,)]
     assert query(warehouse_url, "select cursor from sequin_pipeline.cursors") == ([("2",)] if mode == "live" else [])
     assert source.commits == ["1", "2"]
+
+
+def test_elements_of_a_commit_whose_answer_is_lost_are_counted_once(warehouse_url: str, postgres_server: PostgresServer) -> None:
+    waits, of = Waits(), with_children(collection(columns=()))
+    data = {"lines": {"data": [{"id": "a", "taxes": [{"rate": 1}, {"rate": 2}]}, {"id": "b"}]}, "labels": {"x": "y"}}
+    fewer = {"lines": {"data": [{"id": "a", "taxes": [{"rate": 3}]}, {"id": "b"}]}}
+    sync(warehouse_url, [record("r", 1, data=data)], of=of)
+    with commit_losing_proxy(postgres_server.socket_directory / ".s.PGSQL.5432") as proxy:
+        url = psycopg.conninfo.make_conninfo(warehouse_url, host="127.0.0.1", port=proxy.port, sslmode="disable")
+        source = ArmingSource([[], [record("r", 2, data=fewer)], [record("s", 1, data=data)]], at_start=proxy.arm)
+
+        outcome = sync(Warehouse(url, sleep=waits), of=of, source=source, batch_records=1)
+
+    assert (proxy.lost, len(waits.seconds)) == (1, 1)
+    assert outcome.children == {
+        "demo.thing_line": ChildCounts(inserted=2, updated=1, unchanged=1),
+        "demo.thing_line_tax": ChildCounts(inserted=2, updated=1, removed=1),
+        "demo.thing_label": ChildCounts(inserted=1, removed=1),
+    }
+    assert outcome.child_rows == {"demo.thing_line": 4, "demo.thing_line_tax": 3, "demo.thing_label": 1}
 
 
 @pytest.mark.parametrize("mode", ["live", "backfill"])
