@@ -223,7 +223,7 @@ class ChildTable:
     @property
     def fingerprint(self) -> str:
         """This changes when existing rows may come out differently: then the table is filled again from `data`."""
-        parts = [self.within.fingerprint if self.within else "", str(self.path), self.by_name]
+        parts = [self.within.fingerprint if self.within else "", str(self.table), str(self.path), self.by_name]
         parts += [[column.name, column.fingerprint] for column in self.read]
         return hashlib.blake2b(repr(parts).encode(), digest_size=16).hexdigest()
 

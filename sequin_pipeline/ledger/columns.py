@@ -59,6 +59,21 @@ def forget_columns(connection: Connection, ledger: Ledger, names: Sequence[str])
     )
 
 
+def claim_child(connection: Connection, ledger: Ledger, child: Ledger, name: str) -> None:
+    """Notes whose child table this is; one that was somebody else's, or has just been made, is filled again under this name.
+
+    Both at once: whoever is killed before it has not claimed the table, and the next run does.
+    """
+    connection.execute(
+        sql.SQL(
+            "with claimed as (update {tables} set parent_table = %(parent)s where table_name = %(child)s"
+            " and parent_table is distinct from %(parent)s returning 1)"
+            " delete from {columns} where table_name = %(parent)s and column_name = %(name)s and exists (select from claimed)"
+        ).format(tables=ledger.table("tables"), columns=ledger.table("columns")),
+        {"parent": ledger.table_name, "child": child.table_name, "name": name},
+    )
+
+
 def note_refill(connection: Connection, ledger: Ledger, columns: Mapping[str, str], *, after: str | None) -> None:
     """Notes that the refill of these columns, by their fingerprints, has come to key `after`; None: to the end.
 

@@ -300,5 +300,9 @@ MIGRATIONS = (
     );
     comment on table {schema}.history_tables is 'the history table of each table, and whether it has the rows that were there before';
     """,
+    # Of child tables: whose rows theirs stand below.
+    """
+    alter table {schema}.tables add column parent_table text;
+    """,
 )
 """Each is several statements in one string, which names the schema as `{schema}`."""

@@ -22,6 +22,7 @@ from sequin_pipeline.normalize.normalizer import Normalizer, Reject
 from sequin_pipeline.postgres.session import Session
 from sequin_pipeline.postgres.warehouse import Connection, Warehouse, without_limits
 from sequin_pipeline.records.fields import FIELD_NAMES, compose_envelope
+from sequin_pipeline.table.child_tables import rows_of_children
 from sequin_pipeline.table.managed import Preparation
 from sequin_pipeline.table.target import Target, collection_target
 from sequin_pipeline.write.child_rows import count_rows, remove_orphans
@@ -42,14 +43,15 @@ def declare_columns(connection: Connection, ledger: Ledger, collection: Collecti
     A column that is new, or declared in another way, waits for its refill; one that is declared no longer is forgotten, so that
     it is filled again should it ever come back.
     """
-    known = known_fingerprints(connection, ledger)
     declared = _fingerprints(collection)
-    if known == declared:
-        return
     record = preparation.record or ledger.find_table(connection)
     is_empty = record is None or record.row_count == 0
+    orphaned = _orphaned(connection, ledger, preparation.target) if is_empty else frozenset()
+    known = {name: by for name, by in known_fingerprints(connection, ledger).items() if name not in orphaned}
+    if known == declared:
+        return
     with connection.transaction():
-        forget_columns(connection, ledger, sorted(known.keys() - declared.keys()))
+        forget_columns(connection, ledger, sorted(orphaned | (known.keys() - declared.keys())))
         for column in collection.columns:
             if known.get(column.name) != column.fingerprint:
                 # What stood only in the envelope is not kept: such a column fills with the versions that come.
@@ -57,7 +59,14 @@ def declare_columns(connection: Connection, ledger: Ledger, collection: Collecti
                 declare_column(connection, ledger, column.name, column.fingerprint, is_filled=is_filled)
         for child in collection.children:
             if known.get(child.frame_name) != child.fingerprint:
-                declare_column(connection, ledger, child.frame_name, child.fingerprint, is_filled=is_empty)
+                is_filled = is_empty and child.frame_name not in orphaned
+                declare_column(connection, ledger, child.frame_name, child.fingerprint, is_filled=is_filled)
+
+
+def _orphaned(connection: Connection, ledger: Ledger, target: Target) -> frozenset[str]:
+    """Returns the child tables that hold rows, below a table that has none: what refills them removes these."""
+    rows = rows_of_children(connection, target, ledger)
+    return frozenset(child.declared.frame_name for child in target.children if rows.get(str(child.target.table)))
 
 
 def _fingerprints(collection: Collection) -> dict[str, str]:

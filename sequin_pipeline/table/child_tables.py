@@ -7,7 +7,7 @@ from psycopg import sql
 
 from sequin_pipeline.catalog import cut_identifier
 from sequin_pipeline.errors import TableRefused
-from sequin_pipeline.ledger.columns import forget_columns
+from sequin_pipeline.ledger.columns import claim_child
 from sequin_pipeline.ledger.ledger import Ledger
 from sequin_pipeline.ledger.schema import lock_ddl
 from sequin_pipeline.postgres.rows import fetch_value
@@ -65,16 +65,15 @@ def prepare_children(
 ) -> None:
     """Makes the child tables of a parent ready, which must be ready itself.
 
-    One that is created here, or was somebody else's, is filled from the objects of the parents that are there (refill.py). Raises
-    TableRefused, LedgerRefused, psycopg.Error.
+    One that is created here, or was somebody else's or another table's, is filled from the objects of the parents that are there
+    (refill.py). Raises TableRefused, LedgerRefused, psycopg.Error.
     """
     for child in target.children:
         own = child_ledger(ledger, child)
         # What it held is in its parents' objects, so one that has vanished is made again.
-        prepared = prepare_table(connection, child.target, own, source=source, adopt=adopt, full_refresh=True)
+        prepare_table(connection, child.target, own, source=source, adopt=adopt, full_refresh=True)
         _check_access(connection, child.target)
-        if prepared.record is None:
-            forget_columns(connection, ledger, [child.declared.frame_name])
+        claim_child(connection, ledger, own, child.declared.frame_name)
         _add_foreign_key(connection, target, child)
 
 

@@ -282,6 +282,7 @@ def test_what_is_held_says_what_happened_where_and_what_to_do(warehouse_url: str
 BEFORE_HELD_DELETES = """
 set search_path = sequin_pipeline;
 drop table held_deletes, processes, shards, forgets, syncs, history_tables;
+alter table tables drop column parent_table;
 alter table runs drop column host, drop column asked_at;
 alter table cursors drop column shard, add constraint cursors_pkey primary key (table_name, lane);
 alter table merges drop column forgotten;

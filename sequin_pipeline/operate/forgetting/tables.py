@@ -14,7 +14,6 @@ from sequin_pipeline.ledger.ledger import Ledger
 from sequin_pipeline.postgres.rows import fetch_rows, fetch_value
 from sequin_pipeline.postgres.warehouse import Connection
 from sequin_pipeline.records.forgotten import Subject
-from sequin_pipeline.table.managed import FRAME_SOURCE
 from sequin_pipeline.table.target import PARENT_ID, TENANT_COLUMNS, collection_target
 
 ORIGIN_COLUMNS = ("id", "upstream_id", "sync_id", "internal_id")
@@ -32,11 +31,13 @@ class ForgetTable:
     `version` is the column that only rows of ours have a value in, where it is an application's table; `keeps_versions`: the ledger
     has the versions of all rows of ours. `may_delete`: its rows may be deleted, which an application's
     (`is_application`) must allow. `repeats_ids`: it has a row for each version of a record. `is_child`: it holds elements of records,
-    several of each, and its label begins with theirs.
+    several of each. `record_label` is the label that names its records in a request: of a child table that of its parent, None where
+    nobody knows which that is.
     """
 
     table: TableName
     label: str
+    record_label: str | None
     columns: Mapping[str, str]
     key: tuple[str, ...]
     version: str | None = None
@@ -61,9 +62,7 @@ class ForgetTable:
 
     def may_hold(self, subject: Subject) -> bool:
         """Tells whether rows of the subject could be here at all."""
-        if subject.kind != "record" or subject.label == self.label:
-            return True
-        return self.is_child and self.label.startswith(f"{subject.label}_")
+        return subject.kind != "record" or subject.label == self.record_label
 
 
 Kind = Callable[[Connection, Iterable[Collection], str], Iterator[ForgetTable]]
@@ -73,11 +72,13 @@ def collection_tables(connection: Connection, collections: Iterable[Collection],
     """Yields the tables of declared collections, those of applications too."""
     for collection in collections:
         target = collection_target(collection)
-        # Before their parents, on which they may have a foreign key; those within others before these.
-        for child in reversed(target.children):
-            yield ForgetTable(child.target.table, child.target.label, CHILD_ORIGINS, child.target.key, is_child=True)
+        for child in target.children:
+            yield ForgetTable(
+                child.target.table, child.target.label, collection.label, CHILD_ORIGINS, child.target.key, is_child=True
+            )
         yield ForgetTable(
             collection.table,
+            collection.label,
             collection.label,
             {name: target.column(name).table_name for name in ORIGIN_COLUMNS if target.is_stored(name)},
             tuple(target.column(name).table_name for name in target.key),
@@ -92,29 +93,31 @@ def collection_tables(connection: Connection, collections: Iterable[Collection],
 
 def other_tables(connection: Connection, collections: Iterable[Collection], schema: str) -> Iterator[ForgetTable]:
     """Yields the tables that only the ledger knows: of frames, and of collections that are declared no longer."""
-    known = {str(table) for collection in collections for table in collection.tables}
+    labels = {str(table): collection.label for collection in collections for table in collection.tables}
     found = fetch_rows(
         connection,
         lambda *columns: columns,
-        sql.SQL("select table_name, label, source_kind from {} order by table_name").format(sql.Identifier(schema, "tables")),
+        sql.SQL(
+            "select t.table_name, t.label, t.parent_table, p.label from {tables} t left join {tables} p on p.table_name = t.parent_table"
+            " order by t.table_name"
+        ).format(tables=sql.Identifier(schema, "tables")),
     )
-    for name, label, kind in found:
+    for name, label, parent, parent_label in found:
         table = TableName(*name.split(".", 1))
-        if name in known:
+        if name in labels:
+            continue
+        if parent is not None:
+            yield ForgetTable(table, label, labels.get(parent, parent_label), CHILD_ORIGINS, (), is_child=True)
             continue
         columns = _text_columns(connection, table)
-        if kind != FRAME_SOURCE.kind and PARENT_ID in columns and "upstream_id" not in columns:
-            yield ForgetTable(table, label, CHILD_ORIGINS, (), is_child=True)
-        else:
-            yield ForgetTable(
-                table, label, {one: one for one in ORIGIN_COLUMNS if one in columns}, ("id",) if "id" in columns else ()
-            )
+        own = {one: one for one in ORIGIN_COLUMNS if one in columns}
+        yield ForgetTable(table, label, label, own, ("id",) if "id" in columns else ())
 
 
 def history_tables(connection: Connection, collections: Iterable[Collection], schema: str) -> Iterator[ForgetTable]:
     """Yields the tables that keep versions, behind those whose rows they are; the ledger knows all of them."""
     for table, label in known_histories(connection, schema):
-        yield ForgetTable(table, label, {name: name for name in ORIGIN_COLUMNS}, ("id",), repeats_ids=True)
+        yield ForgetTable(table, label, label, {name: name for name in ORIGIN_COLUMNS}, ("id",), repeats_ids=True)
 
 
 KINDS: tuple[Kind, ...] = (collection_tables, other_tables, history_tables)
@@ -124,7 +127,11 @@ def find_tables(connection: Connection, collections: Iterable[Collection], schem
     """Returns every table that is there and may hold rows of somebody."""
     declared = list(collections)
     found = [table for kind in KINDS for table in kind(connection, declared, schema)]
-    return [table for table in found if exists(connection, table)]
+    # Rows of children may have a foreign key to their parents', also where they are declared no longer. A list within another has the
+    # longer label.
+    children = sorted((table for table in found if table.is_child), key=lambda table: len(table.label), reverse=True)
+    others = [table for table in found if not table.is_child]
+    return [table for table in (*children, *others) if exists(connection, table)]
 
 
 def exists(connection: Connection, table: ForgetTable) -> bool:
