@@ -23,6 +23,7 @@ from sequin_pipeline.postgres.session import Session
 from sequin_pipeline.postgres.warehouse import Connection, Warehouse, without_limits
 from sequin_pipeline.records.fields import FIELD_NAMES, compose_envelope
 from sequin_pipeline.table.child_tables import rows_of_children
+from sequin_pipeline.table.foreign_keys import follow_foreign_keys
 from sequin_pipeline.table.managed import Preparation
 from sequin_pipeline.table.target import Target, collection_target
 from sequin_pipeline.write.child_rows import count_rows, remove_orphans
@@ -51,6 +52,8 @@ def declare_columns(connection: Connection, ledger: Ledger, collection: Collecti
     if known == declared:
         return
     with connection.transaction():
+        if known.keys() - declared.keys() and not collection.children:
+            follow_foreign_keys(connection, preparation.target, ledger)
         forget_columns(connection, ledger, sorted(orphaned | (known.keys() - declared.keys())))
         for column in collection.columns:
             if known.get(column.name) != column.fingerprint:

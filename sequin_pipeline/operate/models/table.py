@@ -76,7 +76,7 @@ class ModelTable:
 def model_tables(collection: Collection) -> list[ModelTable]:
     """Returns the collection's table, and those of its children behind it."""
     # Not above, as in model_table.
-    from sequin_pipeline.table.child_tables import foreign_key
+    from sequin_pipeline.table.foreign_keys import foreign_key
     from sequin_pipeline.table.target import collection_target
 
     parent = collection_target(collection)
