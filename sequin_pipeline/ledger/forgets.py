@@ -56,14 +56,11 @@ def begin_batch(connection: Connection, schema: str, lock_timeout_seconds: float
 @cache
 def _batch_beginning(schema: str, lock_timeout_seconds: float, limits: tuple[str, ...]) -> bytes:
     # Without parameters, so that Postgres takes both statements at once: limits of time count for each by itself.
-    return (
-        sql.SQL(
-            "select set_config('lock_timeout', {}, true), (select count(set_config(name, '0', true)) from unnest({}::text[]) name);"
-            " select pg_advisory_xact_lock_shared({})"
-        )
-        .format(f"{round(lock_timeout_seconds * 1000)}ms", list(limits), _lock_key(schema))
-        .as_bytes()
-    )
+    statement = sql.SQL(
+        "select set_config('lock_timeout', {}, true), (select count(set_config(name, '0', true)) from unnest({}::text[]) name);"
+        " select pg_advisory_xact_lock_shared({})"
+    ).format(f"{round(lock_timeout_seconds * 1000)}ms", list(limits), _lock_key(schema))
+    return statement.as_bytes()
 
 
 class ForgottenMeanwhile(Exception):

@@ -14,6 +14,7 @@ from functools import cache
 import psycopg
 from psycopg import sql
 
+from sequin_pipeline.postgres.percent_signs import with_parameters
 from sequin_pipeline.postgres.rows import fetch_row, fetch_rows, fetch_value
 from sequin_pipeline.postgres.warehouse import Connection, is_about_a_record
 from sequin_pipeline.table.target import Target
@@ -85,13 +86,13 @@ def write_staged(connection: Connection, target: Target, staging: Staging) -> in
     """Writes the versions that stand in staging; the plan must be pinned. Returns how many rows were written or changed."""
     assert target.history_table is not None  # noqa: S101 - the callers asked
     find, write = _statements(VersionStatements(target, staging))
-    due = dict(fetch_rows(connection, _bucket, find))
+    due = dict(fetch_rows(connection, _bucket, find, {}))
     if not due:
         return 0
     with connection.cursor() as cursor:
         lock_each(cursor, target.history_table.name, due)
     # A statement of its own, which sees what the last holder of the locks has committed.
-    return fetch_row(connection, _sum, write) or 0
+    return fetch_row(connection, _sum, write, {}) or 0
 
 
 def seed_rows(connection: Connection, target: Target, *, after: str | None, limit: int) -> str | None:
@@ -152,4 +153,4 @@ def _sum(written: int, closed: int) -> int:
 @cache
 def _statements(statements: VersionStatements) -> tuple[bytes, bytes]:
     """Returns both statements, composed once for all batches of one shape."""
-    return statements.find_due().as_bytes(), statements.write().as_bytes()
+    return with_parameters(statements.find_due()).as_bytes(), with_parameters(statements.write()).as_bytes()

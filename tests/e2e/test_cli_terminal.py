@@ -76,6 +76,7 @@ def test_sync_status_and_rejects_fit_80_columns_and_cut_no_number(
         "rows": 1241,
         "open_rejects": 1,
         "held_deletes": 0,
+        "shards_left": [],
     }
     assert piped.stdout.splitlines()[0].split()[:5] == ["collection", "table", "rows", "live", "cursor"]
     assert f" {cursor} " in piped.stdout

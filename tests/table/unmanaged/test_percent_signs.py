@@ -207,6 +207,7 @@ def test_every_statement_goes_through_the_cursors_that_know_of_percent_signs() -
 
     assert found == {
         "environment/embedded/server.py: psycopg.connect",  # the names of our own databases
+        "ledger/forgets.py: statement.as_bytes",  # without parameters, and without names
         "postgres/warehouse.py: _Connection.connect",
         "postgres/warehouse.py: psycopg.connect",  # which asks for settings only
     }
