@@ -99,25 +99,29 @@ def _prepare(
 ) -> tuple[list[ForgetTable], list[LeftTable]]:
     """Returns the tables whose rows can be removed, and those that are to be left."""
     migrate(connection, schema)
-    tables, left = [], []
-    for table in find_tables(connection, collections, schema):
-        if not table.may_hold(subject):
-            continue
-        if table.column_of(subject) is None:
-            if table.is_application:
-                left.append(LeftTable(str(table.table), None, _untold(table, subject)))
-            continue
-        rows = (
-            0
-            if table.may_delete
-            else without_limits(partial(count_rows, table=table, subject=subject, schema=schema))(connection)
+    found = [table for table in find_tables(connection, collections, schema) if table.may_hold(subject)]
+    counting = partial(count_rows, subject=subject, schema=schema)
+    left = {table.table: told for table in found if (told := _told_left(connection, table, subject, counting))}
+    labels = {table.record_label for table in found if table.table in left}
+    for child in (table for table in found if table.is_child and table.record_label in labels):
+        # A version that is there already brings none of them back.
+        rows = without_limits(partial(counting, table=child))(connection)
+        left[child.table] = LeftTable(
+            str(child.table), rows, "its rows stay as long as those of the application's table that they belong to"
         )
-        if rows:
-            reason = "it belongs to an application, and its declaration lets no row be deleted (on_delete: remove would)"
-            left.append(LeftTable(str(table.table), rows, reason))
-        elif table.may_delete:
-            tables.append(table)
-    return tables, left
+    tables = [table for table in found if table.table not in left and table.may_delete and table.column_of(subject) is not None]
+    return tables, [told for told in left.values() if told.rows != 0]
+
+
+def _told_left(connection: Connection, table: ForgetTable, subject: Subject, counting: Callable[..., int]) -> LeftTable | None:
+    """Returns what is told of an application's table that is to be left; None for every other table."""
+    if not table.is_application:
+        return None
+    if table.column_of(subject) is None:
+        return LeftTable(str(table.table), None, _untold(table, subject))
+    rows = 0 if table.may_delete else without_limits(partial(counting, table=table))(connection)
+    reason = "it belongs to an application, and its declaration lets no row be deleted (on_delete: remove would)"
+    return LeftTable(str(table.table), rows, reason) if rows else None
 
 
 def _untold(table: ForgetTable, subject: Subject) -> str:
