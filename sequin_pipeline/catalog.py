@@ -11,6 +11,10 @@ from datetime import datetime, timedelta
 from typing import Literal, get_args
 
 from sequin_pipeline.errors import CatalogError
+from sequin_pipeline.identifiers import MAX_IDENTIFIER_BYTES as MAX_IDENTIFIER_BYTES
+from sequin_pipeline.identifiers import TableName as TableName
+from sequin_pipeline.identifiers import cut_identifier as cut_identifier
+from sequin_pipeline.identifiers import default_table as default_table
 from sequin_pipeline.json_paths import Path as Path
 from sequin_pipeline.json_paths import parse_path as parse_path
 from sequin_pipeline.reads import Connector, RestApi
@@ -41,9 +45,6 @@ MAX_SHARDS = 64
 
 MAX_COLUMNS = 1600
 """A table of Postgres has at most so many (Postgres documentation, appendix K)."""
-
-MAX_IDENTIFIER_BYTES = 63
-"""This is NAMEDATALEN - 1: Postgres cuts a longer name in silence (Postgres documentation, 4.1.1)."""
 
 
 @dataclass(frozen=True)
@@ -85,17 +86,6 @@ class Column:
 POSITION = Column("position", Path("data", ()), "integer", description="where the element stands in its list, from 0 on")
 NAME = Column("name", Path("data", ()), "text", description="the name of the member")
 """These columns of a child table are filled from where an element stands, and not from what it is."""
-
-
-@dataclass(frozen=True)
-class TableName:
-    """This value names a table of the warehouse, each part at most 63 bytes."""
-
-    schema: str
-    name: str
-
-    def __str__(self) -> str:
-        return f"{self.schema}.{self.name}"
 
 
 @dataclass(frozen=True)
@@ -303,26 +293,6 @@ class Collection:
         All collections with the same one need one run.
         """
         return None if self.source.queue is None else (self.source.kind, self.source.queue.consumer)
-
-
-def default_table(provider: str, name: str) -> TableName:
-    """Returns `<provider>.<name>`, in which dots become `_`.
-
-    A name longer than 63 bytes is cut, and told apart by a hash of the whole.
-    """
-    return TableName(*(cut_identifier(part.replace(".", "_"), told_by=part) for part in (provider, name)))
-
-
-def cut_identifier(name: str, *, told_by: str | None = None) -> str:
-    """Returns the name where Postgres can hold it; else cuts it.
-
-    A name that was cut is told apart from others by a hash of the whole, or of `told_by`.
-    """
-    encoded = name.encode()
-    if len(encoded) <= MAX_IDENTIFIER_BYTES:
-        return name
-    mark = "_" + hashlib.blake2b((told_by or name).encode(), digest_size=4).hexdigest()
-    return encoded[: MAX_IDENTIFIER_BYTES - len(mark)].decode(errors="ignore") + mark
 
 
 RESERVED_SCHEMAS = ("information_schema", "pg_catalog", "pg_toast")
