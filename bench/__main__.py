@@ -27,6 +27,9 @@ class Scale:
     once: tuple[str, ...]
 
 
+FIRST_LOAD = "first_load"
+"""A section that needs another checkout."""
+
 FAST = "peers"
 """A section too: the fastest ways that others have, each beside the pipeline."""
 
@@ -38,7 +41,10 @@ SCALES = {
 
 
 def main() -> int:
-    arguments = _parser().parse_args()
+    parser = _parser()
+    arguments = parser.parse_args()
+    if arguments.only == FIRST_LOAD and not arguments.beside:
+        parser.error(f"--only {FIRST_LOAD} compares with another checkout: name it with --beside")
     if arguments.fill_in:
         report.rewrite_documents()
         return 0
@@ -54,11 +60,15 @@ def main() -> int:
         with running_postgres(os.environ) as postgres, running_api(pages) as api:
             other = None if arguments.beside is None else arguments.beside.resolve()
             arena = Arena(postgres, pages, api, scratch, records, arguments.encoding, other)
+            if other is not None and arguments.only == FIRST_LOAD:
+                loaded = arguments.records or beside.FIRST_LOAD_RECORDS
+                print(beside.compare_first_loads(arena, other, records=loaded, rounds=rounds, tell=_tell))
+                return 0
             if arguments.only:
                 print(_section(arena, arguments.only, rounds=rounds))
                 return 0
-            if arguments.beside:
-                print(beside.compare(arena, arguments.beside, rounds=rounds, tell=_tell))
+            if other is not None:
+                print(beside.compare(arena, other, rounds=rounds, tell=_tell))
                 return 0
             for number in range(1, rounds + 1):
                 _tell(f"round {number} of {rounds}")
@@ -106,12 +116,14 @@ def _parser() -> argparse.ArgumentParser:
     sizes.add_argument(
         "--large", action="store_true", help="many collections, a million records and tables of ten million rows; no peers"
     )
-    parser.add_argument("--only", choices=[*extras.SECTIONS, FAST], help="one section by itself, printed and not kept")
+    parser.add_argument(
+        "--only", choices=[*extras.SECTIONS, FAST, FIRST_LOAD], help="one section by itself, printed and not kept"
+    )
     parser.add_argument(
         "--beside",
         type=Path,
         metavar="CHECKOUT",
-        help="only this and another checkout's pipeline, and their ratios; with --only ticks: its ticks, too",
+        help="only this and another checkout's pipeline, and their ratios; with --only ticks or first_load: that of both",
     )
     parser.add_argument("--rounds", type=int, help="how often everything is repeated")
     parser.add_argument("--records", type=int, help="records of a round; slow peers get fewer")

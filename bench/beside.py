@@ -5,18 +5,32 @@ checkout needs no environment of its own: its modules run with this one's packag
 """
 
 import statistics
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from contextlib import ExitStack
 from dataclasses import replace
 from pathlib import Path
 
 from bench.child import Contestant
-from bench.contestants import CORE, VARIANTS, Entry
+from bench.contestants import CORE, PIPELINE_TWO, VARIANTS, Entry
+from bench.extras import arena_of
 from bench.rounds import Arena, Measurement
 from bench.server import Serving
 
 HERE = tuple(entry for entry in CORE if entry.module == "bench.pipeline")
 """A checkout that does not know the option `data` writes jsonb beside this one's json."""
+
+FIRST_LOAD_RECORDS = 1_000_000
+LOADS = tuple(
+    replace(
+        entry,
+        name=f"{entry.name}_load",
+        label=f"{entry.label}, two lanes",
+        phases=("new",),
+        options={**entry.options, "lanes": 2},
+    )
+    for entry in HERE
+    if entry.name != PIPELINE_TWO
+)
 
 FIGURES: dict[str, Callable[[Measurement], float]] = {
     "seconds": lambda measured: measured.seconds,
@@ -24,6 +38,7 @@ FIGURES: dict[str, Callable[[Measurement], float]] = {
     "server CPU": lambda measured: measured.server_cpu_seconds or float("nan"),
     "both": lambda measured: measured.client_cpu_seconds + (measured.server_cpu_seconds or float("nan")),
     "WAL": lambda measured: measured.wal_bytes,
+    "memory": lambda measured: measured.peak_rss_bytes,
 }
 
 Pair = tuple[Measurement, Measurement]
@@ -32,15 +47,25 @@ Pair = tuple[Measurement, Measurement]
 
 def compare(arena: Arena, other: Path, *, rounds: int, tell: Callable[[str], None]) -> str:
     """Runs the rounds and returns a table: for each phase the median ratio of this checkout to the other one, then each round's."""
+    return _compare(HERE, arena, other, rounds=rounds, tell=tell)
+
+
+def compare_first_loads(arena: Arena, other: Path, *, records: int, rounds: int, tell: Callable[[str], None]) -> str:
+    """Compares first loads over two lanes, with `data` in jsonb and in json, in the same way."""
+    with arena_of(arena, records) as long:
+        return _compare(LOADS, long, other, rounds=rounds, tell=tell)
+
+
+def _compare(entries: Sequence[Entry], arena: Arena, other: Path, *, rounds: int, tell: Callable[[str], None]) -> str:
     pairs: list[Pair] = []
     for number in range(1, rounds + 1):
         tell(f"round {number} of {rounds}")
-        pairs.extend(_round(arena, other.resolve(), number=number))
-    return _table(pairs, records=arena.records)
+        pairs.extend(_round(entries, arena, other.resolve(), number=number))
+    return _table(entries, pairs, records=arena.records)
 
 
-def _round(arena: Arena, other: Path, *, number: int) -> Iterator[Pair]:
-    for here in HERE:
+def _round(entries: Sequence[Entry], arena: Arena, other: Path, *, number: int) -> Iterator[Pair]:
+    for here in entries:
         there = replace(here, name=f"{here.name}_before", directory=other)
         # Each in a database of its own: their ledgers may be of two versions.
         databases = {entry: f"{entry.name}_{number}" for entry in (here, there)}
@@ -61,9 +86,9 @@ def _round(arena: Arena, other: Path, *, number: int) -> Iterator[Pair]:
             arena.postgres.drop_database(database)
 
 
-def _table(pairs: list[Pair], *, records: int) -> str:
+def _table(entries: Sequence[Entry], pairs: list[Pair], *, records: int) -> str:
     lines = [f"{'':40}" + "".join(f"{name:>12}" for name in FIGURES) + "   µs of client and server CPU a record, here and beside"]
-    for entry in HERE:
+    for entry in entries:
         for phase in entry.phases:
             of_phase = [pair for pair in pairs if (pair[0].name, pair[0].phase) == (entry.name, phase)]
             medians = [statistics.median(_ratios(figure, of_phase)) for figure in FIGURES.values()]

@@ -91,7 +91,7 @@ def measure_rest_memory(arena: Arena) -> list[dict[str, float]]:
     """Peak memory of two lists of a REST API of which one is ten times as long."""
     found = []
     for records in MEMORY_RECORDS:
-        with _arena_of(arena, records) as long:
+        with arena_of(arena, records) as long:
             measured = _once(long, WHOLE, f"rest_memory_{records}", kind="rest", limit=1000)
         found.append({"records": records, "peak_rss_bytes": measured.peak_rss_bytes})
     return found
@@ -118,7 +118,7 @@ def measure_memory(arena: Arena) -> list[dict[str, float]]:
     """Peak memory and speed of streams of two lengths, each in a fresh process."""
     found = []
     for records in MEMORY_RECORDS:
-        with _arena_of(arena, records) as long:
+        with arena_of(arena, records) as long:
             measured = _once(long, WHOLE, f"memory_{records}")
         found.append(
             {
@@ -210,7 +210,8 @@ def _once(
 
 
 @contextmanager
-def _arena_of(arena: Arena, records: int) -> Iterator[Arena]:
+def arena_of(arena: Arena, records: int) -> Iterator[Arena]:
+    """An arena with that many new records, whose pages are served by a process of their own until the block ends."""
     pages = arena.scratch / f"pages_{records}"
     write_pages(pages, records=records, variants=["new"])
     with running_api(pages) as api:
