@@ -77,9 +77,9 @@ class NormalizedPages:
         """This is the number of records that the pages held; it means nothing after `nulls_unfit`."""
         return len(self.frame) + len(self.rejects)
 
-    @cached_property
+    @property
     def completed(self) -> "NormalizedPages":
-        """These are the pages with every column, and every reject."""
+        """These are the pages with every column, and every reject; not kept, for pages that know themselves are freed late."""
         if not self.is_lazy:
             return self
         read = self.read_declared(np.ones(len(self.frame), dtype=bool))
