@@ -6,7 +6,8 @@ import re
 from collections.abc import Mapping, Sequence
 
 from sequin_pipeline.operate.models.names import distinct, pascal_case
-from sequin_pipeline.operate.models.table import ModelColumn, ModelParent, ModelTable
+from sequin_pipeline.operate.models.relations import Relation, relations
+from sequin_pipeline.operate.models.table import ModelColumn, ModelTable
 
 _TYPES: Mapping[str, tuple[str, str]] = {
     "text": ("Text", "str"),
@@ -30,8 +31,9 @@ _IMPORTS: Mapping[str, frozenset[str]] = {
     "typing": frozenset({"Any"}),
     "uuid": frozenset({"UUID"}),
     "sqlalchemy": frozenset(
-        {"ARRAY", "BigInteger", "Boolean", "Date", "DateTime", "Double", "Index", "Integer", "Numeric", "Text", "Uuid"}
-    ),
+        {"ARRAY", "BigInteger", "Boolean", "Date", "DateTime", "Double", "Integer", "Numeric", "Text", "Uuid"}
+    )
+    | {"ForeignKeyConstraint", "Index"},
     "sqlalchemy.dialects.postgresql": frozenset({"JSON", "JSONB"}),
     "sqlalchemy.orm": frozenset({"DeclarativeBase", "Mapped", "mapped_column", "relationship"}),
 }
@@ -46,52 +48,65 @@ def sqlalchemy_models(tables: Sequence[ModelTable]) -> str:
     """Returns a module with a class for each table on a base of its own: replace that by your own."""
     names = distinct([("", "Base"), *((str(t.name), pascal_case(f"{t.name.schema}_{t.name.name}")) for t in tables)])
     classes = ["class Base(DeclarativeBase):\n    pass\n"]
-    classes += ["\n".join(_lines(names[str(table.name)], table, names)) + "\n" for table in tables]
-    return "\n\n".join([_imports(tables), *classes])
+    of = relations(tables, _attributes, _attribute)
+    classes += ["\n".join(_lines(table, names, of[str(table.name)])) + "\n" for table in tables]
+    return "\n\n".join([_imports(tables, of), *classes])
 
 
-def _imports(tables: Sequence[ModelTable]) -> str:
+def _imports(tables: Sequence[ModelTable], of: Mapping[str, Sequence[Relation]]) -> str:
     types = {
         name for table in tables for column in table.columns for text in _TYPES[column.type] for name in _NAMES.findall(text)
     }
     if any(table.indexes for table in tables):
         types.add("Index")
-    used = types | (_IMPORTS["sqlalchemy.orm"] - (set() if any(_parent(table, tables) for table in tables) else {"relationship"}))
+    if any(relation.constraint for found in of.values() for relation in found):
+        types.add("ForeignKeyConstraint")
+    used = types | (_IMPORTS["sqlalchemy.orm"] - (set() if any(of.values()) else {"relationship"}))
     lines = [f"from {module} import {', '.join(sorted(names & used))}" for module, names in _IMPORTS.items() if names & used]
     return "\n".join(lines) + "\n"
 
 
-def _parent(table: ModelTable, tables: Sequence[ModelTable]) -> ModelParent | None:
-    """Returns what the rows of a child table belong to, where that is printed, too."""
-    is_printed = table.parent is not None and any(other.name == table.parent.name for other in tables)
-    return table.parent if is_printed else None
-
-
-def _lines(name: str, table: ModelTable, names: Mapping[str, str]) -> list[str]:
-    attributes = distinct((column.name, _attribute(column.name)) for column in table.columns)
-    indexes = "".join(f"Index({', '.join(map(_literal, (index.name, *index.columns)))}), " for index in table.indexes)
+def _lines(table: ModelTable, names: Mapping[str, str], found: Sequence[Relation]) -> list[str]:
+    attributes, name = _attributes(table), names[str(table.name)]
+    arguments = [f"Index({', '.join(map(_literal, (index.name, *index.columns)))})" for index in table.indexes]
+    arguments += [_foreign_key(each, names) for each in found if each.constraint and not each.is_many]
     comment = f', "comment": {_literal(table.description)}' if table.description else ""
+    options = f'{{"schema": {_literal(table.name.schema)}{comment}}}'
     return [
         f"class {name}(Base):",
         *([f"    # {table.remark}"] if table.remark else []),
         f"    __tablename__ = {_literal(table.name.name)}",
-        f'    __table_args__ = ({indexes}{{"schema": {_literal(table.name.schema)}{comment}}},)',
+        f"    __table_args__ = ({', '.join([*arguments, options])},)",
         "",
         *(f"    {attributes[column.name]}: {_definition(column)}" for column in table.columns),
-        *_relationship(name, table, attributes, names),
+        *([""] if found else []),
+        *(f"    {_relationship(name, table, each, names)}" for each in found),
     ]
 
 
-def _relationship(name: str, table: ModelTable, attributes: Mapping[str, str], names: Mapping[str, str]) -> list[str]:
-    """Returns the way to the parent, which is only read: the pipeline writes both."""
-    if table.parent is None or str(table.parent.name) not in names:
-        return []
-    outer = names[str(table.parent.name)]
-    pairs = zip(table.parent.columns, table.parent.to_columns, strict=True)
-    joins = [f"foreign({name}.{attributes[own]}) == {outer}.{_attribute(theirs)}" for own, theirs in pairs]
+def _foreign_key(relation: Relation, names: Mapping[str, str]) -> str:
+    own = ", ".join(map(_literal, relation.columns))
+    theirs = ", ".join(f"{names[str(relation.to.name)]}.__table__.c[{_literal(name)}]" for name in relation.to_columns)
+    name = _literal(relation.constraint or "")
+    return f'ForeignKeyConstraint([{own}], [{theirs}], name={name}, deferrable=True, initially="DEFERRED")'
+
+
+def _relationship(name: str, table: ModelTable, relation: Relation, names: Mapping[str, str]) -> str:
+    """Returns the way to other rows, which are only read: the pipeline writes them all."""
+    outer = names[str(relation.to.name)]
+    own, theirs = _attributes(table), _attributes(relation.to)
+    pairs = [
+        (f"{name}.{own[here]}", f"{outer}.{theirs[there]}")
+        for here, there in zip(relation.columns, relation.to_columns, strict=True)
+    ]
+    joins = [f"{here} == foreign({there})" if relation.is_many else f"foreign({here}) == {there}" for here, there in pairs]
     joined = joins[0] if len(joins) == 1 else f"and_({', '.join(joins)})"
-    attribute = distinct([*attributes.items(), ("", "parent")])[""]
-    return ["", f'    {attribute}: Mapped["{outer}"] = relationship(primaryjoin={_literal(joined)}, viewonly=True)']
+    kind = f'list["{outer}"]' if relation.is_many else f'"{outer}"'
+    return f"{relation.name}: Mapped[{kind}] = relationship(primaryjoin={_literal(joined)}, viewonly=True)"
+
+
+def _attributes(table: ModelTable) -> Mapping[str, str]:
+    return distinct((column.name, _attribute(column.name)) for column in table.columns)
 
 
 def _attribute(name: str) -> str:

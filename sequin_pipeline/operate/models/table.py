@@ -3,7 +3,7 @@
 from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING
 
-from sequin_pipeline.catalog import Collection, TableName
+from sequin_pipeline.catalog import MAX_IDENTIFIER_BYTES, Collection, TableName
 from sequin_pipeline.records.fields import CHILD_COLUMNS, RECORD_COLUMNS
 from sequin_pipeline.table.indexes import index_name
 from sequin_pipeline.table.row_security import SETTING
@@ -37,11 +37,15 @@ class ModelIndex:
 
 @dataclass(frozen=True)
 class ModelParent:
-    """This value says to which row of another table each row belongs; `constraint` is the foreign key that says it, too."""
+    """This value says to which row of another table each row belongs; `constraint` is the foreign key that says it, too.
+
+    `child` is what the table is called there: the name of the child in its declaration.
+    """
 
     name: TableName
     columns: tuple[str, ...]
     to_columns: tuple[str, ...]
+    child: str
     constraint: str | None = None
 
 
@@ -73,8 +77,14 @@ class ModelTable:
         return tuple(column.name for column in self.columns if column.is_key)
 
 
+def primary_key_name(table: TableName) -> str:
+    """Returns what Postgres calls the primary key of a table that is made without a name for it."""
+    ending = "_pkey"
+    return table.name.encode()[: MAX_IDENTIFIER_BYTES - len(ending)].decode(errors="ignore") + ending
+
+
 def model_tables(collection: Collection) -> list[ModelTable]:
-    """Returns the collection's table, and those of its children behind it."""
+    """Returns the collection's table, and those of its children behind it that the pipeline manages, too."""
     # Not above, as in model_table.
     from sequin_pipeline.table.foreign_keys import foreign_key
     from sequin_pipeline.table.target import collection_target
@@ -82,9 +92,13 @@ def model_tables(collection: Collection) -> list[ModelTable]:
     parent = collection_target(collection)
     found = [model_table(collection)]
     for child in parent.children:
+        if child.target.is_unmanaged:
+            continue
         outer = next((each.target for each in parent.children if each.declared == child.declared.within), parent)
         key = foreign_key(parent, child)
-        belongs = ModelParent(outer.table, child.target.key[: len(outer.key)], outer.key, key.name if key else None)
+        within = child.declared.within
+        called = child.declared.name.removeprefix(f"{within.name}_" if within else "")
+        belongs = ModelParent(outer.table, child.target.key[: len(outer.key)], outer.key, called, key.name if key else None)
         written = tuple(
             ModelColumn(column.name, column.type, column.is_nullable, column.name in child.target.key, column.description)
             for column in child.target.columns

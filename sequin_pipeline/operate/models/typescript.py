@@ -4,7 +4,19 @@ import json
 from collections.abc import Mapping, Sequence
 
 from sequin_pipeline.operate.models.names import camel_case, distinct, pascal_case
+from sequin_pipeline.operate.models.relations import Relation, relations
 from sequin_pipeline.operate.models.table import ModelTable
+
+OBJECT_MEMBERS = (
+    "constructor",
+    "hasOwnProperty",
+    "isPrototypeOf",
+    "propertyIsEnumerable",
+    "toLocaleString",
+    "toString",
+    "valueOf",
+)
+"""TypeScript takes an object without such a property for one that has it, as a function."""
 
 
 def literal(text: str) -> str:
@@ -38,5 +50,13 @@ def belonging(table: ModelTable, names: Mapping[str, str]) -> str:
 
 
 def property_names(table: ModelTable) -> Mapping[str, str]:
-    """Returns, by column, a camelCase name that is no other column's."""
-    return distinct((column.name, camel_case(column.name)) for column in table.columns)
+    """Returns, by column, a camelCase name that is no other column's, and no member that every object has."""
+    columns = [(column.name, camel_case(column.name)) for column in table.columns]
+    # No column is named as these originals.
+    found = distinct([*((f"{name}()", name) for name in OBJECT_MEMBERS), *columns])
+    return {name: found[name] for name, _ in columns}
+
+
+def model_relations(tables: Sequence[ModelTable]) -> Mapping[str, Sequence[Relation]]:
+    """Returns, by `schema.table`, the relations of each model, in camelCase."""
+    return relations(tables, property_names, camel_case)

@@ -11,24 +11,26 @@ from alembic.migration import MigrationContext
 from sqlalchemy import MetaData, create_engine, select
 from sqlalchemy.orm import Session
 
-from sequin_pipeline.catalog import Collection, Column, parse_path
+from sequin_pipeline.catalog import ChildTable, Collection, Column, TableName, parse_path
 from sequin_pipeline.operate.models import FORMATS
-from sequin_pipeline.operate.models.names import distinct
-from sequin_pipeline.operate.models.table import model_table
+from sequin_pipeline.operate.models.names import camel_case, distinct
+from sequin_pipeline.operate.models.relations import relations
+from sequin_pipeline.operate.models.table import model_table, model_tables
 from sequin_pipeline.operate.models.typescript import model_names, property_names
 from sequin_pipeline.postgres.warehouse import Warehouse
 from sequin_pipeline.read.stream import RecordStream
 from sequin_pipeline.runs.collection_run import run_sync
-from tests.operate.models.declared import AWKWARD_TEXT, awkward_comments, collections, every_type
+from tests.operate.models.declared import AWKWARD_TEXT, LISTS, awkward_comments, collections, every_type
 from tests.orchestration.files import write
-from tests.support.builders import ListSource, live_run_config
+from tests.support.builders import ListSource, collection, live_run_config, record
 from tests.support.commands import Finished, RunMain
 from tests.support.reading import execute, query
+from tests.support.syncing import sync
 
 
 def create_by_pipeline(url: str, of: Sequence[Collection]) -> None:
-    for number, collection in enumerate(of):
-        run_sync(RecordStream(live_run_config(collection), ListSource([])), Warehouse(url), run_id=f"run-{number}")
+    for number, each in enumerate(of):
+        run_sync(RecordStream(live_run_config(each), ListSource([])), Warehouse(url), run_id=f"run-{number}")
 
 
 def catalog_of(url: str) -> list[tuple[object, ...]]:
@@ -54,7 +56,7 @@ def secured(url: str) -> list[tuple[object, ...]]:
 
 
 def printed(format_name: str, of: Sequence[Collection]) -> str:
-    return FORMATS[format_name]([model_table(collection) for collection in of])
+    return FORMATS[format_name]([table for each in of for table in model_tables(each)])
 
 
 def loaded(source: str) -> MetaData:
@@ -73,7 +75,7 @@ def test_the_printed_sql_creates_what_the_pipeline_creates(make_database: Callab
     assert catalog_of(theirs) == catalog_of(ours)
     assert secured(theirs) == secured(ours)
     assert [table for table, *_ in secured(ours)] == ["2nd-thing"]
-    assert len(catalog_of(ours)) == 3 * 13 + 2 * (11 + 11) + 1
+    assert len(catalog_of(ours)) == 3 * 13 + 2 * (11 + 11) + 1 + (11 + 11 + 10)
 
 
 def test_the_pipeline_fills_a_table_that_the_printed_sql_created(warehouse_url: str) -> None:
@@ -140,8 +142,40 @@ def test_a_row_of_the_pipeline_is_read_through_the_printed_class(warehouse_url: 
     )
 
 
+def test_relations_of_the_printed_classes_lead_to_the_rows_of_child_tables_and_back(warehouse_url: str) -> None:
+    of = collections()[0]
+    sync(warehouse_url, [record("r1", data=LISTS), record("r2", data=None)], of=of)
+    module = ModuleType("printed_models")
+    exec(printed("sqlalchemy", [of]), module.__dict__)
+    engine = create_engine(warehouse_url.replace("postgresql:", "postgresql+psycopg:"))
+
+    with Session(engine) as session:
+        first, second = session.scalars(select(module.__dict__["DemoThing"]).order_by(module.__dict__["DemoThing"].id))
+        line, label = first.line[0], first.label[0]
+        told = (line.id, line.amount, [(str(tax.rate), tax.parent.parent.id) for tax in line.tax], label.value, label.parent.id)
+        of_second = (second.line, second.label)
+    engine.dispose()
+
+    assert told == ("a", 7, [("0.2", "r1")], "1", "r1")
+    assert of_second == ([], [])
+
+
+def test_a_relation_takes_no_name_that_a_column_has() -> None:
+    line = ChildTable(
+        "status", TableName("demo", "thing_status"), parse_path("lines"), columns=(Column("parent", parse_path("p"), "text"),)
+    )
+    of = replace(collection(), children=(line,))
+
+    found = relations(model_tables(of), property_names, camel_case)
+
+    assert {name: [one.name for one in of_table] for name, of_table in found.items()} == {
+        "demo.thing": ["status2"],
+        "demo.thing_status": ["parent2"],
+    }
+
+
 def test_names_that_become_equal_are_told_apart() -> None:
-    tables = [model_table(collection) for collection in collections()]
+    tables = [model_table(each) for each in collections()]
 
     assert list(model_names(tables).values()) == ["DemoThing", "DemoThing2", "Demo2ndThing"]
     properties = property_names(tables[0])
