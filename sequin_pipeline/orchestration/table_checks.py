@@ -5,17 +5,21 @@ materialization that somebody launches by hand from an asset's page runs them as
 """
 
 import os
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from functools import partial
+from typing import TypeVar
 
 import dagster as dg
 
-from sequin_pipeline.catalog import ChildTable, Collection
+from sequin_pipeline.catalog import Collection
 from sequin_pipeline.operate.audit import SHOWN, ChildAudit, TableAudit, audit_child, audit_table
 from sequin_pipeline.orchestration.assets import asset_key
 from sequin_pipeline.orchestration.child_assets import child_key
 from sequin_pipeline.orchestration.chosen_executor import chosen_executor
 from sequin_pipeline.orchestration.resources import WAREHOUSE
-from sequin_pipeline.postgres.warehouse import attempt
+from sequin_pipeline.postgres.warehouse import Connection, attempt
+
+Audit = TypeVar("Audit", TableAudit, ChildAudit)
 
 JOB = "full_table_checks"
 DAILY = "0 5 * * *"
@@ -42,9 +46,27 @@ def check_keys(collection: Collection) -> list[dg.AssetCheckKey]:
 
 
 def build_table_checks(collections: Sequence[Collection]) -> dg.Definitions:
-    """Builds one step per collection."""
-    children = [_build_child_checks(collection, child) for collection in collections for child in collection.children]
-    return dg.Definitions(asset_checks=[*map(_build_checks, collections), *children])
+    """Builds one step per table."""
+    return dg.Definitions(asset_checks=[checks for collection in collections for checks in _checks_of(collection)])
+
+
+def _checks_of(collection: Collection) -> Iterator[dg.AssetChecksDefinition]:
+    """Yields the checks of the collection's table, and those of each child table."""
+    yield _build_checks(
+        asset_key(collection),
+        DESCRIPTIONS,
+        partial(audit_table, collection=collection),
+        table_results,
+        doing=f"looking at table {str(collection.table)!r} of {collection.label!r}",
+    )
+    for child in collection.children:
+        yield _build_checks(
+            child_key(collection, child),
+            CHILD_DESCRIPTIONS,
+            partial(audit_child, collection=collection, child=child),
+            child_results,
+            doing=f"looking at table {str(child.table)!r} of {collection.label!r}",
+        )
 
 
 def build_table_check_job(collections: Sequence[Collection]) -> dg.Definitions:
@@ -72,42 +94,27 @@ def table_results(key: dg.AssetKey, audit: TableAudit) -> Iterator[dg.AssetCheck
     yield _required_columns(key, audit)
 
 
-def _build_checks(collection: Collection) -> dg.AssetChecksDefinition:
-    key = asset_key(collection)
-
+def _build_checks(
+    key: dg.AssetKey,
+    descriptions: Mapping[str, str],
+    audit: Callable[[Connection], Audit],
+    results: Callable[[dg.AssetKey, Audit], Iterator[dg.AssetCheckResult]],
+    *,
+    doing: str,
+) -> dg.AssetChecksDefinition:
     @dg.multi_asset_check(
         name=f"{key.to_python_identifier()}_table_checks",
-        specs=[dg.AssetCheckSpec(name, asset=key, description=description) for name, description in DESCRIPTIONS.items()],
+        specs=[dg.AssetCheckSpec(name, asset=key, description=description) for name, description in descriptions.items()],
         required_resource_keys={WAREHOUSE},
     )
     def table_checks(context: dg.AssetCheckExecutionContext) -> Iterator[dg.AssetCheckResult]:
         warehouse = getattr(context.resources, WAREHOUSE).open()
 
-        def look() -> TableAudit:
+        def look() -> Audit:
             with warehouse.connect() as connection:
-                return audit_table(connection, collection)
+                return audit(connection)
 
-        yield from table_results(key, attempt(look, f"looking at table {str(collection.table)!r} of {collection.label!r}"))
-
-    return table_checks
-
-
-def _build_child_checks(collection: Collection, child: ChildTable) -> dg.AssetChecksDefinition:
-    key = child_key(collection, child)
-
-    @dg.multi_asset_check(
-        name=f"{key.to_python_identifier()}_table_checks",
-        specs=[dg.AssetCheckSpec(name, asset=key, description=description) for name, description in CHILD_DESCRIPTIONS.items()],
-        required_resource_keys={WAREHOUSE},
-    )
-    def table_checks(context: dg.AssetCheckExecutionContext) -> Iterator[dg.AssetCheckResult]:
-        warehouse = getattr(context.resources, WAREHOUSE).open()
-
-        def look() -> ChildAudit:
-            with warehouse.connect() as connection:
-                return audit_child(connection, collection, child)
-
-        yield from child_results(key, attempt(look, f"looking at table {str(child.table)!r} of {collection.label!r}"))
+        yield from results(key, attempt(look, doing))
 
     return table_checks
 
@@ -115,17 +122,23 @@ def _build_child_checks(collection: Collection, child: ChildTable) -> dg.AssetCh
 def child_results(key: dg.AssetKey, audit: ChildAudit) -> Iterator[dg.AssetCheckResult]:
     """Yields one result for each description of a child table, in their order."""
     yield _row_count(key, audit.table)
-    told = ", ".join(map(repr, audit.orphaned))
     yield dg.AssetCheckResult(
         check_name="table_parents",
         asset_key=key,
         passed=not audit.orphaned,
         severity=dg.AssetCheckSeverity.ERROR,
-        description=f"rows of parents that are not there: {told}. Somebody else removed these, and not their children"
-        if audit.orphaned
-        else "every row has its parent",
+        description=_parents(audit),
         metadata={"orphaned": dg.MetadataValue.json(list(audit.orphaned))},
     )
+
+
+def _parents(audit: ChildAudit) -> str:
+    if audit.table.is_unmanaged:
+        return "not looked for in a table that may hold an application's own rows"
+    if not audit.orphaned:
+        return "every row has its parent"
+    told = ", ".join(map(repr, audit.orphaned))
+    return f"rows of parents that are not there: {told}. Somebody else removed these, and not their children"
 
 
 def _row_count(key: dg.AssetKey, audit: TableAudit) -> dg.AssetCheckResult:

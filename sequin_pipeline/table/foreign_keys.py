@@ -1,6 +1,6 @@
 """This module has the foreign keys of child tables follow their declaration: those that are declared no longer would keep parents."""
 
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 
 from psycopg import sql
 
@@ -15,10 +15,14 @@ from sequin_pipeline.table.target import ChildTarget, Target
 
 @dataclass(frozen=True)
 class FoundKey:
-    """This value is a foreign key that a child table has, under the name that ours have, and the table that it leads to."""
+    """This value is a foreign key that a child table has, under the name that ours have, and the table that it leads to.
+
+    One that is not looked at when a batch commits (`is_deferred`) would refuse the rows of most batches: a migration tool has made it.
+    """
 
     table: TableName
     to: TableName
+    is_deferred: bool = field(default=True, kw_only=True)
 
     @property
     def name(self) -> str:
@@ -100,7 +104,7 @@ def follow_foreign_keys(connection: Connection, parent: Target, ledger: Ledger) 
 
 
 def pending_keys(connection: Connection, parent: Target, child: ChildTarget) -> list[PendingChange]:
-    """Returns what `follow_foreign_keys` would do to a child table that is declared."""
+    """Returns what `follow_foreign_keys` would do to a child table that is declared, and is the pipeline's own."""
     key = foreign_key(parent, child)
     table = sql.Identifier(child.target.table.schema, child.target.table.name).as_string(connection)
     found = _keys_of(connection, sql.SQL("to_regclass({})").format(table))
@@ -112,14 +116,24 @@ def pending_keys(connection: Connection, parent: Target, child: ChildTarget) -> 
     ]
 
 
+def pending_drops(connection: Connection, parent: Target, ledger: Ledger) -> dict[str, tuple[PendingChange, ...]]:
+    """Returns by table what `follow_foreign_keys` would do to child tables that are declared no longer."""
+    declared = {child.target.table for child in parent.children}
+    return {
+        str(key.table): (PendingChange(key.drop_statement.as_string(connection), "access exclusive"),)
+        for key in _find_keys(connection, ledger)
+        if key.table not in declared
+    }
+
+
 def _remove_orphans(connection: Connection, parent: Target, ledger: Ledger, added: list[ForeignKey]) -> None:
     """Removes rows that stand below nothing, of all children: those within others before may have foreign keys to them."""
     tables = dict.fromkeys(table for key in added for table in (key.to, key.table))
     locking = sql.SQL("lock table {} in share row exclusive mode")
     connection.execute(locking.format(sql.SQL(", ").join(map(_identifier, tables))))
     for child in parent.children:
-        # The key of an application's table may be of another type, and no foreign key leads there.
-        if child.declared.within is None and parent.is_unmanaged:
+        # The key of an application's table may be of another type, and no foreign key leads there; nor are its rows all ours.
+        if child.target.is_unmanaged or (child.declared.within is None and parent.is_unmanaged):
             continue
         removed = connection.execute(_possible_key(parent, child).orphans_statement).rowcount
         Ledger(str(child.target.table), child.target.label, ledger.schema).add_rows(connection, -removed)
@@ -145,9 +159,12 @@ def _keys_of(connection: Connection, tables: sql.Composed) -> list[FoundKey]:
     """Leans on the index of pg_constraint by the table."""
     found = fetch_rows(
         connection,
-        lambda schema, table, to_schema, to, name: (FoundKey(TableName(schema, table), TableName(to_schema, to)), name),
+        lambda schema, table, to_schema, to, name, is_deferred: (
+            FoundKey(TableName(schema, table), TableName(to_schema, to), is_deferred=is_deferred),
+            name,
+        ),
         sql.SQL(
-            "select n.nspname::text, c.relname::text, m.nspname::text, t.relname::text, k.conname::text from pg_constraint k"
+            "select n.nspname::text, c.relname::text, m.nspname::text, t.relname::text, k.conname::text, k.condeferred from pg_constraint k"
             " join pg_class c on c.oid = k.conrelid join pg_namespace n on n.oid = c.relnamespace"
             " join pg_class t on t.oid = k.confrelid join pg_namespace m on m.oid = t.relnamespace"
             " where k.contype = 'f' and k.conrelid = {} order by 1, 2"

@@ -154,11 +154,12 @@ def _merge(
     with connection.cursor() as cursor:
         pin_plan(connection)
         fill(cursor, encoded)
-        if encoded.target.children:
-            prepare_parents(cursor, encoded)
         copied = time.perf_counter()
         if encoded.target.locks_buckets:
             lock_buckets(cursor, encoded.target, encoded.batch)
+        if encoded.target.children:
+            # Rows are locked behind the buckets, as the merge does.
+            prepare_parents(cursor, encoded)
         with waiting():
             tallies = fetch_rows(connection, Tally, merge_statement(statements), parameters)
         if not all(tally.is_settled for tally in tallies):

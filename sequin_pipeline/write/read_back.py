@@ -12,6 +12,7 @@ from sequin_pipeline.postgres.warehouse import Connection
 from sequin_pipeline.table.target import Target
 from sequin_pipeline.write.batch import Batch
 from sequin_pipeline.write.merge import pin_plan
+from sequin_pipeline.write.removals import lock_buckets
 
 
 class ChangedMeanwhile(Exception):
@@ -26,6 +27,10 @@ def hold_as_read(connection: Connection, target: Target, batch: Batch, read_as: 
     """
     if not read_as:
         return
+    if target.locks_buckets:
+        # First, as whoever merges does: two that lock in another order wait for each other.
+        with connection.cursor() as cursor:
+            lock_buckets(cursor, target, batch)
     ids = batch.column(target.record_id).to_pylist()
     names = {"table": sql.Identifier(target.table.schema, target.table.name), "id": sql.Identifier(target.record_id)}
     parameters = {"ids": ids, "writers": [read_as[record_id] for record_id in ids]}

@@ -58,6 +58,19 @@ def test_a_plan_shows_what_a_child_table_lacks(warehouse_url: str) -> None:
     ]
 
 
+def test_a_plan_shows_the_foreign_key_that_goes_with_a_child_declared_no_longer(warehouse_url: str) -> None:
+    keyed = replace(OF, children=(replace(OF.children[0], foreign_key=True),))
+    sync(warehouse_url, [invoice("r", 1, {"id": "a"})], of=keyed)
+
+    planned = dry_run(ListSource([]), Warehouse(warehouse_url), PLAIN)
+
+    ((table, changes),) = planned.child_changes.items()
+    assert (table, [change.statement for change in changes or ()]) == (
+        "demo.thing_line",
+        ['alter table "demo"."thing_line" drop constraint if exists "thing_line_parent_fkey"'],
+    )
+
+
 def test_an_explanation_counts_the_children_of_a_record(warehouse_url: str) -> None:
     sync(warehouse_url, [invoice("r", 1, {"id": "a"}, {"id": "b"})], of=OF)
     execute(warehouse_url, "drop table demo.thing_label")

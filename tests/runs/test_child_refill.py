@@ -1,13 +1,17 @@
 """Child tables after their declaration, or their parents' table, has changed: they hold what the parents' rows hold, and nothing else."""
 
 from collections.abc import Sequence
+from concurrent.futures import ThreadPoolExecutor
 from dataclasses import replace
 
 import pytest
 
 from sequin_pipeline.catalog import ChildTable, Collection, Column, TableName, parse_path
 from sequin_pipeline.errors import WarehouseError
+from sequin_pipeline.write.buckets import bucket_of
+from sequin_pipeline.write.removals import lock_space
 from tests.support.builders import collection, record
+from tests.support.racing import holding, wait_for_activity
 from tests.support.reading import execute, query
 from tests.support.syncing import sync
 
@@ -79,3 +83,36 @@ def test_a_crash_behind_the_making_of_a_child_table_leaves_it_to_be_filled(wareh
     sync(warehouse_url, *stream, of=OF)
 
     assert (made, query(warehouse_url, "select id from demo.thing_line")) == ([(True,)], [("a",)])
+
+
+def test_a_refill_locks_no_row_before_the_buckets_that_writers_lock_first(warehouse_url: str) -> None:
+    sync(warehouse_url, [R, S], of=PLAIN)
+    lock = f"select pg_advisory_xact_lock({lock_space(PLAIN.table)}, {bucket_of('r')})"
+
+    with holding(warehouse_url, lock) as writer, ThreadPoolExecutor(1) as threads:
+        refilling = threads.submit(sync, warehouse_url, [], of=OF, run_id="refill")
+        wait_for_activity(warehouse_url, "wait_event_type = 'Lock'", [])
+        found = writer.execute("select id from demo.thing order by id for update nowait").fetchall()
+        writer.rollback()
+        refilling.result()
+
+    assert found == [("r",), ("s",)]
+    assert query(warehouse_url, "select parent_id, id from demo.thing_line order by 1") == [("r", "a"), ("s", "b")]
+
+
+def test_orphans_that_a_trigger_keeps_are_told(warehouse_url: str, caplog: pytest.LogCaptureFixture) -> None:
+    sync(warehouse_url, [R, S], of=OF)
+    sync(warehouse_url, [R, S, GONE], of=PLAIN, run_id="undeclared", full_refresh=True)
+    execute(
+        warehouse_url,
+        "create function demo.keep() returns trigger language plpgsql as $$ begin return null; end $$",
+        "create trigger keep before delete on demo.thing_line for each row execute function demo.keep()",
+    )
+
+    sync(warehouse_url, [], of=OF, run_id="again")
+
+    assert (
+        "1 rows of table 'demo.thing_line' stand below no parent and were to be removed, and are still there: a trigger keeps them, "
+        "or somebody has just changed them"
+    ) in caplog.text
+    assert query(warehouse_url, "select row_count from sequin_pipeline.tables where table_name = 'demo.thing_line'") == [(2,)]

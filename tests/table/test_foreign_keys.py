@@ -11,7 +11,7 @@ from sequin_pipeline.operate.dry_run import dry_run
 from sequin_pipeline.postgres.warehouse import Warehouse
 from tests.support.builders import ListSource, collection, record
 from tests.support.children import with_children
-from tests.support.reading import query
+from tests.support.reading import execute, query
 from tests.support.syncing import sync
 
 PLAIN = collection(columns=(), on_delete="remove")
@@ -87,3 +87,19 @@ def test_a_plan_shows_a_foreign_key_that_would_be_dropped(warehouse_url: str) ->
     told = [(change.statement, change.lock) for changes in planned.child_changes.values() for change in changes or ()]
     dropped = 'alter table "demo"."thing_line" drop constraint if exists "thing_line_parent_fkey"'
     assert told == [(dropped, "access exclusive")]
+
+
+@pytest.mark.parametrize("made", ["not deferrable", "deferrable initially immediate"])
+def test_a_foreign_key_that_a_migration_tool_has_made_again_waits_for_the_commit(warehouse_url: str, made: str) -> None:
+    sync(warehouse_url, [R, S], of=HELD)
+    execute(
+        warehouse_url,
+        "alter table demo.thing_line drop constraint thing_line_parent_fkey",
+        f"alter table demo.thing_line add constraint thing_line_parent_fkey foreign key (parent_id) references demo.thing (id) {made}",
+    )
+
+    outcome = sync(warehouse_url, [R, S], [GONE], of=HELD)
+
+    deferred = "select conname from pg_constraint where condeferred order by 1"
+    assert query(warehouse_url, deferred) == [("thing_line_parent_fkey",), ("thing_line_tax_parent_fkey",)]
+    assert (outcome.counts.removed, query(warehouse_url, "select parent_id from demo.thing_line")) == (1, [("s",)])
