@@ -19,13 +19,19 @@ from sequin_pipeline.runs.outcome import SyncOutcome
 from sequin_pipeline.runs.queue_run import drain
 from sequin_pipeline.sources import Source
 from tests.support.builders import COLUMNS, collection, live_run_config
+from tests.support.children import counted_children, parents_in, stored_children, with_children
+from tests.support.children import fold as children_of
 from tests.support.fold import Fold, Record
 from tests.support.racing import wait_for_activity
 from tests.support.reading import query, raw
-from tests.support.versions import VERSIONS, Version
+from tests.support.versions import VERSIONS, Version, VersionsFold
 
 THING = collection(columns=(*COLUMNS, Column("marker", parse_path("record.marker"), "text")))
-KEPT = replace(THING, history_table=HistoryTable(TableName("demo", "thing_history")))
+KEPT = replace(with_children(THING), history_table=HistoryTable(TableName("demo", "thing_history")))
+"""With child tables and a history table, all of which a batch writes."""
+
+SYNC_ID = "s1"
+"""That of every record here."""
 
 FATES = ("inserted", "updated", "deleted", "unchanged", "stale", "duplicate", "rejected")
 
@@ -76,10 +82,13 @@ class Landing:
         """The table is the fold of what was delivered, each record has one fate in the ledger, the live cursor is exactly where
         the deliveries end (None: where there were none), and every reject is kept, open until a good version as new has come."""
         stored = [record for record in self.delivered if record not in self.rejected]
-        fold = empty_fold(self.of)
+        fold, versions = empty_fold(self.of), VersionsFold()
         for record in stored:
             fold.deliver_batch([record], rejected=())
+            versions.deliver(record)
         self.check_against(fold, cursor=cursor)
+        if self.of.history_table is not None:
+            assert self.versions() == versions.rows()
 
     def check_against(self, fold: Fold, *, cursor: str | None, modes: Sequence[str] = ("live", "backfill")) -> None:
         """The same against a fold that is kept elsewhere. `modes` are those of the runs whose deliveries are known."""
@@ -94,6 +103,10 @@ class Landing:
         )
         assert {row[0]: row[1:] for row in rows} == {record_id: row.columns() for record_id, row in fold.rows.items()}
         assert len(rows) == len(fold.rows)
+        if self.of.children:
+            expected = children_of(parents_in(fold.rows, sync_id=SYNC_ID))
+            assert stored_children(self.url, self.of) == expected
+            assert counted_children(self.url, self.of) == {name: len(of_table) for name, of_table in expected.items()}
 
     def check_counts(self, *, rows: int, modes: Sequence[str] = ("live", "backfill")) -> None:
         [(fetched, fates, rejected, gained)] = query(

@@ -1,5 +1,5 @@
 """A process to be ended: `python -m tests.faults.sync_process API_URL WAREHOUSE_URL [KIND]` runs one live sync of a landing's collection,
-page by page; KIND is `sequin` unless told otherwise, and `kept` for that with a history table."""
+page by page; KIND is `sequin` unless told otherwise, and `kept` for that with child tables and a history table."""
 
 import sys
 from pathlib import Path

@@ -1,10 +1,12 @@
-"""A stream that grows and changes: new records, newer versions, tombstones with and without an object, late copies, bad ones."""
+"""A stream that grows and changes: new records, newer versions with other lists, tombstones with and without an object, late copies, bad
+ones."""
 
 from dataclasses import dataclass, field
 from datetime import timedelta
 from random import Random
 
 from tests.support.builders import EPOCH, record
+from tests.support.children import random_lists
 from tests.support.fold import Fold, Record
 from tests.support.versions import VersionsFold
 
@@ -46,6 +48,7 @@ class GrowingStream:
             number,
             inserted_at=(EPOCH + timedelta(minutes=number)).isoformat(),
             marker=chance.choice("xyz"),
+            data={"status": "active", "amount": number, **random_lists(chance)},
         )
         match chance.choices(("live", "full tombstone", "bare tombstone", "bad"), weights=(80, 6, 6, 8))[0]:
             case "full tombstone":

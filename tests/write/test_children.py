@@ -2,40 +2,47 @@
 
 import random
 from collections import Counter
-from collections.abc import Mapping
 from contextlib import suppress
+from dataclasses import replace
 
 import hypothesis.strategies as st
 import psycopg
 from hypothesis import HealthCheck, given, note, settings
 
-from sequin_pipeline.catalog import Collection
+from sequin_pipeline.catalog import Collection, UnmanagedTable
 from sequin_pipeline.errors import SourceUnavailable, TooManyRejects
 from sequin_pipeline.postgres.warehouse import Warehouse
 from sequin_pipeline.read.stream import RecordStream
 from sequin_pipeline.runs.collection_run import run_sync
 from tests.support.builders import ListSource, collection, live_run_config, record
-from tests.support.children import KEY_COLUMNS, SELECTED, ParentRow, Rows, fold, with_children
+from tests.support.children import (
+    APPLICATION,
+    ParentRow,
+    counted_children,
+    fold,
+    in_an_application,
+    random_lists,
+    stored_children,
+    with_children,
+)
 from tests.support.fold import Fold
-from tests.support.reading import raw
+from tests.support.reading import execute, raw
 from tests.support.ways import WAYS, going
 
-EXAMPLES = 25
+EXAMPLES = 40
 
 MARKED = with_children(collection(table="demo.marked"))
 REMOVED = with_children(collection(table="demo.removed", on_delete="remove"))
 OBSERVED = with_children(collection(table="demo.observed", observes_time=True))
-KINDS = (MARKED, REMOVED, OBSERVED)
-
-LINES: tuple[object, ...] = (
-    None,
-    [],
-    [{"id": "a", "amount": 1}],
-    [{"id": "b", "amount": 1, "taxes": [{"rate": 1}, None, {"rate": 2}]}, {"id": "a", "amount": 1}],
-    [{"id": "a", "amount": 2, "taxes": [{"rate": 1}]}, {"id": "c"}],
-    [{"id": "c", "taxes": []}, None, {"id": "b", "amount": 1, "taxes": [{"rate": 2}]}],
+OF_APPLICATION = in_an_application(collection(table="demo.others"))
+ALL_OF_APPLICATION = in_an_application(
+    replace(
+        collection(table="app.owned", on_delete="remove", columns=()),
+        unmanaged=UnmanagedTable({"id": "id", "updated_idx": "version", "data": "data"}),
+    )
 )
-LABELS: tuple[object, ...] = (None, {}, {"x": "1"}, {"y": "2", "x": "1"}, {"y": None, "z": "1"})
+KINDS = (MARKED, REMOVED, OBSERVED, OF_APPLICATION, ALL_OF_APPLICATION)
+
 UNFIT = (
     {"lines": {"data": [{"id": "a"}, {"id": "a"}]}},
     {"lines": {"data": [{"id": "a", "amount": "none"}]}},
@@ -48,7 +55,7 @@ UNFIT = (
 
 def random_record(chance: random.Random) -> dict[str, object]:
     deleted = chance.random() < 0.3
-    objects: list[object] = [{"lines": {"data": chance.choice(LINES)}, "labels": chance.choice(LABELS)} for _ in range(3)]
+    objects: list[object] = [random_lists(chance) for _ in range(3)]
     objects += [None, {}] if deleted else [None]
     data = chance.choice(UNFIT) if chance.random() < 0.1 else chance.choice(objects)
     sync = chance.choice(("s1", "s2"))
@@ -64,6 +71,12 @@ def random_record(chance: random.Random) -> dict[str, object]:
 
 def test_any_history_leaves_the_elements_of_the_objects_that_are_stored(warehouse_url: str) -> None:
     met: Counter[str] = Counter()
+    execute(warehouse_url, "create schema demo; create schema app", *(APPLICATION.format(schema) for schema in ("demo", "app")))
+    execute(
+        warehouse_url,
+        "create table app.owned (id text primary key, version bigint, data jsonb) partition by hash (id)",
+        *(f"create table app.owned_{n} partition of app.owned for values with (modulus 2, remainder {n})" for n in (0, 1)),
+    )
     for of in KINDS:
         run_sync(RecordStream(live_run_config(of), ListSource([])), Warehouse(warehouse_url), run_id="first")
 
@@ -97,8 +110,8 @@ def test_any_history_leaves_the_elements_of_the_objects_that_are_stored(warehous
                 cursor = max(cursor, min(ends, len(stream)))
                 parents = [ParentRow(one, row.is_deleted, row.marker, row.data) for one, row in told.rows.items()]
                 expected = fold(parents)
-                assert _found(connection, of) == expected
-                _check_totals(connection, of, expected)
+                assert stored_children(warehouse_url, of) == expected
+                assert counted_children(warehouse_url, of) == {name: len(rows) for name, rows in expected.items()}
                 met.update(table for table, rows in expected.items() if rows)
                 met.update(["removed parent"] if told.removed else [])
 
@@ -129,23 +142,8 @@ def _sync(
         )
 
 
-def _found(connection: psycopg.Connection[tuple[object, ...]], of: Collection) -> dict[str, Rows]:
-    found = {}
-    for name, statement in SELECTED.items():
-        keys = KEY_COLUMNS[name]
-        rows = connection.execute(statement.format(of.table)).fetchall()
-        found[name] = {row[:keys]: row[keys:] for row in rows}
-    return found
-
-
-def _check_totals(connection: psycopg.Connection[tuple[object, ...]], of: Collection, expected: Mapping[str, Rows]) -> None:
-    rows = connection.execute("select table_name, row_count from sequin_pipeline.tables").fetchall()
-    totals: dict[object, object] = dict(rows)  # type: ignore[arg-type]  # two columns each
-    assert {name: totals[f"{of.table}_{name}"] for name in expected} == {name: len(rows) for name, rows in expected.items()}
-
-
 def _forget_everything(connection: psycopg.Connection[tuple[object, ...]], of: Collection) -> None:
-    children = ", ".join(str(child.table) for child in of.children)
+    children = ", ".join(f'{child.table.schema}."{child.table.name}"' for child in of.children)
     connection.execute(
         f"truncate {of.table}, {children}, sequin_pipeline.merges, sequin_pipeline.rejects, sequin_pipeline.versions,"
         " sequin_pipeline.cursors, sequin_pipeline.positions, sequin_pipeline.runs, sequin_pipeline.fields"
