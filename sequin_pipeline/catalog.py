@@ -174,6 +174,7 @@ class ChildTable:
     `path` leads to it from the object, or from an element of the list that this one is `within`; then `name` begins with that one's.
     `key` are values of the element that are unique within the parent, none: the position in the list. `by_name`: the path leads to an
     object, whose members are the elements and whose names are the key. Paths of columns begin at the element; `$` is all of it.
+    `unmanaged` is None for a table that the pipeline manages.
     """
 
     name: str
@@ -185,6 +186,7 @@ class ChildTable:
     within: "ChildTable | None" = None
     foreign_key: bool = False
     description: str = ""
+    unmanaged: UnmanagedTable | None = field(default=None, hash=False)
 
     @property
     def frame_name(self) -> str:
@@ -215,6 +217,7 @@ class ChildTable:
         """This changes when existing rows may come out differently: then the table is filled again from `data`."""
         parts = [self.within.fingerprint if self.within else "", str(self.table), str(self.path), self.by_name]
         parts += [[column.name, column.fingerprint] for column in self.read]
+        parts += sorted(self.unmanaged.columns.items()) if self.unmanaged else []
         return hashlib.blake2b(repr(parts).encode(), digest_size=16).hexdigest()
 
 

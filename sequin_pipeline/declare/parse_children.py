@@ -1,6 +1,7 @@
 """This module reads what a defs.yaml says of a collection's child tables."""
 
 from collections.abc import Iterator, Mapping
+from dataclasses import replace
 
 from sequin_pipeline.catalog import (
     MAX_COLUMNS,
@@ -9,6 +10,7 @@ from sequin_pipeline.catalog import (
     Column,
     Path,
     TableName,
+    UnmanagedTable,
     cut_identifier,
     parse_path,
 )
@@ -18,8 +20,11 @@ from sequin_pipeline.declare.parse_table import check_schema
 from sequin_pipeline.declare.yaml_models import (
     COLUMN_PATTERN,
     TABLE_PATTERN,
+    UNMANAGED_COLUMN_PATTERN,
+    UNMANAGED_TABLE_PATTERN,
     ChildColumnModel,
     ChildModel,
+    ChildTableModel,
     CollectionModel,
     InnerChildModel,
 )
@@ -31,6 +36,8 @@ MAX_CHILDREN = 8
 
 KEY_TYPES = ("text", "integer", "bigint", "boolean", "uuid", "date", "timestamptz")
 """Of these types, what is equal in Postgres is equal as it was read."""
+
+PARENT_ID = "parent_id"
 
 NAME_RULE = "letters, digits and _, a letter or _ first, at most 63"
 
@@ -95,28 +102,71 @@ def _child(name: str, model: InnerChildModel, node: Node, *, table: TableName, w
     if len(columns) > most:
         raise (node / "columns").refused(f"child {full_name!r} declares {len(columns):,} columns, and there is room for {most:,}")
     key = tuple(_key_column(one, columns, node / "key", child=full_name, taken=taken) for one in model.key)
-    return ChildTable(
-        found.name,
-        found.table,
-        found.path,
-        key=key,
-        columns=tuple(column for column in columns.values() if column.name not in model.key),
-        by_name=found.by_name,
-        within=within,
-        foreign_key=found.foreign_key,
-        description=found.description,
-    )
+    if model.foreign_key and within is not None and within.unmanaged is not None:
+        raise (node / "foreign_key").refused(
+            f"child {full_name!r} asks for a foreign key to table {str(within.table)!r}, which belongs to an application and would be "
+            "changed by it: remove 'foreign_key', or create it with the application's migrations"
+        )
+    others = tuple(column for column in columns.values() if column.name not in model.key)
+    whole = replace(found, key=key, columns=others)
+    if model.table is None or model.table.managed:
+        return whole
+    return replace(whole, unmanaged=_unmanaged(whole, model.table, node))
 
 
 def _table(name: str, model: InnerChildModel, node: Node, *, table: TableName) -> TableName:
     if model.table is None:
         return TableName(table.schema, cut_identifier(f"{table.name}_{name}"))
     place = node / "table"
-    rule = "schema.table, each part letters, digits and _, at most 63"
-    check_text("table", model.table.name, TABLE_PATTERN, node=place / "name", rule=rule)
+    if model.table.managed:
+        rule = "schema.table, each part letters, digits and _, at most 63"
+        check_text("table", model.table.name, TABLE_PATTERN, node=place / "name", rule=rule)
+        if model.table.columns:
+            raise (place / "columns").refused(
+                f"child {name!r} gives 'columns' for a table that the pipeline manages, whose columns are its own: remove 'columns', or "
+                "say `managed: false` for a table that belongs to an application"
+            )
+    else:
+        rule = "schema.table, each part at most 63 characters without dots and quotes"
+        check_text("table", model.table.name, UNMANAGED_TABLE_PATTERN, node=place / "name", rule=rule)
     found = TableName(*model.table.name.split("."))
     check_schema(f"child {name!r}", found, place)
     return found
+
+
+def _unmanaged(child: ChildTable, model: ChildTableModel, node: Node) -> UnmanagedTable:
+    """Checks only what the YAML alone can tell; the table itself is looked at before the first row (table/unmanaged.py)."""
+    place = node / "table" / "columns"
+    keys = [column.name for column in (*child.outer_key, *child.own_key)]
+    read = [column.name for column in child.read]
+    known = [*dict.fromkeys([PARENT_ID, *read, *(name for name in CHILD_COLUMNS if name not in ("name", "position"))])]
+    columns = {**{name: name for name in (*keys, *(column.name for column in child.columns))}, **model.columns}
+    seen: dict[str, str] = {}
+    for ours, theirs in columns.items():
+        if ours not in known:
+            raise (place / ours).refused(
+                f"child {child.name!r} maps {ours!r}, which is neither declared nor a column that rows of children have: "
+                f"name one of {', '.join(known)}, or declare it below `columns` of the child"
+            )
+        check_text(
+            "column", theirs, UNMANAGED_COLUMN_PATTERN, node=place / ours, rule="the name of a column, at most 63 characters"
+        )
+        first = seen.setdefault(theirs, ours)
+        if first != ours:
+            raise (place / ours).refused(
+                f"child {child.name!r} maps both {first!r} and {ours!r} to column {theirs!r}: give each its own"
+            )
+    if PARENT_ID not in columns:
+        raise place.refused(
+            f"child {child.name!r} finds rows by their parent's id, and no column of table {model.name!r} takes `{PARENT_ID}`: "
+            f"add `{PARENT_ID}: <its column>`"
+        )
+    if child.foreign_key:
+        raise (node / "foreign_key").refused(
+            f"child {child.name!r} asks for a foreign key on table {model.name!r}, which belongs to an application and would be changed by "
+            "it: remove 'foreign_key', or create it with the application's migrations, deferrable and initially deferred"
+        )
+    return UnmanagedTable(columns=columns, key=(PARENT_ID, *keys))
 
 
 def _path(what: str, text: str, node: Node) -> Path:

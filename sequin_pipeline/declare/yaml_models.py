@@ -126,7 +126,19 @@ class ChildColumnModel(ColumnModel):
 class ChildTableModel(StrictModel):
     """The elements land in this table, where it is not the parent's with the child's name behind it."""
 
-    name: str = Field(description="schema.table", examples=["billing.invoice_line"], json_schema_extra={"pattern": TABLE_PATTERN})
+    name: str = Field(
+        description="schema.table",
+        examples=["billing.invoice_line", "public.InvoiceLine"],
+        json_schema_extra={"pattern": UNMANAGED_TABLE_PATTERN},
+    )
+    managed: bool = Field(default=True, description="the pipeline creates the table and adds columns to it")
+    columns: dict[str, str] = Field(
+        default_factory=dict,
+        description="of a table that is not managed: by our columns, which of its columns takes each; one that is declared, or in the key, "
+        "and is not named here goes to the one of its own name",
+        examples=[{"parent_id": "invoiceId", "id": "id", "position": "position"}],
+        json_schema_extra={"additionalProperties": {"pattern": UNMANAGED_COLUMN_PATTERN}},
+    )
 
 
 class InnerChildModel(StrictModel):

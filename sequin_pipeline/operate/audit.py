@@ -49,8 +49,8 @@ def audit_child(connection: Connection, collection: Collection, child: ChildTabl
 
 def _audit_child(connection: Connection, collection: Collection, child: ChildTable, schema: str) -> ChildAudit:
     table = _audit_rows(connection, child.table, Ledger(str(child.table), child_label(collection, child), schema))
-    if table.rows is None:
-        return ChildAudit(table)
+    if table.rows is None or child.unmanaged is not None:
+        return ChildAudit(replace(table, is_unmanaged=child.unmanaged is not None))
     parent = collection_target(collection)
     found = connection.execute(
         sql.SQL(

@@ -175,7 +175,10 @@ def _children(connection: Connection, target: Target, record_id: str) -> dict[st
     for child in target.children:
         table = sql.Identifier(child.target.table.schema, child.target.table.name)
         if fetch_value(connection, "select to_regclass(%s) is not null", (table.as_string(connection),)):
-            counting = sql.SQL("select count(*) from {} where {} = %s").format(table, sql.Identifier(PARENT_ID))
+            parent = sql.Identifier(child.target.column(PARENT_ID).table_name)
+            counting = sql.SQL("select count(*) from {} where {}{} = %s").format(
+                table, parent, sql.SQL("::text" if child.target.is_unmanaged else "")
+            )
             counts[str(child.target.table)] = int(fetch_value(connection, counting, (record_id,)))
     return counts
 

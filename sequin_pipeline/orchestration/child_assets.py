@@ -67,6 +67,7 @@ def _spec(collection: Collection, child: ChildTarget) -> dg.AssetSpec:
         kinds={"postgres", collection.provider.lower()},
         metadata={
             "dagster/table_name": str(declared.table),
+            **({"sequin_pipeline/column_names": dict(declared.unmanaged.columns)} if declared.unmanaged else {}),
             "dagster/column_schema": _column_schema(child),
             "dagster/column_lineage": _column_lineage(collection, child, parent),
             "sequin_pipeline/numbers": dg.MetadataValue.md(
@@ -79,23 +80,22 @@ def _spec(collection: Collection, child: ChildTarget) -> dg.AssetSpec:
 def _column_schema(child: ChildTarget) -> dg.TableSchema:
     columns = [
         dg.TableColumn(
-            column.name,
+            column.table_name,
             type=column.type,
             description=column.description or None,
             constraints=dg.TableColumnConstraints(nullable=column.is_nullable),
         )
-        for column in child.target.columns
+        for column in child.target.stored
     ]
     stamps = [
         dg.TableColumn(
-            name, type="timestamptz", description=CHILD_COLUMNS[name], constraints=dg.TableColumnConstraints(nullable=False)
+            name, type="timestamptz", description=CHILD_COLUMNS[ours], constraints=dg.TableColumnConstraints(nullable=False)
         )
-        for name in child.target.stamps
+        for ours, name in child.target.stamps.items()
     ]
-    return dg.TableSchema(
-        columns=[*columns, *stamps],
-        constraints=dg.TableConstraints(other=[f"primary key ({', '.join(child.target.key)})"]),
-    )
+    key = ", ".join(child.target.column(name).table_name for name in child.target.key)
+    is_key = "unique" if child.target.is_unmanaged else "primary key"
+    return dg.TableSchema(columns=[*columns, *stamps], constraints=dg.TableConstraints(other=[f"{is_key} ({key})"]))
 
 
 def _column_lineage(collection: Collection, child: ChildTarget, parent: dg.AssetKey) -> dg.TableColumnLineage:
@@ -112,7 +112,8 @@ def _column_lineage(collection: Collection, child: ChildTarget, parent: dg.Asset
     }
     for column in (*child.declared.key, *child.declared.columns):
         deps[column.name] = [data, dg.TableColumnDep(asset_key=source, column_name=f"{path}{str(column.path)[1:]}")]
-    return dg.TableColumnLineage(deps_by_column=deps)
+    names = {column.name: column.table_name for column in child.target.stored}
+    return dg.TableColumnLineage(deps_by_column={names[ours]: found for ours, found in deps.items() if ours in names})
 
 
 def _path(child: ChildTable) -> str:

@@ -22,11 +22,11 @@ from sequin_pipeline.normalize.normalizer import Normalizer, Reject
 from sequin_pipeline.postgres.session import Session
 from sequin_pipeline.postgres.warehouse import Connection, Warehouse, without_limits
 from sequin_pipeline.records.fields import FIELD_NAMES, compose_envelope
-from sequin_pipeline.table.child_tables import rows_of_children
+from sequin_pipeline.table.child_tables import fit_children, rows_of_children
 from sequin_pipeline.table.foreign_keys import follow_foreign_keys
 from sequin_pipeline.table.managed import Preparation
 from sequin_pipeline.table.target import Target, collection_target
-from sequin_pipeline.write.child_rows import count_rows, remove_orphans
+from sequin_pipeline.write.child_rows import count_rows, managed_children, remove_orphans
 from sequin_pipeline.write.job import WriteJob
 from sequin_pipeline.write.prepare import PageGroup
 from sequin_pipeline.write.read_back import ChangedMeanwhile
@@ -69,7 +69,7 @@ def declare_columns(connection: Connection, ledger: Ledger, collection: Collecti
 def _orphaned(connection: Connection, ledger: Ledger, target: Target) -> frozenset[str]:
     """Returns the child tables that hold rows, below a table that has none: what refills them removes these."""
     rows = rows_of_children(connection, target, ledger)
-    return frozenset(child.declared.frame_name for child in target.children if rows.get(str(child.target.table)))
+    return frozenset(child.declared.frame_name for child in managed_children(target) if rows.get(str(child.target.table)))
 
 
 def _fingerprints(collection: Collection) -> dict[str, str]:
@@ -107,6 +107,8 @@ def refill(warehouse: Warehouse, ledger: Ledger, collection: Collection, *, run_
             history_table=None,
             fills_children=bool(waiting.children),
         )
+        if target.children:
+            target = session.attempt(partial(fit_children, target=target), f"looking at the child tables of {label!r}")
         filling = _Refill(session, WriteJob(target, ledger, run_id, "refill"), Normalizer(lenient, nulls_unfit=True))
         told = ", ".join([*sorted(column.name for column in waiting.columns), *(str(child.table) for child in waiting.children)])
         logger.info("filling %s of %s from the objects that are stored", told, target.table)

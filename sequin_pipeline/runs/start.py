@@ -111,7 +111,8 @@ def prepare_collection_table(connection: Connection, ledger: Ledger, run_config:
     )
     prepare_history_table(connection, preparation.target, ledger, adopt=run_config.adopt)
     if preparation.target.children:
-        prepare_children(connection, preparation.target, ledger, source=source.identity, adopt=run_config.adopt)
+        prepared = prepare_children(connection, preparation.target, ledger, source=source.identity, adopt=run_config.adopt)
+        preparation = replace(preparation, target=prepared)
     adopt_undeclared(connection, ledger)
     if not preparation.target.is_unmanaged:
         declare_columns(connection, ledger, run_config.collection, preparation)

@@ -8,43 +8,61 @@ from sequin_pipeline.ledger.columns import claim_child
 from sequin_pipeline.ledger.ledger import Ledger
 from sequin_pipeline.postgres.warehouse import Connection
 from sequin_pipeline.sources import SourceIdentity
-from sequin_pipeline.table.foreign_keys import follow_foreign_keys, pending_keys
+from sequin_pipeline.table.foreign_keys import follow_foreign_keys, pending_drops, pending_keys
 from sequin_pipeline.table.managed import PendingChange, existing_columns, pending_changes, prepare_table
 from sequin_pipeline.table.target import ChildTarget, Target
+from sequin_pipeline.table.unmanaged import look_up
 from sequin_pipeline.table.write_access import find_access, grant
 
 
 def prepare_children(
     connection: Connection, target: Target, ledger: Ledger, *, source: SourceIdentity, adopt: bool = False
-) -> None:
-    """Makes the child tables of a parent ready, which must be ready itself.
+) -> Target:
+    """Makes the child tables of a parent ready, which must be ready itself; returns the parent with children as their tables take them.
 
     One that is created here, or was somebody else's or another table's, is filled from the objects of the parents that are there
     (refill.py). Raises TableRefused, LedgerRefused, psycopg.Error.
     """
+    ready: list[ChildTarget] = []
     for child in target.children:
         own = child_ledger(ledger, child)
         # What it held is in its parents' objects, so one that has vanished is made again.
-        prepare_table(connection, child.target, own, source=source, adopt=adopt, full_refresh=True)
+        prepared = prepare_table(connection, child.target, own, source=source, adopt=adopt, full_refresh=True)
         _check_access(connection, child.target)
-        claim_child(connection, ledger, own, child.declared.frame_name)
+        if not child.target.is_unmanaged:
+            # An application's table has rows, and foreign keys, that are none of ours.
+            claim_child(connection, ledger, own, child.declared.frame_name)
+        ready.append(replace(child, target=prepared.target))
     follow_foreign_keys(connection, target, ledger)
+    return replace(target, children=tuple(ready))
+
+
+def fit_children(connection: Connection, target: Target) -> Target:
+    """Returns the parent with children as the tables of applications take them. Raises TableRefused, psycopg.Error."""
+    return replace(target, children=tuple(replace(child, target=look_up(connection, child.target)) for child in target.children))
 
 
 def pending_children(
     connection: Connection, target: Target, ledger: Ledger, *, source: SourceIdentity, has_ledger: bool
 ) -> dict[str, tuple[PendingChange, ...] | None]:
-    """Returns by table what `prepare_children` would do, None where it would create it; changes nothing. Raises as that would."""
+    """Returns by table what `prepare_children` would do, None where it would create it; changes nothing. Raises as that would.
+
+    Of children that are declared no longer, only what would change.
+    """
     pending: dict[str, tuple[PendingChange, ...] | None] = {}
     for child in target.children:
         changes: tuple[PendingChange, ...] | None = None
-        if find_access(connection, child.target.table) is not None:
+        if child.target.is_unmanaged:
+            look_up(connection, child.target)
+            _check_access(connection, child.target)
+            changes = ()
+        elif find_access(connection, child.target.table) is not None:
             record = child_ledger(ledger, child).find_table(connection) if has_ledger else None
             changes = pending_changes(connection, child.target, record, source=source)
             _check_access(connection, child.target)
             changes = (*(changes or ()), *pending_keys(connection, target, child))
         pending[str(child.target.table)] = changes
-    return pending
+    return {**pending, **(pending_drops(connection, target, ledger) if has_ledger else {})}
 
 
 def existing_children(
@@ -53,7 +71,7 @@ def existing_children(
     """Returns the child tables as they are, without the columns that are not there yet; those that are missing as they would be."""
     return tuple(
         child if pending[str(child.target.table)] is None else replace(child, target=existing_columns(connection, child.target))
-        for child in target.children
+        for child in fit_children(connection, target).children
     )
 
 

@@ -209,8 +209,8 @@ def collection_target(collection: Collection) -> Target:
 
 def _unmanaged_target(managed: Target, unmanaged: UnmanagedTable) -> Target:
     """Returns the table without a hash, which nobody else would maintain: rows are compared column by column."""
-
-    remembers = managed.on_delete == "remove" or managed.version not in unmanaged.columns
+    has_versions = managed.version is not None
+    remembers = has_versions and (managed.on_delete == "remove" or managed.version not in unmanaged.columns)
 
     def scope(name: str) -> ColumnScope:
         if name in unmanaged.columns:
@@ -293,6 +293,11 @@ def child_label(collection: Collection, child: ChildTable) -> str:
 
 
 def _child_target(collection: Collection, child: ChildTable) -> Target:
+    managed = _managed_child(collection, child)
+    return managed if child.unmanaged is None else replace(_unmanaged_target(managed, child.unmanaged), row_security=None)
+
+
+def _managed_child(collection: Collection, child: ChildTable) -> Target:
     """Returns a table whose rows have no version of their own: who writes them holds the lock of their parent's row."""
     key = [column.name for column in (*child.outer_key, *child.own_key)]
     declared = [

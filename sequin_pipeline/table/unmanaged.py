@@ -11,7 +11,7 @@ from sequin_pipeline.errors import TableRefused
 from sequin_pipeline.postgres.warehouse import Connection
 from sequin_pipeline.table.conversions import change_type
 from sequin_pipeline.table.introspect import IntrospectedColumn, IntrospectedTable, introspect
-from sequin_pipeline.table.target import DIGIT_KEEPING_TYPES, Target, TargetColumn
+from sequin_pipeline.table.target import DIGIT_KEEPING_TYPES, PARENT_ID, Target, TargetColumn
 from sequin_pipeline.table.type_limits import (
     CANONICAL_INTEGER,
     CANONICAL_UUID,
@@ -194,9 +194,12 @@ class _Match:
             return None
         if found.type == "character varying[]" and found.shown != "character varying[]":
             return None
-        if column.name in RECORD_IDS and found.type in IDENTIFIERS:
+        if (column.name in RECORD_IDS or self._is_parent_id(column)) and found.type in IDENTIFIERS:
             return IDENTIFIERS[found.type]
         return TAKES[column.type].get(found.type)
+
+    def _is_parent_id(self, column: TargetColumn) -> bool:
+        return self.target.is_child and column.name == PARENT_ID
 
     def _fix(self, column: TargetColumn, found: IntrospectedColumn) -> str:
         if column.name == self.target.version:
@@ -205,7 +208,7 @@ class _Match:
             return f"versions exceed 32 bits, so `{alter.as_string()}`, or leave it out of the mapping"
         taken = ", ".join(TAKES[column.type])
         other = next((declared for declared, types in TAKES.items() if found.type in types), None)
-        is_declared = column.name not in (*RECORD_IDS, self.target.tombstone, self.target.data)
+        is_declared = column.name not in (*RECORD_IDS, self.target.tombstone, self.target.data) and not self._is_parent_id(column)
         declare = f"declare it as {other!r}, or " if other and is_declared and other != column.type else ""
         return f"{declare}map it to a column of type {taken}"
 

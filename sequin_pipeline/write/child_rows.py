@@ -7,6 +7,7 @@ the same is not touched, what is no longer in its list is removed.
 A tombstone that brings no object leaves the parent's as it is, and so its children, but for what they repeat of the parent.
 """
 
+import logging
 from collections.abc import Mapping, Sequence
 from dataclasses import replace
 from functools import cache
@@ -18,14 +19,19 @@ from sequin_pipeline.ledger.counts import ChildCounts
 from sequin_pipeline.ledger.ledger import Ledger
 from sequin_pipeline.postgres.rows import fetch_rows, fetch_value
 from sequin_pipeline.postgres.warehouse import Connection
-from sequin_pipeline.table.target import PARENT_ID, TENANT_COLUMNS, Target
+from sequin_pipeline.table.target import PARENT_ID, TENANT_COLUMNS, ChildTarget, Target
 from sequin_pipeline.write.child_batch import keeping
 from sequin_pipeline.write.merge_statements import MergeStatements, merge_statement
 from sequin_pipeline.write.refusal import RowsRefused
 from sequin_pipeline.write.removals import STAGED
-from sequin_pipeline.write.row_expressions import all_equal, staged_value
+from sequin_pipeline.write.row_expressions import all_equal, cast_to, staged_value, stamp
 from sequin_pipeline.write.staging import APPLIED, Cursor, EncodedBatch, EncodedChild, Staging
 from sequin_pipeline.write.tally import Tally
+
+logger = logging.getLogger("sequin_pipeline.writer")
+
+DELETED = "deleted"
+"""This column of a child table repeats whether the parent was deleted."""
 
 
 def added(counts: Mapping[str, ChildCounts], more: Mapping[str, ChildCounts]) -> dict[str, ChildCounts]:
@@ -82,29 +88,35 @@ def write_children(
         _find_kept(connection, encoded, is_kept)
     are_all_applied = not is_kept.any() and all(tally.is_settled and not tally.unchanged + tally.stale for tally in tallies)
     for child in encoded.children:
-        changed = 0
-        if is_kept.any():
-            changed = _follow_parents(connection, encoded, child, is_kept)
+        changed = _follow_parents(connection, encoded, child, is_kept) if is_kept.any() else 0
+        counts[str(child.target.table)] = ChildCounts(updated=changed)
         if child.rows and not are_all_applied:
             connection.execute(_leave_out(child))
-        removed = _remove(connection, child)
-        merged = _merge(connection, child, versions) if child.rows else ChildCounts()
-        counts[str(child.target.table)] = merged + ChildCounts(updated=changed, removed=removed)
+    # An application's foreign keys may be looked at at once: inner rows go before the outer ones, and come behind them.
+    for child in reversed(encoded.children):
+        counts[str(child.target.table)] += ChildCounts(removed=_remove(connection, child))
+    for child in encoded.children:
+        if child.rows:
+            counts[str(child.target.table)] += _merge(connection, child, versions)
     return counts
 
 
 def remove_orphans(connection: Connection, target: Target, *, after: str | None, last: str | None) -> dict[str, ChildCounts]:
     """Removes the children of parents that are gone, or have no object, of those behind `after` up to `last`; None: all of them.
 
-    Leans on the indexes of both keys.
+    Not from an application's tables, where they may be its own. Leans on the indexes of both keys.
     """
     counts = dict[str, ChildCounts]()
-    for child in target.children:
-        removed = connection.execute(
+    for child in managed_children(target):
+        ((due, removed),) = fetch_rows(
+            connection,
+            _pair,
             sql.SQL(
-                "delete from {child} c where (%(after)s::text is null or c.{parent_id} > %(after)s)"
-                " and (%(last)s::text is null or c.{parent_id} <= %(last)s)"
-                " and not exists (select from {parent} t where t.{key} = c.{parent_id} and t.{data} is not null)"
+                "with due as materialized (select c.ctid as place from {child} c"
+                " where (%(after)s::text is null or c.{parent_id} > %(after)s) and (%(last)s::text is null or c.{parent_id} <= %(last)s)"
+                " and not exists (select from {parent} t where t.{key} = c.{parent_id} and t.{data} is not null)),"
+                " gone as (delete from {child} c where c.ctid = any(array(select place from due)) returning 1)"
+                " select (select count(*) from due), (select count(*) from gone)"
             ).format(
                 child=_table(child.target),
                 parent_id=sql.Identifier(PARENT_ID),
@@ -113,7 +125,14 @@ def remove_orphans(connection: Connection, target: Target, *, after: str | None,
                 data=sql.Identifier(target.data or ""),
             ),
             {"after": after, "last": last},
-        ).rowcount
+        )
+        if removed < due:
+            logger.warning(
+                "%d rows of table %r stand below no parent and were to be removed, and are still there: a trigger keeps them, or somebody "
+                "has just changed them",
+                due - removed,
+                str(child.target.table),
+            )
         counts[str(child.target.table)] = ChildCounts(removed=removed)
     return counts
 
@@ -121,17 +140,17 @@ def remove_orphans(connection: Connection, target: Target, *, after: str | None,
 def mark_children(target: Target) -> sql.Composed:
     """Composes the parts of a statement that mark the children of the parents that its part `marked` has marked as deleted, by `id`."""
     parts = [
-        sql.SQL(
-            ", {name} as (update {child} c set deleted = true, {changed_at} = now() from marked"
-            " where c.{parent_id} = marked.id and not c.deleted)"
-        ).format(
+        sql.SQL(", {name} as (update {child} c set {changes} from marked where c.{parent_id} = {of} and not c.{deleted})").format(
             # A child's own name may be longer than what Postgres tells apart.
             name=sql.Identifier(f"children_{number}"),
             child=_table(child.target),
-            changed_at=sql.Identifier(child.target.changed_at or ""),
-            parent_id=sql.Identifier(PARENT_ID),
+            changes=_joined([sql.SQL("{} = true").format(_stored(child.target, DELETED)), *_changed_at(child.target)]),
+            parent_id=_stored(child.target, PARENT_ID),
+            of=cast_to(child.target.column(PARENT_ID), sql.SQL("marked.id").format()),
+            deleted=_stored(child.target, DELETED),
         )
         for number, child in enumerate(target.children)
+        if child.target.is_stored(DELETED)
     ]
     return sql.SQL("").join(parts)
 
@@ -173,26 +192,35 @@ def _follow_parents(
     """Has the children of parents that kept their object repeat what those tell now; returns how many rows changed."""
     target, batch = encoded.target, encoded.batch
     names = (*TENANT_COLUMNS, target.version or "", target.tombstone or "")
+    repeated = [child.target.column(name) for name in names if child.target.is_stored(name)]
+    compared = [column for column in repeated if column.name != target.version]
+    if not compared:
+        return 0
     told = [
         [value for value, is_here in zip(batch.column(name).to_pylist(), is_kept, strict=True) if is_here]
         for name in (target.key[0], *names)
     ]
-    compared = [*TENANT_COLUMNS, target.tombstone or ""]
+    row = sql.SQL("u")
     return connection.execute(
         sql.SQL(
-            "update {child} t set {assignments}, {changed_at} = now() from (select * from unnest(%s::text[], %s::text[], %s::text[],"
+            "update {child} t set {assignments} from (select * from unnest(%s::text[], %s::text[], %s::text[],"
             " %s::bigint[], %s::boolean[]) u (parent_id, {names})"
             " where (u.parent_id in (select id from {applied} where is_kept)) is true offset 0) u"
-            " where t.{parent} = u.parent_id and ({stored}) is distinct from ({told})"
+            " where t.{parent} = {of} and ({stored}) is distinct from ({told})"
         ).format(
             child=_table(child.target),
-            assignments=_joined([sql.SQL("{0} = u.{0}").format(sql.Identifier(name)) for name in names]),
-            changed_at=sql.Identifier(child.target.changed_at or ""),
+            assignments=_joined(
+                [
+                    *(sql.SQL("{} = {}").format(sql.Identifier(one.table_name), staged_value(one, row)) for one in repeated),
+                    *_changed_at(child.target),
+                ]
+            ),
             names=_joined(list(map(sql.Identifier, names))),
             applied=APPLIED,
-            parent=sql.Identifier(PARENT_ID),
-            stored=_joined([sql.SQL("t.{}").format(sql.Identifier(name)) for name in compared]),
-            told=_joined([sql.SQL("u.{}").format(sql.Identifier(name)) for name in compared]),
+            parent=_stored(child.target, PARENT_ID),
+            of=cast_to(child.target.column(PARENT_ID), sql.SQL("u.parent_id").format()),
+            stored=_joined([sql.SQL("t.{}").format(sql.Identifier(one.table_name)) for one in compared]),
+            told=_joined([staged_value(one, row) for one in compared]),
         ),
         told,
     ).rowcount
@@ -229,7 +257,7 @@ def _remove_gone(target: Target, staging: Staging) -> sql.Composed:
     is_stored = sql.Identifier("#is_stored")
     return sql.SQL(
         "with stored as materialized (select t.* from {applied} a cross join lateral"
-        " (select {stored} from {table} t where t.{parent} = a.id offset 0) t where not a.is_kept),"
+        " (select {stored} from {table} t where t.{parent} = {of} offset 0) t where not a.is_kept),"
         " due as materialized (select {names} from (select {names}, true as {is_stored} from stored"
         " union all select {staged}, false from {staging} s where exists (select from stored)) one"
         " group by {names} having bool_and({is_stored})),"
@@ -240,7 +268,8 @@ def _remove_gone(target: Target, staging: Staging) -> sql.Composed:
         is_stored=is_stored,
         stored=_joined([sql.SQL("t.{} as {}").format(sql.Identifier(one.table_name), sql.Identifier(one.name)) for one in keys]),
         table=_table(target),
-        parent=sql.Identifier(target.column(PARENT_ID).table_name),
+        parent=_stored(target, PARENT_ID),
+        of=cast_to(target.column(PARENT_ID), sql.SQL("a.id").format()),
         names=names,
         staged=_joined([staged_value(column, STAGED) for column in keys]),
         staging=staging.identifier,
@@ -261,6 +290,22 @@ def _merge(connection: Connection, child: EncodedChild, versions: sql.Identifier
         (ChildCounts(inserted=tally.created, updated=tally.updated, unchanged=tally.unchanged) for tally in tallies),
         ChildCounts(),
     )
+
+
+def managed_children(target: Target) -> list[ChildTarget]:
+    """Returns the child tables that are the pipeline's own."""
+    return [child for child in target.children if not child.target.is_unmanaged]
+
+
+def _stored(target: Target, name: str) -> sql.Identifier:
+    return sql.Identifier(target.column(name).table_name)
+
+
+def _changed_at(target: Target) -> list[sql.Composed]:
+    """Composes the assignment of the moment of the change, to the column that takes it."""
+    if target.changed_at is None:
+        return []
+    return [sql.SQL("{} = {}").format(sql.Identifier(target.changed_at), stamp(target, target.changed_at))]
 
 
 def _table(target: Target) -> sql.Identifier:

@@ -58,8 +58,11 @@ class Lanes:
     @property
     def reads_lazily(self) -> bool:
         """This is true where every lane expects to know most of what comes, so that pages had best be lazy."""
-        # A history table takes what is passed over as a duplicate, too.
-        return self._job.target.history_table is None and all(writer.asking.reads_lazily for writer in self._writers)
+        target = self._job.target
+        # A history table takes what is passed over as a duplicate, too; and what an application's table would change in silence is looked
+        # for in whole pages.
+        is_possible = target.history_table is None and not any(child.target.is_unmanaged for child in target.children)
+        return is_possible and all(writer.asking.reads_lazily for writer in self._writers)
 
     def commit(self, group: PageGroup) -> Iterator[Finished]:
         """Hands the page group over, and yields what all lanes have committed meanwhile, in order.

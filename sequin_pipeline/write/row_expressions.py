@@ -185,8 +185,7 @@ class RowExpressions:
         return sql.SQL(", ").join(assignments or [nothing])
 
     def _stamp(self, name: str) -> sql.Composed:
-        cast = self.target.stamp_casts.get(name)
-        return sql.SQL("now()::{}").format(TypeName(cast)) if cast else sql.SQL("now()").format()
+        return stamp(self.target, name)
 
     def _guard(self, incoming: sql.SQL) -> sql.Composed:
         """Composes what the row must be, once locked, for the incoming one to outrank it."""
@@ -265,9 +264,20 @@ def _incoming(column: TargetColumn, incoming: sql.SQL) -> sql.Composed:
 
 
 def staged_value(column: TargetColumn, row: sql.SQL) -> sql.Composed:
+    """Composes the value of a staged row as the table takes it."""
+    return cast_to(column, _column(row, column.name))
+
+
+def cast_to(column: TargetColumn, value: sql.Composed) -> sql.Composed:
+    """Composes a value as the table's column takes it."""
     # Only casts without a length or precision: an explicit ::varchar(3) would cut in silence.
-    value = _column(row, column.name)
     return sql.SQL("{}::{}").format(value, TypeName(column.cast)) if column.cast else value
+
+
+def stamp(target: Target, name: str) -> sql.Composed:
+    """Composes the present moment as a stamped column of the table takes it."""
+    cast = target.stamp_casts.get(name)
+    return sql.SQL("now()::{}").format(TypeName(cast)) if cast else sql.SQL("now()").format()
 
 
 def _column(row: sql.SQL, name: str) -> sql.Composed:

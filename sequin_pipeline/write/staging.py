@@ -128,8 +128,9 @@ def _encode(target: Target, batch: Batch, staging: Staging, versions: EncodedBat
 
 
 def _encode_child(target: Target, elements: pa.Table) -> EncodedChild:
-    columns = tuple((column.name, column.staging) for column in target.columns)
-    payload = copy_binary.encode(elements, [kind for _, kind in columns]) if len(elements) else memoryview(b"")
+    columns = tuple((column.name, column.staging) for column in target.stored)
+    rows = elements.select([name for name, _ in columns])
+    payload = copy_binary.encode(rows, [kind for _, kind in columns]) if len(elements) else memoryview(b"")
     return EncodedChild(target, Staging(columns, use=target.label), payload, len(elements))
 
 

@@ -44,7 +44,70 @@ collections:
     assert [column.name for column in label.read] == ["name", "value"]
 
 
+def test_a_child_table_may_belong_to_an_application() -> None:
+    (invoice,) = declared(
+        """
+provider: stripe
+collections:
+  invoice:
+    children:
+      line:
+        path: lines.data
+        key: [id]
+        columns: {amount: {path: amount, type: numeric}, kind: {path: kind, type: text}}
+        table: {name: app.InvoiceLine, managed: false, columns: {parent_id: invoiceId, kind: lineKind, updated_at: updatedAt}}
+        children:
+          tax: {path: taxes, table: {name: app.Tax, managed: false, columns: {parent_id: invoiceId, line_id: lineId}}}
+"""
+    )
+
+    line, tax = invoice.children
+
+    assert line.table == TableName("app", "InvoiceLine")
+    assert line.unmanaged is not None
+    assert line.unmanaged.columns == {
+        "id": "id",
+        "amount": "amount",
+        "kind": "lineKind",
+        "parent_id": "invoiceId",
+        "updated_at": "updatedAt",
+    }
+    assert tax.unmanaged is not None
+    assert tax.unmanaged.columns == {"line_id": "lineId", "position": "position", "parent_id": "invoiceId"}
+
+
+THEIRS = "table: {name: app.Line, managed: false"
+
 REFUSALS = {
+    "no column for the parent's id": (
+        f"children: {{line: {{path: lines, key: [id], {THEIRS}, columns: {{id: id}}}}}}}}",
+        "child 'line' finds rows by their parent's id, and no column of table 'app.Line' takes `parent_id`: add `parent_id: <its column>`",
+    ),
+    "a mapped column that children do not have": (
+        f"children: {{line: {{path: lines, key: [id], {THEIRS}, columns: {{parent_id: p, upstream_id: u}}}}}}}}",
+        "child 'line' maps 'upstream_id', which is neither declared nor a column that rows of children have: name one of parent_id, id, "
+        "position, sync_id, internal_id, updated_idx, deleted, inserted_at, updated_at, data, or declare it below `columns` of the child",
+    ),
+    "two columns in one of the application's": (
+        f"children: {{line: {{path: lines, key: [id], {THEIRS}, columns: {{parent_id: id}}}}}}}}",
+        "child 'line' maps both 'id' and 'parent_id' to column 'id': give each its own",
+    ),
+    "a foreign key on an application's table": (
+        f"children: {{line: {{path: lines, key: [id], foreign_key: true, {THEIRS}, columns: {{parent_id: p}}}}}}}}",
+        "child 'line' asks for a foreign key on table 'app.Line', which belongs to an application and would be changed by it: remove "
+        "'foreign_key', or create it with the application's migrations, deferrable and initially deferred",
+    ),
+    "a foreign key to an application's child table": (
+        f"children: {{line: {{path: lines, key: [id], {THEIRS}, columns: {{parent_id: p}}}},"
+        " children: {tax: {path: taxes, foreign_key: true}}}}",
+        "child 'line_tax' asks for a foreign key to table 'app.Line', which belongs to an application and would be changed by it: remove "
+        "'foreign_key', or create it with the application's migrations",
+    ),
+    "columns of a table that the pipeline manages": (
+        "children: {line: {path: lines, key: [id], table: {name: app.line, columns: {parent_id: p}}}}",
+        "child 'line' gives 'columns' for a table that the pipeline manages, whose columns are its own: remove 'columns', or say "
+        "`managed: false` for a table that belongs to an application",
+    ),
     "a path into the envelope": (
         "children: {line: {path: record.sync.lines}}",
         "child 'line' has the path 'record.sync.lines', which leads to the envelope, where it has to lead into the object: "

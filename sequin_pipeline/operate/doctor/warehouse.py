@@ -192,7 +192,7 @@ def tables(connection: Connection, patient: Patient) -> Iterator[Finding]:
 def row_security(connection: Connection, patient: Patient) -> Iterator[Finding]:
     """Looks for what shows readers more than the rows of their tenant."""
     for collection in patient.collections.values():
-        children = [child.table for child in collection.children]
+        children = [child.table for child in collection.children if child.unmanaged is None]
         tables = (collection.table, *children, *([collection.history_table.name] if collection.history_table else []))
         for told in (told for table in tables if collection.row_security for told in open_ways(connection, table)):
             yield Finding("row security", "warning", told, "close it, or keep tenants away from it")

@@ -102,8 +102,8 @@ def _prepare(
     found = [table for table in find_tables(connection, collections, schema) if table.may_hold(subject)]
     counting = partial(count_rows, subject=subject, schema=schema)
     left = {table.table: told for table in found if (told := _told_left(connection, table, subject, counting))}
-    labels = {table.record_label for table in found if table.table in left}
-    for child in (table for table in found if table.is_child and table.record_label in labels):
+    labels = {table.record_label for table in found if table.table in left and not table.is_child}
+    for child in (table for table in found if table.is_child and table.record_label in labels and table.table not in left):
         # A version that is there already brings none of them back.
         rows = without_limits(partial(counting, table=child))(connection)
         left[child.table] = LeftTable(

@@ -73,8 +73,15 @@ def collection_tables(connection: Connection, collections: Iterable[Collection],
     for collection in collections:
         target = collection_target(collection)
         for child in target.children:
+            names = {ours: name for ours, name in CHILD_ORIGINS.items() if child.target.is_stored(name)}
             yield ForgetTable(
-                child.target.table, child.target.label, collection.label, CHILD_ORIGINS, child.target.key, is_child=True
+                child.target.table,
+                child.target.label,
+                collection.label,
+                {ours: child.target.column(name).table_name for ours, name in names.items()},
+                tuple(child.target.column(name).table_name for name in child.target.key),
+                is_application=child.target.is_unmanaged,
+                is_child=True,
             )
         yield ForgetTable(
             collection.table,
