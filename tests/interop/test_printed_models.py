@@ -1,6 +1,7 @@
 """What `sequin-pipeline schema` prints is the table that the pipeline made, by the judgement of the tools themselves."""
 
 import json
+import re
 from pathlib import Path
 
 import pytest
@@ -61,9 +62,6 @@ def test_drizzle_finds_nothing_to_change_and_reads_the_row(app_with_tables: App)
     for script in ("upsert.ts", "print.ts"):
         (app.folder / "src" / script).unlink()
     config = app.folder / "drizzle.config.ts"
-    # drizzle-kit 0.31.11 reads the columns of a key in no order, and may take one of three columns for another one.
-    looked_at = 'schemaFilter: ["demo", "Demo"], tablesFilter: ["!thing_line_tax"]'
-    config.write_text(config.read_text().replace('schemaFilter: ["public"]', looked_at))
 
     app.run(TSC)
     row = run_script(
@@ -79,6 +77,13 @@ def test_drizzle_finds_nothing_to_change_and_reads_the_row(app_with_tables: App)
         "await client.end();",
     )
 
+    # drizzle-kit 0.31.11 reads the columns of a key in no order, and takes one of three columns for another one.
+    exported = re.findall(r"export const (\w+)", (app.folder / "src" / "schema.ts").read_text())
+    pushed = ", ".join(name for name in exported if "Tax" not in name and not name.endswith("Relations"))
+    (app.folder / "src" / "pushed.ts").write_text(f'export {{ {pushed} }} from "./schema";\n')
+    looked_at = 'schemaFilter: ["demo", "Demo"], tablesFilter: ["!thing_line_tax"]'
+    settings = config.read_text().replace('schemaFilter: ["public"]', looked_at).replace("./src/schema.ts", "./src/pushed.ts")
+    config.write_text(settings)
     app.check_migrated()
     assert row == [[ROW, LINE], ["1", "r1"]]
 
