@@ -174,7 +174,7 @@ class ChildTable:
     `path` leads to it from the object, or from an element of the list that this one is `within`; then `name` begins with that one's.
     `key` are values of the element that are unique within the parent, none: the position in the list. `by_name`: the path leads to an
     object, whose members are the elements and whose names are the key. Paths of columns begin at the element; `$` is all of it.
-    `unmanaged` is None for a table that the pipeline manages.
+    `unmanaged` is None for a table that the pipeline manages, `indexes` are lists of columns of one that it does.
     """
 
     name: str
@@ -187,6 +187,7 @@ class ChildTable:
     foreign_key: bool = False
     description: str = ""
     unmanaged: UnmanagedTable | None = field(default=None, hash=False)
+    indexes: tuple[tuple[str, ...], ...] = ()
 
     @property
     def frame_name(self) -> str:
@@ -275,6 +276,12 @@ class Collection:
     def tables(self) -> tuple[TableName, ...]:
         """These are its table, and those of its children."""
         return (self.table, *(child.table for child in self.children))
+
+    @property
+    def indexes_by_table(self) -> Mapping[TableName, tuple[tuple[str, ...], ...]]:
+        """These are the declared indexes of each of its tables that has some."""
+        found = {self.table: self.indexes, **{child.table: child.indexes for child in self.children}}
+        return {table: indexes for table, indexes in found.items() if indexes}
 
     @property
     def is_queued(self) -> bool:

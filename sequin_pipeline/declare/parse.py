@@ -194,7 +194,7 @@ def _collection(
         lists_from_a_start=source_kind(source.kind).lists_from_a_start,
         data_type=data_type,
         row_security=parse_row_security(name, model, node / "row_security"),
-        children=parse_children(name, model, node, table=table),
+        children=parse_children(name, model, node, table=table, data_type=data_type),
     )
 
 

@@ -8,6 +8,7 @@ from sequin_pipeline.catalog import (
     MAX_IDENTIFIER_BYTES,
     ChildTable,
     Column,
+    DataType,
     Path,
     TableName,
     UnmanagedTable,
@@ -16,7 +17,7 @@ from sequin_pipeline.catalog import (
 )
 from sequin_pipeline.declare.node import Node, check_text
 from sequin_pipeline.declare.parse_columns import SYSTEM_COLUMNS, column_of
-from sequin_pipeline.declare.parse_table import check_schema
+from sequin_pipeline.declare.parse_table import check_schema, indexes_of
 from sequin_pipeline.declare.yaml_models import (
     COLUMN_PATTERN,
     TABLE_PATTERN,
@@ -42,10 +43,12 @@ PARENT_ID = "parent_id"
 NAME_RULE = "letters, digits and _, a letter or _ first, at most 63"
 
 
-def parse_children(name: str, model: CollectionModel, node: Node, *, table: TableName) -> tuple[ChildTable, ...]:
+def parse_children(
+    name: str, model: CollectionModel, node: Node, *, table: TableName, data_type: DataType
+) -> tuple[ChildTable, ...]:
     """Returns the child tables of a collection, outer ones before those within. Raises CatalogError."""
     place = node / "children"
-    children = tuple(_children(model.children, place, table=table))
+    children = tuple(_children(model.children, place, table=table, data_type=data_type))
     if not children:
         return ()
     if len(children) > MAX_CHILDREN:
@@ -61,12 +64,27 @@ def parse_children(name: str, model: CollectionModel, node: Node, *, table: Tabl
     return children
 
 
-def _children(models: Mapping[str, ChildModel], place: Node, *, table: TableName) -> Iterator[ChildTable]:
+def _children(models: Mapping[str, ChildModel], place: Node, *, table: TableName, data_type: DataType) -> Iterator[ChildTable]:
     for name, model in models.items():
-        outer = _child(name, model, place / name, table=table, within=None)
+        outer = _with_indexes(
+            _child(name, model, place / name, table=table, within=None), model, place / name, data_type=data_type
+        )
         yield outer
         for inner_name, inner in model.children.items():
-            yield _child(inner_name, inner, place / name / "children" / inner_name, table=table, within=outer)
+            inner_place = place / name / "children" / inner_name
+            child = _child(inner_name, inner, inner_place, table=table, within=outer)
+            yield _with_indexes(child, inner, inner_place, data_type=data_type)
+
+
+def _with_indexes(child: ChildTable, model: InnerChildModel, node: Node, *, data_type: DataType) -> ChildTable:
+    names = _columns_of(child)
+    return replace(child, indexes=indexes_of(f"child {child.name!r}", model, node / "indexes", names=names, data_type=data_type))
+
+
+def _columns_of(child: ChildTable) -> list[str]:
+    """Returns the names of the columns that a managed table of the child has."""
+    read = [column.name for column in child.read]
+    return [*dict.fromkeys([PARENT_ID, *read, *(name for name in CHILD_COLUMNS if name not in ("name", "position"))])]
 
 
 def _child(name: str, model: InnerChildModel, node: Node, *, table: TableName, within: ChildTable | None) -> ChildTable:
@@ -138,8 +156,7 @@ def _unmanaged(child: ChildTable, model: ChildTableModel, node: Node) -> Unmanag
     """Checks only what the YAML alone can tell; the table itself is looked at before the first row (table/unmanaged.py)."""
     place = node / "table" / "columns"
     keys = [column.name for column in (*child.outer_key, *child.own_key)]
-    read = [column.name for column in child.read]
-    known = [*dict.fromkeys([PARENT_ID, *read, *(name for name in CHILD_COLUMNS if name not in ("name", "position"))])]
+    known = _columns_of(child)
     columns = {**{name: name for name in (*keys, *(column.name for column in child.columns))}, **model.columns}
     seen: dict[str, str] = {}
     for ours, theirs in columns.items():

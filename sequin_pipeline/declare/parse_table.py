@@ -3,6 +3,7 @@
 Only what the YAML alone can tell is checked here: the table itself is looked at before the first row.
 """
 
+from collections.abc import Sequence
 from datetime import UTC, datetime
 
 from sequin_pipeline.catalog import (
@@ -24,6 +25,7 @@ from sequin_pipeline.declare.yaml_models import (
     UNMANAGED_TABLE_PATTERN,
     CollectionModel,
     HistoryTableModel,
+    InnerChildModel,
     TableModel,
 )
 from sequin_pipeline.records.fields import RECORD_COLUMNS, VALIDITY
@@ -116,24 +118,29 @@ def _check_table_model(name: str, model: TableModel, place: Node) -> None:
 
 
 def parse_indexes(name: str, model: CollectionModel, node: Node, *, data_type: DataType) -> tuple[tuple[str, ...], ...]:
+    names = (*RECORD_COLUMNS, *model.columns)
+    return indexes_of(f"collection {name!r}", model, node, names=names, data_type=data_type)
+
+
+def indexes_of(
+    what: str, model: CollectionModel | InnerChildModel, node: Node, *, names: Sequence[str], data_type: DataType
+) -> tuple[tuple[str, ...], ...]:
+    """Returns the declared indexes of a table that has columns of these names. Raises CatalogError."""
     if model.indexes and model.table and not model.table.managed:
-        raise node.refused(
-            f"collection {name!r} asks for indexes on a table that belongs to an application: create them with its migrations"
-        )
+        raise node.refused(f"{what} asks for indexes on a table that belongs to an application: create them with its migrations")
     for columns in model.indexes:
-        unknown = [column for column in columns if column not in RECORD_COLUMNS and column not in model.columns]
+        unknown = [column for column in columns if column not in names]
         if unknown:
             raise node.refused(
-                f"collection {name!r} asks for an index on {unknown[0]!r}, which is not a column of its table: "
-                f"name some of {', '.join((*RECORD_COLUMNS, *model.columns))}"
+                f"{what} asks for an index on {unknown[0]!r}, which is not a column of its table: name some of {', '.join(names)}"
             )
         if data_type == "json" and "data" in columns:
             raise node.refused(
-                f"collection {name!r} asks for an index on 'data', which is declared as json, a type without an order: "
+                f"{what} asks for an index on 'data', which is declared as json, a type without an order: "
                 "create one on an expression yourself, as in `create index on schema.table using gin ((data::jsonb))`"
             )
         if not columns or len(set(columns)) < len(columns) or model.indexes.count(columns) > 1:
-            raise node.refused(f"collection {name!r} asks for the index {columns!r}: name each column once, and each index once")
+            raise node.refused(f"{what} asks for the index {columns!r}: name each column once, and each index once")
     return tuple(map(tuple, model.indexes))
 
 

@@ -163,6 +163,11 @@ class InnerChildModel(StrictModel):
         default_factory=dict, json_schema_extra={"propertyNames": {"pattern": COLUMN_PATTERN}}
     )
     table: ChildTableModel | None = None
+    indexes: list[list[str]] = Field(
+        default_factory=list,
+        description="lists of columns of a managed table to have an index on; created concurrently, never dropped",
+        examples=[[["product_id"]]],
+    )
     foreign_key: bool = Field(
         default=False, description="have Postgres hold the rows to those of the parent, when a batch commits"
     )

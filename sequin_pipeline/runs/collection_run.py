@@ -294,9 +294,8 @@ class CollectionRun:
 
         By now everything is committed, and the run has ended as far as the ledger knows.
         """
-        collection = self._run_config.collection
-        if collection.indexes:
-            creating = partial(create_missing, table=collection.table, indexes=collection.indexes)
+        for table, indexes in self._run_config.collection.indexes_by_table.items():
+            creating = partial(create_missing, table=table, indexes=indexes)
             self._session.attempt(creating, f"creating the indexes of {self._label!r}")
 
     def _finish(self, connection: Connection, *, reached_end: bool) -> SyncOutcome:

@@ -99,7 +99,7 @@ def _look(connection: Connection, collection: Collection, ledger: Ledger, source
             return Due("its declaration or its table has changed")
         if record.on_delete != target.on_delete:
             return Due("its on_delete has changed")
-        if any(find_missing(connection, collection.table, collection.indexes)):
+        if any(any(find_missing(connection, *declared)) for declared in collection.indexes_by_table.items()):
             return Due("an index is missing")
         work = find_work(connection, ledger, oldest=LONGEST_WITHOUT_RUN, resting_seconds=RESTING_SECONDS)
         if work.last_run is None:

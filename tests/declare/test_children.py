@@ -76,6 +76,31 @@ collections:
     assert tax.unmanaged.columns == {"line_id": "lineId", "position": "position", "parent_id": "invoiceId"}
 
 
+def test_a_child_table_has_indexes_on_its_own_columns_and_on_those_of_every_child() -> None:
+    (invoice,) = declared(
+        """
+provider: stripe
+collections:
+  invoice:
+    children:
+      line:
+        path: lines
+        key: [id]
+        indexes: [[amount], [internal_id, updated_at]]
+        columns: {amount: {path: amount, type: numeric}}
+        children:
+          tax: {path: taxes, indexes: [[line_id], [position, parent_id]]}
+      label: {path: metadata, by_name: true, indexes: [[name]]}
+"""
+    )
+
+    assert [child.indexes for child in invoice.children] == [
+        (("amount",), ("internal_id", "updated_at")),
+        (("line_id",), ("position", "parent_id")),
+        (("name",),),
+    ]
+
+
 THEIRS = "table: {name: app.Line, managed: false"
 
 REFUSALS = {
@@ -107,6 +132,29 @@ REFUSALS = {
         "children: {line: {path: lines, key: [id], table: {name: app.line, columns: {parent_id: p}}}}",
         "child 'line' gives 'columns' for a table that the pipeline manages, whose columns are its own: remove 'columns', or say "
         "`managed: false` for a table that belongs to an application",
+    ),
+    "an index on what is no column": (
+        "children: {line: {path: lines, key: [id], indexes: [[upstream_id]]}}",
+        "child 'line' asks for an index on 'upstream_id', which is not a column of its table: name some of parent_id, id, position, "
+        "sync_id, internal_id, updated_idx, deleted, inserted_at, updated_at, data",
+    ),
+    "an index on the position of a member": (
+        "children: {label: {path: labels, by_name: true, indexes: [[position]]}}",
+        "child 'label' asks for an index on 'position', which is not a column of its table: name some of parent_id, name, "
+        "sync_id, internal_id, updated_idx, deleted, inserted_at, updated_at, data",
+    ),
+    "an index twice": (
+        "children: {line: {path: lines, children: {tax: {path: taxes, indexes: [[sync_id], [sync_id]]}}}}",
+        "child 'line_tax' asks for the index ['sync_id']: name each column once, and each index once",
+    ),
+    "an index on json": (
+        "data: json\n    children: {line: {path: lines, indexes: [[data]]}}",
+        "child 'line' asks for an index on 'data', which is declared as json, a type without an order: create one on an expression "
+        "yourself, as in `create index on schema.table using gin ((data::jsonb))`",
+    ),
+    "an index on an application's table": (
+        f"children: {{line: {{path: lines, key: [id], indexes: [[id]], {THEIRS}, columns: {{parent_id: p}}}}}}}}",
+        "child 'line' asks for indexes on a table that belongs to an application: create them with its migrations",
     ),
     "a path into the envelope": (
         "children: {line: {path: record.sync.lines}}",

@@ -20,6 +20,7 @@ from sequin_pipeline.runs.news import LONGEST_WITHOUT_RUN, Due, look_for_news
 from sequin_pipeline.sources import SourceIdentity
 from tests.sources.rest.reading import LIST, PAGINATORS, THING, Runs
 from tests.support.builders import COLUMNS, ListSource, collection, record
+from tests.support.children import with_children
 from tests.support.reading import query
 from tests.support.rest_api import fake_rest
 from tests.support.syncing import sync
@@ -148,6 +149,21 @@ def test_whatever_a_run_would_do_without_a_record_needs_one(
         answer = look_for_news(session, of, Ledger(str(of.table), of.label), lambda collection: ListSource(PAGES))
 
     assert answer == expected
+
+
+def test_an_index_that_a_child_table_lacks_needs_a_run_until_one_has_made_it(warehouse_url: str) -> None:
+    of = with_children(OF)
+    sync(warehouse_url, *PAGES, of=of)
+    before = asked(warehouse_url, ListSource(PAGES), of)
+    line, tax, label = of.children
+    indexed = replace(of, children=(line, tax, replace(label, indexes=(("value",),))))
+
+    missing = asked(warehouse_url, ListSource(PAGES), indexed)
+    sync(warehouse_url, of=indexed, run_id="second")
+    after = asked(warehouse_url, ListSource(PAGES), indexed)
+
+    assert (before, missing) == (NOTHING_NEW, Due("an index is missing"))
+    assert after == NothingNew("demo.thing", "second", "2")
 
 
 def test_a_table_that_is_gone_is_said_as_the_run_would_say_it(synced: str) -> None:

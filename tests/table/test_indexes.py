@@ -6,7 +6,9 @@ from dataclasses import replace
 from sequin_pipeline.catalog import TableName
 from sequin_pipeline.postgres.warehouse import Warehouse
 from sequin_pipeline.table.indexes import create_missing, index_name
+from tests.operate.models.declared import LISTS
 from tests.support.builders import collection, record
+from tests.support.children import with_children
 from tests.support.racing import holding, wait_for_activity
 from tests.support.reading import execute, query
 from tests.support.syncing import sync
@@ -29,6 +31,30 @@ def test_a_declared_index_is_there_after_the_next_run_and_made_once(warehouse_ur
 
     assert made[0] == [("demo.thing_amount_idx", True), ("demo.thing_sync_id_upstream_id_idx", True)]
     assert made[1] == query(warehouse_url, "select oid from pg_class where relname like 'thing%' order by oid")
+
+
+def test_declared_indexes_of_child_tables_are_there_after_the_next_run_and_made_once(warehouse_url: str) -> None:
+    of = with_children(collection())
+    line, tax, label = of.children
+    sync(warehouse_url, [record("a", 1, data=LISTS)], of=of)
+    line = replace(line, indexes=(("amount",), ("parent_id",)))
+    indexed = replace(
+        of, children=(line, replace(tax, within=line, indexes=(("rate", "sync_id"),)), replace(label, indexes=(("name",),)))
+    )
+    looked = """select indexrelid::regclass::text, indrelid::regclass::text, indexrelid::bigint from pg_index
+        where indrelid::regclass::text like 'demo.thing%' and not indisprimary and indisvalid order by 1"""
+
+    sync(warehouse_url, [record("a", 1, data=LISTS)], of=indexed, run_id="second")
+    made = query(warehouse_url, looked)
+    sync(warehouse_url, [record("a", 1, data=LISTS)], of=indexed, run_id="third")
+
+    # The key of the lines begins with `parent_id` already.
+    assert [one[:2] for one in made] == [
+        ("demo.thing_label_name_idx", "demo.thing_label"),
+        ("demo.thing_line_amount_idx", "demo.thing_line"),
+        ("demo.thing_line_tax_rate_sync_id_idx", "demo.thing_line_tax"),
+    ]
+    assert query(warehouse_url, looked) == made
 
 
 def test_an_index_of_somebody_elses_that_serves_is_enough(warehouse_url: str) -> None:

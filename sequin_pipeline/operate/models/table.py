@@ -1,5 +1,6 @@
 """A model table is a managed table as an application sees it: every column in order, the two stamps too."""
 
+from collections.abc import Sequence
 from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING
 
@@ -108,10 +109,9 @@ def model_tables(collection: Collection) -> list[ModelTable]:
             for name in child.target.stamps
         )
         is_by_tenant = child.target.row_security is not None
+        indexes = _indexes(child.target.table, child.declared.indexes)
         found.append(
-            ModelTable(
-                child.target.table, (*written, *stamps), child.target.description, is_by_tenant=is_by_tenant, parent=belongs
-            )
+            ModelTable(child.target.table, (*written, *stamps), child.target.description, indexes, is_by_tenant, parent=belongs)
         )
     return found
 
@@ -155,7 +155,11 @@ def _model(collection: Collection, target: "Target") -> ModelTable:
         for name in (target.created_at, target.changed_at)
         if name
     )
-    indexes = tuple(ModelIndex(index_name(target.table, columns), columns) for columns in collection.indexes)
+    indexes = _indexes(target.table, collection.indexes)
     return ModelTable(
         target.table, (*written, *stamps), target.description, indexes, is_by_tenant=target.row_security is not None
     )
+
+
+def _indexes(table: TableName, declared: Sequence[tuple[str, ...]]) -> tuple[ModelIndex, ...]:
+    return tuple(ModelIndex(index_name(table, columns), columns) for columns in declared)

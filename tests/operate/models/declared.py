@@ -35,7 +35,7 @@ def awkward_comments() -> Collection:
 def with_keys(of: Collection) -> Collection:
     """The collection with child tables, which stand below theirs by a foreign key, all but one."""
     line, tax, label = with_children(of).children
-    line = replace(line, foreign_key=True)
+    line = replace(line, foreign_key=True, indexes=(("sync_id", "amount"),))
     return replace(of, children=(line, replace(tax, within=line, foreign_key=True), label))
 
 
