@@ -143,6 +143,19 @@ class Ledger:
             (self.table_name, self.shard),
         )
 
+    def lowest_cursor(self, connection: Connection) -> str | None:
+        """Returns the live cursor of the lane that has come least far, None before the first batch; of earlier versions' ledgers, too."""
+        # Cursors of shards came later, with a column of their own.
+        found: str | None = fetch_value(
+            connection,
+            self._sql(
+                "select (select c.cursor from {cursors} c where c.table_name = %s and coalesce((to_jsonb(c) ->> 'shard')::int, 0) = 0"
+                " order by c.seq limit 1)"
+            ),
+            (self.table_name,),
+        )
+        return found
+
     def move_cursor(
         self, connection: Connection, found: LiveCursor | None, *, cursor: str | None, stream_time: datetime | None, run_id: str
     ) -> LiveCursor | None:

@@ -130,18 +130,17 @@ def _look(connection: Connection, collection: Collection, ledger: Ledger, source
     record = ledger.find_table(connection) if version is not None else None
     changes = pending_changes(connection, target, record, source=source.identity)
     history = pending_history(connection, declared, ledger, has_ledger=version == VERSION)
-    child_changes = pending_children(connection, target, ledger, source=source.identity, has_ledger=version is not None)
+    child_changes = pending_children(connection, target, ledger, source=source.identity, version=version)
     target = replace(target, children=existing_children(connection, target, child_changes))
     if record is None or changes is None:
         taken = target if changes is None else existing_columns(connection, target)
         remarks = tell_access(connection, target)
         return _Start(version is not None, record, None, changes, (), 0, taken, remarks, history, child_changes)
-    lowest = min(ledger.live_cursors(connection), key=lambda lane: lane.seq, default=None)
     known = known_fingerprints(connection, ledger)
     return _Start(
         has_ledger=True,
         record=record,
-        cursor=lowest.cursor if lowest else None,
+        cursor=ledger.lowest_cursor(connection),
         changes=changes,
         filled=() if target.is_unmanaged else _filled(collection, known, child_changes),
         remarks=tell_access(connection, target),
@@ -199,9 +198,7 @@ def _apply(
         forgotten = read_forgotten(connection, ledger.schema) if is_current else NOTHING_FORGOTTEN
         for read in _batches(collection, spool):
             group = without_forgotten(start.target, PageGroup(tuple(read)), forgotten)
-            pages: Sequence[NormalizedPages] = group.pages
-            if start.target.is_unmanaged:
-                pages = [take_out_misfits(start.target, page) for page in pages]
+            pages = [take_out_misfits(start.target, page) for page in group.pages]
             batch, refused, merged = _merge(connection, start.target, pages, versions)
             taken_out = [*(reject for page in pages for reject in page.rejects), *refused.values()]
             counts += _counts(batch, sum(merged.counts.values(), Counts()), rejected=len(taken_out), forgotten=group.forgotten)

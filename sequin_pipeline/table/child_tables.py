@@ -6,6 +6,7 @@ from dataclasses import replace
 from sequin_pipeline.errors import TableRefused
 from sequin_pipeline.ledger.columns import claim_child
 from sequin_pipeline.ledger.ledger import Ledger
+from sequin_pipeline.ledger.schema import VERSION
 from sequin_pipeline.postgres.warehouse import Connection
 from sequin_pipeline.sources import SourceIdentity
 from sequin_pipeline.table.foreign_keys import follow_foreign_keys, pending_drops, pending_keys
@@ -43,11 +44,11 @@ def fit_children(connection: Connection, target: Target) -> Target:
 
 
 def pending_children(
-    connection: Connection, target: Target, ledger: Ledger, *, source: SourceIdentity, has_ledger: bool
+    connection: Connection, target: Target, ledger: Ledger, *, source: SourceIdentity, version: int | None
 ) -> dict[str, tuple[PendingChange, ...] | None]:
     """Returns by table what `prepare_children` would do, None where it would create it; changes nothing. Raises as that would.
 
-    Of children that are declared no longer, only what would change.
+    Of children that are declared no longer, only what would change. `version` is the ledger's, None where there is none.
     """
     pending: dict[str, tuple[PendingChange, ...] | None] = {}
     for child in target.children:
@@ -57,12 +58,12 @@ def pending_children(
             _check_access(connection, child.target)
             changes = ()
         elif find_access(connection, child.target.table) is not None:
-            record = child_ledger(ledger, child).find_table(connection) if has_ledger else None
+            record = child_ledger(ledger, child).find_table(connection) if version is not None else None
             changes = pending_changes(connection, child.target, record, source=source)
             _check_access(connection, child.target)
             changes = (*(changes or ()), *pending_keys(connection, target, child))
         pending[str(child.target.table)] = changes
-    return {**pending, **(pending_drops(connection, target, ledger) if has_ledger else {})}
+    return {**pending, **(pending_drops(connection, target, ledger) if version == VERSION else {})}
 
 
 def existing_children(

@@ -97,8 +97,7 @@ def prepare(
     they become.
     """
     started = time.perf_counter()
-    if target.is_unmanaged or any(child.target.is_unmanaged for child in target.children):
-        group = replace(group, pages=tuple(take_out_misfits(target, pages) for pages in group.pages))
+    group = replace(group, pages=tuple(take_out_misfits(target, pages) for pages in group.pages))
     batches = build_batches(
         target, group.pages, window_starts=window_starts, without=frozenset(without), lanes=[lane for lane, _ in lanes]
     )

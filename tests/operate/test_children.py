@@ -9,6 +9,7 @@ from sequin_pipeline.operate.explain import explain_record
 from sequin_pipeline.operate.models import FORMATS
 from sequin_pipeline.operate.models.table import model_tables
 from sequin_pipeline.postgres.warehouse import Warehouse
+from tests.runs.test_delete_limit import BEFORE_HELD_DELETES
 from tests.support.builders import ListSource, collection, record
 from tests.support.children import with_children
 from tests.support.reading import execute, query
@@ -69,6 +70,15 @@ def test_a_plan_shows_the_foreign_key_that_goes_with_a_child_declared_no_longer(
         "demo.thing_line",
         ['alter table "demo"."thing_line" drop constraint if exists "thing_line_parent_fkey"'],
     )
+
+
+def test_a_plan_reads_the_ledger_of_an_earlier_version(warehouse_url: str) -> None:
+    sync(warehouse_url, [invoice("r", 1, {"id": "a"})], of=OF)
+    execute(warehouse_url, BEFORE_HELD_DELETES)
+
+    planned = dry_run(ListSource([[invoice("r", 1, {"id": "a"})]]), Warehouse(warehouse_url), OF)
+
+    assert planned.child_changes == dict.fromkeys(TABLES, ())
 
 
 def test_an_explanation_counts_the_children_of_a_record(warehouse_url: str) -> None:

@@ -85,6 +85,7 @@ def rights(connection: Connection, patient: Patient) -> Iterator[Finding]:
     role, database, has_temporary, has_create = row
     managed = {one.table for one in patient.collections.values() if one.unmanaged is None}
     managed |= {one.history_table.name for one in patient.collections.values() if one.history_table}
+    managed |= {child.table for one in patient.collections.values() for child in one.children if child.unmanaged is None}
     schemas = {DEFAULT_SCHEMA, *(table.schema for table in managed)}
     there = connection.execute(
         "select n.nspname::text, c.relname::text from pg_class c join pg_namespace n on n.oid = c.relnamespace where n.nspname = any(%s)",
@@ -173,7 +174,7 @@ def tables(connection: Connection, patient: Patient) -> Iterator[Finding]:
             record = of.find_table(connection) if version is not None else None
             changes = pending_changes(connection, target, record, source=source)
             history = pending_history(connection, target, of, has_ledger=version == VERSION)
-            children = pending_children(connection, target, of, source=source, has_ledger=version is not None)
+            children = pending_children(connection, target, of, source=source, version=version)
         except PipelineError as error:
             yield Finding("tables", "problem", str(error), "the message says what to do")
             continue
