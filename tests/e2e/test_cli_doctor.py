@@ -15,6 +15,7 @@ from sequin_pipeline.sandbox.feeds import RecordedFeed
 from sequin_pipeline.sandbox.server import running_sandbox
 from sequin_pipeline.sandbox.settings import Settings
 from tests.e2e.project import TOKEN, Command, MakeProject, Project
+from tests.runs.test_delete_limit import BEFORE_HELD_DELETES
 from tests.support.builders import COLUMNS, collection, live_stream, record
 from tests.support.encodings import encoded_database
 from tests.support.postgres import PostgresServer
@@ -244,3 +245,29 @@ def test_a_database_of_encoding_sql_ascii_is_refused_in_words(
     assert done.status == (1 if name == "doctor" else 2)
     assert "has the encoding SQL_ASCII, under which Postgres neither checks nor converts text" in done.stdout + done.stderr
     assert "Traceback" not in done.stdout + done.stderr
+
+
+CHILDREN = """  provider: demo
+  collections:
+    thing:
+      children:
+        line: {path: lines, key: [id]}
+        tax: {path: taxes, table: {name: app.Tax, managed: false, columns: {parent_id: thing, position: place}}}
+"""
+
+
+def test_a_new_version_of_the_package_tells_what_the_next_run_would_do_to_child_tables(
+    api: str, make_project: MakeProject, command: Command
+) -> None:
+    project = make_project(api).declare(demo=CHILDREN)
+    project.execute('create schema app; create table app."Tax" (thing text, place int, primary key (thing, place))')
+    before = command(project, "plan")
+    assert command(project, "sync").status == 0
+    project.execute(BEFORE_HELD_DELETES)
+
+    found, planned = examine(command, project), command(project, "plan")
+
+    assert "child table demo.thing_line, which would be created: no rows of it change" in before.stdout
+    assert (found.problems, found.told("tables")) == ([], ["3 ready"])
+    assert [told.partition(":")[0] for told in found.told("ledger")] == ["version 6"]
+    assert "child table app.Tax: no rows of it change" in planned.stdout
