@@ -136,6 +136,7 @@ class CollectionRun:
             window_keys=run_config.partition_keys,
             window_starts=run_config.window_starts,
             is_table_empty=start.is_table_empty,
+            reads_again=run_config.full_refresh or run_config.mode == "backfill",
         )
         self._deletes = DeleteLimit(self._session, self._job, run_config, self._totals)
         self._lanes = Lanes(self._job, sessions, start.cursors)

@@ -18,8 +18,8 @@ DELIVERING_MODES = ("live", "backfill")
 class WriteJob:
     """This value is what all writers of one table share in one run: the table as it was prepared, its ledger, and who writes.
 
-    `window_keys` and `window_starts` are the run's windows, oldest first; both empty where there are none. `is_table_empty` is a
-    hint: the run found no row in the table when it began.
+    `window_keys` and `window_starts` are the run's windows, oldest first; both empty where there are none. Two are
+    hints: `is_table_empty`, the run found no row in the table when it began; `reads_again`, it reads what has been read before.
     """
 
     target: Target
@@ -29,6 +29,7 @@ class WriteJob:
     window_keys: tuple[str, ...] = ()
     window_starts: tuple[datetime, ...] = ()
     is_table_empty: bool = False
+    reads_again: bool = False
 
 
 @dataclass(frozen=True)

@@ -87,13 +87,14 @@ class Asking:
 
     It is asked while most rows turn out to be known, and while all that is written turns out to be new, which can then be copied.
     That is decided twice for each batch: when its bytes are made, ahead of time, and when they are due, for what the batch before
-    came to may have become known only in between. `is_table_empty` as far as anybody knew when the run began.
+    came to may have become known only in between. `is_table_empty` as far as anybody knew when the run began; `reads_again`: the run
+    reads what has been read before, so that the first batch will probably be known, too.
     """
 
-    def __init__(self, target: Target, *, is_table_empty: bool = False) -> None:
+    def __init__(self, target: Target, *, is_table_empty: bool = False, reads_again: bool = False) -> None:
         self._is_possible = can_be_asked(target)
         self._can_copy = can_copy(target)
-        self._finds_known = False
+        self._finds_known = reads_again and not is_table_empty
         self._finds_new = self._finds_only_new = is_table_empty
         self._finds_only_older = False
         self._pause = 0

@@ -73,7 +73,7 @@ class TableWriter:
     ) -> None:
         self.lane = lane
         self.forgotten = NOTHING_FORGOTTEN
-        self.asking = Asking(job.target, is_table_empty=job.is_table_empty)
+        self.asking = Asking(job.target, is_table_empty=job.is_table_empty, reads_again=job.reads_again)
         self._session = session
         self._job = job
         self._cursor = cursor

@@ -1,4 +1,6 @@
-"""Asking first: once most of a batch was known, the next one sends only what is not."""
+"""Asking first: where a run reads again, and once most of a batch was known, a batch sends only what is not."""
+
+from datetime import timedelta
 
 import psycopg
 import pytest
@@ -6,9 +8,10 @@ import pytest
 from sequin_pipeline.catalog import OnDelete
 from sequin_pipeline.ledger.counts import Counts
 from sequin_pipeline.postgres.warehouse import Warehouse
-from sequin_pipeline.read.stream import RecordStream
+from sequin_pipeline.read.stream import RecordStream, RunConfig
 from sequin_pipeline.runs.collection_run import run_sync
-from tests.support.builders import ListSource, collection, live_run_config, record
+from sequin_pipeline.sources import TimeWindow
+from tests.support.builders import EPOCH, ListSource, collection, live_run_config, record
 from tests.support.reading import rows
 
 FIRST = [record("a", 10), record("b", 11), record("c", 12)]
@@ -38,15 +41,35 @@ def deliver(url: str, *pages: list[dict[str, object]], run_id: str, on_delete: O
 
 
 @pytest.mark.parametrize("on_delete", ["mark", "remove"])
-def test_replay_sends_no_row_after_its_first_batch(warehouse_url: str, on_delete: OnDelete) -> None:
+def test_a_full_read_of_known_records_sends_no_row(warehouse_url: str, on_delete: OnDelete) -> None:
     known = [FIRST, [record("d", 20), record("e", 21)], [record("f", 30, deleted=True, data=None)]]
     deliver(warehouse_url, *known, run_id="load", on_delete=on_delete)
 
     counts = deliver(warehouse_url, *known, run_id="replay", on_delete=on_delete)
 
     assert counts == Counts(fetched=6, unchanged=6)
-    first, *others = copied_bytes(warehouse_url, "replay")
-    assert (first > 0, others) == (True, [0, 0])
+    assert copied_bytes(warehouse_url, "replay") == [0, 0, 0]
+
+
+def test_a_window_that_is_read_again_sends_no_row(warehouse_url: str) -> None:
+    of = collection()
+    deliver(warehouse_url, FIRST, run_id="load")
+    window = TimeWindow(EPOCH, EPOCH + timedelta(days=1))
+    backfill = RunConfig(of, "backfill", window, partition_keys=("2024-01",), window_starts=(EPOCH,))
+
+    counts = run_sync(RecordStream(backfill, ListSource([FIRST])), Warehouse(warehouse_url), run_id="window").counts
+
+    assert (counts, copied_bytes(warehouse_url, "window")) == (Counts(fetched=3, unchanged=3), [0])
+
+
+def test_a_live_run_expects_nothing_of_its_first_batch(warehouse_url: str) -> None:
+    deliver(warehouse_url, FIRST, run_id="load")
+    stream = RecordStream(live_run_config(collection()), ListSource([FIRST, FIRST, FIRST]))
+
+    counts = run_sync(stream, Warehouse(warehouse_url), run_id="live", batch_records=1).counts
+
+    assert counts == Counts(fetched=6, unchanged=6)
+    assert [sent > 0 for sent in copied_bytes(warehouse_url, "live")] == [True, False]
 
 
 def test_what_is_not_known_is_sent_and_only_that(warehouse_url: str) -> None:
