@@ -278,12 +278,6 @@ class Collection:
         return (self.table, *(child.table for child in self.children))
 
     @property
-    def indexes_by_table(self) -> Mapping[TableName, tuple[tuple[str, ...], ...]]:
-        """These are the declared indexes of each of its tables that has some."""
-        found = {self.table: self.indexes, **{child.table: child.indexes for child in self.children}}
-        return {table: indexes for table, indexes in found.items() if indexes}
-
-    @property
     def is_queued(self) -> bool:
         """This is true where a queue delivers the collection, together with whatever else it holds: no windows, no backfill."""
         return self.source.queue is not None

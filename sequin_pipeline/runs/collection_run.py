@@ -35,7 +35,7 @@ from sequin_pipeline.runs.settle import resolve_outdated
 from sequin_pipeline.runs.start import owns_cursor, start_run, sweep
 from sequin_pipeline.sources import Listed, Page
 from sequin_pipeline.table.child_tables import rows_of_children
-from sequin_pipeline.table.indexes import create_missing
+from sequin_pipeline.table.indexes import create_missing, declared_indexes
 from sequin_pipeline.write.job import WriteJob
 from sequin_pipeline.write.lanes import Finished, Lanes
 from sequin_pipeline.write.prepare import PageGroup
@@ -295,7 +295,7 @@ class CollectionRun:
 
         By now everything is committed, and the run has ended as far as the ledger knows.
         """
-        for table, indexes in self._run_config.collection.indexes_by_table.items():
+        for table, indexes in declared_indexes(self._run_config.collection).items():
             creating = partial(create_missing, table=table, indexes=indexes)
             self._session.attempt(creating, f"creating the indexes of {self._label!r}")
 

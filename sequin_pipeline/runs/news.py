@@ -21,7 +21,7 @@ from sequin_pipeline.postgres.session import Session
 from sequin_pipeline.postgres.warehouse import Connection, explain, limit_lock_waits
 from sequin_pipeline.runs.replay_rejects import RESTING_SECONDS
 from sequin_pipeline.sources import ForeseesListings, Page, ReadRequest, Source
-from sequin_pipeline.table.indexes import find_missing
+from sequin_pipeline.table.indexes import declared_indexes, find_missing
 from sequin_pipeline.table.managed import pending_changes
 from sequin_pipeline.table.target import Target, collection_target
 from sequin_pipeline.write.batch import build_batch
@@ -99,7 +99,7 @@ def _look(connection: Connection, collection: Collection, ledger: Ledger, source
             return Due("its declaration or its table has changed")
         if record.on_delete != target.on_delete:
             return Due("its on_delete has changed")
-        if any(any(find_missing(connection, *declared)) for declared in collection.indexes_by_table.items()):
+        if any(any(find_missing(connection, *declared)) for declared in declared_indexes(collection).items()):
             return Due("an index is missing")
         work = find_work(connection, ledger, oldest=LONGEST_WITHOUT_RUN, resting_seconds=RESTING_SECONDS)
         if work.last_run is None:

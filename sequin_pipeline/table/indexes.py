@@ -6,15 +6,21 @@ dropped, but one that a creation under way left unfinished.
 
 import hashlib
 import logging
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 
 import psycopg
 from psycopg import sql
 
-from sequin_pipeline.catalog import MAX_IDENTIFIER_BYTES, TableName
+from sequin_pipeline.catalog import MAX_IDENTIFIER_BYTES, Collection, TableName
 from sequin_pipeline.postgres.warehouse import Connection
 
 logger = logging.getLogger("sequin_pipeline.indexes")
+
+
+def declared_indexes(collection: Collection) -> Mapping[TableName, tuple[tuple[str, ...], ...]]:
+    """Returns the declared indexes of each table of the collection that has some."""
+    found = {collection.table: collection.indexes, **{child.table: child.indexes for child in collection.children}}
+    return {table: indexes for table, indexes in found.items() if indexes}
 
 
 def create_missing(connection: Connection, table: TableName, indexes: Sequence[tuple[str, ...]]) -> list[str]:
