@@ -97,24 +97,31 @@ def build_job_and_schedule(
                 return dg.SkipReason(found.told)
             context.log.info(found.told)
             due = [collection for collection in collections if collection.label in found.due]
-        now = context.scheduled_execution_time.astimezone(UTC)
-        runs: list[tuple[KeyRange | None, Sequence[Collection]]] = (
-            [(None, due)]
-            if collections[0].is_queued
-            else list(live_ranges(due, times_to_ask_from(context.instance, name, due, state), now=now).items())
-        )
-        return [
-            dg.RunRequest(
-                run_key=_run_key(now, asked, members, shard),
-                asset_selection=selection,
-                asset_check_keys=step_checks(context.repository_def, selection),
-                tags={**live_tags(asked), **_load_tags(members, state), **({} if shard is None else {SHARD_TAG: str(shard)})},
-            )
-            for asked, members, shard in with_shards(runs, state)
-            for selection in [with_followers(context.repository_def, members)]
-        ]
+        return _run_requests(context, name, due, state)
 
     return dg.Definitions(jobs=[job], schedules=[live_runs])
+
+
+def _run_requests(
+    context: dg.ScheduleEvaluationContext, job: str, due: Sequence[Collection], state: LiveState
+) -> list[dg.RunRequest]:
+    """Returns a run for each range of windows that the collections are asked for, and for each shard that is left."""
+    now = context.scheduled_execution_time.astimezone(UTC)
+    runs: list[tuple[KeyRange | None, Sequence[Collection]]] = (
+        [(None, due)]
+        if due[0].is_queued
+        else list(live_ranges(due, times_to_ask_from(context.instance, job, due, state), now=now).items())
+    )
+    return [
+        dg.RunRequest(
+            run_key=_run_key(now, asked, members, shard),
+            asset_selection=selection,
+            asset_check_keys=step_checks(context.repository_def, selection),
+            tags={**live_tags(asked), **_load_tags(members, state), **({} if shard is None else {SHARD_TAG: str(shard)})},
+        )
+        for asked, members, shard in with_shards(runs, state)
+        for selection in [with_followers(context.repository_def, members)]
+    ]
 
 
 def _run_key(now: datetime, asked: KeyRange | None, members: Sequence[Collection], shard: int | None) -> str:
