@@ -26,6 +26,8 @@ def command(*, format_name: str, labels: Sequence[str]) -> None:
     collections = load_collections(variables)
     labels = [label if label in collections else plain_label(label) for label in labels]
     frames = frame_models(variables) if not labels or not collections.keys() >= {*labels} else FrameModels({}, ())
+    tables = {label: [*model_tables(one), *filter(None, [history_model(one)])] for label, one in collections.items()}
+    tables |= {label: [table] for label, table in frames.tables.items()}
     for label in labels:
         if label in frames.untold:
             raise ConfigurationError(
@@ -33,14 +35,11 @@ def command(*, format_name: str, labels: Sequence[str]) -> None:
             )
         if label not in collections and label not in frames.tables:
             raise unknown_collection(label, [*collections, *frames.tables])
-        if label in collections and collections[label].unmanaged is not None:
+        if label in collections and not tables[label]:
             raise ConfigurationError(
                 f"table {str(collections[label].table)!r} of {label!r} belongs to an application, which has the model of it: "
                 "ask for collections whose tables the pipeline manages"
             )
-    managed = {label: collection for label, collection in collections.items() if collection.unmanaged is None}
-    tables = {label: [*model_tables(one), *filter(None, [history_model(one)])] for label, one in managed.items()}
-    tables |= {label: [table] for label, table in frames.tables.items()}
     for asset in () if labels else frames.untold:
         click.echo(f"asset {asset!r} is left out: its metadata has no dagster/column_schema that says its columns", err=True)
     printed = [table for label, found in tables.items() if not labels or label in labels for table in found]

@@ -85,13 +85,13 @@ def primary_key_name(table: TableName) -> str:
 
 
 def model_tables(collection: Collection) -> list[ModelTable]:
-    """Returns the collection's table, and those of its children behind it that the pipeline manages, too."""
+    """Returns those of the collection's tables that the pipeline manages: its own, and those of its children behind it."""
     # Not above, as in model_table.
     from sequin_pipeline.table.foreign_keys import foreign_key
     from sequin_pipeline.table.target import collection_target
 
     parent = collection_target(collection)
-    found = [model_table(collection)]
+    found = [] if parent.is_unmanaged else [model_table(collection)]
     for child in parent.children:
         if child.target.is_unmanaged:
             continue
@@ -99,7 +99,8 @@ def model_tables(collection: Collection) -> list[ModelTable]:
         key = foreign_key(parent, child)
         within = child.declared.within
         called = child.declared.name.removeprefix(f"{within.name}_" if within else "")
-        belongs = ModelParent(outer.table, child.target.key[: len(outer.key)], outer.key, called, key.name if key else None)
+        theirs = tuple(outer.column(name).table_name for name in outer.key)
+        belongs = ModelParent(outer.table, child.target.key[: len(theirs)], theirs, called, key.name if key else None)
         written = tuple(
             ModelColumn(column.name, column.type, column.is_nullable, column.name in child.target.key, column.description)
             for column in child.target.columns

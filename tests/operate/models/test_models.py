@@ -11,7 +11,7 @@ from alembic.migration import MigrationContext
 from sqlalchemy import MetaData, create_engine, select
 from sqlalchemy.orm import Session
 
-from sequin_pipeline.catalog import ChildTable, Collection, Column, TableName, parse_path
+from sequin_pipeline.catalog import ChildTable, Collection, Column, TableName, UnmanagedTable, parse_path
 from sequin_pipeline.operate.models import FORMATS
 from sequin_pipeline.operate.models.names import camel_case, distinct
 from sequin_pipeline.operate.models.relations import relations
@@ -23,6 +23,7 @@ from sequin_pipeline.runs.collection_run import run_sync
 from tests.operate.models.declared import AWKWARD_TEXT, LISTS, awkward_comments, collections, every_type
 from tests.orchestration.files import write
 from tests.support.builders import ListSource, collection, live_run_config, record
+from tests.support.children import with_children
 from tests.support.commands import Finished, RunMain
 from tests.support.reading import execute, query
 from tests.support.syncing import sync
@@ -158,6 +159,19 @@ def test_relations_of_the_printed_classes_lead_to_the_rows_of_child_tables_and_b
 
     assert told == ("a", 7, [("0.2", "r1")], "1", "r1")
     assert of_second == ([], [])
+
+
+@pytest.mark.parametrize("format_name", list(FORMATS))
+def test_a_child_table_below_an_application_s_is_printed_by_itself(format_name: str) -> None:
+    of = replace(
+        with_children(collection()), unmanaged=UnmanagedTable({"id": "theirId", "updated_idx": "version", "data": "data"})
+    )
+
+    text = printed(format_name, [of])
+
+    assert [str(table.name) for table in model_tables(of)] == ["demo.thing_line", "demo.thing_line_tax", "demo.thing_label"]
+    assert ('"thing"' in text, '"thing_line"' in text) == (False, True)
+    assert format_name in ("sql", "sqlalchemy") or "Each row belongs to the row of demo.thing with theirId = parent_id." in text
 
 
 def test_a_relation_takes_no_name_that_a_column_has() -> None:
