@@ -32,9 +32,7 @@ def command(*, sandbox: bool, as_json: bool) -> None:
     for finding in _examine(wants_sandbox=sandbox):
         findings.append(finding)
         if not as_json:
-            click.echo(f"{click.style(f'{finding.level:<8}', fg=COLOURS[finding.level])} {finding.check:<16} {finding.said}")
-            if finding.fix:
-                click.echo(f"{'':<26}fix: {finding.fix}")
+            _print(finding)
     problems = sum(finding.level == "problem" for finding in findings)
     warnings = sum(finding.level == "warning" for finding in findings)
     if as_json:
@@ -45,6 +43,12 @@ def command(*, sandbox: bool, as_json: bool) -> None:
         )
     if problems:
         sys.exit(1)
+
+
+def _print(finding: "Finding") -> None:
+    click.echo(f"{click.style(f'{finding.level:<8}', fg=COLOURS[finding.level])} {finding.check:<16} {finding.said}")
+    if finding.fix:
+        click.echo(f"{'':<26}fix: {finding.fix}")
 
 
 def _examine(*, wants_sandbox: bool) -> "Iterator[Finding]":

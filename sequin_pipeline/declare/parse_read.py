@@ -182,7 +182,20 @@ def _names(model: ReadModel) -> Iterator[str]:
 
 
 def _check_names(model: ReadModel, each: Mapping[str, object], of: str, node: Node) -> None:
-    """Refuses names in braces that nothing fills."""
+    """Refuses names in braces that nothing fills, and a name given to values that stands for something else."""
+    _check_request_names(model, each, of, node)
+    for name in names_in(model.fields.path) if model.fields is not None else ():
+        if name not in each:
+            said = suggestion(name, each, are="'each' has")
+            raise (node / "fields" / "path").refused(f"{{{name}}} in 'path' of the fields of {of} stands for nothing: {said}")
+    taken = next((name for name in model.each or {} if name in RESERVED), None)
+    if taken is not None:
+        raise (node / "each" / taken).refused(
+            f"{of} gives values to {taken!r}, which stands for something else: take another name"
+        )
+
+
+def _check_request_names(model: ReadModel, each: Mapping[str, object], of: str, node: Node) -> None:
     for request, place in ((model, node), (model.changes, node / "changes")):
         for key, part in _parts(request) if request is not None else ():
             for name in names_in(part):
@@ -193,15 +206,6 @@ def _check_names(model: ReadModel, each: Mapping[str, object], of: str, node: No
                     f"{{{name}}} in {key!r} of {of} stands for nothing: {suggestion(name, known, are='there may be')} Give it values below "
                     "'each', or, if the braces are the API's own, write a space behind the first"
                 )
-    for name in names_in(model.fields.path) if model.fields is not None else ():
-        if name not in each:
-            said = suggestion(name, each, are="'each' has")
-            raise (node / "fields" / "path").refused(f"{{{name}}} in 'path' of the fields of {of} stands for nothing: {said}")
-    taken = next((name for name in model.each or {} if name in RESERVED), None)
-    if taken is not None:
-        raise (node / "each" / taken).refused(
-            f"{of} gives values to {taken!r}, which stands for something else: take another name"
-        )
 
 
 def _check_time(model: ReadModel, of: str, node: Node) -> None:

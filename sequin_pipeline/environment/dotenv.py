@@ -30,11 +30,7 @@ def write_dotenv(path: Path, values: Mapping[str, str]) -> None:
 
     No file is made for no values. A value may not hold what would end or expand it, for dotenv or for a shell.
     """
-    for name, value in values.items():
-        if found := next((mark for mark in UNWRITABLE if mark in value), None):
-            raise ConfigurationError(
-                f"the value of {name} cannot be written to {str(path)!r}: it holds {found!r}, which would end or change it there"
-            )
+    _check_writable(path, values)
     kept = _user_lines(path)
     if kept and not kept[-1].endswith("\n"):
         kept[-1] += "\n"
@@ -47,6 +43,14 @@ def write_dotenv(path: Path, values: Mapping[str, str]) -> None:
         raise ConfigurationError(
             f"{str(path)!r}, from which Dagster's commands read where the databases are, could not be written: {error.strerror}"
         ) from error
+
+
+def _check_writable(path: Path, values: Mapping[str, str]) -> None:
+    for name, value in values.items():
+        if found := next((mark for mark in UNWRITABLE if mark in value), None):
+            raise ConfigurationError(
+                f"the value of {name} cannot be written to {str(path)!r}: it holds {found!r}, which would end or change it there"
+            )
 
 
 def _user_lines(path: Path) -> list[str]:

@@ -110,14 +110,19 @@ def send_alert(
         return dg.SkipReason(f"{WEBHOOK_VARIABLE} is not set")
     if belongs_to_command(context.dagster_run):
         return dg.SkipReason("a command executed the run, and tells whoever typed it")
-    run, undeclared = context.dagster_run, dict[str, int]()
-    if _has_queue(collections):
-        try:
-            undeclared = count_undeclared(run.run_id, environment)
-        except PipelineError as error:
-            # What keeps the ledger from being read may be what the run failed of.
-            context.log.warning(f"records of no declared collection could not be counted: {error}")
-    return _sent(context, url, alert_message(run, _failures(context, collections), undeclared, environment), sleep=sleep)
+    undeclared = _undeclared(context, environment) if _has_queue(collections) else {}
+    message = alert_message(context.dagster_run, _failures(context, collections), undeclared, environment)
+    return _sent(context, url, message, sleep=sleep)
+
+
+def _undeclared(context: dg.RunFailureSensorContext, environment: Mapping[str, str]) -> Mapping[str, int]:
+    """Counts the records of no declared collection, for a message that is sent without them rather than not at all."""
+    try:
+        return count_undeclared(context.dagster_run.run_id, environment)
+    except PipelineError as error:
+        # What keeps the ledger from being read may be what the run failed of.
+        context.log.warning(f"records of no declared collection could not be counted: {error}")
+        return {}
 
 
 def send_undeclared_alert(

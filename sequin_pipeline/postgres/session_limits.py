@@ -64,16 +64,13 @@ def limits_in_force(connection: "psycopg.Connection[tuple[object, ...]]") -> Ite
         (list(LIMITS),),
     ).fetchall()
     for name, value, source, role, database in rows:
-        subject = {
-            "user": f"role {role}",
-            "database": f"database {database}",
-            "database user": f"role {role} in database {database}",
-        }
-        if str(source) in subject:
-            of = subject[str(source)]
-            yield SessionLimit(str(name), str(value), f"for {of}", f"`alter {of} set {name} = 0`, or a longer time")
-        elif source in ("client", "environment variable"):
-            yield SessionLimit(str(name), str(value), "by the options of the URL, or PGOPTIONS", "take it out there")
-        else:
-            fix = f"`alter role {role} set {name} = 0`, or a longer time"
-            yield SessionLimit(str(name), str(value), f"by the server ({source})", fix)
+        yield _limit(str(name), str(value), str(source), f"role {role}", f"database {database}")
+
+
+def _limit(name: str, value: str, source: str, role: str, database: str) -> SessionLimit:
+    """Returns the limit with who has set it and what would lift it, by the source that pg_settings tells."""
+    if source in ("client", "environment variable"):
+        return SessionLimit(name, value, "by the options of the URL, or PGOPTIONS", "take it out there")
+    setter = {"user": role, "database": database, "database user": f"{role} in {database}"}.get(source)
+    fix = f"`alter {setter or role} set {name} = 0`, or a longer time"
+    return SessionLimit(name, value, f"for {setter}" if setter else f"by the server ({source})", fix)

@@ -5,7 +5,7 @@ from dataclasses import replace
 
 from sequin_pipeline.errors import TableRefused
 from sequin_pipeline.ledger.columns import claim_child
-from sequin_pipeline.ledger.ledger import Ledger
+from sequin_pipeline.ledger.ledger import Ledger, TableRecord
 from sequin_pipeline.ledger.schema import VERSION
 from sequin_pipeline.postgres.warehouse import Connection
 from sequin_pipeline.sources import SourceIdentity
@@ -52,18 +52,23 @@ def pending_children(
     """
     pending: dict[str, tuple[PendingChange, ...] | None] = {}
     for child in target.children:
-        changes: tuple[PendingChange, ...] | None = None
-        if child.target.is_unmanaged:
-            look_up(connection, child.target)
-            _check_access(connection, child.target)
-            changes = ()
-        elif find_access(connection, child.target.table) is not None:
-            record = child_ledger(ledger, child).find_table(connection) if version is not None else None
-            changes = pending_changes(connection, child.target, record, source=source)
-            _check_access(connection, child.target)
-            changes = (*(changes or ()), *pending_keys(connection, target, child))
-        pending[str(child.target.table)] = changes
+        record = child_ledger(ledger, child).find_table(connection) if version is not None else None
+        pending[str(child.target.table)] = _pending_child(connection, target, child, record, source)
     return {**pending, **(pending_drops(connection, target, ledger) if version == VERSION else {})}
+
+
+def _pending_child(
+    connection: Connection, target: Target, child: ChildTarget, record: TableRecord | None, source: SourceIdentity
+) -> tuple[PendingChange, ...] | None:
+    if child.target.is_unmanaged:
+        look_up(connection, child.target)
+        _check_access(connection, child.target)
+        return ()
+    if find_access(connection, child.target.table) is None:
+        return None
+    changes = pending_changes(connection, child.target, record, source=source)
+    _check_access(connection, child.target)
+    return (*(changes or ()), *pending_keys(connection, target, child))
 
 
 def existing_children(

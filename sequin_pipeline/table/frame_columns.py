@@ -74,10 +74,7 @@ def arrow_values(values: "pd.Series[Any]") -> pa.Array:
     Strings come as large_string, floats as double, dates as date32, lists as list; categories, views and runs are spelled out.
     Raises Misfit.
     """
-    if isinstance(values.dtype, pd.CategoricalDtype) and values.dtype.categories.dtype == object and len(values.dtype.categories):
-        values = values.astype(object)  # spelled out, so that the check sees its values
-    if isinstance(values.dtype, pd.CategoricalDtype) and isinstance(values.dtype.categories.dtype, pd.DatetimeTZDtype):
-        values = values.astype(values.dtype.categories.dtype)  # before pandas 3 Arrow reads these categories without their zone
+    values = _without_categories(values)
     if values.dtype == object and _check_objects(values) == {"uuids"}:
         return _uuids(values)
     if _tells_no_type(values):
@@ -89,6 +86,18 @@ def arrow_values(values: "pd.Series[Any]") -> pa.Array:
     chunks = found.chunks if isinstance(found, pa.ChunkedArray) else [found]
     plain = [_plain(chunk) for chunk in chunks or [pa.array([], found.type)]]
     return plain[0] if len(plain) == 1 else pa.chunked_array(plain).combine_chunks()
+
+
+def _without_categories(values: "pd.Series[Any]") -> "pd.Series[Any]":
+    """Spells out the categories that Arrow would not read as the values that they are."""
+    if not isinstance(values.dtype, pd.CategoricalDtype):
+        return values
+    categories = values.dtype.categories
+    if categories.dtype == object and len(categories):
+        return values.astype(object)  # so that the check sees its values
+    if isinstance(categories.dtype, pd.DatetimeTZDtype):
+        return values.astype(categories.dtype)  # before pandas 3 Arrow reads these categories without their zone
+    return values
 
 
 def _tells_no_type(values: "pd.Series[Any]") -> bool:

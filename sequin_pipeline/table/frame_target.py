@@ -179,9 +179,12 @@ def _check_key(target: Target, frame: pd.DataFrame, rows: pa.Table) -> None:
         )
     if target.version is not None:
         _check_version(target, frame, rows)
-        return
-    if not len(frame):
-        return
+    elif len(frame):
+        _check_repeated(label, names, rows)
+
+
+def _check_repeated(label: str, names: list[str], rows: pa.Table) -> None:
+    """Refuses a key that is there twice, where no version says which row is newer."""
     counted = rows.select(names).group_by(names, use_threads=False).aggregate([([], "count_all")])
     repeated = counted.filter(pc.greater(counted["count_all"], 1))
     if repeated.num_rows:

@@ -77,15 +77,18 @@ def _mistaken(connection: Connection, target: Target, column: TargetColumn) -> l
             key=sql.Identifier(target.column(target.record_id).table_name),
             name=name,
             table=table,
-            share=sql.SQL(
-                "least(100, 100.0 * {pages} * current_setting('block_size')::int / greatest(pg_table_size({oid}), 1))"
-            ).format(
-                pages=sql.Literal(SAMPLE_PAGES), oid=sql.SQL("{}::regclass").format(sql.Literal(table.as_string(connection)))
-            ),
+            share=_share(table.as_string(connection)),
         ),
         (_pattern(connection),),
     ).fetchall()
     return [str(key) for key, value in rows if _reads_as_utf8(str(value))]
+
+
+def _share(table: str) -> sql.Composed:
+    """Composes how many percent of the table's pages are SAMPLE_PAGES of them."""
+    return sql.SQL(
+        "least(100, 100.0 * {pages} * current_setting('block_size')::int / greatest(pg_table_size({table}::regclass), 1))"
+    ).format(pages=sql.Literal(SAMPLE_PAGES), table=sql.Literal(table))
 
 
 def _pattern(connection: Connection) -> str:

@@ -62,13 +62,18 @@ def refusals(
     found: list[Refusal] = []
     for column in target.stored:
         values, shape = _array(frame[column.name]), introspected.columns[column.table_name]
+        path = steps.get(column.name, (column.name,))
         for expected, rows in _refused(connection, column, shape, values, is_bare).items():
-            # The shortest one tells most in a line.
-            value = min((_json(column, values[row]) for row in rows), key=len)
-            example = example_of(value, steps=steps.get(column.name, (column.name,))) if value else ""
-            of = len(values) - values.null_count if value else len(values)
-            found.append(Refusal(column, frozenset(rows), of, expected, example))
+            found.append(_refusal(column, path, values, expected, rows))
     return tuple(found)
+
+
+def _refusal(column: TargetColumn, steps: tuple[str, ...], values: pa.Array, expected: str, rows: Sequence[int]) -> Refusal:
+    # The shortest one tells most in a line.
+    value = min((_json(column, values[row]) for row in rows), key=len)
+    example = example_of(value, steps=steps) if value else ""
+    of = len(values) - values.null_count if value else len(values)
+    return Refusal(column, frozenset(rows), of, expected, example)
 
 
 def _array(values: "pd.Series[object]") -> pa.Array:
