@@ -3,7 +3,7 @@
 That is the ledger's table `columns`.
 """
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Container, Mapping, Sequence
 
 from psycopg import sql
 
@@ -38,16 +38,22 @@ def unfilled_columns(connection: Connection, ledger: Ledger) -> dict[str, str | 
     )
 
 
-def declare_column(connection: Connection, ledger: Ledger, name: str, fingerprint: str, *, is_filled: bool) -> None:
-    """Notes a new or changed declaration; unless it is filled already, its column waits to be."""
+def note_declarations(connection: Connection, ledger: Ledger, fingerprints: Mapping[str, str], *, filled: Container[str]) -> None:
+    """Notes new or changed declarations, by column; those that are not `filled` already wait to be."""
     connection.execute(
         sql.SQL(
             "insert into {} as c (table_name, column_name, fingerprint, refilled_at)"
-            " values (%(table)s, %(name)s, %(fingerprint)s, case when %(filled)s then now() end)"
+            " select %(table)s, new.name, new.fingerprint, case when new.is_filled then now() end"
+            " from unnest(%(names)s::text[], %(fingerprints)s::text[], %(filled)s::boolean[]) new (name, fingerprint, is_filled)"
             " on conflict (table_name, column_name) do update set fingerprint = excluded.fingerprint, refilled_after = null,"
             " refilled_at = excluded.refilled_at where c.fingerprint <> excluded.fingerprint"
         ).format(ledger.table("columns")),
-        {"table": ledger.table_name, "name": name, "fingerprint": fingerprint, "filled": is_filled},
+        {
+            "table": ledger.table_name,
+            "names": list(fingerprints),
+            "fingerprints": list(fingerprints.values()),
+            "filled": [name in filled for name in fingerprints],
+        },
     )
 
 

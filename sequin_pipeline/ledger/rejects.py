@@ -154,6 +154,9 @@ def open_rejects(connection: Connection, ledger: Ledger) -> OpenRejects:
         ).format(rejects=ledger.table("rejects")),
         ([*WAITING], ledger.table_name),
     )
+    count, waiting = counts or (0, 0)
+    if not count:
+        return OpenRejects(0, 0, ())
     examples = fetch_rows(
         connection,
         lambda record_id, reason: (_shortened(record_id), reason),
@@ -164,7 +167,6 @@ def open_rejects(connection: Connection, ledger: Ledger) -> OpenRejects:
         ).format(rejects=ledger.table("rejects")),
         {"table": ledger.table_name, "waiting": [*WAITING], "limit": EXAMPLES, "length": EXAMPLE_CHARACTERS},
     )
-    count, waiting = counts or (0, 0)
     return OpenRejects(count, waiting, tuple(examples))
 
 

@@ -10,6 +10,7 @@ from datetime import timedelta
 from psycopg import sql
 
 from sequin_pipeline.ledger.ledger import Ledger
+from sequin_pipeline.postgres.rows import execute_together
 from sequin_pipeline.postgres.warehouse import Connection
 
 RETENTION = timedelta(days=90)
@@ -22,23 +23,19 @@ def prune(connection: Connection, ledger: Ledger, *, retention: timedelta = RETE
     """
     statements = (
         # Leans on merges (committed_at) and runs (heartbeat_at).
-        "delete from {merges} where committed_at < now() - %(retention)s",
-        "delete from {runs} where heartbeat_at < now() - %(retention)s",
-        "delete from {processes} where beat_at < now() - %(retention)s",
-        "delete from {rejects} where resolved_at < now() - %(retention)s and resolution <> 'discarded'",
+        "delete from {merges} where committed_at < now() - {retention}",
+        "delete from {runs} where heartbeat_at < now() - {retention}",
+        "delete from {processes} where beat_at < now() - {retention}",
+        "delete from {rejects} where resolved_at < now() - {retention} and resolution <> 'discarded'",
         # An older version that comes as late as that is stale as a whole. Leans on borrowed (noted_at).
-        "delete from {borrowed} where noted_at < now() - %(retention)s",
+        "delete from {borrowed} where noted_at < now() - {retention}",
         # Leans on history (expires_at).
         "delete from {history} where expires_at < now()",
         # One an hour is left: a backfill of old windows reads an hour too much at most. Leans on the primary key.
-        "delete from {positions} p where p.table_name = %(table)s and p.stream_time < now() - %(retention)s and exists"
-        " (select from {positions} q where q.table_name = %(table)s and q.stream_time < p.stream_time"
+        "delete from {positions} p where p.table_name = {table} and p.stream_time < now() - {retention} and exists"
+        " (select from {positions} q where q.table_name = {table} and q.stream_time < p.stream_time"
         " and q.stream_time >= date_trunc('hour', p.stream_time, 'UTC'))",
     )
     names = {name: ledger.table(name) for name in ("merges", "runs", "processes", "rejects", "positions", "history", "borrowed")}
-    deleted = 0
-    with connection.cursor() as cursor:
-        for statement in statements:
-            cursor.execute(sql.SQL(statement).format(**names), {"retention": retention, "table": ledger.table_name})
-            deleted += cursor.rowcount
-    return deleted
+    given = {"retention": sql.Literal(retention), "table": sql.Literal(ledger.table_name)}
+    return execute_together(connection, [sql.SQL(statement).format(**names, **given) for statement in statements])

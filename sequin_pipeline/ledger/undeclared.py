@@ -16,7 +16,7 @@ from sequin_pipeline.ledger.ledger import Ledger
 from sequin_pipeline.ledger.rejects import record_rejects
 from sequin_pipeline.ledger.schema import DEFAULT_SCHEMA
 from sequin_pipeline.normalize.normalizer import Reject
-from sequin_pipeline.postgres.rows import fetch_rows
+from sequin_pipeline.postgres.rows import fetch_rows, fetch_value
 from sequin_pipeline.postgres.warehouse import Connection, held_text
 from sequin_pipeline.records import json_text
 from sequin_pipeline.sources import Page
@@ -56,6 +56,9 @@ def keep_undeclared(
 
 def adopt_undeclared(connection: Connection, ledger: Ledger) -> None:
     """Hands what waited under the label to the table, now that there is one; of content that is known there already, the older goes."""
+    waits = sql.SQL("select exists (select from {} where table_name = %s)").format(ledger.table("rejects"))
+    if not fetch_value(connection, waits, (ledger.label,)):
+        return
     with connection.transaction():
         connection.execute(
             sql.SQL(

@@ -14,7 +14,7 @@ from functools import partial
 from psycopg import sql
 
 from sequin_pipeline.catalog import Collection
-from sequin_pipeline.ledger.columns import declare_column, forget_columns, known_fingerprints, note_refill, unfilled_columns
+from sequin_pipeline.ledger.columns import forget_columns, known_fingerprints, note_declarations, note_refill, unfilled_columns
 from sequin_pipeline.ledger.forgets import hold_forgets, read_forgotten
 from sequin_pipeline.ledger.ledger import Ledger
 from sequin_pipeline.ledger.rejects import record_rejects, settle_refilled
@@ -55,15 +55,11 @@ def declare_columns(connection: Connection, ledger: Ledger, collection: Collecti
         if known.keys() - declared.keys() and not collection.children:
             follow_foreign_keys(connection, preparation.target, ledger)
         forget_columns(connection, ledger, sorted(orphaned | (known.keys() - declared.keys())))
-        for column in collection.columns:
-            if known.get(column.name) != column.fingerprint:
-                # What stood only in the envelope is not kept: such a column fills with the versions that come.
-                is_filled = is_empty or column.path.root == "record"
-                declare_column(connection, ledger, column.name, column.fingerprint, is_filled=is_filled)
-        for child in collection.children:
-            if known.get(child.frame_name) != child.fingerprint:
-                is_filled = is_empty and child.frame_name not in orphaned
-                declare_column(connection, ledger, child.frame_name, child.fingerprint, is_filled=is_filled)
+        changed = {name: fingerprint for name, fingerprint in declared.items() if known.get(name) != fingerprint}
+        # What stood only in the envelope is not kept: such a column fills with the versions that come.
+        of_envelope = {column.name for column in collection.columns if column.path.root == "record"}
+        filled = declared.keys() - orphaned if is_empty else of_envelope
+        note_declarations(connection, ledger, changed, filled=filled)
 
 
 def _orphaned(connection: Connection, ledger: Ledger, target: Target) -> frozenset[str]:

@@ -8,7 +8,7 @@ from collections.abc import Iterator, Mapping
 from psycopg import sql
 
 from sequin_pipeline.ledger.schema import create_schema
-from sequin_pipeline.postgres.rows import fetch_value
+from sequin_pipeline.postgres.rows import execute_together, fetch_value
 from sequin_pipeline.postgres.warehouse import Connection, held_text
 from sequin_pipeline.records.fields import RECORD_COLUMNS
 from sequin_pipeline.table.row_security import creating_statements
@@ -19,11 +19,10 @@ def create_table(connection: Connection, target: Target) -> None:
     """Creates the table in the open transaction, with its schema where that is missing."""
     with connection.cursor() as cursor:
         create_schema(cursor, target.table.schema)
-        cursor.execute(_create_statement(target, has_lz4=_has_lz4(connection)))
-        # In the same transaction, so that nobody reads the table before.
-        for statement in creating_statements(target.table) if target.row_security else ():
-            cursor.execute(statement)
-    comment(connection, target, {})
+    # With its policies, so that nobody reads the table before.
+    policies = creating_statements(target.table) if target.row_security else ()
+    created = _create_statement(target, has_lz4=_has_lz4(connection))
+    execute_together(connection, [created, *policies, *comment_statements(connection, target, {})])
 
 
 def _create_statement(target: Target, *, has_lz4: bool) -> sql.Composed:
@@ -79,8 +78,8 @@ def describe(target: Target) -> dict[str | None, str]:
 
 
 def comment(connection: Connection, target: Target, existing: Mapping[str | None, str]) -> None:
-    for statement in comment_statements(connection, target, existing):
-        connection.execute(statement)
+    if statements := list(comment_statements(connection, target, existing)):
+        execute_together(connection, statements)
 
 
 def comment_statements(connection: Connection, target: Target, existing: Mapping[str | None, str]) -> Iterator[sql.Composed]:
