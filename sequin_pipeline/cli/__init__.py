@@ -15,6 +15,7 @@ import click
 
 from sequin_pipeline.cli.groups import Group
 from sequin_pipeline.errors import ConfigurationError, PipelineError
+from sequin_pipeline.garbage import spare_imports
 
 COMMANDS = {
     "backfill": "sequin_pipeline.cli.backfill",
@@ -55,6 +56,7 @@ def group() -> None:
 
 def main() -> None:
     """Runs the console script."""
+    spare_imports()
     # Dagster marks as beta or preview what its own loading of YAML uses: nothing that a user of a command could act on.
     warnings.filterwarnings("ignore", message=".*is currently in (beta|preview)")
     try:

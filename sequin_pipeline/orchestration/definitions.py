@@ -13,6 +13,7 @@ import dagster as dg
 
 from sequin_pipeline.environment.settings import SEQUIN_COLLECTIONS
 from sequin_pipeline.errors import ConfigurationError
+from sequin_pipeline.garbage import spare_imports
 from sequin_pipeline.orchestration.catalog_files import (
     FilesState,
     check_files,
@@ -26,6 +27,10 @@ from sequin_pipeline.orchestration.chosen_executor import chosen_executor
 from sequin_pipeline.orchestration.project_resources import check_own, default_io_manager
 from sequin_pipeline.orchestration.schedules import WATCHING
 from sequin_pipeline.orchestration.table_checks import JOB
+
+# Each run of Dagster's launchers is a process that loads this, and ends. How processes of other locations end is not for us to say, so that
+# the component does not do this.
+spare_imports()
 
 DEFAULT_IO_MANAGER = "io_manager"
 """Dagster gives this one to assets that name none."""
