@@ -1,7 +1,9 @@
 """Fixtures for every test: a real Postgres, and a fresh database in it for each test that asks."""
 
+import atexit
 import gc
 import os
+import signal
 import sys
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from pathlib import Path
@@ -45,9 +47,16 @@ def pytest_addoption(parser: pytest.Parser) -> None:
     parser.addoption("--way", choices=WAYS, help="by which way batches are written, where each test has one of its own")
 
 
+def pytest_configure() -> None:
+    # Whoever starts the suite in the background of a script has it ignore Ctrl-C, which would be inherited by what the tests interrupt.
+    signal.signal(signal.SIGINT, signal.default_int_handler)
+
+
 def pytest_collection_finish(session: pytest.Session) -> None:
     gc.freeze()  # a million objects that stay: each search for garbage would look at them again
+    gc.set_threshold(20_000, *gc.get_threshold()[1:])
     gc.enable()
+    atexit.register(gc.freeze)
     if str(STARTUP) not in (search := os.environ.get("PYTHONPATH", "").split(os.pathsep)):
         os.environ["PYTHONPATH"] = os.pathsep.join(filter(None, [str(STARTUP), *search]))
     if session.config.getoption("--fast"):

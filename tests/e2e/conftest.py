@@ -7,7 +7,10 @@ import pytest
 
 from tests.e2e.project import Command, MakeProject, Project, build_project
 from tests.support.commands import Finished, RunMain
+from tests.support.described import types_described_once
 from tests.support.postgres import PostgresServer
+
+__all__ = ["types_described_once"]
 
 
 @pytest.fixture

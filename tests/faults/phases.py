@@ -12,7 +12,8 @@ import psycopg
 
 from tests.support.postgres import SETTINGS
 from tests.support.racing import wait_for_activity
-from tests.support.reading import execute
+from tests.support.reading import execute, query
+from tests.support.waits import wait_until
 
 HOLDABLE = {**SETTINGS, "wal_level": "replica", "max_wal_senders": "1", "synchronous_commit": "local"}
 """Settings of a server on which a commit can be held: sessions that say `synchronous_commit=on` wait for a standby, if one is named."""
@@ -24,6 +25,9 @@ PHASES = {
     "commit": "select",
 }
 """What keeps a batch from going on: making the staging table, writing record r1, its row in `merges`."""
+
+
+OF_RUNS = "select from pg_stat_activity where application_name = 'sequin_pipeline' and datname = current_database()"
 
 
 @dataclass(frozen=True)
@@ -58,6 +62,8 @@ class HeldBatch:
 @contextmanager
 def held_in(phase: str, url: str) -> Iterator[HeldBatch]:
     """The next batch that is written through the URL of what is yielded comes as far as `phase` and no farther."""
+    # A session of an earlier run that is still ending, and drops its temporary tables, would be held and taken for the batch's.
+    wait_until(lambda: not query(url, OF_RUNS), "the end of earlier runs' sessions")
     with psycopg.connect(url) as holder:
         holder.execute(PHASES[phase])  # type: ignore[arg-type]  # tests write SQL as text
         if phase == "commit":

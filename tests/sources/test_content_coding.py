@@ -21,6 +21,7 @@ GOOD = page(*({"id": f"record {number}"} for number in range(2_000)))
 RECORDS = b"[" + b", ".join(b'{"id": "record %d"}' % number for number in range(2_000)) + b"]"
 FIRST, SECOND = GOOD.body[:7_000], GOOD.body[7_000:]
 MEMBERS = gzip.compress(FIRST) + gzip.compress(SECOND)
+MEMBER = {byte: gzip.compress(bytes([byte])) for byte in set(GOOD.body)}
 FRAMES = zstd.compress(FIRST) + zstd.compress(SECOND)
 SKIPPABLE = b"\x50\x2a\x4d\x18\x03\x00\x00\x00abc"
 
@@ -38,7 +39,7 @@ def packed(body: bytes, *codings: str) -> Reply:
     "reply",
     [
         pytest.param(packed(MEMBERS, "gzip"), id="two gzip members"),
-        pytest.param(packed(b"".join(gzip.compress(bytes([byte])) for byte in GOOD.body), "gzip"), id="a member for each byte"),
+        pytest.param(packed(b"".join(MEMBER[byte] for byte in GOOD.body), "gzip"), id="a member for each byte"),
         pytest.param(packed(gzip.compress(b"") + MEMBERS + gzip.compress(b""), "gzip"), id="empty members around"),
         pytest.param(packed(MEMBERS + bytes(512), "gzip"), id="zeros behind the last member"),
         pytest.param(packed(MEMBERS, "x-gzip"), id="x-gzip"),

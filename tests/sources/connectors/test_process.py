@@ -299,7 +299,8 @@ def test_line_that_is_cut_within_a_secret_shows_no_part_of_it(before: int) -> No
 
 def test_connector_is_gone_with_its_folder_when_everything_is_told_to_stop(tmp_path: Path) -> None:
     """As by a service manager, which tells each process by itself."""
-    with start(tmp_path, ["tell", str(tmp_path / "told")], ["sleep", 600]) as process:
+    patient = Limits(silence_seconds=60.0, grace_seconds=60.0)
+    with start(tmp_path, ["tell", str(tmp_path / "told")], ["sleep", 600], limits=patient) as process:
         found = told(tmp_path / "told")
 
         psutil.Process(found["pid"]).parent().terminate()
