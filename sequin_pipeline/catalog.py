@@ -44,7 +44,7 @@ MAX_CONSUMERS = 16
 MAX_SHARDS = 64
 
 MAX_COLUMNS = 1600
-"""A table of Postgres has at most so many (Postgres documentation, appendix K)."""
+"""A table of Postgres has at most this many (Postgres documentation, appendix K)."""
 
 
 @dataclass(frozen=True)

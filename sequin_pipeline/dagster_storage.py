@@ -26,7 +26,7 @@ if TYPE_CHECKING:
     from dagster_postgres.auth import PgTokenProvider
 
 KEPT = 2
-"""A process keeps so many connections open: one thread of it works most of the time, and one polls."""
+"""A process keeps this many connections open: one thread of it works most of the time, and one polls."""
 
 RENEWED_SECONDS = 600
 """A connection is not used beyond this age, so that firewalls and poolers in front that end old ones are not noticed."""

@@ -44,7 +44,7 @@ class CatalogError(ConfigurationError):
 
 
 class SourceError(PipelineError):
-    """The records API did not give what was asked for."""
+    """The source did not give what was asked for."""
 
 
 class SourceUnavailable(SourceError):

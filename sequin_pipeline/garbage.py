@@ -4,7 +4,7 @@ import atexit
 import gc
 
 LOOKED_AFTER = 20_000
-"""Python looks for garbage when it has made so many more objects than it gave back; by default it does after 700."""
+"""Python looks for garbage when it has made this many more objects than it gave back; by default it does after 700."""
 
 
 def spare_imports() -> None:

@@ -23,10 +23,10 @@ KEY_FORMATS: Mapping[WindowWidth, str] = {
 """Keys look like `2024-02-01T13:00Z`, `2024-02-01`, `2024-W05-1`, `2024-02`."""
 
 MAX_WINDOWS = 100_000
-"""Dagster itself recommends at most so many partitions of one asset; its pages grow slow beyond."""
+"""Dagster itself recommends at most this many partitions of one asset; its pages grow slow beyond."""
 
 MOST_LIVE_WINDOWS = 1_500
-"""One live run asks for at most so many windows.
+"""One live run asks for at most this many windows.
 
 Dagster writes an event for each window that a run is asked for, at 10 to 20 ms, so that a first load over 100,000 windows would write
 events for half an hour, and one over these some 20 seconds longer than over twelve. Windows by day reach back four years. What is

@@ -27,8 +27,8 @@ COMMANDS = {
     "plan": "sequin_pipeline.cli.plan",
     "rejects": "sequin_pipeline.cli.rejects",
     "sandbox": "sequin_pipeline.cli.sandbox",
-    "status": "sequin_pipeline.cli.status",
     "schema": "sequin_pipeline.cli.schema",
+    "status": "sequin_pipeline.cli.status",
     "sync": "sequin_pipeline.cli.sync",
     "ui": "sequin_pipeline.cli.ui",
 }

@@ -20,7 +20,7 @@ if TYPE_CHECKING:
     from sequin_pipeline.postgres.warehouse import Connection
 
 MOST = 50
-"""A shell shows so many at once; whoever types on gets others."""
+"""A shell shows this many at once; whoever types on gets others."""
 CONNECT_SECONDS = 2
 """libpq knows nothing shorter."""
 

@@ -5,7 +5,7 @@ import click
 from sequin_pipeline.declare.suggestions import suggestion
 
 UNCUT = 1_000
-"""click cuts the sentences of a list to one line; so long is none."""
+"""click cuts the sentences of a list to one line; none is this long."""
 
 
 class Group(click.Group):

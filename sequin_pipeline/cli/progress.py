@@ -29,7 +29,7 @@ BAR_COLUMNS = 16
 SPEED_COLUMNS = 20
 WIDE_COLUMNS = 100
 REST_COLUMNS = BAR_COLUMNS + 36
-"""All but name and speed takes so much, with counts of nine digits."""
+"""All but name and speed takes this much, with counts of nine digits."""
 
 
 @dataclass

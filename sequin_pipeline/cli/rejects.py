@@ -30,7 +30,7 @@ SHOWN = 10
 PIPE_COLUMNS = 250
 DISCARDED = "discarded"
 REASON_CHARACTERS = 120
-"""A single reject shows so much of its reason, so that it is one line; its group has the whole reason."""
+"""A single reject shows this much of its reason, so that it is one line; its group has the whole reason."""
 HEADINGS = ("collection", "reject", "record", "version", "class", "seen", "last seen", "reason")
 
 

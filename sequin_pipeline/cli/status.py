@@ -22,7 +22,7 @@ from sequin_pipeline.postgres.warehouse import Warehouse, attempt
 
 NEVER = "never synced"
 MINUTES = len("2026-01-01 12:00")
-"""A narrow terminal is shown so much of a time, in UTC as everywhere."""
+"""A narrow terminal is shown this much of a time, in UTC as everywhere."""
 
 
 @click.command()

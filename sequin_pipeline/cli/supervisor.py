@@ -21,14 +21,14 @@ from typing import IO
 from sequin_pipeline.errors import ProcessEnded
 
 END_SECONDS = 20.0
-"""A child gets so long between being asked to end and being killed.
+"""A child gets this long between being asked to end and being killed.
 
 Dagster's processes take one to three seconds, on a busy machine more.
 """
 LOOK_SECONDS = 0.1
-"""A child that has ended may go unnoticed for so long."""
+"""A child that has ended may go unnoticed for this long."""
 KEPT_LINES = 15
-"""So many of a child's last lines are kept, for the message about its end."""
+"""This many of a child's last lines are kept, for the message about its end."""
 PR_SET_PDEATHSIG = 1
 
 

@@ -16,7 +16,7 @@ NUMBERS = frozenset({*COUNT_NAMES, "rows", "seconds", "records", "seen", "newest
 ENDLESS = 100_000
 PIPE_COLUMNS = 160
 WRAPPED_COLUMNS = 40
-"""A text that wraps is to have so many columns more than its longest word."""
+"""A text that wraps is to have this many columns more than its longest word."""
 
 
 def build_table(headings: Sequence[str], rows: Sequence[Sequence[str]], *, wraps: Sequence[str] = ()) -> Table:

@@ -33,7 +33,7 @@ from sequin_pipeline.errors import CatalogError
 from sequin_pipeline.records.fields import CHILD_COLUMNS
 
 MAX_CHILDREN = 8
-"""A collection has at most so many child tables: each is staged in a table of its own, which costs at every commit."""
+"""A collection has at most this many child tables: each is staged in a table of its own, which costs at every commit."""
 
 KEY_TYPES = ("text", "integer", "bigint", "boolean", "uuid", "date", "timestamptz")
 """Of these types, what is equal in Postgres is equal as it was read."""

@@ -4,7 +4,7 @@ from collections.abc import Iterable, Mapping
 from difflib import SequenceMatcher, get_close_matches
 
 MOST = 3
-"""More than so many names that look alike help nobody."""
+"""More than this many names that look alike help nobody."""
 MARGIN = 0.1
 """Names that share a long beginning, as collections of one provider do, all look alike: only those nearly as alike as the best count."""
 

@@ -26,13 +26,13 @@ ENOUGH_RECORDS = 2_000
 """After that many the counts say what is usual: samples without news are not written down any more."""
 
 MAX_FIELDS = 1_000
-"""The ledger remembers at most so many of a table.
+"""The ledger remembers at most this many of a table.
 
 Objects with more are keyed by ids or the like: another name is no news, and no row.
 """
 
 MAX_NAME_CHARACTERS = 200
-"""A field's name is at most so long: keys of objects may be texts of any length, keys of an index may not."""
+"""A field's name is at most this long: keys of objects may be texts of any length, keys of an index may not."""
 
 
 ORIGIN = ("id", "sync_id", "internal_id")

@@ -22,7 +22,7 @@ DELETE_LIMIT_PERCENT = 5
 """A day's deletions are fewer than the greater of the two; a lost right, another account or an answer that was no list leaves out more."""
 
 EXAMPLES = 5
-"""So many upstream ids are told: enough to look some of them up at the source."""
+"""This many upstream ids are told: enough to look some of them up at the source."""
 
 
 @dataclass(frozen=True)

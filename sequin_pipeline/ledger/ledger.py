@@ -1,8 +1,7 @@
 """This module is the ledger: what committed merges left behind, in a schema of its own beside the tables.
 
-Tables, cursors, positions, merges, runs. Every write belongs to the transaction of the caller, so that rows and ledger
-commit together. Rejects, fingerprints and fields have modules of their own; the
-definition of all is in schema.py.
+It has tables, cursors, positions, merges and runs. Every write belongs to the transaction of the caller, so that rows and ledger commit
+together. What else is kept has modules of its own beside this one (rejects, columns, drift, …); migrations.py defines it all.
 """
 
 import socket

@@ -22,10 +22,10 @@ from sequin_pipeline.records.forgotten import read_origin
 from sequin_pipeline.records.literals import InvalidLiteral, scaled_integer
 
 EXAMPLES = 10
-"""A check shows so many open rejects; `rejects list` shows more."""
+"""A check shows this many open rejects; `rejects list` shows more."""
 
 EXAMPLE_CHARACTERS = 200
-"""An example shows so much of an id: it ends up in logs and metadata, and a provider's ids may be texts of any length."""
+"""An example shows this much of an id: it ends up in logs and metadata, and a provider's ids may be texts of any length."""
 
 
 PARENT, CONFLICT, PARTIAL = WAITING = "parent", "conflict", "partial"

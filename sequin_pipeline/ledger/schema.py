@@ -1,6 +1,7 @@
 """This module creates and migrates the ledger's tables: by the pipeline, under an advisory lock, additively.
 
-`VERSION` counts the migrations; a ledger of a newer version is refused. What is read and written there is the business of ledger.py.
+`VERSION` counts the migrations; a ledger of a newer version is refused. What is read and written there is the
+business of the modules beside this one.
 """
 
 import psycopg

@@ -34,7 +34,7 @@ _LEAF_TYPES: Mapping[ColumnType, Any] = {  # unions have no common type
 }
 
 _FEW = 64
-"""So many values cost no more one by one than a further look for the odd ones among them."""
+"""This many values cost no more one by one than a further look for the odd ones among them."""
 
 _EXACT_DOUBLES = 2.0**53
 """Below this a double that came from an integer is that integer, so that its literal need not be looked at."""

@@ -5,8 +5,8 @@ value for each column of fixed size; the length of each other column, -1 for nul
 other. `data` stands in the head by its length and its own 128 bits, so that the largest column is read once and never copied.
 
 What is declared of `data` is not in it: those values follow from the object's bytes and from the declaration, and the fingerprint of
-that is. So a record that is known need not have them parsed. A cast that gives another value for the same text, or that takes
-another one, must change the column's fingerprint (catalog.Column), by which it is also filled again.
+that is. So a record that is known need not have them parsed. A cast that gives another value for the same text, or that accepts
+a text that it refused, must change the column's fingerprint (catalog.Column), by which it is also filled again.
 
 The hash is stored, and another framing would have every row that comes again compared by its columns. Rows of builds before this
 framing have one over all columns (`earlier_fingerprint`): it is accepted beside this one, and stays until the row changes.

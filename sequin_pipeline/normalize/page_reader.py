@@ -62,7 +62,7 @@ ROW_NUMBER = "#position"
 
 
 DECODED_TOGETHER = 1_000
-"""One text that msgspec refuses has so many of its neighbours decoded again, one by one."""
+"""One text that msgspec refuses has this many of its neighbours decoded again, one by one."""
 
 
 def frame_schema(columns: Sequence[Column], children: Sequence[ChildTable] = ()) -> pa.Schema:

@@ -136,7 +136,7 @@ def _date(column: Column, token: Token) -> Value:
 
 
 EPOCH_PLACES = {"epoch_seconds": 6, "epoch_milliseconds": 3}
-"""So many digits behind the point still fit into whole microseconds."""
+"""This many digits behind the point still fit into whole microseconds."""
 
 
 def _timestamptz(column: Column, token: Token) -> Value:

@@ -21,7 +21,7 @@ from sequin_pipeline.table.target import collection_target
 from sequin_pipeline.windows import SLACK, KeyRange, asked_window
 
 SAMPLE_BLOCKS = 2_000
-"""So many blocks of the table are looked at, 16 MB: a hundredth of the rows tells where they lie as well as all of them would."""
+"""This many blocks of the table are looked at, 16 MB: a hundredth of the rows tells where they lie as well as all of them would."""
 
 SEEKING = frozenset({"stripe", "rest"})
 """These sources are asked for a window by itself, so that a run may begin with any of them."""

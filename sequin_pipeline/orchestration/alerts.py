@@ -36,7 +36,7 @@ UI_VARIABLE = "SEQUIN_UI_URL"
 DEFAULT_UI_URL = "http://127.0.0.1:3000"
 
 WAITS_SECONDS = (1.0, 3.0)
-"""The sensor waits so long between attempts; the daemon's other sensors wait meanwhile."""
+"""The sensor waits this long between attempts; the daemon's other sensors wait meanwhile."""
 TIMEOUT_SECONDS = 5.0
 MAX_MESSAGE_CHARACTERS = 2_000
 

@@ -46,7 +46,7 @@ class CollectionSyncScaffolder(dg.Scaffolder[Any]):
 @dg.scaffold_with(CollectionSyncScaffolder)
 @dataclass(frozen=True)
 class CollectionSync(dg.Component, dg.Resolvable):
-    """Syncs collections of one provider of the records API into Postgres tables, each an asset with windows, checks and lineage."""
+    """Syncs collections of one provider into Postgres tables, each an asset with windows, checks and lineage."""
 
     provider: str
     collections: tuple[Collection, ...]

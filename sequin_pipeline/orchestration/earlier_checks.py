@@ -18,7 +18,7 @@ TOLD_BY = "told_by_run"
 """Under this name a repeated result says whose it is."""
 
 LOOKED_BACK = 20
-"""So many evaluations are looked at for one that came to a result: those of runs that failed for other reasons have none."""
+"""This many evaluations are looked at for one that came to a result: those of runs that failed for other reasons have none."""
 
 
 def results_of_failed_run(

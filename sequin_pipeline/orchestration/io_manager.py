@@ -1,6 +1,6 @@
 """This IO manager stands between Dagster and the merge: streams and frames become tables, what happened becomes metadata.
 
-It is the one place where errors of the write become Dagster failures, and can be used on its own in any Dagster project.
+Errors of the write become Dagster failures here. It can be used on its own in any Dagster project.
 """
 
 import logging

@@ -29,16 +29,16 @@ from sequin_pipeline.sources.patience import patience
 from sequin_pipeline.sources.registry import source_kind
 
 TICK_SECONDS = 30.0
-"""A tick looks for news for so long at most: half of what Dagster waits for a tick."""
+"""A tick looks for news for this long at most: half of what Dagster waits for a tick."""
 
 ANSWER_SECONDS = 5.0
-"""A source has so long to answer for one collection, all repetitions included: what takes longer is left to a run, which has time."""
+"""A source has this long to answer for one collection, all repetitions included: what takes longer is left to a run, which has time."""
 
 MOST_FAILURES = 2
-"""A source that did not answer for so many collections is not asked for others in the same tick: each would wait as long."""
+"""A source that did not answer for this many collections is not asked for others in the same tick: each would wait as long."""
 
 MOST_BESIDE = 8
-"""So many are asked at once where no pool bounds it: each has a connection to the warehouse, too."""
+"""This many are asked at once where no pool bounds it: each has a connection to the warehouse, too."""
 
 Answer = NothingNew | Due
 

@@ -21,13 +21,13 @@ from sequin_pipeline.windows import MODE_TAG, SLACK, start_of
 from sequin_pipeline.windows import window as window_of
 
 PAGE_RUNS = 50
-"""A page has so many of a job's newest runs.
+"""A page has this many of a job's newest runs.
 
 That is more than one tick launches, so that each collection's last one is mostly among them.
 """
 
 MOST_PAGES = 40
-"""At most so many pages are looked at for a collection whose last live run is not on the first.
+"""At most this many pages are looked at for a collection whose last live run is not on the first.
 
 2,000 runs are three weeks of ticks every quarter of an hour, and take a second. A run that lies further back would be missed.
 """

@@ -8,16 +8,16 @@ from collections.abc import Callable, Generator, Iterator
 from sequin_pipeline.sources import Page
 
 PAGES_AHEAD = 4
-"""A batch holds as many, so that the next are on their way while one is prepared and handed over; more only costs memory."""
+"""This many pages wait, so that the next are on their way while a batch is prepared and handed over; more only costs memory."""
 
 CLOSING_SECONDS = 2.0
-"""The page under way gets so long when a run ends early.
+"""The page under way gets this long when a run ends early.
 
 A source that is asked again for minutes must not hold up whoever interrupts.
 """
 
 WAITING_SECONDS = 0.5
-"""So long passes between two signs that a run is still waiting for a page."""
+"""This long passes between two signs that a run is still waiting for a page."""
 
 
 _Fetched = tuple[Page | None, BaseException | None]

@@ -116,9 +116,9 @@ def _is_after(times: tuple[datetime | None, datetime | None], moment: datetime) 
 
 
 class Room:
-    """The room is what the batch under way still takes.
+    """The room is what the page group under way still takes.
 
-    The stream takes from it page by page, and whoever gathers batches begins the next. One that is full makes portions of one
+    The stream takes from it page by page, and whoever gathers the group begins the next. One that is full makes portions of one
     page.
     """
 
@@ -127,7 +127,7 @@ class Room:
         self.begin()
 
     def begin(self) -> None:
-        """Makes room for the next batch."""
+        """Makes room for the next page group."""
         self.records, self.bytes, self.pages = self._most
 
     def take(self, parsed: ParsedPage) -> None:
@@ -138,7 +138,7 @@ class Room:
 
     @property
     def is_full(self) -> bool:
-        """This is true where nothing is left: a batch is larger than that by a part of its last page."""
+        """This is true where nothing is left: a page group is larger than that by a part of its last page."""
         return self.records <= 0 or self.bytes <= 0 or self.pages <= 0
 
 
@@ -164,9 +164,9 @@ class RecordStream:
     ) -> Generator[Portion, None, None]:
         """Yields pages from cursor `after` to where the run ends; `reached_end` tells whether that is the end of the stream.
 
-        A portion is no larger than `room`, which whoever pulls must begin anew for each batch. `while_waiting` is called about once a
-        second while no page is there, `give_way` before anything that keeps the interpreter busy. `reads_lazily` tells whether the next
-        pages had best be lazy. Raises SourceError; closing stops the thread, soon.
+        A portion ends with the page that fills `room`, which whoever pulls must begin anew for each page group. `while_waiting` is called
+        about once a second while no page is there, `give_way` before anything that keeps the interpreter busy. `reads_lazily` tells whether
+        the next pages had best be lazy. Raises SourceError; closing stops the thread, soon.
         """
         request = ReadRequest(
             collections=frozenset({self.run_config.collection.id}),

@@ -14,7 +14,7 @@ import pyarrow as pa
 SPACE = b" \t\r\n"
 
 MAX_SHOWN_CHARACTERS = 80
-"""A reason shows so much of a value: enough to recognise it, too little to repeat a whole object in every log."""
+"""A reason shows this much of a value: enough to recognise it, too little to repeat a whole object in every log."""
 
 Kind = Literal["null", "string", "number", "boolean", "array", "object"]
 _KINDS: Mapping[bytes, Kind] = {b'"': "string", b"[": "array", b"{": "object", b"t": "boolean", b"f": "boolean", b"n": "null"}

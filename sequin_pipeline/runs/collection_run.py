@@ -42,13 +42,13 @@ from sequin_pipeline.write.prepare import PageGroup
 
 BATCH_RECORDS = 5_000
 BATCH_BYTES = 8 * 1024 * 1024
-"""A batch is about so large.
+"""A page group, whose share of a lane is a batch, is about this large.
 
 Between 1,000 and 200,000 rows a batch costs the same per row; small ones lose less to a crash and hold less memory: of three at a
 time each is there as pages, as frames, as rows and as the bytes of COPY.
 """
 BATCH_PAGES = 500
-"""A batch of a stream of small or empty pages has at most so many: so many requests are not to be lost to a crash."""
+"""A page group of small or empty pages has at most this many: what more requests have brought is not to be lost to a crash."""
 
 
 def run_sync(

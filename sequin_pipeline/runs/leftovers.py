@@ -23,7 +23,7 @@ from sequin_pipeline.write.child_rows import mark_children
 logger = logging.getLogger("sequin_pipeline.leftovers")
 
 MARKED_ROWS = 5_000
-"""A transaction marks so many."""
+"""A transaction marks this many."""
 
 
 @dataclass(frozen=True)
@@ -46,7 +46,7 @@ def settle_leftovers(session: Session, ledger: Ledger, target: Target, census: C
     if told is None:
         counting = partial(count_leftovers, ledger=ledger, target=target, census=census)
         count = session.attempt(without_limits(counting), doing)
-        told = _told(session, ledger, target, census, source, count=count, doing=doing) if count else None
+        told = _mark_and_tell(session, ledger, target, census, source, count=count, doing=doing) if count else None
     session.attempt(without_limits(partial(_end, ledger=ledger, census=census)), doing)
     if told is not None:
         logger.warning("%s: %s", ledger.label, told)
@@ -61,7 +61,7 @@ def _untellable(target: Target, census: Census) -> str | None:
     return f"rows that the source does not have are not looked for in a table that has no column for {' and '.join(missing)}"
 
 
-def _told(
+def _mark_and_tell(
     session: Session, ledger: Ledger, target: Target, census: Census, source: SourceIdentity, *, count: int, doing: str
 ) -> str:
     origin = f", which was filled from {census.before} before" if census.before not in ("", str(source)) else ""

@@ -30,7 +30,7 @@ BEATS_UNTIL_LOST = LOST_AFTER_SECONDS / HEARTBEAT_SECONDS
 """Whoever is taken for lost sooner shows life more often."""
 
 LEAVING_SECONDS = 5.0
-"""The end of a run waits so long for its last word; a row that stays is forgotten by the sensor, once the run has ended."""
+"""The end of a run waits this long for its last word; a row that stays is forgotten by the sensor, once the run has ended."""
 
 _at_work: dict[tuple[int, str], "Life"] = {}
 """Those of this process, by its id and the run's: a process that was forked from this one shows no life for it."""

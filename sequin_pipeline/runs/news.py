@@ -35,12 +35,12 @@ A cursor that only steps over what is known moves, too, before its source forget
 """
 
 MOST_KNOWN_RECORDS = 200
-"""So many known records are looked at before a run is launched to read them: at the edge of what was read lie a few objects, of each
+"""This many known records are looked at before a run is launched to read them: at the edge of what was read lie a few objects, of each
 partition some; a list that cannot be asked for what has changed may hold all there is.
 """
 
 MOST_STEPS = 5
-"""So often an empty page may move the cursor before a run is launched to keep it: a server that passes over other collections' records
+"""An empty page may move the cursor this many times before a run is launched to keep it: a server that passes over other records
 moves it a little further with each tick.
 """
 

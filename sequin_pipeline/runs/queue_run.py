@@ -219,7 +219,7 @@ class _Queue:
         return limits.max_records is not None and self.records >= limits.max_records
 
     def _take_apart(self, delivery: Page) -> _Taken:
-        self.cost = _sum(self.cost, delivery.cost)
+        self.cost += delivery.cost
         undeclared, shares = {}, []
         for collection_id, share in shares_of(delivery).items():
             part = self._parts.get(collection_id or "")
@@ -246,13 +246,3 @@ class _Queue:
         with self._warehouse.connect() as connection:
             migrate(connection, self._schema)
             return keep_undeclared(connection, undeclared, run_id=self._run_id, schema=self._schema)
-
-
-def _sum(one: PageCost, other: PageCost) -> PageCost:
-    return PageCost(
-        requests=one.requests + other.requests,
-        bytes=one.bytes + other.bytes,
-        retries=one.retries + other.retries,
-        rate_limit_seconds=one.rate_limit_seconds + other.rate_limit_seconds,
-        seconds=one.seconds + other.seconds,
-    )

@@ -35,7 +35,7 @@ from sequin_pipeline.write.writer import TableWriter
 logger = logging.getLogger("sequin_pipeline.refill")
 
 REFILL_ROWS = 2_000
-"""A batch of so many rows has about 5 MB."""
+"""A batch of this many rows has about 5 MB."""
 
 
 def declare_columns(connection: Connection, ledger: Ledger, collection: Collection, preparation: Preparation) -> None:

@@ -27,7 +27,7 @@ from sequin_pipeline.write.writer import TableWriter
 REPLAY_RECORDS = 1_000
 
 MAX_REFUSED = 1_000
-"""One run tries at most so many that are refused again.
+"""One run tries at most this many that are refused again.
 
 Such a row costs some 75 ms, one that passes next to nothing. The others come first in the next run.
 """

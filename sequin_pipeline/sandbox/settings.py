@@ -18,7 +18,7 @@ MESSAGE_FORMS: tuple[MessageForm, ...] = get_args(MessageForm)
 
 DEFAULT_LIMIT = 100
 MAX_LIMIT = 1000
-"""A page holds at most so many records; the contract leaves default and cap open, and the sandbox uses this for both."""
+"""A page holds at most this many records; the contract leaves default and cap open, and the sandbox uses this for both."""
 
 
 @dataclass(frozen=True)

@@ -1,7 +1,7 @@
 """This room defines what a source of records is: the one seam between the pipeline and whatever delivers records.
 
-Here are the protocol and the values that cross it; each source is a module of its own beside this one. Nothing above this package
-knows HTTP, and nothing in it knows Postgres or Dagster.
+Here are the protocol and the values that cross it; each source is a module or a package beside this one. Nothing above speaks HTTP to
+a source, and nothing here knows Postgres or Dagster.
 """
 
 import threading

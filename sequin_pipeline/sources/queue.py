@@ -28,13 +28,13 @@ LOGGER = logging.getLogger("sequin_pipeline.sources")
 DEFAULT_OPTIONS = HttpOptions()
 
 DELIVERY_MESSAGES = 1000
-"""Both queues give at most so many messages at once.
+"""Both queues give at most this many messages at once.
 
 A consumer has no more than so many unacknowledged either, unless it was told otherwise.
 """
 
 WAIT_MILLISECONDS = 1000
-"""A request waits so long for messages before the queue counts as empty; Sequin Stream refuses less than 500."""
+"""A request waits this long for messages before the queue counts as empty; Sequin Stream refuses less than 500."""
 
 GIVE_BACK = RetryPolicy(budget_seconds=5.0)
 """This policy is for a read that failed.

@@ -1,6 +1,6 @@
 """This source reads the page API of Sequin's API sync, `GET /v1/records`: pages of a compacted stream from a cursor to its end.
 
-What the API promises, and where it is silent, decides the rules of `SequinSource.pages`; how requests are sent and repeated is in
+The rules of `SequinSource.pages` follow from what the API promises and from what it leaves open; how requests are sent and repeated is in
 http/client.py, how a page is taken apart in page_envelope.py.
 """
 
@@ -25,7 +25,7 @@ DEFAULT_PAGE_SIZE_RECORDS = 1000
 """This is the most that servers of this API are known to give; they may give fewer."""
 
 MAX_EMPTY_PAGES = 10_000
-"""So many empty pages in a row, each with a new cursor, make the stream count as endless.
+"""This many empty pages in a row, each with a new cursor, make the stream count as endless.
 
 A server that looks for a rare collection in steps of 1,000 records passes over 10 million of them in so many. Each cursor has
 been handed on, so the next run continues there.
@@ -34,7 +34,7 @@ been handed on, so the next run continues there.
 CURSOR_REFUSALS = frozenset({HTTPStatus.BAD_REQUEST, HTTPStatus.NOT_FOUND, HTTPStatus.UNPROCESSABLE_ENTITY})
 MISSING_ENDPOINT = frozenset({HTTPStatus.NOT_FOUND, HTTPStatus.NOT_IMPLEMENTED})
 DESCRIBED_SYNCS = 3
-"""So many syncs are asked for a collection's fields: they are alike across accounts, but a sync may not be described yet."""
+"""This many syncs are asked for a collection's fields: they are alike across accounts, but a sync may not be described yet."""
 
 DEFAULT_OPTIONS = HttpOptions()
 
@@ -42,7 +42,7 @@ LISTING_SECONDS = 15.0
 """This is the time for what only somebody who watches wants to know: no record depends on it."""
 
 MALFORMED_REPEATS = 6
-"""A request whose answer is not a page is repeated so often.
+"""A request whose answer is not a page is repeated this many times.
 
 That is half a minute, for a gateway that shows its error page with status 200; a wrong address answers so for ever.
 """

@@ -16,7 +16,7 @@ Row = Mapping[str, bytes]
 """These are values by column, as JSON texts."""
 
 MAX_READINGS = 64
-"""A key whose columns cannot be told apart has at most so many readings: beyond it nobody compares them all."""
+"""A key whose columns cannot be told apart has at most this many readings: beyond it nobody compares them all."""
 
 PLAIN = re.compile(r"[A-Za-z0-9_.-]{2,}|[A-Zac-eg-su-z0-9_.-]")
 """These values of keys stand in a message's JSON text as they are; `t` and `f` may be booleans."""

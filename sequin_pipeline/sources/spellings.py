@@ -7,7 +7,7 @@ from functools import lru_cache
 MASK = "***"
 
 MOST_BYTES = 6
-"""One byte of a secret takes at most so many in the usual spellings (as in JSON's escapes of ASCII)."""
+"""One byte of a secret takes at most this many in the usual spellings (as in JSON's escapes of ASCII)."""
 
 _IN_HTML = {"&": "&amp;", "<": "&lt;", ">": "&gt;", '"': "&quot;|&#34;", "'": "&#39;|&#x27;"}
 _SHORT = {" ": r"\+", "\n": r"\\{1,4}n", "\r": r"\\{1,4}r", "\t": r"\\{1,4}t"}

@@ -14,7 +14,7 @@ import pyarrow.compute as pc
 from sequin_pipeline.records.literals import DECIMAL, exponent_of
 
 SECOND_DIGITS = 6
-"""Every time in a frame has so many digits of a second."""
+"""Every time in a frame has this many digits of a second."""
 
 
 LAST_MICROSECOND = 253_402_300_799_999_999

@@ -21,13 +21,13 @@ from sequin_pipeline.write.batch import OBJECT_VERSION, Batch, Place, object_nam
 from sequin_pipeline.write.merge import RowsRefused, merge_rows
 
 PARTS = 8
-"""A refused part is divided into so many.
+"""A refused part is divided into this many.
 
 Halving finds one row among 5,000 with 25 merges instead of 33, but needs two for each where all are refused.
 """
 
 MAX_RETRIES = 5_000
-"""One search tries at most so many again, for some ten seconds.
+"""One search tries at most this many again, for some ten seconds.
 
 Rows that still wait are rejects, which the end of the run tries again.
 """

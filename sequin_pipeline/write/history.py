@@ -1,9 +1,9 @@
 """This module writes the history of a collection that declares one.
 
 It has an entry in the ledger for every record that was not *unchanged*, and why. Entries are written in the transaction of the
-batch, so that they say what happened and nothing else. What the merge does is logged by its own statement (merge.py); what is
-told here never reached it: duplicates and rejects. A stale, duplicate or rejected version is logged once, so that a replay writes
-nothing.
+batch, so that they say what happened and nothing else. What the merge does is logged by its own statement (merge_statements.py); what is
+told here never reached it: duplicates and rejects. A stale, duplicate or rejected version is logged once, so that reading it
+again writes nothing.
 """
 
 from collections.abc import Sequence

@@ -1,7 +1,8 @@
 """This module asks first which rows of a batch the table knows already, told by key, version and hash alone.
 
-A replay sends 40 bytes a row instead of the row, and rows that are new to the table may be copied straight into it. Only a saving:
-whatever is not known beyond doubt goes the way of every other row, and what is known stays known, since versions only grow.
+Reading known records again then sends 40 bytes a row instead of the row, and rows that are new to the table may be copied straight into
+it. Only a saving: whatever is not known beyond doubt goes the way of every other row, and what is known stays known, since versions only
+grow.
 """
 
 from collections import Counter
@@ -32,7 +33,7 @@ WORTHWHILE_SHARE = 0.5
 ESCAPE = b"\\u"
 
 PAUSE_BATCHES = 16
-"""So many batches are merged after one that could only be merged: to write rows in vain costs as much as to merge them."""
+"""After a batch that had to be merged, this many more are merged without trying a short way: a failed try costs as much as a merge."""
 
 
 class _Array(bytes):
@@ -52,10 +53,10 @@ class _ArrayDumper(Dumper):
 
 
 NEW, OLDER, OTHER_HASH = b"+", b"n", b"d"
-"""These are, of what the table answers for a row, those that it needs: it has none, an older one, one of this version with another hash."""
+"""The table answers so for rows that have to be sent: none is there; an older one is; one of this version with another hash is."""
 
 LACKED = b"h"
-"""And this is one that the table knows and its history table does not."""
+"""The table answers so for a row that it knows and its history table does not."""
 
 KNOWN, KNOWN_BY_EARLIER_HASH, REMOVED, STALE = b"=", b"e", b"r", b"s"
 """And these are those that it does not need; of a row that was removed at this version only the version is known."""
@@ -125,22 +126,22 @@ class Asking:
         return self._finds_only_older and self._pause == 0
 
     def pause(self) -> None:
-        """Takes in that the batch could only be merged: so are some of those behind it."""
+        """Notes that the batch had to be merged: some of those after it are merged as well."""
         self._pause = PAUSE_BATCHES
 
     def learn(self, counts: Counts) -> None:
-        """Takes in what became of the last batch."""
+        """Notes what became of the last batch."""
         worthwhile = WORTHWHILE_SHARE * counts.fetched
         known, written = counts.unchanged + counts.stale, counts.inserted + counts.updated + counts.deleted
         self._finds_known = counts.fetched > 0 and known >= worthwhile
         # One changed row has the whole batch staged: to ask would then cost, and save nothing.
         self._finds_new = counts.created > 0 and written == counts.created and known + written >= worthwhile
         self._finds_only_new = self._finds_new and known == 0
-        self._finds_only_older = written > known + counts.created + counts.rewritten == 0
+        self._finds_only_older = written > 0 and known + counts.created + counts.rewritten == 0
         self._pause = max(0, self._pause - 1)
 
     def learn_hashes(self, by_earlier_hash: int, *, rows: int) -> None:
-        """Takes in how many rows of a batch were known by an earlier build's hash only: while most are, both are asked for at once."""
+        """Notes how many rows of a batch were known by an earlier build's hash only: while most are, both are asked for at once."""
         self.meets_earlier_hashes = by_earlier_hash >= WORTHWHILE_SHARE * rows
 
 

@@ -67,7 +67,8 @@ class Lanes:
     def commit(self, group: PageGroup) -> Iterator[Finished]:
         """Hands the page group over, and yields what all lanes have committed meanwhile, in order.
 
-        Raises what a lane raised; then nothing more is committed by that lane, and the others end with what they were handed.
+        It is a generator: nothing is handed over before the first value is asked for. Raises what a lane raised; then nothing more is
+        committed by that lane, and the others end with what they were handed.
         """
         self.give_way()
         if not (self.reads_lazily and all(pages.is_lazy for pages in group.pages)):

@@ -2,7 +2,7 @@
 
 For any order, repetition and overlap of merges, the table ends as the fold of what was delivered: for each key the greatest version,
 among equal ones the last. Where versions are times of observation, a row that holds already what a newer one brings keeps its own.
-Rows already known are not touched: no tuple, no row lock. The ledger is not written here.
+Rows already known are not touched: no tuple, no row lock. Of the ledger, the statement writes versions and history, and nothing else.
 """
 
 import time
@@ -47,8 +47,8 @@ class ShortWayRefused(Exception):
 class Merged:
     """This value says what became of the staged rows, by index of the window.
 
-    `fetched` is left to whoever knows what was not staged. It also has the bytes copied, the seconds of each stage, and what became of
-    the rows of child tables, by their table's name.
+    `fetched` is left to whoever knows what was not staged. The value also has the bytes copied, the seconds of each stage, and what became
+    of the rows of child tables, by their table's name.
     """
 
     counts: dict[int, Counts]

@@ -220,8 +220,7 @@ class MergeStatements(RowExpressions):
         """Composes the log of what became of each row that was not unchanged.
 
         One that lost to a concurrent writer has no fate yet. Rows seen and rows written are brought together by grouping: a join
-        of two results without an index would be quadratic under the pinned plan. Rows seen and rows written are brought together
-        by grouping: a join of two results without an index would be quadratic under the pinned plan.
+        of two results without an index would be quadratic under the pinned plan.
         """
         updated = (
             " union all select id, null, null, null, null, null, null, true, false, is_deleted from updated"
@@ -313,8 +312,7 @@ class MergeStatements(RowExpressions):
     def _tally(self) -> sql.Composed:
         """Composes the counts of the answer.
 
-        A tombstone written again at its own version changed its object only: that is an update, not a deletion. A tombstone
-        written again at its own version changed its object only: that is an update, not a deletion.
+        A tombstone written again at its own version changed its object only: that is an update, not a deletion.
         """
         return sql.SQL(
             "select window_index, count(*) filter (where is_staged),"

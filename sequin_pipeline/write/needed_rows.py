@@ -37,7 +37,7 @@ class Needed:
 
 
 def find_needed(target: Target, prepared: Prepared, asking: Asking, ask: Ask, *, window_starts: Sequence[datetime]) -> Needed:
-    """Asks the table, by `ask`, if that is worthwhile."""
+    """Returns what has to be sent of the batch, lazy pages read; asks the table for it, by `ask`, if that is worthwhile."""
     batch = prepared.batch
     if not asking.is_worthwhile(batch):
         return _read(target, prepared, window_starts, np.zeros(len(batch), dtype=bool)) if prepared.is_lazy else Needed(batch)
@@ -60,7 +60,7 @@ def find_needed(target: Target, prepared: Prepared, asking: Asking, ask: Ask, *,
 
 
 def _read(target: Target, prepared: Prepared, window_starts: Sequence[datetime], is_known: Flags) -> Needed:
-    """Returns the lane's rows but those that are known, those among them that are not the newest of their key included."""
+    """Reads every row of the lane that is not known, duplicates included."""
     batch, pages = prepared.batch, prepared.group.pages
     page_of, position_of = (
         np.concatenate([of_newest[~is_known], of_others])

@@ -56,11 +56,10 @@ class PageGroup:
 class Prepared:
     """This value is a page group as one writer will send it.
 
-    It holds its lane's rows, as a batch and as bytes, and the rejects that it commits. Where the table will be asked first which
-    of the rows it knows, there is a `question`, and bytes only if all rows are expected to be new to it; once it has answered,
-    `known` counts the rows that it knows by index of the window. `seconds` is what preparing took.
-    `forgotten` of the lane's records are left out, as was known at `generation` of what is forgotten.
-    `syncs` are its rows and rejects by sync.
+    `batch`: the rows of its lane. `encoded`: their bytes; None where the table is asked first, unless all are expected to be new to it.
+    `question`: what it is asked then. `known`: once it has answered, counts of the rows that it knows, by index of the window.
+    `rejects`: what the writer commits as such. `seconds`: what preparing took. `syncs`: rows and rejects by sync.
+    `forgotten`: how many of the lane's records are left out, as was known at `generation` of what is forgotten.
     """
 
     group: PageGroup

@@ -18,7 +18,7 @@ from sequin_pipeline.write.batch import OBJECT_VERSION, Batch
 from sequin_pipeline.write.child_batch import elements_of
 
 MAX_STAGING_TABLES = 8
-"""A session keeps at most so many.
+"""A session keeps at most this many.
 
 Each `on commit delete rows` table of a session is truncated at every commit: 0.2 ms with one, 2 ms with eleven.
 """

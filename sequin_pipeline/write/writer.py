@@ -48,7 +48,7 @@ ONLY_LANE = Lane()
 
 
 SEARCHES_IN_VAIN = 5
-"""So many searches may find nothing.
+"""This many searches may find nothing.
 
 The second one needs somebody else who changes a row of the batch in the instant between two statements.
 """
@@ -82,7 +82,7 @@ class TableWriter:
         self._children: Mapping[str, ChildCounts] = {}  # of the last attempt that came as far as its commit
 
     def prepare(self, group: PageGroup, *, without: Mapping[Place, Reject] = NOTHING_REFUSED) -> Prepared:
-        """Makes the bytes of the next batch; needs no connection, so that it can be done while the last one is being committed.
+        """Prepares the next batch, mostly as bytes; needs no connection, so that it can be done while the last one is being committed.
 
         `without` are rows that Postgres refused, or that turned out not to fit.
         """
@@ -300,7 +300,7 @@ class TableWriter:
         settle_delivered(connection, self._job.ledger, ids.to_pylist(), versions.to_pylist())
 
     def _fence(self, connection: Connection, group: PageGroup) -> LiveCursor | None:
-        """Moves the cursor, first of all: a rival waits here for the cursor's row, and then has done no work in vain."""
+        """Moves the cursor, before any other row is touched: a rival waits here, and then has done no work in vain."""
         if not group.moves_cursor:
             return None
         moved = self._job.ledger.move_cursor(

@@ -17,7 +17,7 @@ CODECS = ("latin-1", "iso8859-15", "cp1252")
 """Sessions that do not say UTF8 say one of these, which turn a character of several bytes into as many characters."""
 
 SAMPLE_PAGES = 1_000
-"""So many pages are read of a table, spread over all of it: 8 MB and what is kept apart from it, some tenths of a second."""
+"""This many pages are read of a table, spread over all of it: 8 MB and what is kept apart from it, some tenths of a second."""
 
 
 def encoding(connection: Connection, patient: Patient) -> Iterator[Finding]:

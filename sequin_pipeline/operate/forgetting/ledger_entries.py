@@ -16,9 +16,9 @@ from sequin_pipeline.postgres.warehouse import Connection
 from sequin_pipeline.records.forgotten import Subject, read_origin
 
 ENTRIES = 2_000
-"""A transaction removes so many entries at most."""
+"""A transaction removes this many entries at most."""
 REJECTS = 500
-"""A transaction reads so many rejects at most: each is a whole record."""
+"""A transaction reads this many rejects at most: each is a whole record."""
 
 
 @dataclass(frozen=True)

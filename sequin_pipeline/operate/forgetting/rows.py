@@ -14,7 +14,7 @@ from sequin_pipeline.postgres.warehouse import Connection
 from sequin_pipeline.records.forgotten import Subject
 
 FORGET_ROWS = 2_000
-"""A transaction removes so many rows at most, and what the ledger says of them."""
+"""A transaction removes this many rows at most, and what the ledger says of them."""
 
 
 @dataclass(frozen=True)

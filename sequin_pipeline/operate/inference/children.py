@@ -16,7 +16,7 @@ from sequin_pipeline.records.fields import CHILD_COLUMNS
 from sequin_pipeline.records.json_text import kind_of
 
 MOST = 8
-"""A collection has at most so many child tables."""
+"""A collection has at most this many child tables."""
 
 KEY = "id"
 """Elements that have a key are told apart by this member, in most APIs."""

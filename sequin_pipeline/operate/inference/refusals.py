@@ -24,7 +24,7 @@ from sequin_pipeline.table.target import Target, TargetColumn
 from sequin_pipeline.write.misfits import misfits
 
 PARTS = 8
-"""A part of the values that Postgres refuses is divided into so many, as in write/bad_rows.py."""
+"""A part of the values that Postgres refuses is divided into this many, as in write/bad_rows.py."""
 
 
 @dataclass(frozen=True)

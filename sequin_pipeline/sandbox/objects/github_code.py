@@ -12,7 +12,7 @@ from sequin_pipeline.sandbox.objects.account import Account
 API = "https://api.github.example"
 WEB = "https://github.example"
 PUBLIC_USERS = 24
-"""So many users of every account are the same people, with the same ids: upstream ids repeat across syncs."""
+"""This many users of every account are the same people, with the same ids: upstream ids repeat across syncs."""
 
 
 def time_of(moment: datetime) -> str:

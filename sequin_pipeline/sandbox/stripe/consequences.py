@@ -12,7 +12,7 @@ from typing import Any
 from sequin_pipeline.sandbox.stripe.shelf import Shown
 
 ITEMIZED_FROM = 38
-"""An invoice over so many seats has extra lines, more than an answer holds at once: fewer would never show the rest of a list."""
+"""An invoice over this many seats has extra lines, more than an answer holds at once: fewer would never show the rest of a list."""
 
 FEWEST_EXTRA_LINES, MOST_EXTRA_LINES = 15, 40
 

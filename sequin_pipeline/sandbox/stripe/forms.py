@@ -15,7 +15,7 @@ OWN_VERSION = "2024-06-20"
 BASIL = "2025-03-31"
 
 EMBEDDED = 10
-"""An answer holds so many elements of a list within an object; the rest is at the list's own address."""
+"""An answer holds this many elements of a list within an object; the rest is at the list's own address."""
 
 NESTED: Mapping[str, tuple[str, str]] = {
     "invoice": ("lines", "/v1/invoices/{}/lines"),

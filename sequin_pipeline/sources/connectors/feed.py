@@ -19,10 +19,10 @@ PAGE_BYTES = 4 << 20
 """A page of large records has fewer of them."""
 
 PAGE_SECONDS = 5.0
-"""What a slow connector has sent is stored after so long, with the state that it has reached."""
+"""What a slow connector has sent is stored after this long, with the state that it has reached."""
 
 SHOWN_STREAMS = 20
-"""A message shows so many: a connector may have hundreds."""
+"""A message shows this many: a connector may have hundreds."""
 
 
 class Spoken(Protocol):

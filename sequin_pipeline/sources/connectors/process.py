@@ -27,13 +27,13 @@ from sequin_pipeline.sources.connectors.masking import Mask
 LOGGER = logging.getLogger("sequin_pipeline.sources")
 
 CHUNK_BYTES = 1 << 20
-"""One read takes at most so much: as much as a pipe holds."""
+"""One read takes at most this much: as much as a pipe holds."""
 
 POLL_MILLISECONDS = 200
-"""A reader notices after so long that the run no longer wants what it waits for."""
+"""A reader notices after this long that the run no longer wants what it waits for."""
 
 TAIL_LINES, TAIL_BYTES = 20, 500
-"""So much of what the connector wrote to its standard error is kept, for the message when it fails."""
+"""This much of what the connector wrote to its standard error is kept, for the message when it fails."""
 
 PASSED_ON = (
     *("PATH", "HOME", "LANG", "LC_ALL", "LC_CTYPE", "TZ"),

@@ -12,10 +12,10 @@ from sequin_pipeline.sources.connectors.masking import Mask
 LOGGER = logging.getLogger("sequin_pipeline.sources")
 
 SHOWN_BYTES = 300
-"""A message or a log shows so much of one line of a connector."""
+"""A message or a log shows this much of one line of a connector."""
 
 MAX_WARNINGS = 20
-"""The log shows so many of one read: a connector may warn of each record."""
+"""The log shows this many of one read: a connector may warn of each record."""
 
 
 @dataclass(frozen=True)

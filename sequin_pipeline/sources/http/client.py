@@ -35,7 +35,7 @@ from sequin_pipeline.sources.patience import seconds_left
 LOGGER = logging.getLogger("sequin_pipeline.sources")
 
 REFUSAL_BYTES = 64 * 1024
-"""So much of a refusal is read: enough for its sentence, and a small body read to its end leaves the connection usable."""
+"""This much of a refusal is read: enough for its sentence, and a small body read to its end leaves the connection usable."""
 
 Value = TypeVar("Value")
 

@@ -28,12 +28,12 @@ ACCEPTED = "gzip" if zstd is None else "zstd, gzip"
 """Requests ask for these codings; what else can be unpacked comes from servers that ignore the request."""
 
 PIECE_BYTES = 2**20
-"""At most so much is unpacked at once, so that a small body cannot fill the memory before anybody has counted.
+"""At most this much is unpacked at once, so that a small body cannot fill the memory before anybody has counted.
 
 Measured with zstd, whose pages unpack to 2.5 MB: pieces of 64 KiB cost half as much again.
 """
 PACKED_BYTES = 2**16
-"""At most so much is given to be unpacked at once, which is what a connection gives.
+"""At most this much is given to be unpacked at once, which is what a connection gives.
 
 What stands behind a gzip member is copied for each of them, which more of tiny members would pay for.
 """

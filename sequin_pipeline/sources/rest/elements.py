@@ -17,7 +17,7 @@ from sequin_pipeline.sources.http.retries import AskAgain
 from sequin_pipeline.sources.rest.dlt_parts import parse_links
 
 WRONG_REPEATS = 6
-"""A request whose answer has no list is repeated so often: half a minute, for a gateway that shows its error page with status 200."""
+"""A request whose answer has no list is repeated this many times: half a minute, for a gateway whose error page has status 200."""
 
 Element = bytes | msgspec.Raw
 

@@ -19,7 +19,7 @@ from sequin_pipeline.sources.http.retries import AskAgain
 from sequin_pipeline.sources.rest import dlt_parts
 
 EXPIRES_EARLY_SECONDS = 30.0
-"""So long before its end a token is no longer used: a request may be under way for some time."""
+"""This long before its end a token is no longer used: a request may be under way for some time."""
 
 CLIENT_CREDENTIALS = "oauth2_client_credentials"
 

@@ -34,7 +34,7 @@ from sequin_pipeline.sources.rest.templates import (
 )
 
 DETAILS_A_RUN = 1_000
-"""So many objects are asked for one by one in a run; the next run goes on with the others."""
+"""This many objects are asked for one by one in a run; the next run goes on with the others."""
 
 TURN_SECONDS = 900
 """Where not all of them can be asked for in one run, the next ones have their turn this much later."""
@@ -43,7 +43,7 @@ GOLDEN = 0.6180339887498949
 """Steps of this part of a circle come to all of it, whatever multiple of a turn lies between two listings."""
 
 DETAILS_TOGETHER = 50
-"""After so many the place is remembered."""
+"""After this many the place is remembered."""
 
 _SKEW_MICROS = SKEW // MICROSECOND
 

@@ -28,7 +28,7 @@ API_VERSION = "2025-03-31.basil"
 """Every request asks for this version: objects change their form with it, and each account has a default of its own."""
 
 PAGE_SIZE_RECORDS = 100
-"""A list gives at most so many objects a page."""
+"""A list gives at most this many objects a page."""
 
 MALFORMED_REPEATS = 6
 UNREADABLE = frozenset({HTTPStatus.UNAUTHORIZED, HTTPStatus.FORBIDDEN, HTTPStatus.NOT_FOUND})

@@ -18,7 +18,7 @@ from sequin_pipeline.sources.stripe.objects import Listable
 from sequin_pipeline.sources.stripe.records import event_version, write_record, write_tombstone
 
 OVERLAP_SECONDS = 10
-"""So many seconds before the last look are read again: an event may appear in the list a little after the second that it bears."""
+"""This many seconds before the last look are read again: an event may appear in the list a little after the second that it bears."""
 
 KEPT_SECONDS = 29 * 86_400
 """Stripe keeps events for 30 days; this is a day less, so that none expires while they are being read."""

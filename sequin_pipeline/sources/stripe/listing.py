@@ -20,7 +20,7 @@ from sequin_pipeline.sources.stripe.cursor import ListSlice
 from sequin_pipeline.sources.stripe.objects import LISTABLE, TEST_CLOCK, TEST_CLOCKS, Listable
 
 SLICES_BESIDE = 8
-"""So many requests are under way at once: with 50 ms each they come close to the 100 a second that an account may send."""
+"""This many requests are under way at once: with 50 ms each they come close to the 100 a second that an account may send."""
 
 SHORTEST_SPLIT_SECONDS = 3600
 """A slice shorter than this is read page by page rather than cut in two."""

@@ -9,7 +9,7 @@ from dataclasses import dataclass
 from typing import Literal
 
 MAX_EVENT_TYPES = 20
-"""One request for events takes at most so many names."""
+"""One request for events takes at most this many names."""
 
 
 @dataclass(frozen=True)
