@@ -34,10 +34,10 @@ sync: $(STAMP)
 test: $(STAMP) system $(if $(T),,connectors deploy-tools)
 	$(BIN)/python -m pytest $(if $(T),$(T),-n $(WORKERS) $(PARALLEL)) $(PYTEST)
 
-# What needs no Postgres, no other process, no browser, no Dagster instance, and no seconds of computing: nothing waits here, so that a
-# worker more than cores would only import everything once more.
+# What needs no Postgres, no other process, no browser, no Dagster instance, and no seconds of computing. Servers on loopback take a tenth
+# of a second to end, so that workers wait here, too.
 test-fast: $(STAMP)
-	$(BIN)/python -m pytest --fast -n $(CORES) $(PARALLEL) -q $(PYTEST)
+	$(BIN)/python -m pytest --fast -n $(WORKERS) $(PARALLEL) -q $(PYTEST)
 
 # Merges and frames on the oldest packages that pyproject.toml admits. Their warnings are no errors: newer ones have heeded them.
 lowest: $(LOWEST)/.installed
